@@ -1,0 +1,36 @@
+# Two commands are enough on a machine with python3 (>= 3.11), pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/billing/setup.cfg
+
+.PHONY: demo test lint serve bench clean
+
+demo: $(STAMP)
+	@$(BIN)/gateway demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/pytest -n auto $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check gateway plugins tests bench
+	$(BIN)/ruff format --check gateway plugins tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+serve: $(STAMP)
+	$(BIN)/gateway migrate
+	$(BIN)/gateway serve $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+$(STAMP): $(DISTRIBUTIONS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint,gunicorn]' -e plugins/okta -e plugins/billing
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,58 @@
+"""The door for plugin authors: the marker of hook implementations and the words that hooks exchange.
+
+Nothing else in this package is meant for plugins; what they need and do not find here is missing here.
+"""
+
+import pluggy
+
+from gateway.contracts import (
+    Answer,
+    Billing,
+    Connection,
+    Credentials,
+    Declaration,
+    Event,
+    GroupGrant,
+    Organization,
+    Play,
+    Principal,
+    Seats,
+    SeatRequest,
+    SeatVerdict,
+    Session,
+    Simulator,
+    Step,
+    User,
+    Verdict,
+)
+from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, Refusal, Unavailable
+
+hookimpl = pluggy.HookimplMarker("gateway")
+"""Marks a function as the implementation of the hook of the same name in `gateway.hookspecs`."""
+
+__all__ = [
+    "Answer",
+    "AuthenticationFailed",
+    "Billing",
+    "Connection",
+    "Credentials",
+    "Declaration",
+    "Event",
+    "Forbidden",
+    "GroupGrant",
+    "InvalidValue",
+    "Organization",
+    "Play",
+    "Principal",
+    "Refusal",
+    "SeatRequest",
+    "SeatVerdict",
+    "Seats",
+    "Session",
+    "Simulator",
+    "Step",
+    "Unavailable",
+    "User",
+    "Verdict",
+    "hookimpl",
+]

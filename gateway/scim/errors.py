@@ -1,0 +1,164 @@
+"""Refusals: the errors of RFC 7644, section 3.12, as exceptions, a class a reason.
+
+The sentence given to a refusal is shown, word for word, to the admin of the identity provider. Say what was wrong,
+with which value, and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+ERROR_URN = "urn:ietf:params:scim:api:messages:2.0:Error"
+
+
+class Refusal(Exception):
+    """A request that is answered with an error. `detail` is one or two sentences for an admin."""
+
+    status: ClassVar[int] = 400
+    scim_type: ClassVar[str | None] = None
+
+    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        #: Whole seconds after which the same request may be sent again (RFC 9110, 10.2.3), or None.
+        self.retry_after = retry_after
+
+    def as_json(self) -> str:
+        """The body of the answer. Lone surrogates and other oddities stay escaped, so any client can read it."""
+        body: dict[str, object] = {"schemas": [ERROR_URN], "status": str(self.status)}
+        if self.scim_type:
+            body["scimType"] = self.scim_type
+        body["detail"] = self.detail
+        return json.dumps(body)
+
+
+# RFC 7644, table 9: the detail error keywords, all but `uniqueness` with status 400.
+
+
+class InvalidFilter(Refusal):
+    """The filter is malformed, or compares what cannot be compared."""
+
+    scim_type = "invalidFilter"
+
+
+class TooMany(Refusal):
+    """The request would return or touch more than the server is willing to process."""
+
+    scim_type = "tooMany"
+
+
+class Uniqueness(Refusal):
+    """A value that must be unique is held by another resource."""
+
+    status = 409
+    scim_type = "uniqueness"
+
+
+class Mutability(Refusal):
+    """The change meets a read-only or immutable attribute."""
+
+    scim_type = "mutability"
+
+
+class InvalidSyntax(Refusal):
+    """The body is not the JSON, or not the message, that was expected."""
+
+    scim_type = "invalidSyntax"
+
+
+class InvalidPath(Refusal):
+    """The path of a PATCH operation is malformed."""
+
+    scim_type = "invalidPath"
+
+
+class NoTarget(Refusal):
+    """The path of a PATCH operation selects nothing that could be changed."""
+
+    scim_type = "noTarget"
+
+
+class InvalidValue(Refusal):
+    """A value is missing, of the wrong type, or not allowed here."""
+
+    scim_type = "invalidValue"
+
+
+class InvalidVersion(Refusal):
+    """The protocol version in the URL is not served."""
+
+    scim_type = "invalidVers"
+
+
+# RFC 7644, table 8: refusals told by their HTTP status alone.
+
+
+class AuthenticationFailed(Refusal):
+    """The credentials are missing, unknown, expired or revoked."""
+
+    status = 401
+
+
+class Forbidden(Refusal):
+    """The caller is known, but this is not allowed. The sentence says who can mend it."""
+
+    status = 403
+
+
+class OverCapacity(Forbidden):
+    """No seat is left for one more active user."""
+
+
+class NotFound(Refusal):
+    """No such resource here. What belongs to others is answered alike."""
+
+    status = 404
+
+
+class MethodNotAllowed(Refusal):
+    """The URL exists, the method does not."""
+
+    status = 405
+
+
+class Conflict(Refusal):
+    """The request contradicts the state of the resource."""
+
+    status = 409
+
+
+class PreconditionFailed(Refusal):
+    """The resource is no longer the one that `If-Match` names."""
+
+    status = 412
+
+
+class PayloadTooLarge(Refusal):
+    """The body is larger than the server reads."""
+
+    status = 413
+
+
+class UnsupportedMediaType(Refusal):
+    """The body is not JSON by its `Content-Type`."""
+
+    status = 415
+
+
+class NotSupported(Refusal):
+    """A part of the protocol that this server does not have, and says so."""
+
+    status = 501
+
+
+class Unavailable(Refusal):
+    """Nothing was changed; the same request may succeed later."""
+
+    status = 503
+
+
+class Unexpected(Refusal):
+    """The server failed. What went wrong is in its log under the request id, never in the answer."""
+
+    status = 500
