@@ -59,6 +59,10 @@ class Connection:
     organization: Organization
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     base_url: str = ""
+    #: The namespace of the application's own attribute `group`.
+    extension_urn: str = ""
+    #: The attribute path that Map to groups looks at, or None while it is off.
+    mapping_attribute: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,10 @@ class Play:
     #: Text that keeps the names of this run apart from those of other runs.
     run: str = ""
     domain: str = "acme.test"
+    #: Further assignments that the server must refuse for want of a seat.
+    refused: int = 0
+    #: Leave the users active at the end, all but the last.
+    keep_active: bool = False
 
 
 @dataclass(frozen=True, slots=True)

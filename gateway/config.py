@@ -1,0 +1,133 @@
+"""The configuration of one deployment: defaults, then `instance/config.toml`, then `GATEWAY_*` of the environment,
+then a test's mapping. Whoever reads a setting finds it, its unit and its default here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or cannot be used; the sentence names it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be set. In `config.toml` a key is the name below, in the environment `GATEWAY_<NAME>`."""
+
+    #: Folder of this deployment: `config.toml`, the SQLite file, the secret key.
+    instance: Path
+    #: `sqlite:///<path>`; empty = `gateway.sqlite3` in the instance folder.
+    database_url: str = ""
+    #: Key under which token digests are made. SQLite: made once and kept in the instance folder.
+    secret_key: str = field(default="", repr=False)
+    #: What base URLs and locations begin with, without a slash at the end; empty = as the request came in.
+    public_url: str = ""
+    #: An operator token to accept beside those in the database.
+    admin_token: str = field(default="", repr=False)
+    #: Names of plugins not to load.
+    plugins_disabled: tuple[str, ...] = ()
+    #: SCIM requests a second for each connection; 0 = none.
+    rate_limit: int = 0
+    #: Where an organization's people reach support, and its billing page, unless it says otherwise.
+    contact_url: str = "https://application.example/contact"
+    billing_url: str = "https://application.example/billing"
+    #: FULL: what was acknowledged is on disk. NORMAL: faster, may lose the last moments at a power cut.
+    sqlite_synchronous: str = "FULL"
+    application_name: str = "Application"
+    extension_urn: str = "urn:calendly:scim:schemas:2.0:User"
+    #: Bytes of the largest request body that is read.
+    body_limit: int = 1_048_576
+    #: Days that the activity is kept; 0 = for ever.
+    activity_days: int = 90
+    #: Most resources that one page of a list holds.
+    page_limit: int = 1000
+
+    @property
+    def sqlite_path(self) -> Path:
+        """Path of the SQLite file."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+
+def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in force. `overrides` (a test's) wins over the environment, that over the file."""
+    overrides = dict(overrides or {})
+    instance = Path(overrides.pop("instance", None) or environ.get("GATEWAY_INSTANCE") or "instance").absolute()
+    known = {f.name: f for f in fields(Config)}
+    values = _from_file(instance / "config.toml", known) | _from_environment(environ, known) | overrides
+    for name in values.keys() - known.keys():
+        raise ConfigurationError(f"There is no setting {name!r}.")
+    config = Config(instance=instance, **{name: _typed(known[name], value) for name, value in values.items()})
+    return _completed(config)
+
+
+def _from_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    for name in values.keys() - known.keys():
+        raise ConfigurationError(f"{path} has a setting {name!r} that does not exist.")
+    return values
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    named = ((name, environ.get(f"GATEWAY_{name.upper()}")) for name in known if name != "instance")
+    return {name: value for name, value in named if value is not None}
+
+
+def _typed(setting: Any, value: Any) -> Any:
+    """Environment variables are text; numbers and lists are read from it."""
+    if setting.type == "int":
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = -1
+        if number < 0:
+            raise ConfigurationError(f"{setting.name} must be a whole number from 0 on, not {value!r}.")
+        return number
+    if setting.type.startswith("tuple"):
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{setting.name} must be text, not {value!r}.")
+    return value
+
+
+def _completed(config: Config) -> Config:
+    url = config.database_url or f"sqlite:///{config.instance / 'gateway.sqlite3'}"
+    if not url.startswith("sqlite:///"):
+        raise ConfigurationError(
+            f"GATEWAY_DATABASE_URL begins with {url.split(':')[0]!r}; this version serves sqlite:///<path> only."
+        )
+    if config.sqlite_synchronous.upper() not in ("FULL", "NORMAL"):
+        raise ConfigurationError(f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}.")
+    key = config.secret_key or _kept_secret_key(config.instance / "secret_key")
+    values = {f.name: getattr(config, f.name) for f in fields(Config)}
+    values |= {"database_url": url, "secret_key": key, "public_url": config.public_url.rstrip("/")}
+    values |= {"sqlite_synchronous": config.sqlite_synchronous.upper()}
+    return Config(**values)
+
+
+def _kept_secret_key(path: Path) -> str:
+    """The key of this instance; made once, under a file lock, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(handle, "r+", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        key = file.read().strip()
+        if not key:
+            key = secrets.token_urlsafe(48)
+            file.seek(0)
+            file.write(key + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return key

@@ -1,0 +1,44 @@
+"""The stories, each one transaction, to be read aloud. They know no web framework.
+
+`Provisioning` holds them for one application: what the doors (`gateway.web`, `gateway.cli`) call.
+"""
+
+from __future__ import annotations
+
+from gateway.config import Config
+from gateway.host import PluginHost
+from gateway.provisioning.caller import Caller, Callers, Trace
+from gateway.provisioning.changes import Changes
+from gateway.provisioning.groups import Groups
+from gateway.provisioning.mapping import GroupMover, MapToGroups
+from gateway.provisioning.recorder import Recorder
+from gateway.provisioning.setup import Setup
+from gateway.provisioning.users import Users
+from gateway.scim.errors import AuthenticationFailed
+from gateway.store import Store
+
+__all__ = ["Caller", "Provisioning", "Trace"]
+
+
+class Provisioning:
+    """Store, plugins and stories of one application."""
+
+    def __init__(self, config: Config, store: Store, host: PluginHost) -> None:
+        self.config, self.store, self.host = config, store, host
+        self.callers = Callers(config, host)
+        self.recorder = Recorder(store, host, self.callers, config.activity_days)
+        changes = Changes(store)
+        self.users = Users(store, host, changes, GroupMover(store, host), self._refreshed)
+        self.groups = Groups(store, host, changes, self._refreshed)
+        self.mapping = MapToGroups(store, changes)
+        self.setup = Setup(store, host, changes, self.callers)
+
+    def _refreshed(self, caller: Caller) -> Caller:
+        """The same caller as it is stored now."""
+        if caller.connection is None or caller.words is None:
+            return self.callers.admin(self.store.organizations.by_key(caller.organization.id))
+        found = self.store.connections.by_key(caller.connection.id)
+        if found is None:
+            raise AuthenticationFailed("This connection was removed in the application; its tokens are revoked.")
+        public_url = caller.words.base_url.rsplit("/scim/v2/", 1)[0]
+        return self.callers.connection(*found, public_url)

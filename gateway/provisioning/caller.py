@@ -1,0 +1,108 @@
+"""On whose behalf a story is told: an identity provider's connection or an admin, and the trace that it leaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from gateway.config import Config
+from gateway.contracts import Billing, Connection, Organization, Seats
+from gateway.host import Decision, Kept, PluginHost
+from gateway.store.activity import Line
+from gateway.store.records import ConnectionRecord, OrganizationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A tenant and, where an identity provider calls, its connection: as stored, and as plugins see it."""
+
+    organization: OrganizationRecord
+    tenant: Organization
+    connection: ConnectionRecord | None = None
+    words: Connection | None = None
+    kept: Kept | None = None
+
+    @property
+    def connection_id(self) -> int | None:
+        """The key of the connection; None for an admin."""
+        return self.connection.id if self.connection else None
+
+    @property
+    def connection_uid(self) -> str | None:
+        """The public id of the connection; None for an admin."""
+        return self.connection.uid if self.connection else None
+
+
+class Callers:
+    """Builds callers from what is stored."""
+
+    def __init__(self, config: Config, host: PluginHost) -> None:
+        self._config, self._host = config, host
+
+    def tenant(self, organization: OrganizationRecord) -> Organization:
+        """An organization as plugins see it."""
+        config = self._config
+        return Organization(
+            id=organization.uid,
+            name=organization.name,
+            plan=organization.plan,
+            sso=organization.sso is not None,
+            seats=Seats(organization.seat_limit, organization.seats_used),
+            billing=Billing(
+                "card" if organization.payment == "card" else "invoice",
+                organization.billing_url or config.billing_url,
+                organization.contact_url or config.contact_url,
+            ),
+            domains=tuple(json.loads(organization.domains)) if organization.domains != "[]" else (),
+        )
+
+    def words(self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str) -> Connection:
+        """A connection as plugins see it."""
+        return Connection(
+            id=connection.uid,
+            slug=connection.slug,
+            idp=connection.idp,
+            name=connection.name,
+            organization=self.tenant(organization),
+            settings=connection.setting_values,
+            base_url=f"{public_url}/scim/v2/{connection.slug}",
+            extension_urn=self._config.extension_urn,
+            mapping_attribute=connection.mapping_attribute if connection.mapping_enabled else None,
+        )
+
+    def admin(self, organization: OrganizationRecord) -> Caller:
+        """An admin of an organization, or an operator who acts in it."""
+        return Caller(organization, self.tenant(organization))
+
+    def connection(self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str) -> Caller:
+        """An identity provider."""
+        words = self.words(connection, organization, public_url)
+        return Caller(organization, words.organization, connection, words, self._host.kept(words))
+
+
+@dataclass(slots=True)
+class Trace:
+    """What the activity will say about one request. Filled while it is served; secrets have no place in it."""
+
+    operation: str
+    request_id: str
+    organization_id: int | None = None
+    connection_uid: str | None = None
+    principal: str | None = None
+    token_id: str | None = None
+    user: str | None = None
+    status: int = 200
+    ignored: list[str] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    #: True once the line was written in the transaction of the change.
+    written: bool = False
+
+    def line(self, status: int, detail: str | None = None) -> Line:
+        """The line as it is stored."""
+        assert self.organization_id is not None
+        ignored = json.dumps(list(dict.fromkeys(self.ignored)), ensure_ascii=True) if self.ignored else "[]"
+        told = [{"plugin": d.plugin, "hook": d.hook, "verdict": d.verdict} for d in self.decisions]
+        return (
+            self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, detail,
+            ignored, json.dumps(told) if told else "[]", self.request_id,
+        )  # fmt: skip

@@ -1,0 +1,100 @@
+"""One change: a transaction that ends with its seats, its events and its line in the activity, or leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from gateway.host import Decision, SeatLimit
+from gateway.provisioning.caller import Caller, Trace
+from gateway.scim.errors import OverCapacity, Unavailable
+from gateway.store import Store
+
+Told = TypeVar("Told")
+#: How often a story is told anew when what it was judged by has changed under it.
+ATTEMPTS = 8
+
+
+class Stale(Exception):
+    """Something that this story was judged by was changed by somebody else meanwhile: tell it again."""
+
+
+class Change:
+    """What a transaction collects until it is settled."""
+
+    def __init__(self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None) -> None:
+        self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
+        self._events: list[tuple[str, str, str, str | None, str]] = []
+        #: Seats that this change takes; negative when it frees some.
+        self.seats = 0
+
+    def tell(self, kind: str, resource: str, uid: str, data: str) -> None:
+        """An event; `data` is JSON."""
+        self._events.append((kind, resource, uid, self._caller.connection_uid, data))
+
+    def tell_members(self, group_uid: str, name: str, added: Sequence[str], removed: Sequence[str]) -> None:
+        """Who came into a group and who left it, in portions that a follower can hold."""
+        for start in range(0, max(len(added), len(removed)), 1000):
+            portion = {"added": added[start : start + 1000], "removed": removed[start : start + 1000]}
+            data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
+            self.tell("group.members_changed", "Group", group_uid, data)
+
+    def settle(self) -> None:
+        """Last in the transaction: seats and event numbers in one statement, then events and activity."""
+        organization = self._caller.organization
+        if self._events or self.seats:
+            ceiling = self._limit.ceiling if self._limit else None
+            last = self._store.organizations.settle(
+                organization.id, organization.policy, self.seats, ceiling, len(self._events)
+            )
+            if last is None:
+                self._refuse()
+            else:
+                self._store.events.add(organization.id, last, self._events)
+        self._store.activity.add([(0, self._trace.line(self._trace.status))])
+        self._trace.written = True
+
+    def _refuse(self) -> None:
+        now = self._store.organizations.by_key(self._caller.organization.id)
+        if now.policy != self._caller.organization.policy or self._limit is None:
+            raise Stale
+        self._trace.decisions.append(Decision(self._limit.plugin, "check_seats", "denied"))
+        raise OverCapacity(self._limit.sentence)
+
+
+class Changes:
+    """Opens changes, and tells a story again when it went stale."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @contextmanager
+    def open(self, caller: Caller, trace: Trace, limit: SeatLimit | None = None) -> Iterator[Change]:
+        """The transaction of one change. Plugins were asked before; none runs in here."""
+        try:
+            with self._store.transaction():
+                change = Change(self._store, caller, trace, limit)
+                yield change
+                change.settle()
+        except BaseException:
+            trace.written = False
+            raise
+
+    def retried(self, caller: Caller, refresh: Callable[[Caller], Caller], story: Callable[[Caller], Told]) -> Told:
+        """Tell a story until nothing it was judged by changes under it."""
+        for _ in range(ATTEMPTS):
+            try:
+                return story(caller)
+            except Stale:
+                caller = refresh(caller)
+        raise Unavailable(
+            "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
+            retry_after=1,
+        )
+
+
+def unchanged(stored: str, document: dict[str, Any], text: str) -> bool:
+    """Whether a document says what is stored already, whatever the order of its keys."""
+    return stored == text or json.loads(stored) == document

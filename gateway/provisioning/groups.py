@@ -1,0 +1,283 @@
+"""The stories of groups: pushed by a connection or made by hand, filled and emptied by delta, removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.contracts import Json
+from gateway.host import PluginHost
+from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.changes import Change, Changes, Stale, unchanged
+from gateway.provisioning.mapping import make_group
+from gateway.provisioning.representation import group_json
+from gateway.provisioning.users import check_version
+from gateway.scim import patch
+from gateway.scim.documents import dumps
+from gateway.scim.errors import Conflict, NotFound, Uniqueness
+from gateway.scim.filters import Filter, element_matches
+from gateway.scim.members import MemberChange
+from gateway.scim.schemas import GROUP
+from gateway.store import Store
+from gateway.store.memberships import MANUAL, PUSH
+from gateway.store.records import GroupRecord, UserRecord
+
+
+class Groups:
+    """Tells the stories of groups."""
+
+    def __init__(
+        self, store: Store, host: PluginHost, changes: Changes, refresh: Callable[[Caller], Caller]
+    ) -> None:
+        self._store, self._host, self._changes, self._refresh = store, host, changes, refresh
+
+    # An identity provider's stories -----------------------------------------------------------------------------
+
+    def create(self, caller: Caller, document: Json, trace: Trace) -> GroupRecord:
+        """Push a new group, with its members."""
+        members, rest = _without_members(document)
+        name, external_id = document["displayName"], document.get("externalId")
+
+        def story(caller: Caller) -> GroupRecord:
+            with self._changes.open(caller, trace) as change:
+                self._check_name(caller, caller.connection_id, name)
+                group = self._store.groups.add(caller.organization.id, caller.connection_id, name, external_id, dumps(rest))
+                self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
+                change.tell("group.created", "Group", group.uid, group_json(group, None, None))
+                return self._fill(caller, group, [MemberChange("add", members)] if members else [], change, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def replace(
+        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
+    ) -> GroupRecord:
+        """Store a whole group: its members are those of the document, no others."""
+        members, rest = _without_members(document)
+
+        def story(caller: Caller) -> GroupRecord:
+            group = self._found(caller, uid, if_match)
+            return self._rewrite(caller, group, rest, [MemberChange("replace", members)], trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def patch(
+        self, caller: Caller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+    ) -> GroupRecord:
+        """Apply operations; what they do to members costs what they name, however large the group is."""
+        assert caller.words is not None
+        assert caller.kept is not None
+        words, kept = caller.words, caller.kept
+
+        def story(caller: Caller) -> GroupRecord:
+            group = self._found(caller, uid, if_match)
+            current = json.loads(group.doc)
+            mapped = self._host.map_patch(words, "Group", [dict(operation) for operation in operations], current)
+            changes, rest = patch.split_members(mapped)
+            patched = patch.apply(kept.group, current, rest, resource_id=group.uid)
+            trace.ignored = list(patched.ignored)
+            return self._rewrite(caller, group, patched.document, changes, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
+        """Remove a group; its memberships end with it."""
+
+        def story(caller: Caller) -> None:
+            group = self._found(caller, uid, if_match)
+            with self._changes.open(caller, trace) as change:
+                self._check_unmapped(group)
+                if not self._store.groups.remove(caller.organization.id, group):
+                    raise Stale
+                self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
+                change.tell("group.deleted", "Group", group.uid, group_json(group, None, None))
+
+        self._changes.retried(caller, self._refresh, story)
+
+    # An admin's stories -----------------------------------------------------------------------------------------
+
+    def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:
+        """A group made by hand."""
+        with self._changes.open(caller, trace) as change:
+            self._check_name(caller, None, name)
+            return make_group(self._store, caller, name, change)
+
+    def rename(self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None) -> GroupRecord:
+        """Rename a group made by hand."""
+
+        def story(caller: Caller) -> GroupRecord:
+            group = self._by_hand(caller, uid, if_match)
+            document = {**json.loads(group.doc), "displayName": name}
+            return self._rewrite(caller, group, document, [], trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
+        """Remove a group made by hand."""
+        self._by_hand(caller, uid, if_match)
+        self.delete(caller, uid, trace, if_match)
+
+    def set_member(self, caller: Caller, group_uid: str, user_uid: str, inside: bool, trace: Trace) -> None:
+        """Put a user into a group by hand, or take it out."""
+
+        def story(caller: Caller) -> None:
+            group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
+            self._check_not_mapped(user)
+            memberships = self._store.memberships
+            with self._changes.open(caller, trace) as change:
+                act = memberships.grant if inside else memberships.withdraw
+                if act(group.id, [user.id], MANUAL):
+                    self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
+                    change.tell_members(
+                        group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
+                    )
+
+        self._changes.retried(caller, self._refresh, story)
+
+    # Their parts ------------------------------------------------------------------------------------------------
+
+    def _rewrite(
+        self, caller: Caller, group: GroupRecord, document: Json, changes: Sequence[MemberChange], trace: Trace
+    ) -> GroupRecord:
+        """Bring a stored group to a new document and new members; the first write of a connection links it."""
+        owner = caller.connection_id if group.connection_id is None else group.connection_id
+        name, external_id, text = document["displayName"], document.get("externalId"), dumps(document)
+        with self._changes.open(caller, trace) as change:
+            if owner != group.connection_id:
+                self._link(caller, group)
+            if name != group.name or owner != group.connection_id:
+                self._check_name(caller, owner, name, group.id)
+            if owner != group.connection_id or not unchanged(group.doc, document, text):
+                stored = self._store.groups.rewrite(caller.organization.id, owner, group, name, external_id, text)
+                if stored is None:
+                    raise Stale
+                group = stored
+                change.tell("group.updated", "Group", group.uid, group_json(group, None, None))
+            return self._fill(caller, group, changes, change, trace)
+
+    def _link(self, caller: Caller, group: GroupRecord) -> None:
+        """A group made by hand becomes one that this connection pushes: who is in it is decided there from now on."""
+        self._check_unmapped(group)
+        self._store.memberships.rename_source(group.id, MANUAL, PUSH)
+        self._store.organizations.count(caller.organization.id, "Group", None, -1)
+        self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
+
+    def _fill(
+        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange], change: Change, trace: Trace
+    ) -> GroupRecord:
+        """Apply membership changes in order, and tell their sum."""
+        balance: dict[int, int] = {}
+        for step in changes:
+            joined, left = self._step(caller, group, step, trace)
+            for user_id in joined:
+                balance[user_id] = balance.get(user_id, 0) + 1
+            for user_id in left:
+                balance[user_id] = balance.get(user_id, 0) - 1
+        added = [user_id for user_id, sum_ in balance.items() if sum_ > 0]
+        removed = [user_id for user_id, sum_ in balance.items() if sum_ < 0]
+        if not added and not removed:
+            return group
+        organization_id = caller.organization.id
+        self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
+        uids = self._store.memberships.uids
+        change.tell_members(group.uid, group.name, uids(organization_id, added), uids(organization_id, removed))
+        return self._store.groups.by_keys(organization_id, [group.id])[0]
+
+    def _step(
+        self, caller: Caller, group: GroupRecord, step: MemberChange, trace: Trace
+    ) -> tuple[Iterable[int], Iterable[int]]:
+        """One membership change: the keys of those who came in, and of those who are out."""
+        memberships = self._store.memberships
+        if step.kind == "add":
+            return memberships.grant(group.id, self._arrive(caller, group, step.ids, trace), PUSH), ()
+        if step.kind == "remove":
+            memberships.forget_waiting(group.id, step.ids)
+            return (), memberships.withdraw(group.id, list(self._resolve(caller, step.ids).values()), PUSH)
+        if step.kind == "remove_where":
+            assert step.filter is not None
+            return (), memberships.withdraw(group.id, self._selected(caller, group, step.filter), PUSH)
+        memberships.forget_waiting(group.id, None)
+        wanted = self._arrive(caller, group, step.ids, trace)
+        there = set(wanted)
+        gone = [key for key in memberships.granted(group.id, PUSH) if key not in there]
+        return memberships.grant(group.id, wanted, PUSH), memberships.withdraw(group.id, gone, PUSH)
+
+    def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
+        return self._store.memberships.resolve(caller.organization.id, caller.connection_id, uids)
+
+    def _arrive(self, caller: Caller, group: GroupRecord, uids: Sequence[str], trace: Trace) -> list[int]:
+        """The keys of members that are here. One unknown id must not fail the rest: the group waits for it."""
+        here = self._resolve(caller, uids)
+        missing = [uid for uid in uids if uid not in here]
+        if missing:
+            self._store.memberships.wait_for(group.id, missing)
+            trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing]
+        return list(here.values())
+
+    def _selected(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[int]:
+        """Members that a filter picks by more than their id."""
+        attribute = next(attribute for attribute in GROUP.attributes if attribute.name == "members")
+        members = self._store.memberships.members_of(caller.organization.id, caller.connection_id, group)
+        picked = [
+            member.uid
+            for member in members
+            if element_matches(
+                tree, {"value": member.uid, "display": member.display, "type": "User"}, attribute
+            )
+        ]
+        return list(self._resolve(caller, picked).values())
+
+    def _found(self, caller: Caller, uid: str, if_match: str | None) -> GroupRecord:
+        store = self._store.groups
+        group = store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
+        if group is None:
+            raise NotFound(f"There is no group with the id {uid!r} here.")
+        check_version(group, if_match)
+        return group
+
+    def _by_hand(self, caller: Caller, uid: str, if_match: str | None) -> GroupRecord:
+        group = self._found(caller, uid, if_match)
+        if group.connection_id is not None:
+            found = self._store.connections.by_key(group.connection_id)
+            name = found[0].name if found else "a connection"
+            raise Conflict(
+                f"The group {group.name!r} is pushed by the connection {name!r}; change it at the identity provider."
+            )
+        return group
+
+    def _member(self, caller: Caller, uid: str, trace: Trace) -> UserRecord:
+        user = self._store.users.of(caller.organization, uid)
+        if user is None:
+            raise NotFound(f"There is no user with the id {uid!r} here.")
+        trace.user = user.user_name
+        return user
+
+    def _check_not_mapped(self, user: UserRecord) -> None:
+        found = self._store.connections.by_key(user.connection_id) if user.connection_id else None
+        if found and found[0].mapping_enabled:
+            raise Conflict(
+                f"Map to groups is on for the connection {found[0].name!r}, so the groups of {user.user_name!r} come from"
+                " the identity provider. Change the attribute there, or the rules of the mapping."
+            )
+
+    def _check_unmapped(self, group: GroupRecord) -> None:
+        name = self._store.mappings.connection_using(group.id)
+        if name is not None:
+            raise Conflict(
+                f"The group {group.name!r} is filled by Map to groups of the connection {name!r}. Take it out of the"
+                " rules there first."
+            )
+
+    def _check_name(self, caller: Caller, connection_id: int | None, name: str, but: int = 0) -> None:
+        namesake = self._store.groups.namesake(caller.organization.id, connection_id, name, but)
+        if namesake is None:
+            return
+        holder = "made in the application" if namesake.connection_id is None else "pushed by this connection"
+        raise Uniqueness(
+            f"displayName {name!r} is taken by a group {holder}. Look it up and update it, or choose another name."
+        )
+
+
+def _without_members(document: Json) -> tuple[tuple[str, ...], Json]:
+    """The ids of the members, and the document as it is stored."""
+    members = tuple(dict.fromkeys(entry["value"] for entry in document.get("members", ())))
+    return members, {key: value for key, value in document.items() if key != "members"}

@@ -1,0 +1,161 @@
+"""Writes the activity and tells listening plugins, apart from the request.
+
+Refusals are written before the answer is out, changes in their own transaction. Reads are gathered and written
+together, at most a second later or a hundred at a time: a lookup costs no write of its own. What a killed process had
+gathered is lost; no change ever is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+
+from gateway.contracts import Event
+from gateway.host import PluginHost
+from gateway.provisioning.caller import Callers, Trace
+from gateway.scim.errors import Refusal, Unavailable
+from gateway.store import Store
+from gateway.store.activity import Line
+from gateway.store.clock import now, rfc3339
+from gateway.store.records import EventRecord
+
+log = logging.getLogger("gateway")
+
+FLUSH_SECONDS = 1.0
+FLUSH_LINES = 100
+#: A listener that raised hears again after 1, 2, 4, … seconds, at most this many.
+LONGEST_WAIT = 300
+_DAY = 86_400_000_000
+
+
+class Recorder:
+    """The activity of one process, and the relay of events to its plugins."""
+
+    def __init__(self, store: Store, host: PluginHost, callers: Callers, activity_days: int) -> None:
+        self._store, self._host, self._callers, self._days = store, host, callers, activity_days
+        self._lines: list[tuple[int, Line]] = []
+        self._used: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._relaying = threading.Lock()
+        self._wake = threading.Event()
+        self._worker: threading.Thread | None = None
+        self._worker_pid = 0
+        self._stopping = False
+
+    # Taking in ------------------------------------------------------------------------------------------------------
+
+    def later(self, trace: Trace) -> None:
+        """A read that went well: gathered."""
+        moment = now()
+        with self._lock:
+            self._lines.append((moment, trace.line(trace.status)))
+            if trace.token_id:
+                self._used[trace.token_id] = moment
+            full = len(self._lines) >= FLUSH_LINES
+        self._ensure_worker()
+        if full:
+            self._wake.set()
+
+    def changed(self, trace: Trace) -> None:
+        """A change that was written with its line: its token was used, and listeners may hear of it."""
+        if trace.token_id:
+            with self._lock:
+                self._used[trace.token_id] = now()
+        self._ensure_worker()
+        if self._host.listeners():
+            self._wake.set()
+
+    def refused(self, trace: Trace, refusal: Refusal) -> None:
+        """A refusal: written at once, if the database can be written at all."""
+        if trace.organization_id is None:
+            return
+        try:
+            with self._store.transaction():
+                self._store.activity.add([(now(), trace.line(refusal.status, refusal.detail))])
+        except Unavailable:
+            log.warning("activity of request %s not written: the database is not available", trace.request_id)
+
+    # Writing out ----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what was gathered, and forget what is too old."""
+        with self._lock:
+            lines, used = self._lines, self._used
+            self._lines, self._used = [], {}
+        if not lines and not used:
+            return
+        with self._store.transaction():
+            self._store.activity.add(lines)
+            self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
+            if self._days:
+                self._store.activity.prune(now() - self._days * _DAY)
+
+    def relay(self) -> None:
+        """Tell every listening plugin what it has not heard, in the order of each organization."""
+        listeners = self._host.listeners()
+        if not listeners:
+            return
+        with self._relaying, self._store.database.only_one("relay") as mine:
+            for plugin in listeners if mine else ():
+                for organization_id, seq in self._store.events.untold(plugin):
+                    self._tell(plugin, organization_id, seq)
+
+    def _tell(self, plugin: str, organization_id: int, seq: int) -> None:
+        while records := self._store.events.page(organization_id, seq, 100):
+            for record in records:
+                if not self._host.tell(plugin, self._event(organization_id, record)):
+                    failures = self._store.events.failures(plugin, organization_id)
+                    wait = min(2**failures, LONGEST_WAIT) * 1_000_000
+                    with self._store.transaction():
+                        self._store.events.failed(plugin, organization_id, seq, now() + wait)
+                    return
+                seq = record.seq
+            with self._store.transaction():
+                self._store.events.told(plugin, organization_id, seq)
+
+    def _event(self, organization_id: int, record: EventRecord) -> Event:
+        organization = self._callers.tenant(self._store.organizations.by_key(organization_id))
+        return Event(
+            id=record.seq,
+            type=record.type,
+            at=rfc3339(record.at),
+            organization=organization,
+            connection=record.connection_uid,
+            resource="User" if record.resource == "User" else "Group",
+            resource_id=record.resource_uid,
+            data=json.loads(record.data),
+        )
+
+    # The worker -----------------------------------------------------------------------------------------------------
+
+    def _ensure_worker(self) -> None:
+        # A server may fork after the application was made; threads do not survive that.
+        if self._worker_pid == os.getpid():
+            return
+        with self._lock:
+            if self._worker_pid == os.getpid() or self._stopping:
+                return
+            self._worker = threading.Thread(target=self._work, name="gateway-recorder", daemon=True)
+            self._worker_pid = os.getpid()
+            self._worker.start()
+
+    def _work(self) -> None:
+        while not self._stopping:
+            self._wake.wait(FLUSH_SECONDS)
+            self._wake.clear()
+            try:
+                self.flush()
+                self.relay()
+            except Refusal as error:
+                log.warning("activity and listeners wait: %s", error.detail)
+        self._store.database.close()
+
+    def close(self) -> None:
+        """Write what is left and stop."""
+        self._stopping = True
+        self._wake.set()
+        if self._worker and self._worker_pid == os.getpid():
+            self._worker.join(timeout=5)
+        self.flush()

@@ -1,0 +1,245 @@
+"""The stories of users: created, replaced, patched, deleted, restored. Each is one transaction.
+
+Plugins are asked before it, on frozen values; inside it no plugin runs. What they were asked about is held by the
+organization's policy number: when it moved, the story is told again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.contracts import Json, SeatRequest, User
+from gateway.host import PluginHost, SeatLimit
+from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.changes import Change, Changes, Stale, unchanged
+from gateway.provisioning.mapping import GroupMover
+from gateway.provisioning.representation import etag, user_json
+from gateway.scim import documents, patch
+from gateway.scim.errors import NotFound, PreconditionFailed, Uniqueness
+from gateway.store import Store
+from gateway.store.records import UserRecord
+
+
+class Outcome(NamedTuple):
+    """What became of a user, and whether anything was changed at all."""
+
+    user: UserRecord
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the plugins said about a user as it is about to be stored."""
+
+    groups: Mapping[str, frozenset[str]]
+    seats: SeatLimit | None
+
+
+class Users:
+    """Tells the stories of users."""
+
+    def __init__(
+        self, store: Store, host: PluginHost, changes: Changes, mover: GroupMover, refresh: Callable[[Caller], Caller]
+    ) -> None:
+        self._store, self._host, self._changes, self._mover, self._refresh = store, host, changes, mover, refresh
+
+    # The stories --------------------------------------------------------------------------------------------------
+
+    def create(self, caller: Caller, document: Json, trace: Trace) -> UserRecord:
+        """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
+        trace.user = document["userName"]
+        document = {**document, "active": document.get("active", True)}
+        return self._changes.retried(caller, self._refresh, lambda caller: self._create(caller, document, trace))
+
+    def replace(self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None) -> Outcome:
+        """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
+
+        def story(caller: Caller) -> Outcome:
+            user = self._found(caller, uid, trace, if_match)
+            return self._rewrite(caller, user, {**document, "active": document.get("active", bool(user.active))}, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def patch(
+        self, caller: Caller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+    ) -> Outcome:
+        """Apply operations in the dialect of the connection."""
+        assert caller.words is not None
+        assert caller.kept is not None
+        words, kept = caller.words, caller.kept
+
+        def story(caller: Caller) -> Outcome:
+            user = self._found(caller, uid, trace, if_match)
+            current = json.loads(user.doc)
+            mapped = self._host.map_patch(words, "User", [dict(operation) for operation in operations], current)
+            patched = patch.apply(kept.user, current, mapped, resource_id=user.uid)
+            trace.ignored = list(patched.ignored)
+            document = {**patched.document, "active": patched.document.get("active", bool(user.active))}
+            return self._rewrite(caller, user, document, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def set_active(self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None) -> Outcome:
+        """An admin deactivates or reactivates somebody, whoever manages the user."""
+
+        def story(caller: Caller) -> Outcome:
+            user = self._found(caller, uid, trace, if_match)
+            return self._rewrite(caller, user, {**json.loads(user.doc), "active": active}, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
+        """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
+
+        def story(caller: Caller) -> None:
+            user = self._found(caller, uid, trace, if_match)
+            with self._changes.open(caller, trace) as change:
+                if not self._store.users.remove(caller.organization.id, user):
+                    raise Stale
+                change.seats = -1 if user.active else 0
+                self._store.memberships.drop_user(caller.organization.id, user.id)
+                self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
+                change.tell("user.deleted", "User", user.uid, user_json(user, (), None))
+
+        self._changes.retried(caller, self._refresh, story)
+
+    # Their parts --------------------------------------------------------------------------------------------------
+
+    def _create(self, caller: Caller, document: Json, trace: Trace) -> UserRecord:
+        connection, organization_id = caller.connection, caller.organization.id
+        user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
+        judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
+        text = documents.dumps(document)
+        with self._changes.open(caller, trace, judgement.seats) as change:
+            deleted = self._store.users.restorable(connection, user_name, external_id) if connection else None
+            if deleted:
+                self._check_free(caller, user_name, external_id, deleted.id)
+                user = self._store.users.rewrite(
+                    organization_id, caller.connection_id, deleted, user_name, external_id, active, text, addresses(document)
+                )
+            else:
+                user = self._store.users.add(
+                    organization_id, connection, user_name, external_id, active, text, addresses(document)
+                )
+            if user is None:
+                self._check_free(caller, user_name, external_id, 0)
+                raise Stale
+            change.seats = 1 if active else 0
+            self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
+            self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
+            if deleted:
+                self._mover.attach_waiting(caller, user, change)
+            self._tell(change, "user.restored" if deleted else "user.created", caller, user)
+        return user
+
+    def _rewrite(self, caller: Caller, user: UserRecord, document: Json, trace: Trace) -> Outcome:
+        """Bring a stored user to a new document, adopting it when nobody manages it."""
+        user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
+        owner = caller.connection_id if user.connection_id is None else user.connection_id
+        takes_seat = active and not user.active
+        judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
+        text = documents.dumps(document)
+        same = owner == user.connection_id and unchanged(user.doc, document, text)
+        with self._changes.open(caller, trace, judgement.seats) as change:
+            stored: UserRecord | None = user
+            if not same:
+                self._check_free(caller, user_name, external_id, user.id, user, owner)
+                before = addresses(json.loads(user.doc))
+                stored = self._store.users.rewrite(
+                    caller.organization.id, owner, user, user_name, external_id, active, text,
+                    addresses(document) if addresses(document) != before else None,
+                )  # fmt: skip
+            if stored is None:
+                raise Stale
+            if owner != user.connection_id:
+                self._store.organizations.count(caller.organization.id, "User", None, -1)
+                self._store.organizations.count(caller.organization.id, "User", owner, 1)
+            change.seats = int(active) - user.active
+            moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
+            if not same:
+                self._tell(change, _kind(user, active), caller, stored)
+        return Outcome(stored, moved or not same)
+
+    def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
+        trace.decisions.clear()
+        groups = self._host.resolve_groups(caller.words, user, trace.decisions) if caller.words else {}
+        seats = None
+        if takes_seat:
+            seats = self._host.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
+        return Judgement(groups, seats)
+
+    def _found(self, caller: Caller, uid: str, trace: Trace, if_match: str | None) -> UserRecord:
+        store = self._store.users
+        user = store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
+        if user is None:
+            raise NotFound(f"There is no user with the id {uid!r} here.")
+        trace.user = user.user_name
+        check_version(user, if_match)
+        return user
+
+    def _check_free(
+        self, caller: Caller, user_name: str, external_id: str | None, but: int, was: UserRecord | None = None,
+        owner: int | None = None,
+    ) -> None:  # fmt: skip
+        """Refuse a unique value that somebody else holds, in a sentence that says who and what to do."""
+        if was and (was.user_name, was.external_id, was.connection_id) == (user_name, external_id, owner):
+            return
+        owner = owner if was else caller.connection_id
+        held = self._store.users.holder(caller.organization.id, owner, user_name, external_id, but)
+        if held is None:
+            return
+        attribute, holder = held
+        value = user_name if attribute == "userName" else external_id
+        raise Uniqueness(f"{attribute} {value!r} is taken {self._by_whom(caller, holder)}")
+
+    def _by_whom(self, caller: Caller, holder: int | None) -> str:
+        if holder is None:
+            return "by a user that no identity provider manages. Look the user up and update it to link it."
+        if holder == caller.connection_id:
+            return "by another user of this connection. Look it up and update it, or use another value."
+        found = self._store.connections.by_key(holder)
+        name = f"{found[0].name!r} ({found[0].idp})" if found else "another one"
+        return (
+            f"by a user that the connection {name} of this organization manages. To hand the user over, an admin of the"
+            " application deletes it there, or removes that connection, which leaves its users to be linked here."
+        )
+
+    def _tell(self, change: Change, kind: str, caller: Caller, user: UserRecord) -> None:
+        groups = self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
+        change.tell(kind, "User", user.uid, user_json(user, groups, None))
+
+
+def check_version(record: Any, if_match: str | None) -> None:
+    """`If-Match` names the version that the caller knows (RFC 7644, 3.14; RFC 9110, 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    known = {tag.strip().removeprefix("W/") for tag in if_match.split(",")}
+    if etag(record).removeprefix("W/") not in known:
+        raise PreconditionFailed(
+            f"The resource has changed: its version is {etag(record)}, If-Match names {if_match[:80]}. Read it again."
+        )
+
+
+def addresses(document: Mapping[str, Any]) -> list[str]:
+    """The e-mail addresses of a user, for the index that finds a user by one."""
+    entries: Iterable[Any] = document.get("emails", ())
+    return [entry["value"] for entry in entries if "value" in entry]
+
+
+def manual_document(schema: str, user_name: str, display_name: str | None, email: str | None, active: bool) -> Json:
+    """The document of a user that an admin makes by hand."""
+    document: Json = {"schemas": [schema], "userName": user_name, "active": active}
+    if display_name:
+        document["displayName"] = display_name
+    if email:
+        document["emails"] = [{"value": email, "type": "work", "primary": True}]
+    return document
+
+
+def _kind(before: UserRecord, active: bool) -> str:
+    if bool(before.active) == active:
+        return "user.updated"
+    return "user.reactivated" if active else "user.deactivated"

@@ -1,0 +1,95 @@
+"""Discovery: what the service can do, which resources it has, and which attributes it keeps (RFC 7644, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.scim.documents import Json
+from gateway.scim.schemas import CONFIG_URN, RESOURCE_TYPE_URN, SCHEMA_URN, Attribute, ResourceType, Schema
+
+
+def service_provider_config(base_url: str, *, filter_max: int, documentation: str | None = None) -> Json:
+    """RFC 7643, 5. `filter_max` is the most resources that one answer holds."""
+    config: Json = {"schemas": [CONFIG_URN]}
+    if documentation:
+        config["documentationUri"] = documentation
+    return config | {
+        "patch": {"supported": True},
+        "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+        "filter": {"supported": True, "maxResults": filter_max},
+        "changePassword": {"supported": False},
+        "sort": {"supported": False},
+        "etag": {"supported": True},
+        "authenticationSchemes": [
+            {
+                "type": "oauthbearertoken",
+                "name": "Bearer token",
+                "description": "A token that an admin made for this connection, in the Authorization header.",
+                "specUri": "https://www.rfc-editor.org/info/rfc6750",
+                "primary": True,
+            }
+        ],
+        "meta": _meta("ServiceProviderConfig", f"{base_url}/ServiceProviderConfig"),
+    }
+
+
+def resource_types(types: Iterable[ResourceType], base_url: str) -> list[Json]:
+    """RFC 7643, 6: a resource for each kind of resource."""
+    return [_resource_type(resource_type, base_url) for resource_type in types]
+
+
+def schemas(types: Iterable[ResourceType], base_url: str) -> list[Json]:
+    """RFC 7643, 7: each schema once, with exactly the attributes that the types keep."""
+    every = {schema.id: schema for kind in types for schema in (kind.schema, *kind.extensions)}
+    return [_schema(schema, base_url) for schema in every.values()]
+
+
+def _meta(kind: str, location: str) -> Json:
+    return {"resourceType": kind, "location": location}
+
+
+def _resource_type(resource_type: ResourceType, base_url: str) -> Json:
+    return {
+        "schemas": [RESOURCE_TYPE_URN],
+        "id": resource_type.name,
+        "name": resource_type.name,
+        "endpoint": resource_type.endpoint,
+        "description": resource_type.schema.description,
+        "schema": resource_type.schema.id,
+        "schemaExtensions": [
+            {"schema": extension.id, "required": False} for extension in resource_type.extensions
+        ],
+        "meta": _meta("ResourceType", f"{base_url}/ResourceTypes/{resource_type.name}"),
+    }
+
+
+def _schema(schema: Schema, base_url: str) -> Json:
+    return {
+        "schemas": [SCHEMA_URN],
+        "id": schema.id,
+        "name": schema.name,
+        "description": schema.description,
+        "attributes": [_attribute(attribute) for attribute in schema.attributes],
+        "meta": _meta("Schema", f"{base_url}/Schemas/{schema.id}"),
+    }
+
+
+def _attribute(attribute: Attribute) -> Json:
+    described: Json = {
+        "name": attribute.name,
+        "type": attribute.type,
+        "multiValued": attribute.multi,
+        "description": attribute.description,
+        "required": attribute.required,
+        "caseExact": attribute.case_exact,
+        "mutability": attribute.mutability,
+        "returned": attribute.returned,
+        "uniqueness": attribute.uniqueness,
+    }
+    if attribute.canonical:
+        described["canonicalValues"] = list(attribute.canonical)
+    if attribute.references:
+        described["referenceTypes"] = list(attribute.references)
+    if attribute.sub:
+        described["subAttributes"] = [_attribute(sub) for sub in attribute.sub]
+    return described

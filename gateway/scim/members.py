@@ -1,0 +1,111 @@
+"""Membership changes of a group, taken out of the operations of a PATCH.
+
+Memberships are rows, changed by delta; a member list is never read, changed and written back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway.scim.documents import Json, shown
+from gateway.scim.errors import InvalidValue, Mutability
+from gateway.scim.filters import AttrPath, Compare, Filter
+from gateway.scim.operations import Operation
+from gateway.scim.paths import PatchPath, parse_path
+from gateway.scim.schemas import GROUP_URN
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """One step: ids that join, that leave or that are all members from then on; nobody stays (`clear`);
+    or whoever the filter selects leaves (`remove_where`).
+    """
+
+    kind: Literal["add", "remove", "replace", "clear", "remove_where"]
+    ids: tuple[str, ...] = ()
+    filter: Filter | None = None
+
+
+def split_members(
+    operations: Iterable[Mapping[str, Any] | Operation],
+) -> tuple[list[MemberChange], list[Json]]:
+    """The membership changes of the operations, in order, and the operations that are left, in order."""
+    changes: list[MemberChange] = []
+    others: list[Json] = []
+    for raw in operations:
+        operation = raw if isinstance(raw, Operation) else Operation.read(raw)
+        path = _members_path(operation)
+        if path is not None:
+            changes += _by_path(operation, path)
+        elif operation.path is None and isinstance(operation.value, Mapping):
+            _from_object(operation, operation.value, changes, others)
+        else:
+            others.append(operation.as_dict())
+    return changes, others
+
+
+def _members_path(operation: Operation) -> PatchPath | None:
+    if operation.path is None or "members" not in operation.path.lower():
+        return None
+    path = parse_path(operation.path, (GROUP_URN,))
+    core = path.urn is None or path.urn.lower() == GROUP_URN.lower()
+    return path if core and path.name.lower() == "members" else None
+
+
+def _from_object(
+    operation: Operation, value: Mapping[str, Any], changes: list[MemberChange], others: list[Json]
+) -> None:
+    rest = {key: item for key, item in value.items() if key.lower() != "members"}
+    for key, item in value.items():
+        if key.lower() == "members":
+            changes += _assigned(operation.op, item)
+    if rest or not value:
+        others.append({**operation.as_dict(), "value": rest})
+
+
+def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
+    operation.refuse_valued_remove()
+    if path.sub is not None or (path.filter is not None and operation.op != "remove"):
+        # RFC 7643, 4.2: the parts of a member are immutable.
+        raise Mutability(
+            f"{shown(operation.path)} would change a member in place. Remove the member and add another."
+        )
+    if operation.op != "remove":
+        return _assigned(operation.op, operation.value)
+    if path.filter is None:
+        # RFC 7644, 3.5.2.2: without a filter, all values are removed.
+        return [MemberChange("clear")]
+    return [_removed(path.filter)]
+
+
+def _removed(filter: Filter) -> MemberChange:
+    if isinstance(filter, Compare) and filter.op == "eq" and isinstance(filter.value, str):
+        path = filter.path
+        if path == AttrPath(None, path.name) and path.name.lower() == "value":
+            return MemberChange("remove", (filter.value,))
+    return MemberChange("remove_where", filter=filter)
+
+
+def _assigned(op: str, value: Any) -> list[MemberChange]:
+    if op == "replace":
+        return [MemberChange("clear") if value is None else MemberChange("replace", member_ids(value))]
+    ids = member_ids([] if value is None else value)
+    return [MemberChange("add", ids)] if ids else []
+
+
+def member_ids(value: Any) -> tuple[str, ...]:
+    """The ids in a list of member objects, or in a single one; each once, in order."""
+    entries = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(_member_id(entry) for entry in entries))
+
+
+def _member_id(entry: Any) -> str:
+    given = entry if isinstance(entry, Mapping) else {}
+    found = next((item for key, item in given.items() if key.lower() == "value"), None)
+    if not isinstance(found, str) or not found:
+        raise InvalidValue(
+            f'Each member must be an object with its id as "value", but one is {shown(entry)}.'
+        )
+    return found

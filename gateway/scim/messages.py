@@ -1,0 +1,128 @@
+"""Messages around resources: marshmallow schemas of the envelopes, a search read, a list written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from gateway.scim.documents import check_urn
+from gateway.scim.errors import ERROR_URN, InvalidValue
+from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
+
+
+def _schemas(urn: str) -> fields.List[str]:
+    return fields.List(fields.String(), required=True, metadata={"example": [urn]})
+
+
+def _optional(field: type[fields.Field[Any]], data_key: str | None = None) -> fields.Field[Any]:
+    return field(data_key=data_key, allow_none=True, load_default=None)
+
+
+class ListResponse(Schema):
+    """RFC 7644, 3.4.2."""
+
+    schemas = _schemas(LIST_URN)
+    total_results = fields.Integer(data_key="totalResults", required=True)
+    start_index = fields.Integer(data_key="startIndex")
+    items_per_page = fields.Integer(data_key="itemsPerPage")
+    resources = fields.List(fields.Dict(), data_key="Resources")
+
+
+class Error(Schema):
+    """RFC 7644, 3.12."""
+
+    schemas = _schemas(ERROR_URN)
+    status = fields.String(required=True)
+    scim_type = fields.String(data_key="scimType")
+    detail = fields.String()
+
+
+class Operation(Schema):
+    """One operation of a PatchOp message."""
+
+    op = fields.String(required=True, validate=validate.OneOf(["add", "replace", "remove"]))
+    path = fields.String()
+    value = fields.Raw()
+
+
+class PatchOp(Schema):
+    """RFC 7644, 3.5.2."""
+
+    schemas = _schemas(PATCH_URN)
+    operations = fields.List(fields.Nested(Operation), data_key="Operations", required=True)
+
+
+class SearchRequest(Schema):
+    """RFC 7644, 3.4.3. Sorting is not served, so its parameters are not read."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    schemas = _schemas(SEARCH_URN)
+    filter = _optional(fields.String)
+    attributes = fields.List(fields.String(), allow_none=True, load_default=None)
+    excluded_attributes = fields.List(
+        fields.String(), data_key="excludedAttributes", allow_none=True, load_default=None
+    )
+    start_index = fields.Integer(data_key="startIndex", strict=True, allow_none=True, load_default=None)
+    count = fields.Integer(strict=True, allow_none=True, load_default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search asks for. `start` counts from 1; `count` None means as many as the server likes."""
+
+    filter: str | None = None
+    attributes: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    start: int = 1
+    count: int | None = None
+
+
+_NAMES = {
+    (field.data_key or name).lower(): field.data_key or name
+    for name, field in SearchRequest._declared_fields.items()
+}
+_SEARCH = SearchRequest()
+
+
+def read_search(body: Mapping[str, Any]) -> Search:
+    """A SearchRequest message, its keys in any letter case. Raises InvalidSyntax or InvalidValue."""
+    given = {_NAMES.get(key.lower(), key): value for key, value in body.items()}
+    check_urn(given.get("schemas"), SEARCH_URN)
+    try:
+        read = _SEARCH.load(given)
+    except ValidationError as error:
+        name, reasons = next(iter(_reasons(error).items()))
+        raise InvalidValue(f"{name} of the search cannot be read: {_sentence(reasons)}") from None
+    count = read["count"]
+    # RFC 7644, 3.4.2.4: less than one means one for startIndex, less than none means none for count.
+    return Search(
+        filter=read["filter"],
+        attributes=tuple(read["attributes"] or ()),
+        excluded=tuple(read["excluded_attributes"] or ()),
+        start=max(1, read["start_index"] or 1),
+        count=None if count is None else max(0, count),
+    )
+
+
+def _reasons(error: ValidationError) -> dict[str, Any]:
+    return error.messages if isinstance(error.messages, dict) else {"The message": error.messages}
+
+
+def _sentence(reasons: Any) -> str:
+    """The first sentence in marshmallow's nest of reasons."""
+    while not isinstance(reasons, str):
+        reasons = next(iter(reasons.values() if isinstance(reasons, Mapping) else reasons))
+    return reasons
+
+
+def list_response(total: int, start: int, resources_json: Sequence[str]) -> str:
+    """A ListResponse around resources that are JSON already; they are not read again."""
+    return (
+        f'{{"schemas":["{LIST_URN}"],"totalResults":{total},"startIndex":{start},'
+        f'"itemsPerPage":{len(resources_json)},"Resources":[{",".join(resources_json)}]}}'
+    )

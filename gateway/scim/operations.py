@@ -1,0 +1,87 @@
+"""The envelope of PATCH: a PatchOp message and its operations, checked for shape (RFC 7644, 3.5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gateway.scim.documents import Json, check_urn, shown
+from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarget
+from gateway.scim.schemas import PATCH_URN
+
+MAX_OPERATIONS = 1000
+
+_OPS = ("add", "replace", "remove")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation. `has_value` tells a value of null from no value at all."""
+
+    op: Literal["add", "replace", "remove"]
+    path: str | None = None
+    value: Any = None
+    has_value: bool = False
+
+    @classmethod
+    def read(cls, raw: Any) -> Operation:
+        """Check one operation object; letter case does not count in its keys and in `op`."""
+        if not isinstance(raw, Mapping):
+            raise InvalidSyntax(f"Each operation must be an object, but one is {shown(raw)}.")
+        given = {str(key).lower(): value for key, value in raw.items()}
+        op = given.get("op")
+        # RFC 7644, 3.5.2 has the words in lower case; capitals are common and cannot be misread.
+        if not isinstance(op, str) or op.lower() not in _OPS:
+            raise InvalidSyntax(f'"op" must be add, replace or remove, but it is {shown(op)}.')
+        operation = cls(
+            op.lower(),  # type: ignore[arg-type]
+            given.get("path"),
+            given.get("value"),
+            "value" in given,
+        )
+        operation._check()
+        return operation
+
+    def _check(self) -> None:
+        if self.path is not None and not isinstance(self.path, str):
+            raise InvalidPath(f"A path must be a text, but it is {shown(self.path)}.")
+        if self.op == "remove" and self.path is None:
+            # RFC 7644, 3.5.2.2
+            raise NoTarget("A remove operation needs a path that says what to remove.")
+        if self.op != "remove" and not self.has_value:
+            raise InvalidValue(f'The {self.op} operation of {self.path or "the resource"} has no "value".')
+
+    def as_dict(self) -> Json:
+        raw: Json = {"op": self.op}
+        if self.path is not None:
+            raw["path"] = self.path
+        if self.has_value:
+            raw["value"] = self.value
+        return raw
+
+    def refuse_valued_remove(self) -> None:
+        """Refuse a remove operation that says in a value what to remove."""
+        # RFC 7644, 3.5.2.2 knows no value here: read by it, everything at the path would be removed.
+        if self.op == "remove" and self.value is not None:
+            raise InvalidValue(
+                f'A remove operation takes no "value": by RFC 7644, all of {shown(self.path)} would go. '
+                'Say in the path what to remove, as in members[value eq "…"].'
+            )
+
+
+def read_operations(body: Mapping[str, Any]) -> list[Json]:
+    """The operations of a PatchOp message as plain dicts.
+
+    `op` is in lower case, `path` and `value` are there where they were given.
+    """
+    given = {key.lower(): value for key, value in body.items()}
+    check_urn(given.get("schemas"), PATCH_URN)
+    operations = given.get("operations")
+    if not isinstance(operations, list) or not operations:
+        raise InvalidSyntax('"Operations" must be an array with at least one operation.')
+    if len(operations) > MAX_OPERATIONS:
+        raise InvalidValue(
+            f"The message has {len(operations)} operations; at most {MAX_OPERATIONS} are taken at once."
+        )
+    return [Operation.read(raw).as_dict() for raw in operations]

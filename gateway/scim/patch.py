@@ -1,0 +1,276 @@
+"""PATCH: operations applied to a copy of a document (RFC 7644, 3.5.2), and the words that go with it.
+
+Only RFC shapes are known here; what identity providers really send is translated before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.scim.documents import Json, clean, clean_value, is_empty, named, shown
+from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
+from gateway.scim.filters import element_matches
+from gateway.scim.members import MemberChange, split_members
+from gateway.scim.operations import Operation, read_operations
+from gateway.scim.paths import PatchPath, parse_path
+from gateway.scim.schemas import Attribute, ResourceType
+
+__all__ = ["MemberChange", "Operation", "Patched", "apply", "read_operations", "split_members"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patched:
+    """The document after the operations, canonical, and the paths of what is not kept."""
+
+    document: Json
+    ignored: tuple[str, ...] = ()
+
+
+def apply(
+    resource_type: ResourceType,
+    document: Mapping[str, Any],
+    operations: Iterable[Mapping[str, Any] | Operation],
+    *,
+    resource_id: str | None = None,
+) -> Patched:
+    """Apply the operations, in order, to a copy of a canonical document, and validate the result.
+
+    The document has no `id`, `meta` or `groups`; `resource_id` is what a client may repeat as `id`.
+    Membership changes of a group are taken out before, by `split_members`.
+    """
+    work = _Work(resource_type, _copied(document), resource_id)
+    for raw in operations:
+        operation = raw if isinstance(raw, Operation) else Operation.read(raw)
+        operation.refuse_valued_remove()
+        work.apply(operation)
+    # The operations may have left something required empty, or two values primary.
+    return Patched(clean(resource_type, work.document).document, named(work.ignored))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    return value
+
+
+@dataclass(slots=True)
+class _Work:
+    """A document while operations are applied to it."""
+
+    resource_type: ResourceType
+    document: Json
+    resource_id: str | None
+    ignored: list[str] = field(default_factory=list)
+
+    def apply(self, operation: Operation) -> None:
+        if operation.path is None:
+            self._whole(operation)
+            return
+        path = parse_path(operation.path, self.resource_type.urns)
+        if path == PatchPath(self.resource_type.schema.id, ""):
+            self._whole(operation)
+            return
+        found = self.resource_type.head(path.urn, path.name)
+        if found is None:
+            self.ignored.append(operation.path)
+            return
+        extension, attribute = found
+        if attribute.read_only:
+            self._read_only(attribute, operation)
+            return
+        box = self.document if extension is None else self.document.setdefault(extension, {})
+        self._at(box, attribute, path, operation)
+
+    def _whole(self, operation: Operation) -> None:
+        # RFC 7644, 3.5.2.1 and 3.5.2.3: without a path, the value holds attributes of the resource.
+        if operation.op == "remove":
+            raise NoTarget(f"{operation.path} is the whole resource; delete it, or name what to remove of it.")
+        if not isinstance(operation.value, Mapping):
+            raise InvalidValue(
+                f'An {operation.op} operation without a path takes an object as "value", '
+                f"but {shown(operation.value)} came."
+            )
+        for key, value in operation.value.items():
+            attribute = self.resource_type.root.table.get(key.lower())
+            if attribute is None:
+                self._unknown(key)
+            elif not attribute.read_only:
+                self._assign(operation.op, self.document, attribute, value, attribute.name)
+            elif attribute.name == "id":
+                self._same_id(value)
+            elif attribute.name != "schemas" and not is_empty(value):
+                self.ignored.append(attribute.name)
+
+    def _unknown(self, key: str) -> None:
+        # A path in the place of a name would be lost without a word, although it names what is kept.
+        if self.resource_type.locate(key) is not None:
+            raise InvalidPath(f'{shown(key)} is a path, not the name of an attribute; put it in "path".')
+        self.ignored.append(key)
+
+    def _same_id(self, value: Any) -> None:
+        if value != self.resource_id:
+            raise Mutability(f"The id of a resource cannot be changed to {shown(value)}.")
+
+    def _read_only(self, attribute: Attribute, operation: Operation) -> None:
+        if attribute.name == "id" and operation.op != "remove":
+            self._same_id(operation.value)
+        elif attribute.name != "schemas" or operation.op == "remove":
+            raise Mutability(f"{attribute.name} is read-only; it cannot be changed by PATCH.")
+
+    def _at(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
+        """Apply an operation to a writable attribute, to some of its elements, or to a sub-attribute."""
+        sub = attribute.table.get(path.sub.lower()) if path.sub is not None else None
+        if path.sub is not None and sub is None:
+            self.ignored.append(str(operation.path))
+        elif sub is not None and sub.read_only:
+            raise Mutability(f"{operation.path} is read-only; it cannot be changed by PATCH.")
+        elif path.filter is None and (sub is None or not attribute.multi):
+            self._single(box, attribute, sub, operation)
+        elif not attribute.multi or attribute.type != "complex":
+            raise InvalidPath(f"{attribute.name} has no values to choose from with a filter.")
+        else:
+            self._selected(box, attribute, path, sub, operation)
+
+    def _single(self, box: Json, attribute: Attribute, sub: Attribute | None, operation: Operation) -> None:
+        if sub is not None:
+            if operation.op == "remove" and attribute.name not in box:
+                return
+            box, attribute = box.setdefault(attribute.name, {}), sub
+        if operation.op == "remove":
+            box.pop(attribute.name, None)
+        else:
+            self._assign(operation.op, box, attribute, operation.value, operation.path or attribute.name)
+
+    def _assign(self, op: str, box: Json, attribute: Attribute, value: Any, path: str) -> None:
+        """Add or replace one attribute in the object that holds it. An empty value unassigns it."""
+        if attribute.multi or attribute.one_or_many:
+            self._assign_many(op, box, attribute, value, path)
+        elif attribute.type == "complex" and isinstance(value, Mapping):
+            self._merge(op, box, attribute, value, path)
+        else:
+            self._store(box, attribute, clean_value(attribute, value, path, self.ignored))
+
+    def _store(self, box: Json, attribute: Attribute, cleaned: Any) -> None:
+        if cleaned is None:
+            box.pop(attribute.name, None)
+        else:
+            box[attribute.name] = cleaned
+
+    def _merge(self, op: str, box: Json, attribute: Attribute, value: Mapping[str, Any], path: str) -> None:
+        # RFC 7644, 3.5.2.3: sub-attributes that are not specified are left unchanged.
+        inner = box.setdefault(attribute.name, {})
+        for key, item in value.items():
+            sub = attribute.table.get(key.lower())
+            if sub is None:
+                self.ignored.append(path + attribute.prefix[-1] + key)
+            elif not sub.read_only:
+                self._assign(op, inner, sub, item, path + attribute.prefix[-1] + sub.name)
+        if not inner:
+            del box[attribute.name]
+
+    def _assign_many(self, op: str, box: Json, attribute: Attribute, value: Any, path: str) -> None:
+        if attribute.multi and isinstance(value, Mapping):
+            value = [value]
+        cleaned = clean_value(attribute, value, path, self.ignored)
+        present = box.get(attribute.name)
+        single = attribute.one_or_many and not (isinstance(cleaned, list) or isinstance(present, list))
+        if op == "replace" or single:
+            self._store(box, attribute, cleaned)
+        elif cleaned is not None:
+            box[attribute.name] = _joined(_listed(present), _listed(cleaned))
+
+    def _selected(
+        self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
+    ) -> None:
+        """Apply an operation to the elements that the filter selects; without a filter, to all of them."""
+        elements: list[Json] = box.get(attribute.name, [])
+        chosen = [
+            element
+            for element in elements
+            if path.filter is None or element_matches(path.filter, element, attribute)
+        ]
+        if operation.op == "remove":
+            self._remove(box, attribute, chosen, sub)
+            return
+        if not chosen:
+            # RFC 7644, 3.5.2.3
+            raise NoTarget(f"{operation.path} selects no value, so there is nothing to {operation.op} there.")
+        for element in chosen:
+            self._change(element, attribute, sub, operation)
+        if any(element.get("primary") is True for element in chosen):
+            _yield_primary(elements, chosen)
+
+    def _remove(self, box: Json, attribute: Attribute, chosen: list[Json], sub: Attribute | None) -> None:
+        if sub is not None:
+            for element in chosen:
+                element.pop(sub.name, None)
+            return
+        gone = {id(element) for element in chosen}
+        left = [element for element in box.get(attribute.name, []) if id(element) not in gone]
+        self._store(box, attribute, left or None)
+
+    def _change(
+        self, element: Json, attribute: Attribute, sub: Attribute | None, operation: Operation
+    ) -> None:
+        path = operation.path or attribute.name
+        if sub is not None:
+            self._assign(operation.op, element, sub, operation.value, path)
+            return
+        if not isinstance(operation.value, Mapping) and not is_empty(operation.value):
+            raise InvalidValue(f"{path} takes an object, but {shown(operation.value)} came.")
+        cleaned = clean_value(attribute, [operation.value], path, self.ignored)
+        # RFC 7644, 3.5.2.3: replace puts the new value in the place of each that matches; add completes it.
+        if operation.op == "replace":
+            element.clear()
+        element.update(cleaned[0] if cleaned else {})
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _joined(present: list[Any], added: Sequence[Any]) -> list[Any]:
+    """Values added to those present; one that is there already is completed, not doubled."""
+    index: dict[Any, Any] = {}
+    for old in present:
+        _enter(index, old)
+    for new in added:
+        twin = index.get(_keys(new)[-1])
+        if twin is None:
+            present.append(new)
+            _enter(index, new)
+        elif isinstance(twin, dict):
+            twin.update(new)
+        # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
+        if isinstance(new, dict) and new.get("primary") is True:
+            _yield_primary(present, [new if twin is None else twin])
+    return present
+
+
+def _enter(index: dict[Any, Any], element: Any) -> None:
+    for key in _keys(element):
+        index.setdefault(key, element)
+
+
+def _keys(element: Any) -> tuple[Any, ...]:
+    """What an element is known by. A value without a type is the same as that value with any type."""
+    if not isinstance(element, dict):
+        return (element,)
+    if "value" not in element:
+        return (frozenset(element.items()),)
+    # RFC 7643, 2.4: a pair of type and value stands once at most.
+    bare = (element["value"], None)
+    return (bare, (element["value"], element["type"])) if "type" in element else (bare,)
+
+
+def _yield_primary(elements: Sequence[Any], chosen: Sequence[Any]) -> None:
+    kept = {id(element) for element in chosen}
+    for element in elements:
+        if id(element) not in kept and element.get("primary") is True:
+            element["primary"] = False

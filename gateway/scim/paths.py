@@ -1,0 +1,48 @@
+"""Paths of PATCH operations: their text read into a frozen value (RFC 7644, 3.5.2, figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.scim.errors import InvalidFilter, InvalidPath
+from gateway.scim.filters import MAX_LENGTH, Filter, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class PatchPath:
+    """What an operation is about. A whole extension has its URN as `urn` and an empty `name`."""
+
+    urn: str | None
+    name: str
+    filter: Filter | None = None
+    sub: str | None = None
+
+
+def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
+    """Read `attribute`, `attribute.sub`, `attribute[filter]` or `attribute[filter].sub`, after a URN or not.
+
+    `urns` are the schemas that are known: only by them can the bare URN of an extension be told from an
+    attribute. Raises InvalidPath.
+    """
+    if len(text) > MAX_LENGTH:
+        raise InvalidPath(f"The path is {len(text)} characters long; at most {MAX_LENGTH} are read.")
+    known = next((urn for urn in urns if urn.lower() == text.lower()), None)
+    if known is not None:
+        return PatchPath(known, "")
+    try:
+        return _read(text)
+    except InvalidFilter as refusal:
+        raise InvalidPath(f"The path {text[:60]!r} cannot be read. {refusal.detail}") from None
+
+
+def _read(text: str) -> PatchPath:
+    reader = Reader(text)
+    path = reader.path()
+    if not reader.token:
+        return PatchPath(path.urn, path.name, None, path.sub)
+    selection = reader.value_filter(path)
+    sub = reader.sub()
+    if reader.token:
+        raise reader.refusal("the end of the path was expected")
+    return PatchPath(path.urn, path.name, selection, sub)

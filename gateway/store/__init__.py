@@ -1,0 +1,38 @@
+"""Everything that is kept: one `Store` for a database, a room for each thing in it.
+
+Rows and SQL stay in here. Every function that touches a tenant's data takes the tenant (or one of its connections)
+first, so that a query without one cannot be written by accident.
+"""
+
+from gateway.store.activity import ActivityLog
+from gateway.store.connections import Connections
+from gateway.store.database import Database
+from gateway.store.events import Events
+from gateway.store.groups import Groups
+from gateway.store.mappings import Mappings
+from gateway.store.memberships import Memberships
+from gateway.store.organizations import Organizations
+from gateway.store.search import Search
+from gateway.store.tokens import AdminTokens, Tokens
+from gateway.store.users import Users
+
+__all__ = ["Database", "Store"]
+
+
+class Store:
+    """The rooms of one database."""
+
+    def __init__(self, database: Database, secret_key: str) -> None:
+        self.database = database
+        self.transaction = database.transaction
+        self.organizations = Organizations(database)
+        self.connections = Connections(database)
+        self.tokens = Tokens(database, secret_key)
+        self.admin_tokens = AdminTokens(database, secret_key)
+        self.users = Users(database)
+        self.groups = Groups(database)
+        self.memberships = Memberships(database)
+        self.mappings = Mappings(database)
+        self.events = Events(database)
+        self.activity = ActivityLog(database)
+        self.search = Search(database)

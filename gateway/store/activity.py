@@ -1,0 +1,70 @@
+"""The activity: one line for each request of an identity provider or admin, its outcome, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.scim.documents import fold
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.records import ActivityRecord
+
+COLUMNS = (
+    "id, uid, at, connection_uid, principal, operation, user, status, outcome, detail, ignored, decisions, request_id"
+)
+_INSERT = (
+    "INSERT INTO activity (uid, organization_id, at, connection_uid, principal, operation, user, user_key, status,"
+    " outcome, detail, ignored, decisions, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+#: organization key, connection id, principal, operation, user, status, detail, ignored, decisions, request id
+Line = tuple[int, str | None, str | None, str, str | None, int, str | None, str, str, str | None]
+
+
+class ActivityLog:
+    """Lines of organizations."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, lines: Sequence[tuple[int, Line]]) -> None:
+        """Write lines, each with its moment."""
+        self._db.run_many(_INSERT, [_row(moment, line) for moment, line in lines])
+
+    def page(
+        self, organization_id: int, before: int | None, limit: int, *, outcome: str | None = None,
+        user: str | None = None, connection: str | None = None,
+    ) -> list[ActivityRecord]:  # fmt: skip
+        """The newest first, from the one before `before` on."""
+        wanted: dict[str, Any] = {
+            "outcome = ?": outcome,
+            "user_key = ?": fold(user) if user else None,
+            "connection_uid = ?": connection,
+            "id < ?": before,
+        }
+        conditions = {sql: value for sql, value in wanted.items() if value is not None}
+        where = "".join(f" AND {sql}" for sql in conditions)
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ?{where} ORDER BY id DESC LIMIT ?",
+            organization_id,
+            *conditions.values(),
+            limit,
+        )
+        return [ActivityRecord._make(row) for row in rows]
+
+    def prune(self, before: int, most: int = 1000) -> int:
+        """Forget the oldest lines from before a moment, a few at a time; how many."""
+        return self._db.run(
+            "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE at < ? ORDER BY at LIMIT ?)", before, most
+        )
+
+
+def _row(moment: int, line: Line) -> tuple[Any, ...]:
+    organization_id, connection, principal, operation, user, status, detail, ignored, decisions, request_id = line
+    outcome = "success" if status < 400 else "failure"
+    key = fold(user) if user else None
+    return (
+        new_id(), organization_id, moment or now(), connection, principal, operation, user, key, status, outcome,
+        detail, ignored, decisions, request_id,
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Connections: which identity provider of which organization a base URL belongs to."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.organizations import COLUMNS as ORGANIZATION_COLUMNS
+from gateway.store.records import ConnectionRecord, OrganizationRecord
+
+COLUMNS = (
+    "c.id, c.uid, c.slug, c.organization_id, c.idp, c.name, c.settings, c.provisioning, c.mapping_enabled,"
+    " c.mapping_attribute, c.created, c.modified, c.version"
+)
+_WIDTH = len(ConnectionRecord._fields)
+_BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
+_BY_SLUG = f"{_BY} WHERE c.slug = ?"
+_BY_ID = f"{_BY} WHERE c.uid = ?"
+_BY_KEY = f"{_BY} WHERE c.id = ?"
+# Letters and digits that cannot be taken for one another when read aloud.
+_SLUG_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
+
+
+def _pair(row: tuple[Any, ...] | None) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+    if row is None:
+        return None
+    return ConnectionRecord._make(row[:_WIDTH]), OrganizationRecord._make(row[_WIDTH:])
+
+
+class Connections:
+    """Connections, each with its organization beside it."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def by_slug(self, slug: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+        """Whose base URL this is."""
+        return _pair(self._db.one(_BY_SLUG, slug))
+
+    def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+        """By public id."""
+        return _pair(self._db.one(_BY_ID, uid))
+
+    def by_key(self, key: int) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+        """By the key that other rows refer to; None once it was removed."""
+        return _pair(self._db.one(_BY_KEY, key))
+
+    def page(self, organization: OrganizationRecord, after: int, limit: int) -> list[ConnectionRecord]:
+        """In the order of making."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM connections c WHERE c.organization_id = ? AND c.id > ? ORDER BY c.id LIMIT ?",
+            organization.id,
+            after,
+            limit,
+        )
+        return [ConnectionRecord._make(row) for row in rows]
+
+    def add(
+        self, organization: OrganizationRecord, idp: str, name: str, settings: Mapping[str, Any]
+    ) -> ConnectionRecord:
+        """A new connection. Its slug holds no `_`, which Okta refuses in a base URL, and cannot be guessed."""
+        moment = now()
+        slug = f"{idp}-{''.join(secrets.choice(_SLUG_LETTERS) for _ in range(10))}".replace("_", "-")
+        row = self._db.one(
+            "INSERT INTO connections (uid, slug, organization_id, idp, name, settings, provisioning, mapping_enabled,"
+            f" created, modified, version) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?, 1)"
+            f" RETURNING {COLUMNS.replace('c.', '')}",
+            new_id(),
+            slug,
+            organization.id,
+            idp,
+            name,
+            json.dumps(dict(settings)),
+            moment,
+            moment,
+        )
+        assert row is not None
+        return ConnectionRecord._make(row)
+
+    def edit(self, connection: ConnectionRecord, **values: Any) -> None:
+        """Change columns, by name."""
+        if "settings" in values:
+            values["settings"] = json.dumps(dict(values["settings"]))
+        sets = "".join(f"{name} = ?, " for name in values)
+        self._db.run(
+            f"UPDATE connections SET {sets}version = version + 1, modified = ? WHERE id = ?",
+            *values.values(),
+            now(),
+            connection.id,
+        )
+
+    def remove(self, connection: ConnectionRecord) -> None:
+        """Remove it with its tokens and rules. Its users and groups stay, managed by nobody."""
+        for sql in (
+            "UPDATE users SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",
+            "UPDATE groups SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",
+        ):
+            self._db.run(sql, connection.organization_id, connection.id)
+        self._db.run(
+            "INSERT INTO tallies (organization_id, resource, connection, n)"
+            " SELECT organization_id, resource, 0, n FROM tallies WHERE organization_id = ? AND connection = ?"
+            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = n + excluded.n",
+            connection.organization_id,
+            connection.id,
+        )
+        self._db.run(
+            "DELETE FROM tallies WHERE organization_id = ? AND connection = ?",
+            connection.organization_id,
+            connection.id,
+        )
+        self._db.run("DELETE FROM connections WHERE id = ?", connection.id)

@@ -1,0 +1,80 @@
+"""The feed: every committed change, numbered without gap by its organization, and how far listeners have been told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.store.clock import now
+from gateway.store.database import Database
+from gateway.store.records import EventRecord
+
+COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"
+
+
+class Events:
+    """Events of organizations."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, organization_id: int, last: int, events: Sequence[tuple[str, str, str, str | None, str]]) -> None:
+        """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
+        moment, first = now(), last - len(events) + 1
+        self._db.run_many(
+            "INSERT INTO events (organization_id, seq, type, at, resource, resource_uid, connection_uid, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (organization_id, first + n, kind, moment, resource, uid, connection_uid, data)
+                for n, (kind, resource, uid, connection_uid, data) in enumerate(events)
+            ],
+        )
+
+    def page(self, organization_id: int, after: int, limit: int) -> list[EventRecord]:
+        """In order, from the one behind `after` on."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM events WHERE organization_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+            organization_id,
+            after,
+            limit,
+        )
+        return [EventRecord._make(row) for row in rows]
+
+    # Telling plugins --------------------------------------------------------------------------------------------
+
+    def untold(self, plugin: str) -> list[tuple[int, int]]:
+        """Organizations with events that a plugin has not been told: (key, number of the last one told)."""
+        rows = self._db.all(
+            "SELECT o.id, COALESCE(d.seq, 0) FROM organizations o LEFT JOIN deliveries d"
+            " ON d.organization_id = o.id AND d.plugin = ?"
+            " WHERE o.event_seq > COALESCE(d.seq, 0) AND COALESCE(d.retry_at, 0) <= ?",
+            plugin,
+            now(),
+        )
+        return [(key, seq) for key, seq in rows]
+
+    def told(self, plugin: str, organization_id: int, seq: int) -> None:
+        """The plugin has heard everything up to this event."""
+        self._delivery(plugin, organization_id, "seq = excluded.seq, failures = 0, retry_at = 0", seq, 0)
+
+    def failed(self, plugin: str, organization_id: int, seq: int, retry_at: int) -> None:
+        """The plugin raised at the event behind `seq`; tell it again later."""
+        sets = "failures = failures + 1, retry_at = excluded.retry_at"
+        self._delivery(plugin, organization_id, sets, seq, retry_at)
+
+    def failures(self, plugin: str, organization_id: int) -> int:
+        """How often in a row."""
+        row = self._db.one(
+            "SELECT failures FROM deliveries WHERE plugin = ? AND organization_id = ?", plugin, organization_id
+        )
+        return row[0] if row else 0
+
+    def _delivery(self, plugin: str, organization_id: int, sets: str, seq: int, retry_at: int) -> None:
+        self._db.run(
+            "INSERT INTO deliveries (plugin, organization_id, seq, failures, retry_at) VALUES (?, ?, ?, ?, ?)"
+            f" ON CONFLICT (plugin, organization_id) DO UPDATE SET {sets}",
+            plugin,
+            organization_id,
+            seq,
+            1 if retry_at else 0,
+            retry_at,
+        )

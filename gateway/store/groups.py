@@ -1,0 +1,135 @@
+"""Application groups: made by hand, or pushed by a connection. Who is in them is told by `memberships`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.scim.documents import fold
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord
+from gateway.store.users import VISIBLE
+
+COLUMNS = "id, uid, connection_id, name, external_id, members, doc, created, modified, version"
+
+
+class Groups:
+    """Stored groups."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def seen(self, connection: ConnectionRecord, uid: str) -> GroupRecord | None:
+        """A group that this connection sees: its own, and those that nobody pushes."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND {VISIBLE}", uid, connection.organization_id, connection.id
+        )
+        return GroupRecord._make(row) if row else None
+
+    def of(self, organization: OrganizationRecord, uid: str) -> GroupRecord | None:
+        """A group of the organization, whoever pushes it."""
+        row = self._db.one(f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND organization_id = ?", uid, organization.id)
+        return GroupRecord._make(row) if row else None
+
+    def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[GroupRecord]:
+        """Groups by the keys that grants refer to."""
+        rows = self._db.among(
+            keys, lambda marks: f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id IN ({marks})", organization_id
+        )
+        return [GroupRecord._make(row) for row in rows]
+
+    def manual(self, organization_id: int, name: str) -> GroupRecord | None:
+        """The group of that name, letter case aside, that nobody pushes."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND name_key = ? AND connection_id IS NULL",
+            organization_id,
+            fold(name),
+        )
+        return GroupRecord._make(row) if row else None
+
+    def namesake(
+        self, organization_id: int, connection_id: int | None, name: str, but: int = 0
+    ) -> GroupRecord | None:
+        """A group with this name, letter case aside, that is seen from there."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM groups WHERE name_key = ? AND {VISIBLE} AND id <> ?",
+            fold(name),
+            organization_id,
+            connection_id,
+            but,
+        )
+        return GroupRecord._make(row) if row else None
+
+    def pushed_name(self, organization_id: int, name: str) -> GroupRecord | None:
+        """A pushed group of that name."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND name_key = ? AND connection_id IS NOT NULL",
+            organization_id,
+            fold(name),
+        )
+        return GroupRecord._make(row) if row else None
+
+    def add(
+        self, organization_id: int, connection_id: int | None, name: str, external_id: str | None, doc: str
+    ) -> GroupRecord:
+        """A new group; whether the name is free was asked before, in the same transaction."""
+        moment = now()
+        row = self._db.one(
+            "INSERT INTO groups (uid, organization_id, connection_id, name, name_key, external_id, members, doc,"
+            f" created, modified, version) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1) RETURNING {COLUMNS}",
+            new_id(),
+            organization_id,
+            connection_id,
+            name,
+            fold(name),
+            external_id,
+            doc,
+            moment,
+            moment,
+        )
+        assert row is not None
+        return GroupRecord._make(row)
+
+    def rewrite(
+        self, organization_id: int, connection_id: int | None, group: GroupRecord, name: str, external_id: str | None,
+        doc: str, members_by: int = 0,
+    ) -> GroupRecord | None:
+        """Store the new state of a group, or None when somebody else wrote it since."""
+        row = self._db.one(
+            "UPDATE groups SET connection_id = ?, name = ?, name_key = ?, external_id = ?, doc = ?,"
+            " members = members + ?, modified = ?, version = version + 1"
+            f" WHERE organization_id = ? AND id = ? AND version = ? RETURNING {COLUMNS}",
+            connection_id, name, fold(name), external_id, doc, members_by, now(), organization_id, group.id,
+            group.version,
+        )  # fmt: skip
+        return GroupRecord._make(row) if row else None
+
+    def recount(self, organization_id: int, group_id: int, by: int) -> None:
+        """Members came or went: keep their number, and let the version tell it."""
+        self._db.run(
+            "UPDATE groups SET members = members + ?, modified = ?, version = version + 1"
+            " WHERE organization_id = ? AND id = ?",
+            by,
+            now(),
+            organization_id,
+            group_id,
+        )
+
+    def remove(self, organization_id: int, group: GroupRecord) -> bool:
+        """Remove it with its grants."""
+        return self._db.run("DELETE FROM groups WHERE organization_id = ? AND id = ?", organization_id, group.id) > 0
+
+    def page(self, organization: OrganizationRecord, prefix: str, after: int, limit: int) -> list[GroupRecord]:
+        """All groups of an organization whose name begins like that, letter case aside, in the order of making."""
+        key = fold(prefix)
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id > ?"
+            " AND (? = '' OR (name_key >= ? AND name_key < ?)) ORDER BY id LIMIT ?",
+            organization.id,
+            after,
+            key,
+            key,
+            key + "\U0010ffff",
+            limit,
+        )
+        return [GroupRecord._make(row) for row in rows]

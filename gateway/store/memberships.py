@@ -1,0 +1,211 @@
+"""Memberships are rows: one grant for each reason. A member is whoever has a grant; none hides another.
+
+Every change answers with what it changed in effect: who came in, who is out. A second reason for the same membership,
+or one reason less of two, moves nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateway.store.database import Database
+from gateway.store.records import GroupRecord, MemberRecord
+from gateway.store.users import VISIBLE, visible
+
+MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
+
+_GROUPS_OF_USER = (
+    "SELECT DISTINCT g.uid, g.name FROM grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = ?"
+    " AND g.organization_id = ? AND (g.connection_id = ? OR g.connection_id IS NULL) ORDER BY g.id"
+)
+
+
+class Memberships:
+    """Who is in which group, and why."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # Reading ----------------------------------------------------------------------------------------------------
+
+    def groups_of(self, organization_id: int, connection_id: int | None, user_id: int) -> list[MemberRecord]:
+        """The groups of a user that this connection sees."""
+        rows = self._db.all(_GROUPS_OF_USER, user_id, organization_id, connection_id)
+        return [MemberRecord._make(row) for row in rows]
+
+    def groups_of_many(
+        self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
+    ) -> dict[int, list[MemberRecord]]:
+        """The same for a page of users, in one statement."""
+        rows = self._db.among(
+            user_ids,
+            lambda marks: "SELECT DISTINCT r.user_id, g.uid, g.name, g.id FROM grants r JOIN groups g ON g.id = r.group_id"
+            f" WHERE g.organization_id = ? AND (g.connection_id = ? OR g.connection_id IS NULL) AND r.user_id IN ({marks})"
+            " ORDER BY r.user_id, g.id",
+            organization_id,
+            connection_id,
+        )
+        found: dict[int, list[MemberRecord]] = {}
+        for user_id, uid, name, _ in rows:
+            found.setdefault(user_id, []).append(MemberRecord(uid, name))
+        return found
+
+    def sources_of_many(self, organization_id: int, user_ids: Sequence[int]) -> dict[int, list[tuple[str, str, str]]]:
+        """For the admin: each user's groups with the reason, (group id, name, source)."""
+        rows = self._db.among(
+            user_ids,
+            lambda marks: "SELECT r.user_id, g.uid, g.name, r.source FROM grants r JOIN groups g ON g.id = r.group_id"
+            f" WHERE g.organization_id = ? AND r.user_id IN ({marks}) ORDER BY r.user_id, g.id, r.source",
+            organization_id,
+        )
+        found: dict[int, list[tuple[str, str, str]]] = {}
+        for user_id, *group in rows:
+            found.setdefault(user_id, []).append((group[0], group[1], group[2]))
+        return found
+
+    def members_of(self, organization_id: int, connection_id: int | None, group: GroupRecord) -> Iterable[MemberRecord]:
+        """The members of a group that this connection sees, in the order of their making."""
+        rows = self._db.each(
+            "SELECT DISTINCT u.uid, COALESCE(u.doc ->> '$.displayName', u.user_name), u.id FROM grants r"
+            f" JOIN users u ON u.id = r.user_id WHERE r.group_id = ? AND u.deleted = 0 AND {visible('u.')} ORDER BY r.user_id",
+            group.id,
+            organization_id,
+            connection_id,
+        )
+        return (MemberRecord(uid, display) for uid, display, _ in rows)
+
+    def reasons(self, organization_id: int, user_id: int) -> list[tuple[int, str]]:
+        """Every grant of a user: (group key, source)."""
+        rows = self._db.all(
+            "SELECT r.group_id, r.source FROM grants r JOIN groups g ON g.id = r.group_id"
+            " WHERE r.user_id = ? AND g.organization_id = ? ORDER BY r.group_id, r.source",
+            user_id,
+            organization_id,
+        )
+        return [(group_id, source) for group_id, source in rows]
+
+    def resolve(self, organization_id: int, connection_id: int | None, uids: Sequence[str]) -> dict[str, int]:
+        """The keys of those ids whose users are here and seen."""
+        rows = self._db.among(
+            uids,
+            lambda marks: f"SELECT uid, id FROM users WHERE deleted = 0 AND {VISIBLE} AND uid IN ({marks})",
+            organization_id,
+            connection_id,
+        )
+        return {uid: key for uid, key in rows}
+
+    def uids(self, organization_id: int, user_ids: Sequence[int]) -> list[str]:
+        """The public ids behind keys."""
+        rows = self._db.among(
+            user_ids, lambda marks: f"SELECT uid FROM users WHERE organization_id = ? AND id IN ({marks})", organization_id
+        )
+        return [row[0] for row in rows]
+
+    def keys(self, group_id: int) -> list[int]:
+        """The keys of all members."""
+        return [row[0] for row in self._db.all("SELECT DISTINCT user_id FROM grants WHERE group_id = ?", group_id)]
+
+    def granted(self, group_id: int, source: str) -> list[int]:
+        """The keys of those who are in a group for that reason."""
+        rows = self._db.all("SELECT user_id FROM grants WHERE group_id = ? AND source = ?", group_id, source)
+        return [row[0] for row in rows]
+
+    # Writing ----------------------------------------------------------------------------------------------------
+
+    def grant(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
+        """Give each user a reason to be in the group; the keys of those who were not in it."""
+        inside = set(self._inside(group_id, user_ids))
+        self._db.run_many(
+            "INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(group_id, user_id, source) for user_id in user_ids],
+        )
+        return [user_id for user_id in dict.fromkeys(user_ids) if user_id not in inside]
+
+    def withdraw(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
+        """Take that reason from each user; the keys of those who have no other."""
+        gone = [
+            row[0]
+            for row in self._db.among(
+                user_ids,
+                lambda marks: f"DELETE FROM grants WHERE group_id = ? AND source = ? AND user_id IN ({marks})"
+                " RETURNING user_id",
+                group_id,
+                source,
+            )
+        ]
+        inside = set(self._inside(group_id, gone))
+        return [user_id for user_id in gone if user_id not in inside]
+
+    def _inside(self, group_id: int, user_ids: Sequence[int]) -> list[int]:
+        rows = self._db.among(
+            user_ids,
+            lambda marks: f"SELECT DISTINCT user_id FROM grants WHERE group_id = ? AND user_id IN ({marks})",
+            group_id,
+        )
+        return [row[0] for row in rows]
+
+    def rename_source(self, group_id: int, source: str, to: str) -> None:
+        """Every grant of a group with that reason gets another; nobody moves."""
+        self._db.run(
+            "INSERT INTO grants (group_id, user_id, source) SELECT group_id, user_id, ? FROM grants"
+            " WHERE group_id = ? AND source = ? ON CONFLICT DO NOTHING",
+            to,
+            group_id,
+            source,
+        )
+        self._db.run("DELETE FROM grants WHERE group_id = ? AND source = ?", group_id, source)
+
+    def release(self, organization_id: int, connection_id: int, source: str) -> None:
+        """When a connection stops (its mapping, or all of it), what it granted becomes manual; nobody moves.
+
+        `push` grants are those of its groups, `mapping` grants those of its users.
+        """
+        owned = {
+            PUSH: "group_id IN (SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?)",
+            MAPPING: "user_id IN (SELECT id FROM users WHERE organization_id = ? AND connection_id = ?)",
+        }[source]
+        self._db.run(
+            f"INSERT INTO grants (group_id, user_id, source) SELECT group_id, user_id, '{MANUAL}' FROM grants"
+            f" WHERE source = ? AND {owned} ON CONFLICT DO NOTHING",
+            source,
+            organization_id,
+            connection_id,
+        )
+        self._db.run(f"DELETE FROM grants WHERE source = ? AND {owned}", source, organization_id, connection_id)
+
+    def drop_user(self, organization_id: int, user_id: int) -> list[int]:
+        """A deleted user leaves every group; the keys of those groups."""
+        rows = self._db.all("DELETE FROM grants WHERE user_id = ? RETURNING group_id", user_id)
+        groups = sorted({row[0] for row in rows})
+        for group_id in groups:
+            self._db.run(
+                "UPDATE groups SET members = members - 1 WHERE organization_id = ? AND id = ?", organization_id, group_id
+            )
+        return groups
+
+    # Members pushed before their user was here ---------------------------------------------------------------------
+
+    def wait_for(self, group_id: int, uids: Iterable[str]) -> None:
+        """Remember ids that are not here (yet)."""
+        self._db.run_many(
+            "INSERT INTO waiting_members (group_id, user_uid) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(group_id, uid) for uid in uids],
+        )
+
+    def forget_waiting(self, group_id: int, uids: Sequence[str] | None) -> None:
+        """No longer wait for these, or for anybody."""
+        if uids is None:
+            self._db.run("DELETE FROM waiting_members WHERE group_id = ?", group_id)
+        for uid in uids or ():
+            self._db.run("DELETE FROM waiting_members WHERE group_id = ? AND user_uid = ?", group_id, uid)
+
+    def arrivals(self, organization_id: int, uid: str) -> list[int]:
+        """Keys of the groups that waited for a user who is here now; they wait no longer."""
+        rows = self._db.all(
+            "DELETE FROM waiting_members WHERE user_uid = ? AND group_id IN"
+            " (SELECT id FROM groups WHERE organization_id = ?) RETURNING group_id",
+            uid,
+            organization_id,
+        )
+        return [row[0] for row in rows]
+

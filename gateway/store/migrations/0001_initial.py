@@ -1,0 +1,320 @@
+"""The first schema. Times are microseconds since 1970; `uid` is the id that the outside sees, `id` the order of making.
+
+A `…_key` column holds a name as it is compared: NFC, lower case by Python, NFC. Engines fold letters differently.
+"""
+
+from peewee import (
+    SQL,
+    AutoField,
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    CompositeKey,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+
+class Table(Model):
+    created = BigIntegerField()
+    modified = BigIntegerField()
+    version = BigIntegerField(default=1)
+
+
+class Organization(Table):
+    id = AutoField()
+    uid = TextField(unique=True)
+    name = TextField()
+    plan = TextField()
+    domains = TextField(default="[]")
+    seat_limit = BigIntegerField(null=True)
+    seats_used = BigIntegerField(default=0)
+    payment = TextField()
+    billing_url = TextField(null=True)
+    contact_url = TextField(null=True)
+    sso = TextField(null=True)  # JSON: entity_id, sign_on_url, certificate_expires_at
+    # Counts up with everything that plugins judge by: plan, limit, billing, mapping. An answer of a plugin holds only
+    # while this number stands.
+    policy = BigIntegerField(default=1)
+    event_seq = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "organizations"
+
+
+class Connection(Table):
+    id = AutoField()
+    uid = TextField(unique=True)
+    slug = TextField(unique=True)
+    organization = ForeignKeyField(Organization)
+    idp = TextField()
+    name = TextField()
+    settings = TextField(default="{}")
+    provisioning = BooleanField(default=False)
+    mapping_enabled = BooleanField(default=False)
+    mapping_attribute = TextField(null=True)
+
+    class Meta:
+        table_name = "connections"
+
+
+class Token(Model):
+    id = AutoField()
+    uid = TextField(unique=True)
+    connection = ForeignKeyField(Connection, on_delete="CASCADE")
+    label = TextField()
+    prefix = TextField()
+    digest = TextField(unique=True)
+    created = BigIntegerField()
+    expires = BigIntegerField(null=True)
+    last_used = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "tokens"
+
+
+class AdminToken(Model):
+    id = AutoField()
+    uid = TextField(unique=True)
+    name = TextField()
+    organization = ForeignKeyField(Organization, null=True, on_delete="CASCADE")
+    prefix = TextField()
+    digest = TextField(unique=True)
+    created = BigIntegerField()
+    last_used = BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "admin_tokens"
+
+
+class User(Table):
+    id = BigAutoField()
+    uid = TextField(unique=True)
+    organization = ForeignKeyField(Organization, index=False)
+    connection = ForeignKeyField(Connection, null=True, index=False, on_delete="SET NULL")
+    user_name = TextField()
+    user_name_key = TextField()
+    external_id = TextField(null=True)
+    active = BooleanField()
+    deleted = BooleanField(default=False)
+    doc = TextField()  # canonical SCIM JSON without id, meta and groups
+
+    class Meta:
+        table_name = "users"
+        indexes = (
+            (("organization", "connection", "deleted", "id"), False),
+            (("organization", "deleted", "id"), False),
+            (("organization", "modified"), False),
+        )
+
+
+class Email(Model):
+    user = ForeignKeyField(User, index=False, on_delete="CASCADE")
+    organization = ForeignKeyField(Organization, index=False)
+    value_key = TextField()
+
+    class Meta:
+        table_name = "emails"
+        primary_key = CompositeKey("user", "value_key")
+        indexes = ((("organization", "value_key"), False),)
+
+
+class Group(Table):
+    id = BigAutoField()
+    uid = TextField(unique=True)
+    organization = ForeignKeyField(Organization, index=False)
+    connection = ForeignKeyField(Connection, null=True, index=False, on_delete="SET NULL")
+    name = TextField()
+    name_key = TextField()
+    external_id = TextField(null=True)
+    members = BigIntegerField(default=0)
+    doc = TextField()  # canonical SCIM JSON without id, meta and members
+
+    class Meta:
+        table_name = "groups"
+        indexes = (
+            (("organization", "connection", "id"), False),
+            (("organization", "name_key"), False),
+        )
+
+
+class Grant(Model):
+    group = ForeignKeyField(Group, index=False, on_delete="CASCADE")
+    user = ForeignKeyField(User, index=False, on_delete="CASCADE")
+    source = TextField()
+
+    class Meta:
+        table_name = "grants"
+        primary_key = CompositeKey("group", "user", "source")
+        indexes = ((("user", "group"), False),)
+        without_rowid = True
+
+
+class WaitingMember(Model):
+    """A member that was pushed before its user was here."""
+
+    group = ForeignKeyField(Group, index=False, on_delete="CASCADE")
+    user_uid = TextField()
+
+    class Meta:
+        table_name = "waiting_members"
+        primary_key = CompositeKey("group", "user_uid")
+        indexes = ((("user_uid",), False),)
+        without_rowid = True
+
+
+class MappingRule(Model):
+    id = AutoField()
+    connection = ForeignKeyField(Connection, index=False, on_delete="CASCADE")
+    value = TextField()
+    group = ForeignKeyField(Group, on_delete="CASCADE")
+
+    class Meta:
+        table_name = "mapping_rules"
+        indexes = ((("connection", "value", "group"), True),)
+
+
+class Event(Model):
+    organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
+    seq = BigIntegerField()
+    type = TextField()
+    at = BigIntegerField()
+    resource = TextField()
+    resource_uid = TextField()
+    connection_uid = TextField(null=True)
+    data = TextField()
+
+    class Meta:
+        table_name = "events"
+        primary_key = CompositeKey("organization", "seq")
+        without_rowid = True
+
+
+class Delivery(Model):
+    """How far a listening plugin has been told the events of an organization."""
+
+    plugin = TextField()
+    organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
+    seq = BigIntegerField(default=0)
+    failures = IntegerField(default=0)
+    retry_at = BigIntegerField(default=0)
+
+    class Meta:
+        table_name = "deliveries"
+        primary_key = CompositeKey("plugin", "organization")
+
+
+class Activity(Model):
+    id = BigAutoField()
+    uid = TextField(unique=True)
+    organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
+    at = BigIntegerField(index=True)
+    connection_uid = TextField(null=True)
+    principal = TextField(null=True)
+    operation = TextField()
+    user = TextField(null=True)
+    user_key = TextField(null=True)
+    status = IntegerField()
+    outcome = TextField()
+    detail = TextField(null=True)
+    ignored = TextField(default="[]")
+    decisions = TextField(default="[]")
+    request_id = TextField(null=True)
+
+    class Meta:
+        table_name = "activity"
+        indexes = (
+            (("organization", "id"), False),
+            (("organization", "outcome", "id"), False),
+            (("organization", "user_key", "id"), False),
+            (("organization", "connection_uid", "id"), False),
+        )
+
+
+class Tally(Model):
+    """How many users or groups a connection (0 = nobody) manages, so that a list need not count them."""
+
+    organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
+    resource = TextField()
+    connection = BigIntegerField()
+    n = BigIntegerField()
+
+    class Meta:
+        table_name = "tallies"
+        primary_key = CompositeKey("organization", "resource", "connection")
+
+
+class Walk(Model):
+    """Where a page of a list ended, so that the next page starts there however deep it lies."""
+
+    connection = ForeignKeyField(Connection, index=False, on_delete="CASCADE")
+    query = TextField()
+    start = BigIntegerField()
+    after = BigIntegerField()
+    at = BigIntegerField(index=True)
+
+    class Meta:
+        table_name = "walks"
+        primary_key = CompositeKey("connection", "query", "start")
+
+
+TABLES = [
+    Organization,
+    Connection,
+    Token,
+    AdminToken,
+    User,
+    Email,
+    Group,
+    Grant,
+    WaitingMember,
+    MappingRule,
+    Event,
+    Delivery,
+    Activity,
+    Tally,
+    Walk,
+]
+
+
+def up(migrator, db):
+    with db.bind_ctx(TABLES, bind_refs=False, bind_backrefs=False):
+        db.create_tables(TABLES)
+        # A name is free again once its user is deleted; what was deleted can be found again to be restored.
+        for index in (
+            User.index(User.organization, User.user_name_key, unique=True, where=SQL("NOT deleted"), name="users_name"),
+            User.index(
+                User.connection,
+                User.external_id,
+                unique=True,
+                where=SQL("NOT deleted AND external_id IS NOT NULL"),
+                name="users_external_id",
+            ),
+            User.index(
+                User.connection,
+                User.external_id,
+                where=SQL("deleted AND external_id IS NOT NULL"),
+                name="users_deleted_external_id",
+            ),
+            User.index(User.connection, User.user_name_key, where=SQL("deleted"), name="users_deleted_name"),
+            Group.index(
+                Group.connection,
+                Group.name_key,
+                unique=True,
+                where=SQL("connection_id IS NOT NULL"),
+                name="groups_pushed_name",
+            ),
+            Group.index(
+                Group.organization,
+                Group.name_key,
+                unique=True,
+                where=SQL("connection_id IS NULL"),
+                name="groups_manual_name",
+            ),
+            Group.index(
+                Group.connection, Group.external_id, where=SQL("external_id IS NOT NULL"), name="groups_external_id"
+            ),
+        ):
+            db.execute(index)

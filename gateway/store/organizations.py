@@ -1,0 +1,130 @@
+"""Organizations: the tenants, their seats, and the two counters that close every change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.records import OrganizationRecord
+
+COLUMNS = (
+    "o.id, o.uid, o.name, o.plan, o.domains, o.seat_limit, o.seats_used, o.payment, o.billing_url, o.contact_url, "
+    "o.sso, o.policy, o.created, o.modified, o.version"
+)
+_EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
+#: Stands for «no ceiling» where a number is compared.
+UNLIMITED = 1 << 62
+
+
+class Organizations:
+    """All organizations. What is inside one is reached through it."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, values: Mapping[str, Any]) -> OrganizationRecord:
+        """A new organization; `values` by column name."""
+        moment = now()
+        row = self._db.one(
+            "INSERT INTO organizations (uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"
+            " contact_url, policy, event_seq, created, modified, version)"
+            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, ?, ?, 1) RETURNING id",
+            new_id(),
+            values["name"],
+            values["plan"],
+            json.dumps(values["domains"]),
+            values["seat_limit"],
+            values["payment"],
+            values["billing_url"],
+            values["contact_url"],
+            moment,
+            moment,
+        )
+        assert row is not None
+        return self.by_key(row[0])
+
+    def by_key(self, key: int) -> OrganizationRecord:
+        """By the key that other rows refer to; it is there."""
+        row = self._db.one(f"SELECT {COLUMNS} FROM organizations o WHERE o.id = ?", key)
+        assert row is not None
+        return OrganizationRecord._make(row)
+
+    def by_id(self, uid: str) -> OrganizationRecord | None:
+        """By its public id."""
+        row = self._db.one(f"SELECT {COLUMNS} FROM organizations o WHERE o.uid = ?", uid)
+        return OrganizationRecord._make(row) if row else None
+
+    def page(self, after: int, limit: int) -> list[OrganizationRecord]:
+        """In the order of making."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM organizations o WHERE o.id > ? ORDER BY o.id LIMIT ?", after, limit
+        )
+        return [OrganizationRecord._make(row) for row in rows]
+
+    def edit(self, organization: OrganizationRecord, values: Mapping[str, Any]) -> OrganizationRecord:
+        """Change columns. Plugins are asked again afterwards, hence `policy`."""
+        columns = [name for name in _EDITABLE if name in values]
+        sets = "".join(f"{name} = ?, " for name in columns)
+        self._db.run(
+            f"UPDATE organizations SET {sets}policy = policy + 1, version = version + 1, modified = ? WHERE id = ?",
+            *(json.dumps(values[name]) if name == "domains" else values[name] for name in columns),
+            now(),
+            organization.id,
+        )
+        return self.by_key(organization.id)
+
+    def touch_policy(self, organization_id: int) -> None:
+        """Make every answer that plugins gave until now stale. Also locks the organization against other writers."""
+        self._db.run("UPDATE organizations SET policy = policy + 1 WHERE id = ?", organization_id)
+
+    def settle(self, organization_id: int, policy: int, seats: int, ceiling: int | None, events: int) -> int | None:
+        """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
+
+        Run last in a transaction, so that the row is locked for a moment only. Answers the last event number, or None
+        when the policy is no longer the one that was judged, or the ceiling is too low: nothing was changed then.
+        """
+        row = self._db.one(
+            "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?"
+            " WHERE id = ? AND policy = ? AND (? <= 0 OR seats_used + ? <= ?) RETURNING event_seq",
+            events,
+            seats,
+            organization_id,
+            policy,
+            seats,
+            seats,
+            UNLIMITED if ceiling is None else ceiling,
+        )
+        return row[0] if row else None
+
+    def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
+        """Keep the tally of what a connection (or nobody) manages."""
+        self._db.run(
+            "INSERT INTO tallies (organization_id, resource, connection, n) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = n + excluded.n",
+            organization_id,
+            resource,
+            connection_id or 0,
+            by,
+        )
+
+    def remove(self, organization: OrganizationRecord) -> None:
+        """Remove an organization and all that is in it, in the order of the references."""
+        connections = "(SELECT id FROM connections WHERE organization_id = ?)"
+        users = "(SELECT id FROM users WHERE organization_id = ?)"
+        for table, where in (
+            ("walks", f"connection_id IN {connections}"),
+            ("mapping_rules", f"connection_id IN {connections}"),
+            ("grants", f"user_id IN {users}"),
+            ("emails", f"user_id IN {users}"),
+            ("users", "organization_id = ?"),
+            ("groups", "organization_id = ?"),
+            ("tokens", f"connection_id IN {connections}"),
+            ("connections", "organization_id = ?"),
+            ("organizations", "id = ?"),
+        ):
+            self._db.run(f"DELETE FROM {table} WHERE {where}", organization.id)
+
+

@@ -1,0 +1,135 @@
+"""Rows as the stories see them: immutable, without a way back to the database. The field order is the column order."""
+
+from __future__ import annotations
+
+import json
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class OrganizationRecord(NamedTuple):
+    """A tenant. `policy` counts up with whatever plugins judge by."""
+
+    id: int
+    uid: str
+    name: str
+    plan: str
+    domains: str
+    seat_limit: int | None
+    seats_used: int
+    payment: str
+    billing_url: str | None
+    contact_url: str | None
+    sso: str | None
+    policy: int
+    created: int
+    modified: int
+    version: int
+
+    @property
+    def sso_values(self) -> dict[str, Any] | None:
+        """Entity id, sign-on URL and the certificate's last day, or None before SSO is set up."""
+        return json.loads(self.sso) if self.sso else None
+
+
+class ConnectionRecord(NamedTuple):
+    """One identity provider of one organization."""
+
+    id: int
+    uid: str
+    slug: str
+    organization_id: int
+    idp: str
+    name: str
+    settings: str
+    provisioning: int
+    mapping_enabled: int
+    mapping_attribute: str | None
+    created: int
+    modified: int
+    version: int
+
+    @property
+    def setting_values(self) -> MappingProxyType[str, Any]:
+        """The settings that its plugin understands."""
+        return MappingProxyType(json.loads(self.settings))
+
+
+class UserRecord(NamedTuple):
+    """A user: canonical document without id, meta and groups, and the account state."""
+
+    id: int
+    uid: str
+    connection_id: int | None
+    user_name: str
+    external_id: str | None
+    active: int
+    doc: str
+    created: int
+    modified: int
+    version: int
+
+
+class GroupRecord(NamedTuple):
+    """An application group; its members are grants, never part of the document."""
+
+    id: int
+    uid: str
+    connection_id: int | None
+    name: str
+    external_id: str | None
+    members: int
+    doc: str
+    created: int
+    modified: int
+    version: int
+
+
+class TokenRecord(NamedTuple):
+    """A token without its value, which is not kept. Of an admin token `owner_id` is the organization, None = all."""
+
+    id: int
+    uid: str
+    owner_id: int | None
+    label: str
+    prefix: str
+    created: int
+    expires: int | None
+    last_used: int | None
+
+
+class MemberRecord(NamedTuple):
+    """One member of a group, or one group of a user: id as seen from outside, and the name to show."""
+
+    uid: str
+    display: str
+
+
+class EventRecord(NamedTuple):
+    """One committed change."""
+
+    seq: int
+    type: str
+    at: int
+    resource: str
+    resource_uid: str
+    connection_uid: str | None
+    data: str
+
+
+class ActivityRecord(NamedTuple):
+    """One request, its outcome, and why. `ignored` and `decisions` are JSON arrays."""
+
+    id: int
+    uid: str
+    at: int
+    connection_uid: str | None
+    principal: str | None
+    operation: str
+    user: str | None
+    status: int
+    outcome: str
+    detail: str | None
+    ignored: str
+    decisions: str
+    request_id: str | None

@@ -1,0 +1,418 @@
+"""Lists and filters as SQL: the filter tree becomes one condition, a page starts where the page before it ended.
+
+Every comparison answers true or false, never NULL, so that `not` means what RFC 7644 says. What has a column is
+compared there; everything else in the stored document. An attribute that no schema knows is absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gateway.scim.documents import fold, read_datetime
+from gateway.scim.errors import InvalidFilter
+from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
+from gateway.scim.schemas import Attribute, ResourceType
+from gateway.store import groups, users
+from gateway.store.clock import microseconds, now
+from gateway.store.database import Database
+from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
+
+#: How long a walk may pause between two pages and still go on exactly where it was.
+WALK_MICROSECONDS = 3_600_000_000
+
+_COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+class Condition(NamedTuple):
+    """A piece of SQL and its parameters."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+TRUE, FALSE = Condition("1"), Condition("0")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """An attribute that has a column: the SQL that reads it, how a value is turned into what it holds."""
+
+    sql: str
+    convert: Callable[[Any], Any] | None = None
+
+
+def _moment(value: Any) -> int:
+    from_text = read_datetime(value) if isinstance(value, str) else None
+    if from_text is None:
+        raise InvalidFilter(f"{value!r} is not a date and time such as 2026-11-24T08:00:00Z.")
+    return microseconds(from_text)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """How one resource type is stored."""
+
+    name: str
+    columns: str
+    record: Any
+    alive: str
+    by_path: dict[str, _Column]
+    #: Attributes that are rows elsewhere: a FROM … WHERE that joins them, and the SQL of each sub-attribute.
+    joined: dict[str, tuple[str, dict[str, str]]]
+
+
+_COMMON = {
+    "id": _Column("{t}.uid"),
+    "externalid": _Column("{t}.external_id"),
+    "meta.created": _Column("{t}.created", _moment),
+    "meta.lastmodified": _Column("{t}.modified", _moment),
+}
+_USERS = _Table(
+    name="users",
+    columns=users.COLUMNS,
+    record=UserRecord,
+    alive="{t}.deleted = 0",
+    by_path=_COMMON | {"username": _Column("{t}.user_name_key"), "active": _Column("{t}.active")},
+    joined={
+        "groups": (
+            "grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = {t}.id"
+            " AND (g.connection_id = {t}.connection_id OR g.connection_id IS NULL)",
+            {"value": "g.uid", "display": "g.name"},
+        )
+    },
+)
+_GROUPS = _Table(
+    name="groups",
+    columns=groups.COLUMNS,
+    record=GroupRecord,
+    alive="1",
+    by_path=_COMMON | {"displayname": _Column("{t}.name_key")},
+    joined={
+        "members": (
+            "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0",
+            {"value": "u.uid", "display": "COALESCE(json_extract(u.doc, '$.displayName'), u.user_name)", "type": "'User'"},
+        )
+    },
+)
+
+
+class Page(NamedTuple):
+    """One page of a list: how many there are in all, and those of this page."""
+
+    total: int
+    records: list[Any]
+
+
+class Search:
+    """Pages of users and groups that a connection sees."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def page(
+        self, connection: ConnectionRecord, resource: ResourceType, tree: Filter | None, start: int, count: int
+    ) -> Page:
+        """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is that of making, the same on every page and run."""
+        table = _USERS if resource.name == "User" else _GROUPS
+        where = Compiler(resource, table, connection.organization_id).condition(tree) if tree else TRUE
+        query = hashlib.sha256(f"{resource.name} {tree!r}".encode()).hexdigest()[:32] if tree else resource.name
+        if count == 0:
+            return Page(self._total(connection, table, tree and where), [])
+        after = self._anchor(connection, query, start)
+        rows = self._rows(connection, table, tree and where, after, 0 if after is not None else start - 1, count)
+        records = [table.record._make(row) for row in rows]
+        if len(records) < count and (records or start == 1):
+            return Page(start - 1 + len(records), records)
+        if len(records) == count:
+            self._remember(connection, query, start + count, records[-1].id)
+        total = self._total(connection, table, tree and where)
+        # Users may go while a client walks: a total below what was handed out would end its walk too early.
+        return Page(max(total, start - 1 + len(records)) if records else total, records)
+
+    def _rows(
+        self, connection: ConnectionRecord, table: _Table, where: Condition | None, after: int | None, offset: int,
+        count: int,
+    ) -> list[tuple[Any, ...]]:  # fmt: skip
+        alive = table.alive.format(t=table.name)
+        if where is None and not offset:
+            # Two ranges of one index, each cut to a page: the same cost however many there are, whoever owns them.
+            part = (
+                f"SELECT * FROM (SELECT {table.columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
+                " AND id > ? ORDER BY id LIMIT ?)"
+            )
+            return self._db.all(
+                f"{part % 'connection_id = ?'} UNION ALL {part % 'connection_id IS NULL'} ORDER BY id LIMIT ?",
+                connection.organization_id, connection.id, after or 0, count,
+                connection.organization_id, after or 0, count, count,
+            )  # fmt: skip
+        sql, parameters = where or TRUE
+        # `+id`: SQLite would else walk the primary key in order rather than use the index of the condition.
+        return self._db.all(
+            f"SELECT {table.columns} FROM {table.name} WHERE {users.VISIBLE} AND {alive} AND {sql} AND +id > ?"
+            " ORDER BY +id LIMIT ? OFFSET ?",
+            connection.organization_id,
+            connection.id,
+            *parameters,
+            after or 0,
+            count,
+            offset,
+        )
+
+    def _total(self, connection: ConnectionRecord, table: _Table, where: Condition | None) -> int:
+        if where is None:
+            row = self._db.one(
+                "SELECT COALESCE(SUM(n), 0) FROM tallies WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
+                connection.organization_id,
+                "User" if table is _USERS else "Group",
+                connection.id,
+            )
+        else:
+            row = self._db.one(
+                f"SELECT COUNT(*) FROM {table.name} WHERE {users.VISIBLE} AND {table.alive.format(t=table.name)}"
+                f" AND {where.sql}",
+                connection.organization_id,
+                connection.id,
+                *where.parameters,
+            )
+        return row[0] if row else 0
+
+    def _anchor(self, connection: ConnectionRecord, query: str, start: int) -> int | None:
+        """The row behind which this page begins, when the page before it was served within the hour."""
+        if start <= 1:
+            return 0
+        row = self._db.one(
+            "SELECT after FROM walks WHERE connection_id = ? AND query = ? AND start = ? AND at > ?",
+            connection.id,
+            query,
+            start,
+            now() - WALK_MICROSECONDS,
+        )
+        return row[0] if row else None
+
+    def _remember(self, connection: ConnectionRecord, query: str, start: int, after: int) -> None:
+        with self._db.transaction():
+            self._db.run(
+                "INSERT INTO walks (connection_id, query, start, after, at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (connection_id, query, start) DO UPDATE SET after = excluded.after, at = excluded.at",
+                connection.id,
+                query,
+                start,
+                after,
+                now(),
+            )
+            self._db.run(
+                "DELETE FROM walks WHERE (connection_id, query, start) IN"
+                " (SELECT connection_id, query, start FROM walks WHERE at < ? ORDER BY at LIMIT 100)",
+                now() - WALK_MICROSECONDS,
+            )
+
+
+class Compiler:
+    """One filter tree over one table."""
+
+    def __init__(self, resource: ResourceType, table: _Table, organization_id: int) -> None:
+        self._resource, self._table, self._organization_id = resource, table, organization_id
+
+    def condition(self, tree: Filter) -> Condition:
+        """The whole tree."""
+        return _logic(tree, self._leaf)
+
+    def _leaf(self, leaf: Compare | Present | ValueFilter) -> Condition:
+        path = leaf.path
+        attribute = self._resource.find(path.urn, path.name, None)
+        if attribute is None:
+            return _absent(leaf)
+        joined = self._table.joined.get(attribute.name.lower())
+        if joined:
+            return self._joined(leaf, attribute, *joined)
+        column = self._table.by_path.get(_dotted(attribute, path))
+        if column and not isinstance(leaf, ValueFilter):
+            sub = self._resource.find(path.urn, path.name, path.sub) if path.sub else attribute
+            return _simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
+        return self._in_document(leaf, attribute)
+
+    def _in_document(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
+        doc, where = f"{self._table.name}.doc", _json_path(self._resource, leaf.path, attribute)
+        if isinstance(leaf, ValueFilter) or attribute.multi or attribute.one_or_many:
+            return self._element(leaf, attribute, doc, where)
+        target = attribute
+        if leaf.path.sub or attribute.type == "complex":
+            sub = _sub(attribute, leaf.path.sub or "value")
+            if sub is None:
+                return _exists(leaf, doc, where) if not leaf.path.sub else _absent(leaf)
+            target, where = sub, f"{where}.{_quoted(sub.name)}"
+        return _simple(leaf, f"json_extract({doc}, {_literal(where)})", target)
+
+    def _element(
+        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, doc: str, where: str
+    ) -> Condition:
+        """A multi-valued attribute matches when any one of its elements does."""
+        if isinstance(leaf, Present) and not leaf.path.sub:
+            return _exists(leaf, doc, where)
+        inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
+        condition = _logic(inner, lambda leaf: _of_element(leaf, attribute))
+        if isinstance(leaf, Compare) and leaf.op == "ne":
+            # `ne` on many values: none of them is equal.
+            equal = _logic(_on_element(Compare(leaf.path, "eq", leaf.value)), lambda leaf: _of_element(leaf, attribute))
+            return _not(self._any(attribute, doc, where, equal))
+        found = self._any(attribute, doc, where, condition)
+        value = _wanted_value(inner)
+        if attribute.name == "emails" and value is not None:
+            # The index on addresses narrows, the document decides.
+            narrowed = Condition(
+                f"{self._table.name}.id IN (SELECT user_id FROM emails WHERE organization_id = ? AND value_key = ?)",
+                (self._organization_id, fold(value)),
+            )
+            return _join("AND", [narrowed, found])
+        return found
+
+    @staticmethod
+    def _any(attribute: Attribute, doc: str, where: str, condition: Condition) -> Condition:
+        each = f"json_each({doc}, {_literal(where)}) e"
+        if not attribute.multi and attribute.type == "complex":
+            each = f"(SELECT json_extract({doc}, {_literal(where)}) AS value) e"
+            condition = _join("AND", [Condition("e.value IS NOT NULL"), condition])
+        return Condition(f"EXISTS (SELECT 1 FROM {each} WHERE {condition.sql})", condition.parameters)
+
+    def _joined(
+        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, source: str, subs: dict[str, str]
+    ) -> Condition:
+        source = source.format(t=self._table.name)
+        if isinstance(leaf, Present) and not leaf.path.sub:
+            return Condition(f"EXISTS (SELECT 1 FROM {source})")
+        inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
+        negated = isinstance(leaf, Compare) and leaf.op == "ne"
+        if negated and isinstance(leaf, Compare):
+            inner = _on_element(Compare(leaf.path, "eq", leaf.value))
+
+        def on_row(leaf: Compare | Present | ValueFilter) -> Condition:
+            sub = _sub(attribute, leaf.path.name)
+            sql = subs.get(leaf.path.name.lower())
+            return _simple(leaf, sql, sub) if sub and sql and not isinstance(leaf, ValueFilter) else _absent(leaf)
+
+        condition = _logic(inner, on_row)
+        found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", condition.parameters)
+        return _not(found) if negated else found
+
+
+def _logic(tree: Filter, leaf: Callable[[Any], Condition]) -> Condition:
+    if isinstance(tree, And | Or):
+        return _join("AND" if isinstance(tree, And) else "OR", [_logic(part, leaf) for part in tree.operands])
+    if isinstance(tree, Not):
+        return _not(_logic(tree.operand, leaf))
+    return leaf(tree)
+
+
+def _join(word: str, parts: Sequence[Condition]) -> Condition:
+    # Chains are nested as a balanced tree: SQLite limits the depth of an expression, not its length.
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    left, right = _join(word, parts[:middle]), _join(word, parts[middle:])
+    return Condition(f"({left.sql} {word} {right.sql})", left.parameters + right.parameters)
+
+
+def _not(condition: Condition) -> Condition:
+    return Condition(f"NOT {condition.sql}", condition.parameters)
+
+
+def _absent(leaf: Compare | Present | ValueFilter) -> Condition:
+    """An attribute without a value: only `ne` a value, and `eq null`, hold (RFC 7644, 3.4.2.2; RFC 7643, 2.5)."""
+    if isinstance(leaf, Compare):
+        return TRUE if (leaf.op == "ne") is (leaf.value is not None) and leaf.op in ("eq", "ne") else FALSE
+    return FALSE
+
+
+def _exists(leaf: Compare | Present | ValueFilter, doc: str, where: str) -> Condition:
+    if isinstance(leaf, Present):
+        return Condition(f"json_type({doc}, {_literal(where)}) IS NOT NULL")
+    return _absent(leaf)
+
+
+def _on_element(leaf: Compare | Present | ValueFilter) -> Filter:
+    """`emails.type eq "x"` asks the same of an element as `emails[type eq "x"]`."""
+    inner = AttrPath(None, leaf.path.sub or "value", None)
+    return Present(inner) if isinstance(leaf, Present) else Compare(inner, leaf.op, leaf.value)  # type: ignore[union-attr]
+
+
+def _of_element(leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
+    if isinstance(leaf, ValueFilter):
+        return _absent(leaf)
+    if not attribute.sub:
+        return _simple(leaf, "e.value", attribute) if leaf.path.name.lower() == "value" else _absent(leaf)
+    sub = _sub(attribute, leaf.path.name)
+    return _simple(leaf, f"json_extract(e.value, {_literal('$.' + _quoted(sub.name))})", sub) if sub else _absent(leaf)
+
+
+def _simple(leaf: Compare | Present, sql: str, attribute: Attribute, column: _Column | None = None) -> Condition:
+    """One comparison of one stored value."""
+    if isinstance(leaf, Present):
+        return Condition(f"{sql} IS NOT NULL")
+    value, op = leaf.value, leaf.op
+    if value is None:
+        return Condition(f"{sql} IS {'NULL' if op == 'eq' else 'NOT NULL'}")
+    if column and column.convert:
+        value = column.convert(value)
+    elif not _comparable(attribute, value):
+        return TRUE if op == "ne" else FALSE
+    elif isinstance(value, str) and not attribute.case_exact:
+        value, sql = fold(value), sql if column else f"fold({sql})"
+    if op in _COMPARE:
+        return Condition(f"COALESCE({sql} {_COMPARE[op]} ?, {int(op == 'ne')})", (value,))
+    if not isinstance(value, str):
+        raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
+    return _within(op, sql, value)
+
+
+def _within(op: str, sql: str, value: str) -> Condition:
+    if not value:
+        return Condition(f"{sql} IS NOT NULL")
+    if op == "co":
+        return Condition(f"COALESCE(instr({sql}, ?) > 0, 0)", (value,))
+    if op == "sw":
+        return Condition(f"COALESCE(substr({sql}, 1, {len(value)}) = ?, 0)", (value,))
+    return Condition(f"COALESCE(substr({sql}, -{len(value)}) = ?, 0)", (value,))
+
+
+def _comparable(attribute: Attribute, value: Any) -> bool:
+    if attribute.type == "boolean":
+        return isinstance(value, bool)
+    if attribute.type in ("integer", "decimal"):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str)
+
+
+def _wanted_value(tree: Filter) -> str | None:
+    """The text that `value` must equal for the tree to hold, where the tree says so."""
+    for part in tree.operands if isinstance(tree, And) else (tree,):
+        if isinstance(part, Compare) and part.op == "eq" and part.path.name.lower() == "value":
+            return part.value if isinstance(part.value, str) else None
+    return None
+
+
+def _sub(attribute: Attribute, name: str) -> Attribute | None:
+    return next((sub for sub in attribute.sub if sub.name.lower() == name.lower()), None)
+
+
+def _dotted(attribute: Attribute, path: AttrPath) -> str:
+    return f"{attribute.name}.{path.sub}".lower() if path.sub else attribute.name.lower()
+
+
+def _json_path(resource: ResourceType, path: AttrPath, attribute: Attribute) -> str:
+    urn = path.urn
+    if urn is None or urn.lower() == resource.schema.id.lower():
+        return f"$.{_quoted(attribute.name)}"
+    extension = next(e.id for e in resource.extensions if e.id.lower() == urn.lower())
+    return f"$.{_quoted(extension)}.{_quoted(attribute.name)}"
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,143 @@
+"""Tokens: made once, shown once, kept only as a keyed digest.
+
+A token is a word for its kind, 32 random base-62 characters (190 bits) and six that check them for typing errors.
+With that much chance in it a fast keyed hash is enough, and finding it by digest compares nothing secret in time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import string
+import zlib
+from collections.abc import Iterable
+
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
+
+_LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_BODY = 32
+_CHECK = 6
+_SHOWN = 8
+
+
+def new_token(kind: str) -> str:
+    """`<kind>_<body><check>`."""
+    body = "".join(secrets.choice(_LETTERS) for _ in range(_BODY))
+    return f"{kind}_{body}{_check(body)}"
+
+
+def well_formed(token: str) -> bool:
+    """Whether this can be one of ours at all; saves a look into the database for typing errors."""
+    _, _, rest = token.rpartition("_")
+    return len(rest) == _BODY + _CHECK and rest.isascii() and _check(rest[:_BODY]) == rest[_BODY:]
+
+
+def _check(body: str) -> str:
+    number, letters = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECK):
+        number, rest = divmod(number, len(_LETTERS))
+        letters += _LETTERS[rest]
+    return letters
+
+
+class _Digests:
+    def __init__(self, secret_key: str) -> None:
+        self._key = secret_key.encode()
+
+    def of(self, token: str) -> str:
+        return hmac.digest(self._key, token.encode(), hashlib.sha256).hex()
+
+
+class Tokens:
+    """The bearer tokens of a connection; several may live at once, so that a rotation has no gap."""
+
+    def __init__(self, database: Database, secret_key: str) -> None:
+        self._db, self._digests = database, _Digests(secret_key)
+
+    def add(self, connection: ConnectionRecord, label: str, expires: int | None) -> tuple[TokenRecord, str]:
+        """A new token, and its value, which nobody can read again."""
+        value = new_token("pgw")
+        uid = new_id()
+        self._db.run(
+            "INSERT INTO tokens (uid, connection_id, label, prefix, digest, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            uid,
+            connection.id,
+            label,
+            value[:_SHOWN],
+            self._digests.of(value),
+            now(),
+            expires,
+        )
+        found = [token for token in self.of(connection) if token.uid == uid]
+        return found[0], value
+
+    def of(self, connection: ConnectionRecord) -> list[TokenRecord]:
+        """All of a connection."""
+        rows = self._db.all(
+            "SELECT id, uid, connection_id, label, prefix, created, expires, last_used FROM tokens"
+            " WHERE connection_id = ? ORDER BY id",
+            connection.id,
+        )
+        return [TokenRecord._make(row) for row in rows]
+
+    def live(self, connection_uid: str, token: str) -> tuple[str, str] | None:
+        """Id and label of a live token of that connection, or None for whatever reason it is not one."""
+        if not well_formed(token):
+            return None
+        row = self._db.one(
+            "SELECT t.uid, t.label, t.expires FROM tokens t JOIN connections c ON c.id = t.connection_id"
+            " WHERE t.digest = ? AND c.uid = ?",
+            self._digests.of(token),
+            connection_uid,
+        )
+        return (row[0], row[1]) if row and (row[2] is None or row[2] > now()) else None
+
+    def remove(self, connection: ConnectionRecord, uid: str) -> bool:
+        """Revoke one; at once, on every node."""
+        return self._db.run("DELETE FROM tokens WHERE connection_id = ? AND uid = ?", connection.id, uid) > 0
+
+    def used(self, moments: Iterable[tuple[int, str]]) -> None:
+        """When each was last used: (microseconds, id)."""
+        self._db.run_many("UPDATE tokens SET last_used = ? WHERE uid = ?", moments)
+
+
+class AdminTokens:
+    """Tokens of the admin REST: an operator's, for all organizations, or one organization's."""
+
+    def __init__(self, database: Database, secret_key: str) -> None:
+        self._db, self._digests = database, _Digests(secret_key)
+
+    def add(self, organization: OrganizationRecord | None, name: str) -> tuple[str, str]:
+        """Id and value of a new token."""
+        value, uid = new_token("pga"), new_id()
+        self._db.run(
+            "INSERT INTO admin_tokens (uid, name, organization_id, prefix, digest, created) VALUES (?, ?, ?, ?, ?, ?)",
+            uid,
+            name,
+            organization.id if organization else None,
+            value[:_SHOWN],
+            self._digests.of(value),
+            now(),
+        )
+        return uid, value
+
+    def live(self, token: str) -> TokenRecord | None:
+        """The token behind a value."""
+        if not well_formed(token):
+            return None
+        row = self._db.one(f"{_ADMIN} WHERE digest = ?", self._digests.of(token))
+        return TokenRecord._make(row) if row else None
+
+    def all(self) -> list[TokenRecord]:
+        """Every one."""
+        return [TokenRecord._make(row) for row in self._db.all(f"{_ADMIN} ORDER BY id")]
+
+    def remove(self, uid: str) -> bool:
+        """Revoke one."""
+        return self._db.run("DELETE FROM admin_tokens WHERE uid = ?", uid) > 0
+
+
+_ADMIN = "SELECT id, uid, organization_id, name, prefix, created, NULL, last_used FROM admin_tokens"

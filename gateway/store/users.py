@@ -1,0 +1,168 @@
+"""Users of an organization. A connection reaches those that it manages and those that nobody manages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gateway.scim.documents import fold
+from gateway.store.clock import new_id, now
+from gateway.store.database import Database
+from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
+
+COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
+# The rule of visibility, once: what a connection manages and what nobody manages.
+def visible(table: str = "") -> str:
+    """The condition, with its two parameters: organization key and connection key."""
+    return f"{table}organization_id = ? AND ({table}connection_id = ? OR {table}connection_id IS NULL)"
+
+
+VISIBLE = visible()
+
+_SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND NOT deleted AND {VISIBLE}"
+_OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND NOT deleted AND organization_id = ?"
+_INSERT = (
+    "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, deleted,"
+    " doc, created, modified, version) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1)"
+    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+)
+_UPDATE = (
+    "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, doc = ?,"
+    " deleted = 0, modified = ?, version = version + 1 WHERE organization_id = ? AND id = ? AND version = ?"
+    f" RETURNING {COLUMNS}"
+)
+
+
+class Users:
+    """Stored users."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def seen(self, connection: ConnectionRecord, uid: str) -> UserRecord | None:
+        """A user that this connection sees."""
+        row = self._db.one(_SEEN, uid, connection.organization_id, connection.id)
+        return UserRecord._make(row) if row else None
+
+    def of(self, organization: OrganizationRecord, uid: str) -> UserRecord | None:
+        """A user of the organization, whoever manages it."""
+        row = self._db.one(_OF, uid, organization.id)
+        return UserRecord._make(row) if row else None
+
+    def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[UserRecord]:
+        """Users by the keys that grants refer to."""
+        rows = self._db.among(
+            keys, lambda marks: f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND id IN ({marks})", organization_id
+        )
+        return [UserRecord._make(row) for row in rows]
+
+    def add(
+        self, organization_id: int, connection: ConnectionRecord | None, user_name: str, external_id: str | None,
+        active: bool, doc: str, emails: Iterable[str],
+    ) -> UserRecord | None:
+        """A new user, or None when a unique value is taken: ask `holder` by whom."""
+        moment = now()
+        row = self._db.one(
+            _INSERT, new_id(), organization_id, connection.id if connection else None, user_name, fold(user_name),
+            external_id, active, doc, moment, moment,
+        )  # fmt: skip
+        if row is None:
+            return None
+        self._add_emails(organization_id, row[0], emails)
+        return UserRecord._make(row)
+
+    def rewrite(
+        self, organization_id: int, connection_id: int | None, user: UserRecord, user_name: str,
+        external_id: str | None, active: bool, doc: str, emails: Iterable[str] | None,
+    ) -> UserRecord | None:
+        """Store the new state of a user, or None when somebody else wrote it since. `emails` None = unchanged."""
+        row = self._db.one(
+            _UPDATE, connection_id, user_name, fold(user_name), external_id, active, doc, now(), organization_id,
+            user.id, user.version,
+        )  # fmt: skip
+        if row is None:
+            return None
+        if emails is not None:
+            self._db.run("DELETE FROM emails WHERE user_id = ?", user.id)
+            self._add_emails(organization_id, user.id, emails)
+        return UserRecord._make(row)
+
+    def _add_emails(self, organization_id: int, user_id: int, emails: Iterable[str]) -> None:
+        for key in {fold(value) for value in emails}:
+            self._db.run(
+                "INSERT INTO emails (user_id, organization_id, value_key) VALUES (?, ?, ?)", user_id, organization_id, key
+            )
+
+    def holder(
+        self, organization_id: int, connection_id: int | None, user_name: str, external_id: str | None, but: int = 0
+    ) -> tuple[str, int | None] | None:
+        """Which value is taken, `userName` or `externalId`, and by whose user (a connection's key, None = nobody's)."""
+        row = self._db.one(
+            "SELECT connection_id FROM users WHERE organization_id = ? AND user_name_key = ? AND NOT deleted AND id <> ?",
+            organization_id,
+            fold(user_name),
+            but,
+        )
+        if row:
+            return "userName", row[0]
+        if external_id is None or connection_id is None:
+            return None
+        row = self._db.one(
+            "SELECT connection_id FROM users WHERE connection_id = ? AND external_id = ? AND NOT deleted AND id <> ?",
+            connection_id,
+            external_id,
+            but,
+        )
+        return ("externalId", row[0]) if row else None
+
+    def restorable(self, connection: ConnectionRecord, user_name: str, external_id: str | None) -> UserRecord | None:
+        """A deleted user of this connection that a create means: same externalId, or same userName where one side has
+        no externalId. In any other case nobody inherits an account."""
+        if external_id is not None:
+            row = self._db.one(
+                f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND external_id = ? AND deleted"
+                " AND external_id IS NOT NULL ORDER BY id DESC LIMIT 1",
+                connection.id,
+                external_id,
+            )
+            if row:
+                return UserRecord._make(row)
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND user_name_key = ? AND deleted"
+            f" {'AND external_id IS NULL' if external_id is not None else ''} ORDER BY id DESC LIMIT 1",
+            connection.id,
+            fold(user_name),
+        )
+        return UserRecord._make(row) if row else None
+
+    def remove(self, organization_id: int, user: UserRecord) -> bool:
+        """Soft delete: the row stays to be restored, its name and its memberships are free."""
+        gone = self._db.run(
+            "UPDATE users SET deleted = 1, active = 0, modified = ?, version = version + 1"
+            " WHERE organization_id = ? AND id = ? AND version = ?",
+            now(),
+            organization_id,
+            user.id,
+            user.version,
+        )
+        return gone > 0
+
+    def page(self, organization: OrganizationRecord, after: int, limit: int) -> list[UserRecord]:
+        """All users of an organization, in the order of making."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND deleted = 0 AND id > ? ORDER BY id LIMIT ?",
+            organization.id,
+            after,
+            limit,
+        )
+        return [UserRecord._make(row) for row in rows]
+
+    def values_at(self, connection: ConnectionRecord, path: str) -> Iterable[tuple[Any, ...]]:
+        """For each user of a connection that has a value at a JSON path: (key, id, userName, the value as JSON)."""
+        return self._db.each(
+            "SELECT id, uid, user_name, doc -> ? FROM users WHERE organization_id = ? AND connection_id = ?"
+            " AND deleted = 0 ORDER BY id",
+            path,
+            connection.organization_id,
+            connection.id,
+        )

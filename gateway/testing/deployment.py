@@ -1,0 +1,160 @@
+"""A whole gateway in a temporary folder, and a client for each connection that is made in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from gateway.app import create_app
+from gateway.contracts import Answer
+from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.store.records import ConnectionRecord, OrganizationRecord
+
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+ADMIN_TOKEN = "an-operator-of-a-test"  # noqa: S105 - opens a database that lives for one test
+
+
+class Deployment:
+    """The application (`app`), its stories (`gateway`), and shortcuts to set things up."""
+
+    def __init__(self, instance: Path, **settings: Any) -> None:
+        settings = {"instance": instance, "admin_token": ADMIN_TOKEN, "sqlite_synchronous": "NORMAL"} | settings
+        self.app: Flask = create_app(settings)
+        self.gateway: Provisioning = self.app.extensions["gateway"]
+        self.gateway.store.database.migrate()
+
+    def close(self) -> None:
+        """Stop the background worker and close the database."""
+        self.gateway.recorder.close()
+        self.gateway.store.database.close()
+
+    # Setting up -----------------------------------------------------------------------------------------------------
+
+    def organization(
+        self, name: str = "Acme", seats: int | None = None, plan: str = "enterprise", payment: str = "invoice",
+        sso: bool = True,
+    ) -> OrganizationRecord:  # fmt: skip
+        """An organization with single sign-on."""
+        values = {"name": name, "plan": plan, "domains": [], "seat_limit": seats, "payment": payment}
+        values |= {"billing_url": None, "contact_url": None}
+        organization = self.gateway.setup.add_organization(values, self.trace())
+        if sso:
+            entity = {"entity_id": "https://idp.acme.test", "sign_on_url": "https://idp.acme.test/sso"}
+            entity["certificate_expires_at"] = "2036-01-01T00:00:00.000Z"
+            organization = self.gateway.store.organizations.edit(organization, {"sso": json.dumps(entity)})
+        return organization
+
+    def connection(
+        self, idp: str, organization: OrganizationRecord | None = None, settings: Mapping[str, Any] | None = None,
+        provisioning: bool = True,
+    ) -> Scim:  # fmt: skip
+        """A connection with a token, ready to be provisioned; its client."""
+        organization = organization or self.organization()
+        trace = self.trace(organization)
+        connection = self.gateway.setup.add_connection(
+            self.gateway.callers.admin(organization), idp, idp.title(), settings or {}, trace
+        )
+        self.gateway.store.connections.edit(connection, provisioning=int(provisioning))
+        _, token = self.gateway.store.tokens.add(connection, "test", None)
+        return Scim(self, connection.uid, token)
+
+    def trace(self, organization: OrganizationRecord | None = None) -> Trace:
+        """A trace for a story that a test tells itself."""
+        return Trace("test", "test", organization.id if organization else None)
+
+    # Looking --------------------------------------------------------------------------------------------------------
+
+    def used(self, organization: OrganizationRecord) -> int:
+        """Seats in use."""
+        return self.gateway.store.organizations.by_key(organization.id).seats_used
+
+    def events(self, organization: OrganizationRecord) -> list[tuple[str, dict[str, Any]]]:
+        """All events, as (type, data)."""
+        records = self.gateway.store.events.page(organization.id, 0, 100_000)
+        return [(record.type, json.loads(record.data)) for record in records]
+
+    def activity(self, organization: OrganizationRecord, **wanted: Any) -> list[Any]:
+        """The activity, newest first."""
+        self.gateway.recorder.flush()
+        return self.gateway.store.activity.page(organization.id, None, 100_000, **wanted)
+
+    def admin(self, method: str, path: str, body: Any = None, *, token: str = ADMIN_TOKEN, **headers: str) -> Answer:
+        """A call of the admin REST; `path` is what follows `/admin/v1`. Header names with `_` for `-`."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.call(method, f"/admin/v1{path}", body, {"Authorization": f"Bearer {token}"} | given)
+
+    def call(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        """Any call. A body of bytes or text is sent as it is, anything else as JSON."""
+        raw = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json", **headers} if raw is not None else dict(headers)
+        begun = time.perf_counter()
+        response = self.app.test_client().open(path, method=method, data=raw, headers=headers)
+        text = response.get_data(as_text=True)
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            parsed = None
+        self.last_headers = response.headers
+        return Answer(response.status_code, parsed, text, time.perf_counter() - begun)
+
+
+class Scim:
+    """The client of one connection: a `gateway.Session` that needs no socket."""
+
+    def __init__(self, deployment: Deployment, connection_uid: str, token: str) -> None:
+        self.deployment, self.uid, self.token = deployment, connection_uid, token
+
+    @property
+    def connection(self) -> ConnectionRecord:
+        """The connection as it is stored now."""
+        found = self.deployment.gateway.store.connections.by_id(self.uid)
+        assert found is not None
+        return found[0]
+
+    @property
+    def organization(self) -> OrganizationRecord:
+        """Its organization as it is stored now."""
+        return self.deployment.gateway.store.organizations.by_key(self.connection.organization_id)
+
+    @property
+    def base(self) -> str:
+        """The path of the base URL."""
+        return f"/scim/v2/{self.connection.slug}"
+
+    def caller(self) -> Caller:
+        """The caller that stories want."""
+        return self.deployment.gateway.callers.connection(self.connection, self.organization, "http://localhost")
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:  # fmt: skip
+        """Send one request with the connection's token, or with `token` in its place."""
+        given = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        given |= {"Content-Type": "application/scim+json"} if body is not None else {}
+        return self.deployment.call(method, self.base + path, body, given | dict(headers or {}))
+
+    def user(self, name: str = "user1@acme.test", **attributes: Any) -> dict[str, Any]:
+        """Create a user; its representation."""
+        body = {"schemas": [USER], "userName": name, "displayName": name.split("@")[0], "active": True} | attributes
+        answer = self.call("POST", "/Users", body)
+        assert answer.status == 201, answer.text
+        return dict(answer.json)
+
+    def group(self, name: str = "Sales", members: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Push a group; its representation."""
+        listed = [{"value": member} for member in members]
+        answer = self.call("POST", "/Groups", {"schemas": [GROUP], "displayName": name, "members": listed})
+        assert answer.status == 201, answer.text
+        return dict(answer.json)
+
+    def patch(self, path: str, *operations: dict[str, Any]) -> Answer:
+        """PATCH with these operations."""
+        return self.call("PATCH", path, {"schemas": [PATCH], "Operations": list(operations)})

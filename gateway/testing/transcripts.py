@@ -1,0 +1,143 @@
+"""Transcripts: what an identity provider sends and what it needs to hear, told as data and replayed here.
+
+The format stands in `plugins/okta/tests/transcripts/README.md`. Nothing here knows a server: a session
+sends, and every difference comes back as a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gateway.contracts import Answer, Session
+
+PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}")
+ANYTHING = "{{any}}"
+ELLIPSIS = "…"
+
+
+def replay(session: Session, transcript: Mapping[str, Any]) -> list[str]:
+    """Send all requests of a transcript and compare the answers. No sentence means that the story holds.
+
+    A story is not gone on with after an answer that lacked what a later request needs.
+    """
+    known: dict[str, Any] = {}
+    told: list[str] = []
+    for number, exchange in enumerate(transcript["exchanges"], 1):
+        wanted = _filled({key: exchange.get(key) for key in ("request", "expect")}, known)
+        if missing := ", ".join(sorted(set(_placeholders(wanted)))):
+            return [*told, f"Exchange {number} needs {missing}, which no answer gave."]
+        answer = _send(session, transcript.get("headers", {}), wanted["request"])
+        title = f"Exchange {number}, {wanted['request']['method']} {wanted['request']['path']}"
+        told += [f"{title}: {each}" for each in _compare(answer, wanted["expect"] or {})]
+        known |= _captured(answer, exchange.get("capture", {}))
+    return told
+
+
+def unseen(transcript: Mapping[str, Any], **lists: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What `application_sees` promises and the application does not see.
+
+    `lists` are those of the admin API, as `users=` and `groups=`, each whole.
+    """
+    promised = transcript.get("application_sees", {})
+    return [each for name in promised for each in differences(promised[name], list(lists[name]), name)]
+
+
+def differences(wanted: Any, found: Any, at: str = "the body") -> Iterator[str]:
+    """Each way in which `found` is not what was wanted.
+
+    An object may hold more than is wanted; a list holds just as many entries, in any order; text that begins
+    or ends with an ellipsis may go on there; `{{any}}` is anything but null and empty.
+    """
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name, value in wanted.items():
+            yield from differences(value, found.get(name), f"{at}.{name}")
+    elif isinstance(wanted, list) and isinstance(found, list):
+        yield from _list_differences(wanted, found, at)
+    elif not _same(wanted, found):
+        yield f"{at} is {found!r}, expected {wanted!r}"
+
+
+def _list_differences(wanted: Sequence[Any], found: Sequence[Any], at: str) -> Iterator[str]:
+    left = list(found)
+    for entry in wanted:
+        match = next((each for each in left if not any(differences(entry, each))), None)
+        if match is None:
+            yield f"{at} has no entry like {entry!r}: {found!r}"
+        else:
+            left.remove(match)
+    if len(found) != len(wanted):
+        yield f"{at} has {len(found)} entries, expected {len(wanted)}"
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    if wanted == ANYTHING:
+        return found not in (None, "", [], {})
+    if isinstance(wanted, str) and isinstance(found, str):
+        return _same_text(wanted, found)
+    return type(wanted) is type(found) and wanted == found
+
+
+def _same_text(wanted: str, found: str) -> bool:
+    pattern = re.escape(wanted.strip(ELLIPSIS))
+    before = ".*" if wanted.startswith(ELLIPSIS) else ""
+    after = ".*" if wanted.endswith(ELLIPSIS) else ""
+    return re.fullmatch(before + pattern + after, found, re.DOTALL) is not None
+
+
+def _compare(answer: Answer, expect: Mapping[str, Any]) -> Iterator[str]:
+    statuses = expect.get("status", 200)
+    statuses = statuses if isinstance(statuses, list) else [statuses]
+    if answer.status not in statuses:
+        yield f"status {answer.status}, expected {' or '.join(map(str, statuses))}: {answer.text[:200]}"
+        return
+    if "json" in expect:
+        yield from differences(expect["json"], answer.json)
+    for path in expect.get("absent", ()):
+        if _at(answer.json, path) is not None:
+            yield f"{path} should be absent, and is {_at(answer.json, path)!r}"
+
+
+def _send(session: Session, usual: Mapping[str, str], request: Mapping[str, Any]) -> Answer:
+    body = request.get("body")
+    headers = {**usual, **request.get("headers", {})}
+    if body is None:
+        headers = {name: value for name, value in headers.items() if name.lower() != "content-type"}
+    return session.call(request["method"], request["path"], body, token=request.get("token"), headers=headers)
+
+
+def _captured(answer: Answer, capture: Mapping[str, str]) -> dict[str, Any]:
+    values = {name: _at(answer.json, path) for name, path in capture.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _at(document: Any, path: str) -> Any:
+    """The value at a dotted path; a number in it is a place in a list. None where there is nothing."""
+    for part in path.split("."):
+        if isinstance(document, list):
+            document = dict(enumerate(document)).get(int(part)) if part.isdigit() else None
+        else:
+            document = document.get(part) if isinstance(document, dict) else None
+    return document
+
+
+def _filled(value: Any, known: Mapping[str, Any]) -> Any:
+    """The same with its placeholders filled in; text that is nothing but one takes the type of the value."""
+    if isinstance(value, dict):
+        return {name: _filled(held, known) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_filled(held, known) for held in value]
+    if not isinstance(value, str):
+        return value
+    if (whole := PLACEHOLDER.fullmatch(value)) and whole[1] in known:
+        return known[whole[1]]
+    return PLACEHOLDER.sub(lambda match: str(known.get(match[1], match[0])), value)
+
+
+def _placeholders(value: Any) -> list[str]:
+    if isinstance(value, dict | list):
+        held = value.values() if isinstance(value, dict) else value
+        return [each for inner in held for each in _placeholders(inner)]
+    found = PLACEHOLDER.findall(value) if isinstance(value, str) else []
+    return [name for name in found if name != "any"]

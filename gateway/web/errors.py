@@ -1,0 +1,97 @@
+"""Every error in the words of the part it happened in: SCIM under `/scim`, the admin's elsewhere. Never a traceback."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from gateway.provisioning import Provisioning
+from gateway.scim.errors import (
+    InvalidSyntax,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Refusal,
+    Unexpected,
+)
+from gateway.web.scim import refusal_answer
+
+log = logging.getLogger("gateway")
+
+
+def install(app: Flask, gateway: Provisioning) -> None:
+    """Register the handlers."""
+
+    @app.errorhandler(Refusal)
+    def refused(refusal: Refusal) -> Response:
+        if trace := g.get("trace"):
+            gateway.recorder.refused(trace, refusal)
+        return answer_for(refusal)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        response = refused(_as_refusal(error))
+        if error.code == 405 and getattr(error, "valid_methods", None):
+            response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
+        return response
+
+    @app.errorhandler(500)
+    def failed(error: Exception) -> Response:
+        original = getattr(error, "original_exception", None) or error
+        log.error("request %s %s failed", g.request_id, request.path, exc_info=original)
+        return refused(
+            Unexpected(
+                "The gateway failed at this request; nothing was changed. Give the request id"
+                f" {g.request_id} to the operator of the application."
+            )
+        )
+
+
+def answer_for(refusal: Refusal) -> Response:
+    """A refusal in the format of the part of the URL space that was called."""
+    return refusal_answer(refusal) if request.path.startswith("/scim") else admin_answer(refusal)
+
+
+def admin_answer(refusal: Refusal, errors: object = None) -> Response:
+    """`{code, status, message, errors}`."""
+    status = 422 if refusal.scim_type == "invalidValue" else refusal.status
+    response = jsonify({"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors or {}})
+    response.status_code = status
+    if refusal.retry_after is not None:
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
+
+
+_REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Entity",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+}
+
+
+def _as_refusal(error: HTTPException) -> Refusal:
+    if error.code == 404:
+        return NotFound(f"There is nothing at {request.path[:200]!r}. Check the base URL.")
+    if error.code == 405:
+        return MethodNotAllowed(f"{request.method} is not possible at {request.path[:200]!r}.")
+    if error.code == 413:
+        return PayloadTooLarge("The body is larger than the gateway reads.")
+    if error.code in (301, 302, 307, 308):
+        return NotFound(
+            f"{request.path[:200]!r} holds a slash too many. Enter the base URL without a slash at its end."
+        )
+    return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")

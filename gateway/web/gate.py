@@ -1,0 +1,86 @@
+"""The gate of the SCIM endpoints: which connection is this, who knocks, and may they come in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from flask import Request, request
+
+from gateway.contracts import Credentials
+from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound
+
+_REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Opens for identity providers."""
+
+    gateway: Provisioning
+
+    def find(self, slug: str, trace: Trace) -> Caller:
+        """The connection behind a base URL."""
+        found = self.gateway.store.connections.by_slug(slug)
+        if found is None:
+            raise NotFound(f"No connection has this base URL. {_REMEDY}")
+        connection, organization = found
+        trace.organization_id, trace.connection_uid = organization.id, connection.uid
+        return self.gateway.callers.connection(connection, organization, public_url(self.gateway.config.public_url))
+
+    def enter(self, slug: str, trace: Trace) -> Caller:
+        """The connection, once its caller is known and it may be provisioned."""
+        try:
+            caller = self.find(slug, trace)
+        except NotFound:
+            # A base URL that names nothing is answered like one whose token is wrong.
+            raise AuthenticationFailed(f"The token is not valid at this base URL. {_REMEDY}") from None
+        self._authenticate(caller, trace)
+        self._admit(caller, trace)
+        return caller
+
+    def _authenticate(self, caller: Caller, trace: Trace) -> None:
+        assert caller.words is not None
+        credentials = credentials_of(request)
+        if not credentials.secret:
+            raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
+        principal = self.gateway.host.authenticate(caller.words, credentials)
+        if principal is None:
+            raise AuthenticationFailed(
+                f"The token is wrong, has expired, or was revoked for the connection {caller.words.name!r}. {_REMEDY}"
+            )
+        trace.principal, trace.token_id = principal.label, principal.token_id
+
+    def _admit(self, caller: Caller, trace: Trace) -> None:
+        assert caller.connection is not None
+        reasons = self.gateway.setup.obstacles(caller.tenant, trace.decisions)
+        if not caller.connection.provisioning:
+            reasons.append(
+                f"Provisioning is switched off for the connection {caller.connection.name!r}. An admin of the"
+                " application can switch it on there."
+            )
+        if reasons:
+            raise Forbidden(" ".join(reasons))
+
+
+def credentials_of(request: Request) -> Credentials:
+    """What `Authorization` holds. A doubled `Bearer` and a bare token are common slips of setting up, and accepted."""
+    header = request.headers.get("Authorization", "").strip()
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return Credentials("basic", base64.b64decode(rest, validate=True).decode())
+        except (binascii.Error, UnicodeDecodeError):
+            return Credentials("basic", "")
+    if scheme.lower() != "bearer":
+        return Credentials("", header if not rest else "")
+    while rest.lower().startswith("bearer "):
+        rest = rest[len("bearer ") :].strip()
+    return Credentials("bearer", rest.strip())
+
+
+def public_url(configured: str) -> str:
+    """What base URLs begin with: as configured, else as the request came in."""
+    return configured or f"{request.scheme}://{request.host}"

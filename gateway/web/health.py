@@ -1,0 +1,26 @@
+"""Health for machines: alive, ready, and metrics."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from gateway.provisioning import Provisioning
+from gateway.scim.errors import Unavailable
+
+
+def blueprint(gateway: Provisioning) -> Blueprint:
+    """`/live` asks nobody; `/ready` asks the database; `/metrics` is Prometheus text."""
+    blueprint = Blueprint("health", __name__)
+
+    @blueprint.get("/live")
+    def live() -> Response:
+        return jsonify({"status": "alive"})
+
+    @blueprint.get("/ready")
+    def ready() -> Response:
+        pending = gateway.store.database.pending_migrations()
+        if pending:
+            raise Unavailable(f"The database lacks the migrations {', '.join(pending)}; run `gateway migrate`.")
+        return jsonify({"status": "ready"})
+
+    return blueprint

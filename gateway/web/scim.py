@@ -1,0 +1,343 @@
+"""SCIM over HTTP (RFC 7644): read the request, tell a story, answer. Media types, entity tags and errors live here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+
+from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.provisioning.representation import etag, group_json, user_json
+from gateway.scim import discovery, documents
+from gateway.scim.errors import Forbidden, InvalidValue, NotFound, NotSupported, Refusal, UnsupportedMediaType
+from gateway.scim.filters import Compare, Filter, parse_filter
+from gateway.scim.messages import Search, list_response, read_search
+from gateway.scim.operations import read_operations
+from gateway.scim.schemas import ResourceType
+from gateway.store.records import GroupRecord, UserRecord
+from gateway.web.gate import Gate
+
+MEDIA_TYPE = "application/scim+json"
+_READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
+
+
+def answer(body: str, status: int = 200, **headers: str) -> Response:
+    """A SCIM answer."""
+    response = Response(body, status, mimetype=MEDIA_TYPE)
+    for name, value in headers.items():
+        response.headers[name] = value
+    return response
+
+
+def refusal_answer(refusal: Refusal) -> Response:
+    """A refusal as RFC 7644, 3.12 has it."""
+    response = answer(refusal.as_json(), refusal.status)
+    if refusal.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="SCIM"'
+    if refusal.retry_after is not None:
+        # Whole seconds: an IdP that cannot read it waits five minutes.
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
+
+
+def blueprint(gateway: Provisioning) -> Blueprint:
+    """All endpoints of all connections."""
+    scim = Endpoints(gateway)
+    blueprint = Blueprint("scim", __name__, url_prefix="/scim/v2/<slug>")
+
+    def rule(path: str, method: str, story: Callable[..., Response], open_: bool = False, label: str = "") -> None:
+        label = label or path.replace("<uid>", "{id}")
+        view = scim.view(f"{method} {label}", story, open_)
+        blueprint.add_url_rule(path, f"{method} {label}".replace(".", ""), view, methods=[method], provide_automatic_options=False)
+
+    rule("/Users", "GET", scim.list_users)
+    rule("/Users", "POST", scim.create_user)
+    rule("/Users/.search", "POST", scim.search_users)
+    rule("/Users/<uid>", "GET", scim.read_user)
+    rule("/Users/<uid>", "PUT", scim.replace_user)
+    rule("/Users/<uid>", "PATCH", scim.patch_user)
+    rule("/Users/<uid>", "DELETE", scim.delete_user)
+    rule("/Groups", "GET", scim.list_groups)
+    rule("/Groups", "POST", scim.create_group)
+    rule("/Groups/.search", "POST", scim.search_groups)
+    rule("/Groups/<uid>", "GET", scim.read_group)
+    rule("/Groups/<uid>", "PUT", scim.replace_group)
+    rule("/Groups/<uid>", "PATCH", scim.patch_group)
+    rule("/Groups/<uid>", "DELETE", scim.delete_group)
+    rule("/ServiceProviderConfig", "GET", scim.service_provider_config, open_=True)
+    rule("/ResourceTypes", "GET", scim.resource_types, open_=True)
+    rule("/ResourceTypes/<uid>", "GET", scim.resource_types, open_=True)
+    rule("/Schemas", "GET", scim.schemas, open_=True)
+    rule("/Schemas/<path:uid>", "GET", scim.schemas, open_=True)
+    for path in ("/Bulk", "/.search"):
+        rule(path, "POST", scim.not_supported)
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        rule("/Me", method, scim.not_supported)
+    return blueprint
+
+
+class Endpoints:
+    """What each endpoint does for a caller that the gate let in."""
+
+    def __init__(self, gateway: Provisioning) -> None:
+        self._gateway, self._gate = gateway, Gate(gateway)
+
+    def view(self, operation: str, story: Callable[..., Response], open_: bool) -> Callable[..., Response]:
+        """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
+        recorder = self._gateway.recorder
+        enter = self._gate.find if open_ else self._gate.enter
+
+        def serve(slug: str, **arguments: str) -> Response:
+            trace = g.trace = Trace(operation, g.request_id)
+            response = story(enter(slug, trace), trace, **arguments)
+            trace.status = response.status_code
+            if trace.written:
+                recorder.changed(trace)
+            elif not open_:
+                recorder.later(trace)
+            return response
+
+        return serve
+
+    # Users ------------------------------------------------------------------------------------------------------
+
+    def list_users(self, caller: Caller, trace: Trace) -> Response:
+        return self._users(caller, trace, self._asked(trace))
+
+    def search_users(self, caller: Caller, trace: Trace) -> Response:
+        return self._users(caller, trace, read_search(self._body()))
+
+    def _users(self, caller: Caller, trace: Trace, asked: Search) -> Response:
+        store, connection = self._gateway.store, caller.connection
+        assert connection is not None
+        assert caller.kept is not None
+        tree = _tree(asked, trace)
+        page = store.search.page(connection, caller.kept.user, tree, asked.start, self._count(asked))
+        keys = [user.id for user in page.records]
+        groups = store.memberships.groups_of_many(caller.organization.id, connection.id, keys)
+        base = _base(caller)
+        shown = [user_json(user, groups.get(user.id, ()), base) for user in page.records]
+        return answer(list_response(page.total, asked.start, _projected(caller.kept.user, shown, asked)))
+
+    def read_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        assert caller.connection is not None
+        user = self._gateway.store.users.seen(caller.connection, uid)
+        if user is None:
+            raise NotFound(f"There is no user with the id {uid!r} here.")
+        trace.user = user.user_name
+        return self._user(caller, user, trace)
+
+    def create_user(self, caller: Caller, trace: Trace) -> Response:
+        trace.status = 201
+        user = self._gateway.users.create(caller, self._document(caller, "User", trace), trace)
+        return self._user(caller, user, trace, 201)
+
+    def replace_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        document = self._document(caller, "User", trace)
+        outcome = self._gateway.users.replace(caller, uid, document, trace, request.headers.get("If-Match"))
+        return self._user(caller, outcome.user, trace)
+
+    def patch_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        operations = read_operations(self._body())
+        outcome = self._gateway.users.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
+        return self._user(caller, outcome.user, trace)
+
+    def delete_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        trace.status = 204
+        self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
+        return answer("", 204)
+
+    def _user(self, caller: Caller, user: UserRecord, trace: Trace, status: int = 200) -> Response:
+        assert caller.connection is not None
+        assert caller.kept is not None
+        groups = self._gateway.store.memberships.groups_of(caller.organization.id, caller.connection.id, user.id)
+        base = _base(caller)
+        body = user_json(user, groups, base)
+        if request.query_string:
+            body = _projected(caller.kept.user, [body], self._asked(trace))[0]
+        headers = {"Location": f"{base}/Users/{user.uid}"} if status == 201 else {}
+        return answer(body, status, ETag=etag(user), **headers)
+
+    # Groups -----------------------------------------------------------------------------------------------------
+
+    def list_groups(self, caller: Caller, trace: Trace) -> Response:
+        return self._groups(caller, trace, self._asked(trace))
+
+    def search_groups(self, caller: Caller, trace: Trace) -> Response:
+        return self._groups(caller, trace, read_search(self._body()))
+
+    def _groups(self, caller: Caller, trace: Trace, asked: Search) -> Response:
+        assert caller.connection is not None
+        assert caller.kept is not None
+        tree = _tree(asked, trace)
+        page = self._gateway.store.search.page(
+            caller.connection, caller.kept.group, tree, asked.start, self._count(asked)
+        )
+        shown = [self._group_json(caller, group, asked) for group in page.records]
+        return answer(list_response(page.total, asked.start, _projected(caller.kept.group, shown, asked)))
+
+    def read_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        assert caller.connection is not None
+        group = self._gateway.store.groups.seen(caller.connection, uid)
+        if group is None:
+            raise NotFound(f"There is no group with the id {uid!r} here.")
+        return self._group(caller, group, trace)
+
+    def create_group(self, caller: Caller, trace: Trace) -> Response:
+        trace.status = 201
+        group = self._gateway.groups.create(caller, self._document(caller, "Group", trace), trace)
+        return self._group(caller, group, trace, 201)
+
+    def replace_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        document = self._document(caller, "Group", trace)
+        group = self._gateway.groups.replace(caller, uid, document, trace, request.headers.get("If-Match"))
+        return self._group(caller, group, trace)
+
+    def patch_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        # No body: nobody who adds one member of many wants the list of all back.
+        trace.status = 204
+        operations = read_operations(self._body())
+        group = self._gateway.groups.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
+        return answer("", 204, ETag=etag(group))
+
+    def delete_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+        trace.status = 204
+        self._gateway.groups.delete(caller, uid, trace, request.headers.get("If-Match"))
+        return answer("", 204)
+
+    def _group(self, caller: Caller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
+        assert caller.kept is not None
+        asked = self._asked(trace) if request.query_string else Search()
+        body = _projected(caller.kept.group, [self._group_json(caller, group, asked)], asked)[0]
+        headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
+        return answer(body, status, ETag=etag(group), **headers)
+
+    def _group_json(self, caller: Caller, group: GroupRecord, asked: Search) -> str:
+        members = None
+        if _wanted("members", asked):
+            members = self._gateway.store.memberships.members_of(caller.organization.id, caller.connection_id, group)
+        return group_json(group, members, _base(caller))
+
+    # Discovery --------------------------------------------------------------------------------------------------
+
+    def service_provider_config(self, caller: Caller, trace: Trace) -> Response:
+        config = discovery.service_provider_config(_base(caller), filter_max=self._gateway.config.page_limit)
+        return answer(documents.dumps(config))
+
+    def resource_types(self, caller: Caller, trace: Trace, uid: str | None = None) -> Response:
+        return _catalogue(discovery.resource_types(_types(caller), _base(caller)), uid)
+
+    def schemas(self, caller: Caller, trace: Trace, uid: str | None = None) -> Response:
+        return _catalogue(discovery.schemas(_types(caller), _base(caller)), uid)
+
+    def not_supported(self, caller: Caller, trace: Trace) -> Response:
+        raise NotSupported(f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is.")
+
+    # Reading the request ----------------------------------------------------------------------------------------
+
+    def _body(self) -> dict[str, Any]:
+        if request.mimetype not in _READ_AS_JSON:
+            raise UnsupportedMediaType(
+                f"The body is {request.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
+            )
+        return documents.read_json(request.get_data(cache=False))
+
+    def _document(self, caller: Caller, kind: str, trace: Trace) -> dict[str, Any]:
+        """The body: out of the identity provider's dialect, then validated like any stranger's."""
+        assert caller.words is not None
+        assert caller.kept is not None
+        body = self._body()
+        trace.user = _name_in(body)
+        mapped = self._gateway.host.map_resource(caller.words, kind, body)
+        resource = caller.kept.user if kind == "User" else caller.kept.group
+        cleaned = documents.clean(resource, mapped)
+        trace.ignored = list(cleaned.ignored)
+        return cleaned.document
+
+    def _asked(self, trace: Trace) -> Search:
+        """The query parameters of RFC 7644, 3.4.2 and 3.9. What is not served is named in the activity."""
+        given = request.args
+        trace.ignored += [name for name in ("sortBy", "sortOrder", "cursor") if name in given]
+        return Search(
+            filter=given.get("filter"),
+            attributes=_names(given.get("attributes")),
+            excluded=_names(given.get("excludedAttributes")),
+            start=max(1, _number("startIndex", given.get("startIndex"), 1) or 1),
+            count=_number("count", given.get("count"), None),
+        )
+
+    def _count(self, asked: Search) -> int:
+        most = self._gateway.config.page_limit
+        return min(most, 100 if asked.count is None else max(0, asked.count))
+
+
+def _name_in(body: dict[str, Any]) -> str | None:
+    """Whom a document is about, so that a refusal of it can be found by that name."""
+    name = body.get("userName")
+    return name[:320] if isinstance(name, str) else None
+
+
+def _types(caller: Caller) -> tuple[ResourceType, ResourceType]:
+    assert caller.kept is not None
+    return caller.kept.user, caller.kept.group
+
+
+def _base(caller: Caller) -> str:
+    assert caller.words is not None
+    return caller.words.base_url
+
+
+def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
+    """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
+    if uid is None:
+        if "filter" in request.args:
+            # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
+            raise Forbidden("Discovery documents cannot be filtered.")
+        return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
+    found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
+    if found is None:
+        raise NotFound(f"This connection has no {uid!r} here.")
+    return answer(documents.dumps(found))
+
+
+def _tree(asked: Search, trace: Trace) -> Filter | None:
+    if asked.filter is None:
+        return None
+    tree = parse_filter(asked.filter)
+    if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
+        trace.user = tree.value[:320]
+    return tree
+
+
+def _projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
+    """Only what was asked for (RFC 7644, 3.9)."""
+    excluded = tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
+    if not asked.attributes and not excluded:
+        return list(shown)
+    return [
+        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded)) for text in shown
+    ]
+
+
+def _wanted(name: str, asked: Search) -> bool:
+    """Whether an attribute that is costly to read will be shown at all."""
+    if asked.attributes:
+        return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
+    return name not in (part.lower() for part in asked.excluded)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _number(name: str, text: str | None, default: int | None) -> int | None:
+    if text is None or not text.strip():
+        return default
+    try:
+        if len(text) > 18:
+            raise ValueError
+        return int(text)
+    except ValueError:
+        raise InvalidValue(f"{name} must be a whole number, not {text[:40]!r}.") from None

@@ -1,0 +1,71 @@
+"""The way through Okta's pages, told to the admin of a connection with that connection's own values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway import Connection
+
+
+def setup_steps(connection: Connection) -> Sequence[str]:
+    """All steps in their order: first the provisioning of people, then, for who wants it, their groups."""
+    return (*_find_the_application(), *_connect(connection), *_switch_on(), *_map_to_groups(connection))
+
+
+def _find_the_application() -> Sequence[str]:
+    return (
+        "Make sure that SAML single sign-on is set up for the organization and that its plan has SCIM: "
+        "provisioning needs both. Then sign in to Okta as an administrator.",
+        "Open Applications in the menu, and Applications again below it.",
+        "Search for the application and open it.",
+        'On the Sign On tab, set "Application username format" to Email. '
+        "Users whose name is not an e-mail address are refused.",
+        "On the Provisioning tab, select Configure API Integration.",
+        "Tick Enable API integration.",
+    )
+
+
+def _connect(connection: Connection) -> Sequence[str]:
+    return (
+        "In another window, sign in to the application.",
+        "Go to the Admin center, select Login, then Single sign-on.",
+        "Turn on SCIM provisioning for this connection.",
+        f"Copy the base URL of this connection, {connection.base_url or 'shown beside it'}, "
+        "into the Base URL field in Okta.",
+        "In the application, generate a bearer token for this connection, choose when it expires, and copy "
+        "it. It is shown only once.",
+        'Paste the token into the API Token field in Okta, by itself: without the word "Bearer".',
+        "Select Test API Credentials. When Okta says that they were verified, select Save. If it does not, "
+        "copy base URL and token once more, then let the test of the connection say what is wrong.",
+    )
+
+
+def _switch_on() -> Sequence[str]:
+    return (
+        "Still on the Provisioning tab, select To App under Settings.",
+        "Select Edit.",
+        "Tick Enable for Create Users, Update User Attributes and Deactivate Users, then select Save.",
+        "Under Attribute Mappings, remove all attributes except Username, Given name, Family name, Primary "
+        "email and Display name. What else Okta sends is ignored and named in the activity.",
+        "Open the Assignments tab.",
+        "Assign the people who should have access. Each of them takes a seat; when none is left "
+        "the assignment is refused, and Okta shows the reason beside it.",
+    )
+
+
+def _map_to_groups(connection: Connection) -> Sequence[str]:
+    namespace = connection.extension_urn or "the one shown at the connection"
+    return (
+        "To fill the application's groups from an attribute as well, open the profile of the application in "
+        "Okta's Profile Editor and add an attribute. Display name: any, for example Application group. "
+        f"External name: group. External namespace: {namespace}. Attribute type: User. "
+        "Add it only now: an attribute made before provisioning was switched on may never be sent.",
+        "Under Mappings, map the attribute of Okta that says where a person belongs to the new attribute, "
+        "on create and update.",
+        "Save the mapping, then assign a person as before; Okta sends the value along.",
+        "In the application, under Organization settings, Single sign-on, open Map to groups.",
+        "In the left column, enter the values exactly as they stand in Okta, letter case included.",
+        "In the right column, choose a group of the application for each value, or type the name of a new "
+        "one. Look at the preview, then save. From then on the groups of this connection's people cannot be "
+        "edited by hand: they follow Okta.",
+    )
