@@ -59,7 +59,9 @@ class Config:
 def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in force. `overrides` (a test's) wins over the environment, that over the file."""
     overrides = dict(overrides or {})
-    instance = Path(overrides.pop("instance", None) or environ.get("GATEWAY_INSTANCE") or "instance").absolute()
+    instance = Path(
+        overrides.pop("instance", None) or environ.get("GATEWAY_INSTANCE") or "instance"
+    ).absolute()
     known = {f.name: f for f in fields(Config)}
     values = _from_file(instance / "config.toml", known) | _from_environment(environ, known) | overrides
     for name in values.keys() - known.keys():
@@ -96,7 +98,11 @@ def _typed(setting: Any, value: Any) -> Any:
             raise ConfigurationError(f"{setting.name} must be a whole number from 0 on, not {value!r}.")
         return number
     if setting.type.startswith("tuple"):
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else tuple(value)
+        )
     if not isinstance(value, str):
         raise ConfigurationError(f"{setting.name} must be text, not {value!r}.")
     return value
@@ -109,7 +115,9 @@ def _completed(config: Config) -> Config:
             f"GATEWAY_DATABASE_URL begins with {url.split(':')[0]!r}; this version serves sqlite:///<path> only."
         )
     if config.sqlite_synchronous.upper() not in ("FULL", "NORMAL"):
-        raise ConfigurationError(f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}.")
+        raise ConfigurationError(
+            f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
+        )
     key = config.secret_key or _kept_secret_key(config.instance / "secret_key")
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
     values |= {"database_url": url, "secret_key": key, "public_url": config.public_url.rstrip("/")}

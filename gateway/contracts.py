@@ -1,6 +1,6 @@
 """The frozen values that the core and its plugins exchange. No behaviour, no database, no web framework.
 
-Refusals that a plugin may raise are those of `gateway.scim.errors`; the door (`gateway`) offers them beside these words.
+The refusals that a plugin may raise are in `gateway.scim.errors`; the door (`gateway`) offers them beside these words.
 """
 
 from __future__ import annotations
@@ -150,7 +150,13 @@ class Session(Protocol):
     """How a simulator reaches the server under test. Paths are relative to the SCIM base URL, bodies are JSON."""
 
     def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, headers: Mapping[str, str] = ...
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] = ...,
     ) -> Answer:
         """Send one request with the connection's token, or with `token` in its place."""
         ...

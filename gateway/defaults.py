@@ -46,7 +46,11 @@ class Defaults:
     @hookimpl(trylast=True)
     def gateway_resolve_groups(self, connection: Connection, user: User) -> Iterable[GroupGrant] | None:
         values = mapped_values(connection.mapping_attribute, user.document)
-        return [GroupGrant(group) for group in self._store.mappings.groups_for(connection.id, values)] if values else None
+        return (
+            [GroupGrant(group) for group in self._store.mappings.groups_for(connection.id, values)]
+            if values
+            else None
+        )
 
 
 def mapped_values(attribute: str | None, document: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ hookspec = pluggy.HookspecMarker("gateway")
 
 
 @hookspec
-def gateway_declare() -> Declaration:
+def gateway_declare() -> Declaration:  # type: ignore[empty-body]
     """Say what this plugin is: its title, whether it is an identity provider, its settings, what it keeps.
 
     Asked once, at start, of every plugin; a plugin that is no identity provider may leave it out. The name of the

@@ -33,7 +33,14 @@ from gateway.contracts import (
     Verdict,
 )
 from gateway.scim.errors import Refusal, Unavailable
-from gateway.scim.schemas import ENTERPRISE, ResourceType, application_extension, group_type, narrow, user_type
+from gateway.scim.schemas import (
+    ENTERPRISE,
+    ResourceType,
+    application_extension,
+    group_type,
+    narrow,
+    user_type,
+)
 from gateway.store import Store
 
 log = logging.getLogger("gateway.plugins")
@@ -86,7 +93,9 @@ class Kept:
 class PluginHost:
     """The plugins of one application."""
 
-    def __init__(self, store: Store, extension_urn: str, application: str, disabled: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: Store, extension_urn: str, application: str, disabled: Sequence[str] = ()
+    ) -> None:
         self._extension = application_extension(extension_urn, application)
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
@@ -106,8 +115,12 @@ class PluginHost:
     def _load(self) -> None:
         try:
             self._manager.load_setuptools_entrypoints(ENTRY_POINTS)
-        except Exception as error:  # a plugin's import may fail in any way; say which plugins there are to look at
-            raise PluginError(f"A plugin of the entry point group {ENTRY_POINTS} cannot be loaded: {error!r}.") from error
+        except (
+            Exception
+        ) as error:  # a plugin's import may fail in any way; say which plugins there are to look at
+            raise PluginError(
+                f"A plugin of the entry point group {ENTRY_POINTS} cannot be loaded: {error!r}."
+            ) from error
 
     def _describe(self) -> None:
         try:
@@ -132,7 +145,9 @@ class PluginHost:
             answers = caller()
             declaration = answers[0] if answers else declaration
         if not isinstance(declaration, Declaration):
-            raise PluginError(f"The plugin {name} declares a {type(declaration).__name__}, not a Declaration.")
+            raise PluginError(
+                f"The plugin {name} declares a {type(declaration).__name__}, not a Declaration."
+            )
         return PluginInfo(name, self._version(name), declaration.idp, tuple(self._callers[name]), declaration)
 
     def _version(self, name: str) -> str:
@@ -167,7 +182,9 @@ class PluginHost:
     def resolves_groups(self, idp: str) -> bool:
         """Whether a plugin besides the defaults may put users of this identity provider into groups."""
         return any(
-            "gateway_resolve_groups" in self._callers[name] for name in self._audience(idp) if name != defaults.NAME
+            "gateway_resolve_groups" in self._callers[name]
+            for name in self._audience(idp)
+            if name != defaults.NAME
         )
 
     def kept(self, connection: Connection) -> Kept:
@@ -210,7 +227,11 @@ class PluginHost:
     def map_resource(self, connection: Connection, resource_type: str, document: Json) -> Json:
         """The canonical document, still to be validated."""
         answer = self._ask(
-            connection.idp, "gateway_map_resource", connection=connection, resource_type=resource_type, document=document
+            connection.idp,
+            "gateway_map_resource",
+            connection=connection,
+            resource_type=resource_type,
+            document=document,
         )
         return document if answer is None else _expect(connection.idp, "gateway_map_resource", answer, dict)
 
@@ -239,7 +260,9 @@ class PluginHost:
             answer = self._ask(name, "gateway_resolve_groups", connection=connection, user=user)
             if answer is None:
                 continue
-            wanted = frozenset(_expect(name, "gateway_resolve_groups", grant, GroupGrant).group for grant in answer)
+            wanted = frozenset(
+                _expect(name, "gateway_resolve_groups", grant, GroupGrant).group for grant in answer
+            )
             resolved["mapping" if name == defaults.NAME else name] = wanted
             decisions.append(Decision(name, "resolve_groups", ", ".join(sorted(wanted)) or "none"))
         return resolved
@@ -278,7 +301,9 @@ class PluginHost:
         try:
             self._callers[plugin]["gateway_provisioned"](event=event)
         except Exception:  # a listener may fail in any way; the change stands, and it is told again later
-            log.exception("plugin %s failed at event %s of organization %s", plugin, event.id, event.organization.id)
+            log.exception(
+                "plugin %s failed at event %s of organization %s", plugin, event.id, event.organization.id
+            )
             return False
         return True
 
@@ -314,8 +339,8 @@ def _expect(plugin: str, hook: str, answer: Any, kind: type[Kind]) -> Kind:
         return answer
     log.error("plugin %s answered %s with a %s, not a %s", plugin, hook, type(answer).__name__, kind.__name__)
     raise Unavailable(
-        f"The gateway's plugin {plugin} gave an answer that cannot be used, so nothing was changed. Tell the operator of"
-        " the application."
+        f"The gateway's plugin {plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
+        " operator of the application."
     )
 
 
@@ -335,6 +360,7 @@ def _no_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 def shown_settings(declaration: Declaration | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they may be shown: secrets are not."""
     schema = declaration.settings() if declaration and declaration.settings else None
-    secret = {name for name, field in schema.fields.items() if field.metadata.get("secret")} if schema else set()
+    secret = (
+        {name for name, field in schema.fields.items() if field.metadata.get("secret")} if schema else set()
+    )
     return {name: value for name, value in values.items() if name not in secret}
-

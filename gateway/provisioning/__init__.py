@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from gateway.config import Config
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, Callers, Trace
-from gateway.provisioning.changes import Changes
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
+from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.mapping import GroupMover, MapToGroups
 from gateway.provisioning.recorder import Recorder
@@ -17,7 +19,7 @@ from gateway.provisioning.users import Users
 from gateway.scim.errors import AuthenticationFailed
 from gateway.store import Store
 
-__all__ = ["Caller", "Provisioning", "Trace"]
+__all__ = ["Caller", "IdpCaller", "Provisioning", "Trace"]
 
 
 class Provisioning:
@@ -33,12 +35,14 @@ class Provisioning:
         self.mapping = MapToGroups(store, changes)
         self.setup = Setup(store, host, changes, self.callers)
 
-    def _refreshed(self, caller: Caller) -> Caller:
+    def _refreshed(self, caller: Who) -> Who:
         """The same caller as it is stored now."""
-        if caller.connection is None or caller.words is None:
-            return self.callers.admin(self.store.organizations.by_key(caller.organization.id))
+        if not isinstance(caller, IdpCaller):
+            return cast(Who, self.callers.admin(self.store.organizations.by_key(caller.organization.id)))
         found = self.store.connections.by_key(caller.connection.id)
         if found is None:
-            raise AuthenticationFailed("This connection was removed in the application; its tokens are revoked.")
+            raise AuthenticationFailed(
+                "This connection was removed in the application; its tokens are revoked."
+            )
         public_url = caller.words.base_url.rsplit("/scim/v2/", 1)[0]
-        return self.callers.connection(*found, public_url)
+        return cast(Who, self.callers.connection(*found, public_url))

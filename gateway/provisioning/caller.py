@@ -12,15 +12,13 @@ from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
-    """A tenant and, where an identity provider calls, its connection: as stored, and as plugins see it."""
+    """A tenant, as stored and as plugins see it: an admin of it, or an operator who acts in it."""
 
     organization: OrganizationRecord
     tenant: Organization
-    connection: ConnectionRecord | None = None
-    words: Connection | None = None
-    kept: Kept | None = None
+    connection: ConnectionRecord | None
 
     @property
     def connection_id(self) -> int | None:
@@ -31,6 +29,15 @@ class Caller:
     def connection_uid(self) -> str | None:
         """The public id of the connection; None for an admin."""
         return self.connection.uid if self.connection else None
+
+
+@dataclass(frozen=True)
+class IdpCaller(Caller):
+    """An identity provider: its connection, as stored and as plugins see it, and what that connection keeps."""
+
+    connection: ConnectionRecord
+    words: Connection
+    kept: Kept
 
 
 class Callers:
@@ -56,7 +63,9 @@ class Callers:
             domains=tuple(json.loads(organization.domains)) if organization.domains != "[]" else (),
         )
 
-    def words(self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str) -> Connection:
+    def words(
+        self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
+    ) -> Connection:
         """A connection as plugins see it."""
         return Connection(
             id=connection.uid,
@@ -72,12 +81,14 @@ class Callers:
 
     def admin(self, organization: OrganizationRecord) -> Caller:
         """An admin of an organization, or an operator who acts in it."""
-        return Caller(organization, self.tenant(organization))
+        return Caller(organization, self.tenant(organization), None)
 
-    def connection(self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str) -> Caller:
+    def connection(
+        self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
+    ) -> IdpCaller:
         """An identity provider."""
         words = self.words(connection, organization, public_url)
-        return Caller(organization, words.organization, connection, words, self._host.kept(words))
+        return IdpCaller(organization, words.organization, connection, words, self._host.kept(words))
 
 
 @dataclass(slots=True)
@@ -86,7 +97,8 @@ class Trace:
 
     operation: str
     request_id: str
-    organization_id: int | None = None
+    #: Key of the organization; 0 while it is not known, and then there is no line.
+    organization_id: int = 0
     connection_uid: str | None = None
     principal: str | None = None
     token_id: str | None = None
@@ -99,7 +111,6 @@ class Trace:
 
     def line(self, status: int, detail: str | None = None) -> Line:
         """The line as it is stored."""
-        assert self.organization_id is not None
         ignored = json.dumps(list(dict.fromkeys(self.ignored)), ensure_ascii=True) if self.ignored else "[]"
         told = [{"plugin": d.plugin, "hook": d.hook, "verdict": d.verdict} for d in self.decisions]
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
@@ -13,12 +13,19 @@ from gateway.scim.errors import OverCapacity, Unavailable
 from gateway.store import Store
 
 Told = TypeVar("Told")
+Who = TypeVar("Who", bound=Caller)
 #: How often a story is told anew when what it was judged by has changed under it.
 ATTEMPTS = 8
 
 
 class Stale(Exception):
     """Something that this story was judged by was changed by somebody else meanwhile: tell it again."""
+
+
+class Refresh(Protocol):
+    """Reads a caller anew: the same one, as it is stored now."""
+
+    def __call__(self, caller: Who) -> Who: ...
 
 
 class Change:
@@ -82,7 +89,7 @@ class Changes:
             trace.written = False
             raise
 
-    def retried(self, caller: Caller, refresh: Callable[[Caller], Caller], story: Callable[[Caller], Told]) -> Told:
+    def retried(self, caller: Who, refresh: Refresh, story: Callable[[Who], Told]) -> Told:
         """Tell a story until nothing it was judged by changes under it."""
         for _ in range(ATTEMPTS):
             try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, Trace
-from gateway.provisioning.changes import Change, Changes, Stale, unchanged
+from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchanged
 from gateway.provisioning.mapping import make_group
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_version
@@ -26,9 +26,7 @@ from gateway.store.records import GroupRecord, UserRecord
 class Groups:
     """Tells the stories of groups."""
 
-    def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, refresh: Callable[[Caller], Caller]
-    ) -> None:
+    def __init__(self, store: Store, host: PluginHost, changes: Changes, refresh: Refresh) -> None:
         self._store, self._host, self._changes, self._refresh = store, host, changes, refresh
 
     # An identity provider's stories -----------------------------------------------------------------------------
@@ -41,10 +39,14 @@ class Groups:
         def story(caller: Caller) -> GroupRecord:
             with self._changes.open(caller, trace) as change:
                 self._check_name(caller, caller.connection_id, name)
-                group = self._store.groups.add(caller.organization.id, caller.connection_id, name, external_id, dumps(rest))
+                group = self._store.groups.add(
+                    caller.organization.id, caller.connection_id, name, external_id, dumps(rest)
+                )
                 self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
                 change.tell("group.created", "Group", group.uid, group_json(group, None, None))
-                return self._fill(caller, group, [MemberChange("add", members)] if members else [], change, trace)
+                return self._fill(
+                    caller, group, [MemberChange("add", members)] if members else [], change, trace
+                )
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -61,19 +63,18 @@ class Groups:
         return self._changes.retried(caller, self._refresh, story)
 
     def patch(
-        self, caller: Caller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Apply operations; what they do to members costs what they name, however large the group is."""
-        assert caller.words is not None
-        assert caller.kept is not None
-        words, kept = caller.words, caller.kept
 
-        def story(caller: Caller) -> GroupRecord:
+        def story(caller: IdpCaller) -> GroupRecord:
             group = self._found(caller, uid, if_match)
             current = json.loads(group.doc)
-            mapped = self._host.map_patch(words, "Group", [dict(operation) for operation in operations], current)
+            mapped = self._host.map_patch(
+                caller.words, "Group", [dict(operation) for operation in operations], current
+            )
             changes, rest = patch.split_members(mapped)
-            patched = patch.apply(kept.group, current, rest, resource_id=group.uid)
+            patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
             trace.ignored = list(patched.ignored)
             return self._rewrite(caller, group, patched.document, changes, trace)
 
@@ -101,7 +102,9 @@ class Groups:
             self._check_name(caller, None, name)
             return make_group(self._store, caller, name, change)
 
-    def rename(self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None) -> GroupRecord:
+    def rename(
+        self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
+    ) -> GroupRecord:
         """Rename a group made by hand."""
 
         def story(caller: Caller) -> GroupRecord:
@@ -136,7 +139,12 @@ class Groups:
     # Their parts ------------------------------------------------------------------------------------------------
 
     def _rewrite(
-        self, caller: Caller, group: GroupRecord, document: Json, changes: Sequence[MemberChange], trace: Trace
+        self,
+        caller: Caller,
+        group: GroupRecord,
+        document: Json,
+        changes: Sequence[MemberChange],
+        trace: Trace,
     ) -> GroupRecord:
         """Bring a stored group to a new document and new members; the first write of a connection links it."""
         owner = caller.connection_id if group.connection_id is None else group.connection_id
@@ -147,7 +155,9 @@ class Groups:
             if name != group.name or owner != group.connection_id:
                 self._check_name(caller, owner, name, group.id)
             if owner != group.connection_id or not unchanged(group.doc, document, text):
-                stored = self._store.groups.rewrite(caller.organization.id, owner, group, name, external_id, text)
+                stored = self._store.groups.rewrite(
+                    caller.organization.id, owner, group, name, external_id, text
+                )
                 if stored is None:
                     raise Stale
                 group = stored
@@ -162,7 +172,12 @@ class Groups:
         self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
 
     def _fill(
-        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange], change: Change, trace: Trace
+        self,
+        caller: Caller,
+        group: GroupRecord,
+        changes: Sequence[MemberChange],
+        change: Change,
+        trace: Trace,
     ) -> GroupRecord:
         """Apply membership changes in order, and tell their sum."""
         balance: dict[int, int] = {}
@@ -179,7 +194,9 @@ class Groups:
         organization_id = caller.organization.id
         self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
         uids = self._store.memberships.uids
-        change.tell_members(group.uid, group.name, uids(organization_id, added), uids(organization_id, removed))
+        change.tell_members(
+            group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
+        )
         return self._store.groups.by_keys(organization_id, [group.id])[0]
 
     def _step(
@@ -228,7 +245,9 @@ class Groups:
 
     def _found(self, caller: Caller, uid: str, if_match: str | None) -> GroupRecord:
         store = self._store.groups
-        group = store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
+        group = (
+            store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
+        )
         if group is None:
             raise NotFound(f"There is no group with the id {uid!r} here.")
         check_version(group, if_match)
@@ -255,8 +274,8 @@ class Groups:
         found = self._store.connections.by_key(user.connection_id) if user.connection_id else None
         if found and found[0].mapping_enabled:
             raise Conflict(
-                f"Map to groups is on for the connection {found[0].name!r}, so the groups of {user.user_name!r} come from"
-                " the identity provider. Change the attribute there, or the rules of the mapping."
+                f"Map to groups is on for the connection {found[0].name!r}, so the groups of {user.user_name!r} come"
+                " from the identity provider. Change the attribute there, or the rules of the mapping."
             )
 
     def _check_unmapped(self, group: GroupRecord) -> None:

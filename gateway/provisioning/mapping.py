@@ -15,7 +15,7 @@ from typing import Any
 from gateway.contracts import Json
 from gateway.defaults import mapped_values
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes
 from gateway.scim.documents import dumps, fold
 from gateway.scim.errors import InvalidValue, PreconditionFailed
@@ -85,12 +85,16 @@ class GroupMover:
         before, after = {group for group, _ in held}, {group for group, _ in target}
         if before == after:
             return
-        groups = {group.id: group for group in self._store.groups.by_keys(organization_id, sorted(before ^ after))}
+        groups = {
+            group.id: group for group in self._store.groups.by_keys(organization_id, sorted(before ^ after))
+        }
         for group_id in sorted(before ^ after):
             joined = group_id in after
             self._store.groups.recount(organization_id, group_id, 1 if joined else -1)
             group = groups[group_id]
-            change.tell_members(group.uid, group.name, [user.uid] if joined else [], [] if joined else [user.uid])
+            change.tell_members(
+                group.uid, group.name, [user.uid] if joined else [], [] if joined else [user.uid]
+            )
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,9 @@ class Effect:
             "leaves": [{"user": user, "group": group} for _, _, user, group in self.leaves[:SHOWN]],
             "unmapped": [
                 {"value": value, "users": users}
-                for value, users in sorted(self.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))[:SHOWN]
+                for value, users in sorted(self.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))[
+                    :SHOWN
+                ]
             ],
             "summary": {"users": len(moved), "joins": len(self.joins), "leaves": len(self.leaves)},
         }
@@ -158,14 +164,13 @@ class MapToGroups:
         rules = tuple((value, name) for value, _, name in self._store.mappings.rules(connection))
         return Plan(bool(connection.mapping_enabled), connection.mapping_attribute, rules, False)
 
-    def preview(self, caller: Caller, plan: Plan) -> tuple[Effect, str]:
+    def preview(self, caller: IdpCaller, plan: Plan) -> tuple[Effect, str]:
         """What saving this plan now would do, and the tag that a save must name."""
         effect = self._effect(caller, self._checked(caller, plan))
         return effect, effect.etag(plan)
 
-    def save(self, caller: Caller, plan: Plan, if_match: str, trace: Trace) -> None:
+    def save(self, caller: IdpCaller, plan: Plan, if_match: str, trace: Trace) -> None:
         """Save a plan that was previewed. Refused when the effect would now be another."""
-        assert caller.connection is not None
         connection = caller.connection
         plan = self._checked(caller, plan)
         with self._changes.open(caller, trace) as change:
@@ -180,7 +185,9 @@ class MapToGroups:
             groups = self._make_groups(caller, effect.groups_to_create, change)
             if plan.enabled:
                 by_name = {fold(name): self._group(caller, name, groups).id for _, name in plan.rules}
-                self._store.mappings.replace(connection, [(value, by_name[fold(name)]) for value, name in plan.rules])
+                self._store.mappings.replace(
+                    connection, [(value, by_name[fold(name)]) for value, name in plan.rules]
+                )
                 self._move(caller, effect, change)
             else:
                 self._store.memberships.release(caller.organization.id, connection.id, MAPPING)
@@ -190,12 +197,14 @@ class MapToGroups:
 
     # Checking -----------------------------------------------------------------------------------------------------
 
-    def _checked(self, caller: Caller, plan: Plan) -> Plan:
+    def _checked(self, caller: IdpCaller, plan: Plan) -> Plan:
         """The plan, or a refusal that names the rule that cannot stand."""
         if not plan.enabled:
             return plan
         if not plan.attribute:
-            raise InvalidValue("attribute is missing: name the SCIM attribute whose values are mapped to groups.")
+            raise InvalidValue(
+                "attribute is missing: name the SCIM attribute whose values are mapped to groups."
+            )
         self._check_attribute(caller, plan.attribute)
         for value, name in plan.rules:
             if not value or not name.strip():
@@ -209,8 +218,7 @@ class MapToGroups:
         return plan
 
     @staticmethod
-    def _check_attribute(caller: Caller, attribute: str) -> None:
-        assert caller.kept is not None
+    def _check_attribute(caller: IdpCaller, attribute: str) -> None:
         path = parse_path(attribute, tuple(extension.id for extension in caller.kept.user.extensions))
         found = caller.kept.user.find(path.urn, path.name, path.sub)
         if path.filter is not None or found is None or found.type not in ("string", "reference"):
@@ -220,7 +228,7 @@ class MapToGroups:
 
     # Looking ahead --------------------------------------------------------------------------------------------------
 
-    def _effect(self, caller: Caller, plan: Plan) -> Effect:
+    def _effect(self, caller: IdpCaller, plan: Plan) -> Effect:
         effect = Effect()
         if not plan.enabled:
             return effect
@@ -236,9 +244,8 @@ class MapToGroups:
             self._look_at(caller, users, plan, by_value, names, effect)
         return effect
 
-    def _portions(self, caller: Caller, plan: Plan) -> Iterable[list[tuple[int, str, str, list[str]]]]:
+    def _portions(self, caller: IdpCaller, plan: Plan) -> Iterable[list[tuple[int, str, str, list[str]]]]:
         """All users of the connection with their mapped values, some at a time."""
-        assert caller.connection is not None
         portion = []
         for key, uid, user_name, doc in self._store.users.values_at(caller.connection, "$"):
             portion.append((key, uid, user_name, mapped_values(plan.attribute, json.loads(doc))))
@@ -260,7 +267,9 @@ class MapToGroups:
                 continue
             held = {(fold(name), source): name for _, name, source in held_by.get(key, ())}
             wanted = {group for value in values for group in by_value.get(value, ())}
-            target = {grant for grant in held if grant[1] not in (MANUAL, MAPPING)} | {(g, MAPPING) for g in wanted}
+            target = {grant for grant in held if grant[1] not in (MANUAL, MAPPING)} | {
+                (g, MAPPING) for g in wanted
+            }
             if target == set(held):
                 continue
             effect.targets[key] = target
@@ -304,7 +313,9 @@ class MapToGroups:
             if added or removed:
                 self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
                 uids = memberships.uids
-                change.tell_members(group.uid, group.name, uids(organization_id, added), uids(organization_id, removed))
+                change.tell_members(
+                    group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
+                )
 
 
 def make_group(store: Store, caller: Caller, name: str, change: Change) -> GroupRecord:
@@ -312,5 +323,7 @@ def make_group(store: Store, caller: Caller, name: str, change: Change) -> Group
     document: dict[str, Any] = {"schemas": [GROUP_URN], "displayName": name}
     group = store.groups.add(caller.organization.id, None, name, None, dumps(document))
     store.organizations.count(caller.organization.id, "Group", None, 1)
-    change.tell("group.created", "Group", group.uid, json.dumps({"id": group.uid, **document}, ensure_ascii=False))
+    change.tell(
+        "group.created", "Group", group.uid, json.dumps({"id": group.uid, **document}, ensure_ascii=False)
+    )
     return group

@@ -69,7 +69,7 @@ class Recorder:
 
     def refused(self, trace: Trace, refusal: Refusal) -> None:
         """A refusal: written at once, if the database can be written at all."""
-        if trace.organization_id is None:
+        if not trace.organization_id:
             return
         try:
             with self._store.transaction():

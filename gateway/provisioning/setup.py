@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.contracts import Json, Organization
 from gateway.host import Decision, PluginHost
-from gateway.provisioning.caller import Caller, Callers, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Changes
 from gateway.provisioning.sso import read_metadata
 from gateway.scim.errors import Conflict, NotFound
@@ -35,7 +35,9 @@ class Setup:
             with self._changes.open(self._callers.admin(organization), trace):
                 return organization
 
-    def edit_organization(self, caller: Caller, values: Mapping[str, Any], trace: Trace) -> OrganizationRecord:
+    def edit_organization(
+        self, caller: Caller, values: Mapping[str, Any], trace: Trace
+    ) -> OrganizationRecord:
         """Change plan, seats, billing or name. A lower limit evicts nobody."""
         with self._changes.open(caller, trace):
             return self._store.organizations.edit(caller.organization, values)
@@ -66,9 +68,9 @@ class Setup:
             trace.connection_uid = connection.uid
             return connection
 
-    def edit_connection(self, caller: Caller, trace: Trace, **values: Any) -> ConnectionRecord:
+    def edit_connection(self, caller: IdpCaller, trace: Trace, **values: Any) -> ConnectionRecord:
         """Change name or settings."""
-        connection = _connection(caller)
+        connection = caller.connection
         with self._changes.open(caller, trace):
             self._store.organizations.touch_policy(caller.organization.id)
             self._store.connections.edit(connection, **values)
@@ -76,18 +78,18 @@ class Setup:
         assert found is not None
         return found[0]
 
-    def remove_connection(self, caller: Caller, trace: Trace) -> None:
+    def remove_connection(self, caller: IdpCaller, trace: Trace) -> None:
         """Revoke its tokens and rules. Users and groups stay with their memberships, managed by nobody."""
-        connection = _connection(caller)
+        connection = caller.connection
         with self._changes.open(caller, trace):
             self._store.organizations.touch_policy(caller.organization.id)
             self._store.memberships.release(caller.organization.id, connection.id, PUSH)
             self._store.memberships.release(caller.organization.id, connection.id, MAPPING)
             self._store.connections.remove(connection)
 
-    def set_provisioning(self, caller: Caller, enabled: bool, trace: Trace) -> None:
+    def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
         """Switch provisioning on or off; on only once plan and single sign-on allow it."""
-        connection = _connection(caller)
+        connection = caller.connection
         if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
             raise Conflict(" ".join(reasons))
         with self._changes.open(caller, trace):
@@ -108,18 +110,15 @@ class Setup:
 
     # Tokens ---------------------------------------------------------------------------------------------------------
 
-    def add_token(self, caller: Caller, label: str, expires: int | None, trace: Trace) -> tuple[TokenRecord, str]:
+    def add_token(
+        self, caller: IdpCaller, label: str, expires: int | None, trace: Trace
+    ) -> tuple[TokenRecord, str]:
         """A new token and its value, shown this once."""
         with self._changes.open(caller, trace):
-            return self._store.tokens.add(_connection(caller), label, expires)
+            return self._store.tokens.add(caller.connection, label, expires)
 
-    def revoke_token(self, caller: Caller, uid: str, trace: Trace) -> None:
+    def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
         """The token opens nothing from now on."""
         with self._changes.open(caller, trace):
-            if not self._store.tokens.remove(_connection(caller), uid):
+            if not self._store.tokens.remove(caller.connection, uid):
                 raise NotFound(f"There is no token with the id {uid!r} here.")
-
-
-def _connection(caller: Caller) -> ConnectionRecord:
-    assert caller.connection is not None
-    return caller.connection

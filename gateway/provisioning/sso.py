@@ -37,8 +37,8 @@ def read_metadata(text: str) -> Json:
     idp = entity.find(f"{_MD}IDPSSODescriptor")
     if idp is None:
         raise InvalidValue(
-            "The metadata describes no identity provider (IDPSSODescriptor is missing). It may be the application's own:"
-            " copy the metadata that the identity provider shows."
+            "The metadata describes no identity provider (IDPSSODescriptor is missing). It may be the"
+            " application's own: copy the metadata that the identity provider shows."
         )
     expires = _expiry(idp.iter(f"{_DS}X509Certificate"))
     return {
@@ -54,13 +54,18 @@ def _parsed(text: str) -> Element:
     try:
         return fromstring(text.strip().encode(), forbid_dtd=True)
     except DefusedXmlException:
-        raise InvalidValue("The metadata holds a DTD or entities, which is unsafe. Paste it without them.") from None
+        raise InvalidValue(
+            "The metadata holds a DTD or entities, which is unsafe. Paste it without them."
+        ) from None
     except (ParseError, ValueError) as error:
         raise InvalidValue(f"The metadata is not well-formed XML ({error}). Copy it again, whole.") from None
 
 
 def _sign_on_url(idp: Element) -> str:
-    services = {service.get("Binding"): service.get("Location", "") for service in idp.iter(f"{_MD}SingleSignOnService")}
+    services = {
+        service.get("Binding"): service.get("Location", "")
+        for service in idp.iter(f"{_MD}SingleSignOnService")
+    }
     url = services.get(_REDIRECT) or services.get(_POST) or ""
     if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).netloc:
         raise InvalidValue("The metadata names no SingleSignOnService with an https URL to sign on at.")
@@ -75,7 +80,9 @@ def _expiry(certificates: Iterable[Element]) -> datetime:
             der = base64.b64decode("".join((certificate.text or "").split()), validate=True)
             moments.append(x509.load_der_x509_certificate(der).not_valid_after_utc)
         except (binascii.Error, ValueError):
-            raise InvalidValue("A certificate in the metadata cannot be read. Copy the metadata again, whole.") from None
+            raise InvalidValue(
+                "A certificate in the metadata cannot be read. Copy the metadata again, whole."
+            ) from None
     if not moments:
         raise InvalidValue("The metadata holds no signing certificate (X509Certificate).")
     return max(moments)

@@ -7,14 +7,14 @@ organization's policy number: when it moved, the story is told again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
 from gateway.host import PluginHost, SeatLimit
-from gateway.provisioning.caller import Caller, Trace
-from gateway.provisioning.changes import Change, Changes, Stale, unchanged
+from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchanged
 from gateway.provisioning.mapping import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
@@ -42,9 +42,20 @@ class Users:
     """Tells the stories of users."""
 
     def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, mover: GroupMover, refresh: Callable[[Caller], Caller]
+        self,
+        store: Store,
+        host: PluginHost,
+        changes: Changes,
+        mover: GroupMover,
+        refresh: Refresh,
     ) -> None:
-        self._store, self._host, self._changes, self._mover, self._refresh = store, host, changes, mover, refresh
+        self._store, self._host, self._changes, self._mover, self._refresh = (
+            store,
+            host,
+            changes,
+            mover,
+            refresh,
+        )
 
     # The stories --------------------------------------------------------------------------------------------------
 
@@ -52,37 +63,44 @@ class Users:
         """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
-        return self._changes.retried(caller, self._refresh, lambda caller: self._create(caller, document, trace))
+        return self._changes.retried(
+            caller, self._refresh, lambda caller: self._create(caller, document, trace)
+        )
 
-    def replace(self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None) -> Outcome:
+    def replace(
+        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
+    ) -> Outcome:
         """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
 
         def story(caller: Caller) -> Outcome:
             user = self._found(caller, uid, trace, if_match)
-            return self._rewrite(caller, user, {**document, "active": document.get("active", bool(user.active))}, trace)
+            return self._rewrite(
+                caller, user, {**document, "active": document.get("active", bool(user.active))}, trace
+            )
 
         return self._changes.retried(caller, self._refresh, story)
 
     def patch(
-        self, caller: Caller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """Apply operations in the dialect of the connection."""
-        assert caller.words is not None
-        assert caller.kept is not None
-        words, kept = caller.words, caller.kept
 
-        def story(caller: Caller) -> Outcome:
+        def story(caller: IdpCaller) -> Outcome:
             user = self._found(caller, uid, trace, if_match)
             current = json.loads(user.doc)
-            mapped = self._host.map_patch(words, "User", [dict(operation) for operation in operations], current)
-            patched = patch.apply(kept.user, current, mapped, resource_id=user.uid)
+            mapped = self._host.map_patch(
+                caller.words, "User", [dict(operation) for operation in operations], current
+            )
+            patched = patch.apply(caller.kept.user, current, mapped, resource_id=user.uid)
             trace.ignored = list(patched.ignored)
             document = {**patched.document, "active": patched.document.get("active", bool(user.active))}
             return self._rewrite(caller, user, document, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
-    def set_active(self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None) -> Outcome:
+    def set_active(
+        self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None
+    ) -> Outcome:
         """An admin deactivates or reactivates somebody, whoever manages the user."""
 
         def story(caller: Caller) -> Outcome:
@@ -118,7 +136,14 @@ class Users:
             if deleted:
                 self._check_free(caller, user_name, external_id, deleted.id)
                 user = self._store.users.rewrite(
-                    organization_id, caller.connection_id, deleted, user_name, external_id, active, text, addresses(document)
+                    organization_id,
+                    caller.connection_id,
+                    deleted,
+                    user_name,
+                    external_id,
+                    active,
+                    text,
+                    addresses(document),
                 )
             else:
                 user = self._store.users.add(
@@ -165,7 +190,11 @@ class Users:
 
     def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
         trace.decisions.clear()
-        groups = self._host.resolve_groups(caller.words, user, trace.decisions) if caller.words else {}
+        groups = (
+            self._host.resolve_groups(caller.words, user, trace.decisions)
+            if isinstance(caller, IdpCaller)
+            else {}
+        )
         seats = None
         if takes_seat:
             seats = self._host.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
@@ -229,7 +258,9 @@ def addresses(document: Mapping[str, Any]) -> list[str]:
     return [entry["value"] for entry in entries if "value" in entry]
 
 
-def manual_document(schema: str, user_name: str, display_name: str | None, email: str | None, active: bool) -> Json:
+def manual_document(
+    schema: str, user_name: str, display_name: str | None, email: str | None, active: bool
+) -> Json:
     """The document of a user that an admin makes by hand."""
     document: Json = {"schemas": [schema], "userName": user_name, "active": active}
     if display_name:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, shown
+from gateway.scim.documents import Json, refuse_doubled, shown
 from gateway.scim.errors import InvalidValue, Mutability
 from gateway.scim.filters import AttrPath, Compare, Filter
 from gateway.scim.operations import Operation
@@ -36,22 +36,26 @@ def split_members(
     others: list[Json] = []
     for raw in operations:
         operation = raw if isinstance(raw, Operation) else Operation.read(raw)
-        path = _members_path(operation)
-        if path is not None:
+        path = _path(operation)
+        if path is not None and path.name.lower() == "members":
             changes += _by_path(operation, path)
-        elif operation.path is None and isinstance(operation.value, Mapping):
+        elif path == _WHOLE and operation.op != "remove" and isinstance(operation.value, Mapping):
             _from_object(operation, operation.value, changes, others)
         else:
             others.append(operation.as_dict())
     return changes, others
 
 
-def _members_path(operation: Operation) -> PatchPath | None:
-    if operation.path is None or "members" not in operation.path.lower():
-        return None
+#: The group itself: what an operation without a path is about.
+_WHOLE = PatchPath(GROUP_URN, "")
+
+
+def _path(operation: Operation) -> PatchPath | None:
+    """The path of an operation on the core schema; None where it is one of an extension."""
+    if operation.path is None:
+        return _WHOLE
     path = parse_path(operation.path, (GROUP_URN,))
-    core = path.urn is None or path.urn.lower() == GROUP_URN.lower()
-    return path if core and path.name.lower() == "members" else None
+    return path if path.urn is None or path.urn.lower() == GROUP_URN.lower() else None
 
 
 def _from_object(
@@ -60,6 +64,7 @@ def _from_object(
     rest = {key: item for key, item in value.items() if key.lower() != "members"}
     for key, item in value.items():
         if key.lower() == "members":
+            refuse_doubled(key, value)
             changes += _assigned(operation.op, item)
     if rest or not value:
         others.append({**operation.as_dict(), "value": rest})
@@ -70,7 +75,7 @@ def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
     if path.sub is not None or (path.filter is not None and operation.op != "remove"):
         # RFC 7643, 4.2: the parts of a member are immutable.
         raise Mutability(
-            f"{shown(operation.path)} would change a member in place. Remove the member and add another."
+            f"{operation.place} would change a member in place. Remove the member and add another."
         )
     if operation.op != "remove":
         return _assigned(operation.op, operation.value)

@@ -11,6 +11,7 @@ from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarg
 from gateway.scim.schemas import PATCH_URN
 
 MAX_OPERATIONS = 1000
+PLACE_LENGTH = 120
 
 _OPS = ("add", "replace", "remove")
 
@@ -50,7 +51,12 @@ class Operation:
             # RFC 7644, 3.5.2.2
             raise NoTarget("A remove operation needs a path that says what to remove.")
         if self.op != "remove" and not self.has_value:
-            raise InvalidValue(f'The {self.op} operation of {self.path or "the resource"} has no "value".')
+            raise InvalidValue(f'The {self.op} operation of {self.place} has no "value".')
+
+    @property
+    def place(self) -> str:
+        """What the operation is about, as a sentence may say it."""
+        return "the resource" if self.path is None else self.path[:PLACE_LENGTH]
 
     def as_dict(self) -> Json:
         raw: Json = {"op": self.op}
@@ -65,7 +71,7 @@ class Operation:
         # RFC 7644, 3.5.2.2 knows no value here: read by it, everything at the path would be removed.
         if self.op == "remove" and self.value is not None:
             raise InvalidValue(
-                f'A remove operation takes no "value": by RFC 7644, all of {shown(self.path)} would go. '
+                f'A remove operation takes no "value": by RFC 7644, all of {self.place} would go. '
                 'Say in the path what to remove, as in members[value eq "…"].'
             )
 

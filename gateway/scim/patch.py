@@ -5,13 +5,13 @@ Only RFC shapes are known here; what identity providers really send is translate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.scim.documents import Json, clean, clean_value, is_empty, named, shown
+from gateway.scim.documents import Json, clean, clean_value, is_empty, named, refuse_doubled, shown
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
-from gateway.scim.filters import element_matches
+from gateway.scim.filters import AttrPath, element_matches
 from gateway.scim.members import MemberChange, split_members
 from gateway.scim.operations import Operation, read_operations
 from gateway.scim.paths import PatchPath, parse_path
@@ -76,7 +76,7 @@ class _Work:
             return
         found = self.resource_type.head(path.urn, path.name)
         if found is None:
-            self.ignored.append(operation.path)
+            self.ignored.append(_name(path))
             return
         extension, attribute = found
         if attribute.read_only:
@@ -88,14 +88,13 @@ class _Work:
     def _whole(self, operation: Operation) -> None:
         # RFC 7644, 3.5.2.1 and 3.5.2.3: without a path, the value holds attributes of the resource.
         if operation.op == "remove":
-            raise NoTarget(f"{operation.path} is the whole resource; delete it, or name what to remove of it.")
+            raise NoTarget(f"{operation.place} is the whole resource; name what to remove of it.")
         if not isinstance(operation.value, Mapping):
             raise InvalidValue(
-                f'An {operation.op} operation without a path takes an object as "value", '
+                f'The {operation.op} operation without a path takes an object as "value", '
                 f"but {shown(operation.value)} came."
             )
-        for key, value in operation.value.items():
-            attribute = self.resource_type.root.table.get(key.lower())
+        for key, attribute, value in _pairs(self.resource_type.root, operation.value):
             if attribute is None:
                 self._unknown(key)
             elif not attribute.read_only:
@@ -125,17 +124,19 @@ class _Work:
         """Apply an operation to a writable attribute, to some of its elements, or to a sub-attribute."""
         sub = attribute.table.get(path.sub.lower()) if path.sub is not None else None
         if path.sub is not None and sub is None:
-            self.ignored.append(str(operation.path))
+            self.ignored.append(_name(path))
         elif sub is not None and sub.read_only:
-            raise Mutability(f"{operation.path} is read-only; it cannot be changed by PATCH.")
+            raise Mutability(f"{operation.place} is read-only; it cannot be changed by PATCH.")
         elif path.filter is None and (sub is None or not attribute.multi):
-            self._single(box, attribute, sub, operation)
+            self._single(box, attribute, path, sub, operation)
         elif not attribute.multi or attribute.type != "complex":
             raise InvalidPath(f"{attribute.name} has no values to choose from with a filter.")
         else:
             self._selected(box, attribute, path, sub, operation)
 
-    def _single(self, box: Json, attribute: Attribute, sub: Attribute | None, operation: Operation) -> None:
+    def _single(
+        self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
+    ) -> None:
         if sub is not None:
             if operation.op == "remove" and attribute.name not in box:
                 return
@@ -143,7 +144,7 @@ class _Work:
         if operation.op == "remove":
             box.pop(attribute.name, None)
         else:
-            self._assign(operation.op, box, attribute, operation.value, operation.path or attribute.name)
+            self._assign(operation.op, box, attribute, operation.value, _name(path))
 
     def _assign(self, op: str, box: Json, attribute: Attribute, value: Any, path: str) -> None:
         """Add or replace one attribute in the object that holds it. An empty value unassigns it."""
@@ -161,16 +162,18 @@ class _Work:
             box[attribute.name] = cleaned
 
     def _merge(self, op: str, box: Json, attribute: Attribute, value: Mapping[str, Any], path: str) -> None:
-        # RFC 7644, 3.5.2.3: sub-attributes that are not specified are left unchanged.
         inner = box.setdefault(attribute.name, {})
-        for key, item in value.items():
-            sub = attribute.table.get(key.lower())
+        self._fill(op, inner, attribute, value, path)
+        if not inner:
+            del box[attribute.name]
+
+    def _fill(self, op: str, inner: Json, attribute: Attribute, value: Mapping[str, Any], path: str) -> None:
+        # RFC 7644, 3.5.2.3: sub-attributes that are not specified are left unchanged.
+        for key, sub, item in _pairs(attribute, value):
             if sub is None:
                 self.ignored.append(path + attribute.prefix[-1] + key)
             elif not sub.read_only:
                 self._assign(op, inner, sub, item, path + attribute.prefix[-1] + sub.name)
-        if not inner:
-            del box[attribute.name]
 
     def _assign_many(self, op: str, box: Json, attribute: Attribute, value: Any, path: str) -> None:
         if attribute.multi and isinstance(value, Mapping):
@@ -198,9 +201,11 @@ class _Work:
             return
         if not chosen:
             # RFC 7644, 3.5.2.3
-            raise NoTarget(f"{operation.path} selects no value, so there is nothing to {operation.op} there.")
+            raise NoTarget(
+                f"{operation.place} selects no value, so there is nothing to {operation.op} there."
+            )
         for element in chosen:
-            self._change(element, attribute, sub, operation)
+            self._change(element, attribute, sub, operation, _name(path))
         if any(element.get("primary") is True for element in chosen):
             _yield_primary(elements, chosen)
 
@@ -214,19 +219,32 @@ class _Work:
         self._store(box, attribute, left or None)
 
     def _change(
-        self, element: Json, attribute: Attribute, sub: Attribute | None, operation: Operation
+        self, element: Json, attribute: Attribute, sub: Attribute | None, operation: Operation, path: str
     ) -> None:
-        path = operation.path or attribute.name
         if sub is not None:
             self._assign(operation.op, element, sub, operation.value, path)
-            return
-        if not isinstance(operation.value, Mapping) and not is_empty(operation.value):
+        elif is_empty(operation.value):
+            # An element with nothing in it is dropped when the document is validated.
+            if operation.op == "replace":
+                element.clear()
+        elif isinstance(operation.value, Mapping):
+            self._fill(operation.op, element, attribute, operation.value, path)
+        else:
             raise InvalidValue(f"{path} takes an object, but {shown(operation.value)} came.")
-        cleaned = clean_value(attribute, [operation.value], path, self.ignored)
-        # RFC 7644, 3.5.2.3: replace puts the new value in the place of each that matches; add completes it.
-        if operation.op == "replace":
-            element.clear()
-        element.update(cleaned[0] if cleaned else {})
+
+
+def _name(path: PatchPath) -> str:
+    """A path without its filter, which may hold values that are nobody's business."""
+    return str(AttrPath(path.urn, path.name, path.sub)) if path.name else str(path.urn)
+
+
+def _pairs(attribute: Attribute, value: Mapping[str, Any]) -> Iterator[tuple[str, Attribute | None, Any]]:
+    """Each key of an object with the attribute it means and its value."""
+    for key, item in value.items():
+        sub = attribute.table.get(key.lower())
+        if sub is not None and key != sub.name:
+            refuse_doubled(key, value)
+        yield key, sub, item
 
 
 def _listed(value: Any) -> list[Any]:

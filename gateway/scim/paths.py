@@ -39,10 +39,10 @@ def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
 def _read(text: str) -> PatchPath:
     reader = Reader(text)
     path = reader.path()
-    if not reader.token:
+    if not reader.symbol:
         return PatchPath(path.urn, path.name, None, path.sub)
     selection = reader.value_filter(path)
     sub = reader.sub()
-    if reader.token:
+    if reader.symbol:
         raise reader.refusal("the end of the path was expected")
     return PatchPath(path.urn, path.name, selection, sub)

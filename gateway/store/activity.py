@@ -11,7 +11,8 @@ from gateway.store.database import Database
 from gateway.store.records import ActivityRecord
 
 COLUMNS = (
-    "id, uid, at, connection_uid, principal, operation, user, status, outcome, detail, ignored, decisions, request_id"
+    "id, uid, at, connection_uid, principal, operation, user, status, outcome, detail, ignored, decisions,"
+    " request_id"
 )
 _INSERT = (
     "INSERT INTO activity (uid, organization_id, at, connection_uid, principal, operation, user, user_key, status,"
@@ -56,12 +57,25 @@ class ActivityLog:
     def prune(self, before: int, most: int = 1000) -> int:
         """Forget the oldest lines from before a moment, a few at a time; how many."""
         return self._db.run(
-            "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE at < ? ORDER BY at LIMIT ?)", before, most
+            "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE at < ? ORDER BY at LIMIT ?)",
+            before,
+            most,
         )
 
 
 def _row(moment: int, line: Line) -> tuple[Any, ...]:
-    organization_id, connection, principal, operation, user, status, detail, ignored, decisions, request_id = line
+    (
+        organization_id,
+        connection,
+        principal,
+        operation,
+        user,
+        status,
+        detail,
+        ignored,
+        decisions,
+        request_id,
+    ) = line
     outcome = "success" if status < 400 else "failure"
     key = fold(user) if user else None
     return (

@@ -109,7 +109,9 @@ class Database:
         finally:
             cursor.close()
 
-    def among(self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any) -> list[tuple[Any, ...]]:
+    def among(
+        self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any
+    ) -> list[tuple[Any, ...]]:
         """Rows of a query over many values: `query` is given the placeholders, once for each chunk of values."""
         rows: list[tuple[Any, ...]] = []
         for start in range(0, len(values), CHUNK):

@@ -17,7 +17,9 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, organization_id: int, last: int, events: Sequence[tuple[str, str, str, str | None, str]]) -> None:
+    def add(
+        self, organization_id: int, last: int, events: Sequence[tuple[str, str, str, str | None, str]]
+    ) -> None:
         """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
         moment, first = now(), last - len(events) + 1
         self._db.run_many(
@@ -64,7 +66,9 @@ class Events:
     def failures(self, plugin: str, organization_id: int) -> int:
         """How often in a row."""
         row = self._db.one(
-            "SELECT failures FROM deliveries WHERE plugin = ? AND organization_id = ?", plugin, organization_id
+            "SELECT failures FROM deliveries WHERE plugin = ? AND organization_id = ?",
+            plugin,
+            organization_id,
         )
         return row[0] if row else 0
 

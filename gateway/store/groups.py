@@ -22,19 +22,26 @@ class Groups:
     def seen(self, connection: ConnectionRecord, uid: str) -> GroupRecord | None:
         """A group that this connection sees: its own, and those that nobody pushes."""
         row = self._db.one(
-            f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND {VISIBLE}", uid, connection.organization_id, connection.id
+            f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND {VISIBLE}",
+            uid,
+            connection.organization_id,
+            connection.id,
         )
         return GroupRecord._make(row) if row else None
 
     def of(self, organization: OrganizationRecord, uid: str) -> GroupRecord | None:
         """A group of the organization, whoever pushes it."""
-        row = self._db.one(f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND organization_id = ?", uid, organization.id)
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND organization_id = ?", uid, organization.id
+        )
         return GroupRecord._make(row) if row else None
 
     def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[GroupRecord]:
         """Groups by the keys that grants refer to."""
         rows = self._db.among(
-            keys, lambda marks: f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id IN ({marks})", organization_id
+            keys,
+            lambda marks: f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id IN ({marks})",
+            organization_id,
         )
         return [GroupRecord._make(row) for row in rows]
 
@@ -91,8 +98,14 @@ class Groups:
         return GroupRecord._make(row)
 
     def rewrite(
-        self, organization_id: int, connection_id: int | None, group: GroupRecord, name: str, external_id: str | None,
-        doc: str, members_by: int = 0,
+        self,
+        organization_id: int,
+        connection_id: int | None,
+        group: GroupRecord,
+        name: str,
+        external_id: str | None,
+        doc: str,
+        members_by: int = 0,
     ) -> GroupRecord | None:
         """Store the new state of a group, or None when somebody else wrote it since."""
         row = self._db.one(
@@ -117,9 +130,14 @@ class Groups:
 
     def remove(self, organization_id: int, group: GroupRecord) -> bool:
         """Remove it with its grants."""
-        return self._db.run("DELETE FROM groups WHERE organization_id = ? AND id = ?", organization_id, group.id) > 0
+        return (
+            self._db.run("DELETE FROM groups WHERE organization_id = ? AND id = ?", organization_id, group.id)
+            > 0
+        )
 
-    def page(self, organization: OrganizationRecord, prefix: str, after: int, limit: int) -> list[GroupRecord]:
+    def page(
+        self, organization: OrganizationRecord, prefix: str, after: int, limit: int
+    ) -> list[GroupRecord]:
         """All groups of an organization whose name begins like that, letter case aside, in the order of making."""
         key = fold(prefix)
         rows = self._db.all(

@@ -27,8 +27,10 @@ class Mappings:
         """Names of the groups that these values lead to, where the connection's mapping is on."""
         rows = self._db.among(
             values,
-            lambda marks: "SELECT g.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
-            f" JOIN groups g ON g.id = m.group_id WHERE c.uid = ? AND c.mapping_enabled AND m.value IN ({marks})",
+            lambda marks: (
+                "SELECT g.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
+                f" JOIN groups g ON g.id = m.group_id WHERE c.uid = ? AND c.mapping_enabled AND m.value IN ({marks})"
+            ),
             connection_uid,
         )
         return [row[0] for row in rows]
@@ -44,7 +46,8 @@ class Mappings:
     def connection_using(self, group_id: int) -> str | None:
         """Name of a connection one of whose rules leads to this group."""
         row = self._db.one(
-            "SELECT c.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id WHERE m.group_id = ? LIMIT 1",
+            "SELECT c.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
+            " WHERE m.group_id = ? LIMIT 1",
             group_id,
         )
         return row[0] if row else None

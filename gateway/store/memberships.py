@@ -39,9 +39,11 @@ class Memberships:
         """The same for a page of users, in one statement."""
         rows = self._db.among(
             user_ids,
-            lambda marks: "SELECT DISTINCT r.user_id, g.uid, g.name, g.id FROM grants r JOIN groups g ON g.id = r.group_id"
-            f" WHERE g.organization_id = ? AND (g.connection_id = ? OR g.connection_id IS NULL) AND r.user_id IN ({marks})"
-            " ORDER BY r.user_id, g.id",
+            lambda marks: (
+                "SELECT DISTINCT r.user_id, g.uid, g.name, g.id FROM grants r JOIN groups g ON g.id = r.group_id"
+                f" WHERE {visible('g.')} AND r.user_id IN ({marks})"
+                " ORDER BY r.user_id, g.id"
+            ),
             organization_id,
             connection_id,
         )
@@ -50,12 +52,16 @@ class Memberships:
             found.setdefault(user_id, []).append(MemberRecord(uid, name))
         return found
 
-    def sources_of_many(self, organization_id: int, user_ids: Sequence[int]) -> dict[int, list[tuple[str, str, str]]]:
+    def sources_of_many(
+        self, organization_id: int, user_ids: Sequence[int]
+    ) -> dict[int, list[tuple[str, str, str]]]:
         """For the admin: each user's groups with the reason, (group id, name, source)."""
         rows = self._db.among(
             user_ids,
-            lambda marks: "SELECT r.user_id, g.uid, g.name, r.source FROM grants r JOIN groups g ON g.id = r.group_id"
-            f" WHERE g.organization_id = ? AND r.user_id IN ({marks}) ORDER BY r.user_id, g.id, r.source",
+            lambda marks: (
+                "SELECT r.user_id, g.uid, g.name, r.source FROM grants r JOIN groups g ON g.id = r.group_id"
+                f" WHERE g.organization_id = ? AND r.user_id IN ({marks}) ORDER BY r.user_id, g.id, r.source"
+            ),
             organization_id,
         )
         found: dict[int, list[tuple[str, str, str]]] = {}
@@ -63,11 +69,14 @@ class Memberships:
             found.setdefault(user_id, []).append((group[0], group[1], group[2]))
         return found
 
-    def members_of(self, organization_id: int, connection_id: int | None, group: GroupRecord) -> Iterable[MemberRecord]:
+    def members_of(
+        self, organization_id: int, connection_id: int | None, group: GroupRecord
+    ) -> Iterable[MemberRecord]:
         """The members of a group that this connection sees, in the order of their making."""
         rows = self._db.each(
             "SELECT DISTINCT u.uid, COALESCE(u.doc ->> '$.displayName', u.user_name), u.id FROM grants r"
-            f" JOIN users u ON u.id = r.user_id WHERE r.group_id = ? AND u.deleted = 0 AND {visible('u.')} ORDER BY r.user_id",
+            f" JOIN users u ON u.id = r.user_id WHERE r.group_id = ? AND u.deleted = 0 AND {visible('u.')}"
+            " ORDER BY r.user_id",
             group.id,
             organization_id,
             connection_id,
@@ -92,18 +101,22 @@ class Memberships:
             organization_id,
             connection_id,
         )
-        return {uid: key for uid, key in rows}
+        return dict(rows)
 
     def uids(self, organization_id: int, user_ids: Sequence[int]) -> list[str]:
         """The public ids behind keys."""
         rows = self._db.among(
-            user_ids, lambda marks: f"SELECT uid FROM users WHERE organization_id = ? AND id IN ({marks})", organization_id
+            user_ids,
+            lambda marks: f"SELECT uid FROM users WHERE organization_id = ? AND id IN ({marks})",
+            organization_id,
         )
         return [row[0] for row in rows]
 
     def keys(self, group_id: int) -> list[int]:
         """The keys of all members."""
-        return [row[0] for row in self._db.all("SELECT DISTINCT user_id FROM grants WHERE group_id = ?", group_id)]
+        return [
+            row[0] for row in self._db.all("SELECT DISTINCT user_id FROM grants WHERE group_id = ?", group_id)
+        ]
 
     def granted(self, group_id: int, source: str) -> list[int]:
         """The keys of those who are in a group for that reason."""
@@ -127,8 +140,10 @@ class Memberships:
             row[0]
             for row in self._db.among(
                 user_ids,
-                lambda marks: f"DELETE FROM grants WHERE group_id = ? AND source = ? AND user_id IN ({marks})"
-                " RETURNING user_id",
+                lambda marks: (
+                    f"DELETE FROM grants WHERE group_id = ? AND source = ? AND user_id IN ({marks})"
+                    " RETURNING user_id"
+                ),
                 group_id,
                 source,
             )
@@ -171,7 +186,9 @@ class Memberships:
             organization_id,
             connection_id,
         )
-        self._db.run(f"DELETE FROM grants WHERE source = ? AND {owned}", source, organization_id, connection_id)
+        self._db.run(
+            f"DELETE FROM grants WHERE source = ? AND {owned}", source, organization_id, connection_id
+        )
 
     def drop_user(self, organization_id: int, user_id: int) -> list[int]:
         """A deleted user leaves every group; the keys of those groups."""
@@ -179,7 +196,9 @@ class Memberships:
         groups = sorted({row[0] for row in rows})
         for group_id in groups:
             self._db.run(
-                "UPDATE groups SET members = members - 1 WHERE organization_id = ? AND id = ?", organization_id, group_id
+                "UPDATE groups SET members = members - 1 WHERE organization_id = ? AND id = ?",
+                organization_id,
+                group_id,
             )
         return groups
 
@@ -208,4 +227,3 @@ class Memberships:
             organization_id,
         )
         return [row[0] for row in rows]
-

@@ -80,7 +80,9 @@ class Organizations:
         """Make every answer that plugins gave until now stale. Also locks the organization against other writers."""
         self._db.run("UPDATE organizations SET policy = policy + 1 WHERE id = ?", organization_id)
 
-    def settle(self, organization_id: int, policy: int, seats: int, ceiling: int | None, events: int) -> int | None:
+    def settle(
+        self, organization_id: int, policy: int, seats: int, ceiling: int | None, events: int
+    ) -> int | None:
         """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
 
         Run last in a transaction, so that the row is locked for a moment only. Answers the last event number, or None
@@ -126,5 +128,3 @@ class Organizations:
             ("organizations", "id = ?"),
         ):
             self._db.run(f"DELETE FROM {table} WHERE {where}", organization.id)
-
-

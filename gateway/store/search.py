@@ -94,7 +94,11 @@ _GROUPS = _Table(
     joined={
         "members": (
             "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0",
-            {"value": "u.uid", "display": "COALESCE(json_extract(u.doc, '$.displayName'), u.user_name)", "type": "'User'"},
+            {
+                "value": "u.uid",
+                "display": "COALESCE(json_extract(u.doc, '$.displayName'), u.user_name)",
+                "type": "'User'",
+            },
         )
     },
 )
@@ -114,22 +118,29 @@ class Search:
         self._db = database
 
     def page(
-        self, connection: ConnectionRecord, resource: ResourceType, tree: Filter | None, start: int, count: int
+        self,
+        connection: ConnectionRecord,
+        resource: ResourceType,
+        tree: Filter | None,
+        start: int,
+        count: int,
     ) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is that of making, the same on every page and run."""
         table = _USERS if resource.name == "User" else _GROUPS
-        where = Compiler(resource, table, connection.organization_id).condition(tree) if tree else TRUE
-        query = hashlib.sha256(f"{resource.name} {tree!r}".encode()).hexdigest()[:32] if tree else resource.name
+        where = Compiler(resource, table, connection.organization_id).condition(tree) if tree else None
+        query = (
+            hashlib.sha256(f"{resource.name} {tree!r}".encode()).hexdigest()[:32] if tree else resource.name
+        )
         if count == 0:
-            return Page(self._total(connection, table, tree and where), [])
+            return Page(self._total(connection, table, where), [])
         after = self._anchor(connection, query, start)
-        rows = self._rows(connection, table, tree and where, after, 0 if after is not None else start - 1, count)
+        rows = self._rows(connection, table, where, after, 0 if after is not None else start - 1, count)
         records = [table.record._make(row) for row in rows]
         if len(records) < count and (records or start == 1):
             return Page(start - 1 + len(records), records)
         if len(records) == count:
             self._remember(connection, query, start + count, records[-1].id)
-        total = self._total(connection, table, tree and where)
+        total = self._total(connection, table, where)
         # Users may go while a client walks: a total below what was handed out would end its walk too early.
         return Page(max(total, start - 1 + len(records)) if records else total, records)
 
@@ -165,7 +176,8 @@ class Search:
     def _total(self, connection: ConnectionRecord, table: _Table, where: Condition | None) -> int:
         if where is None:
             row = self._db.one(
-                "SELECT COALESCE(SUM(n), 0) FROM tallies WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
+                "SELECT COALESCE(SUM(n), 0) FROM tallies"
+                " WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
                 connection.organization_id,
                 "User" if table is _USERS else "Group",
                 connection.id,
@@ -257,7 +269,9 @@ class Compiler:
         condition = _logic(inner, lambda leaf: _of_element(leaf, attribute))
         if isinstance(leaf, Compare) and leaf.op == "ne":
             # `ne` on many values: none of them is equal.
-            equal = _logic(_on_element(Compare(leaf.path, "eq", leaf.value)), lambda leaf: _of_element(leaf, attribute))
+            equal = _logic(
+                _on_element(Compare(leaf.path, "eq", leaf.value)), lambda leaf: _of_element(leaf, attribute)
+            )
             return _not(self._any(attribute, doc, where, equal))
         found = self._any(attribute, doc, where, condition)
         value = _wanted_value(inner)
@@ -292,7 +306,11 @@ class Compiler:
         def on_row(leaf: Compare | Present | ValueFilter) -> Condition:
             sub = _sub(attribute, leaf.path.name)
             sql = subs.get(leaf.path.name.lower())
-            return _simple(leaf, sql, sub) if sub and sql and not isinstance(leaf, ValueFilter) else _absent(leaf)
+            return (
+                _simple(leaf, sql, sub)
+                if sub and sql and not isinstance(leaf, ValueFilter)
+                else _absent(leaf)
+            )
 
         condition = _logic(inner, on_row)
         found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", condition.parameters)
@@ -345,10 +363,16 @@ def _of_element(leaf: Compare | Present | ValueFilter, attribute: Attribute) -> 
     if not attribute.sub:
         return _simple(leaf, "e.value", attribute) if leaf.path.name.lower() == "value" else _absent(leaf)
     sub = _sub(attribute, leaf.path.name)
-    return _simple(leaf, f"json_extract(e.value, {_literal('$.' + _quoted(sub.name))})", sub) if sub else _absent(leaf)
+    return (
+        _simple(leaf, f"json_extract(e.value, {_literal('$.' + _quoted(sub.name))})", sub)
+        if sub
+        else _absent(leaf)
+    )
 
 
-def _simple(leaf: Compare | Present, sql: str, attribute: Attribute, column: _Column | None = None) -> Condition:
+def _simple(
+    leaf: Compare | Present, sql: str, attribute: Attribute, column: _Column | None = None
+) -> Condition:
     """One comparison of one stored value."""
     if isinstance(leaf, Present):
         return Condition(f"{sql} IS NOT NULL")

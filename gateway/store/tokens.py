@@ -62,7 +62,8 @@ class Tokens:
         value = new_token("pgw")
         uid = new_id()
         self._db.run(
-            "INSERT INTO tokens (uid, connection_id, label, prefix, digest, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tokens (uid, connection_id, label, prefix, digest, created, expires)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             uid,
             connection.id,
             label,

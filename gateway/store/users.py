@@ -11,6 +11,8 @@ from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
 COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
+
+
 # The rule of visibility, once: what a connection manages and what nobody manages.
 def visible(table: str = "") -> str:
     """The condition, with its two parameters: organization key and connection key."""
@@ -52,13 +54,21 @@ class Users:
     def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[UserRecord]:
         """Users by the keys that grants refer to."""
         rows = self._db.among(
-            keys, lambda marks: f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND id IN ({marks})", organization_id
+            keys,
+            lambda marks: f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND id IN ({marks})",
+            organization_id,
         )
         return [UserRecord._make(row) for row in rows]
 
     def add(
-        self, organization_id: int, connection: ConnectionRecord | None, user_name: str, external_id: str | None,
-        active: bool, doc: str, emails: Iterable[str],
+        self,
+        organization_id: int,
+        connection: ConnectionRecord | None,
+        user_name: str,
+        external_id: str | None,
+        active: bool,
+        doc: str,
+        emails: Iterable[str],
     ) -> UserRecord | None:
         """A new user, or None when a unique value is taken: ask `holder` by whom."""
         moment = now()
@@ -72,8 +82,15 @@ class Users:
         return UserRecord._make(row)
 
     def rewrite(
-        self, organization_id: int, connection_id: int | None, user: UserRecord, user_name: str,
-        external_id: str | None, active: bool, doc: str, emails: Iterable[str] | None,
+        self,
+        organization_id: int,
+        connection_id: int | None,
+        user: UserRecord,
+        user_name: str,
+        external_id: str | None,
+        active: bool,
+        doc: str,
+        emails: Iterable[str] | None,
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since. `emails` None = unchanged."""
         row = self._db.one(
@@ -90,15 +107,24 @@ class Users:
     def _add_emails(self, organization_id: int, user_id: int, emails: Iterable[str]) -> None:
         for key in {fold(value) for value in emails}:
             self._db.run(
-                "INSERT INTO emails (user_id, organization_id, value_key) VALUES (?, ?, ?)", user_id, organization_id, key
+                "INSERT INTO emails (user_id, organization_id, value_key) VALUES (?, ?, ?)",
+                user_id,
+                organization_id,
+                key,
             )
 
     def holder(
-        self, organization_id: int, connection_id: int | None, user_name: str, external_id: str | None, but: int = 0
+        self,
+        organization_id: int,
+        connection_id: int | None,
+        user_name: str,
+        external_id: str | None,
+        but: int = 0,
     ) -> tuple[str, int | None] | None:
         """Which value is taken, `userName` or `externalId`, and by whose user (a connection's key, None = nobody's)."""
         row = self._db.one(
-            "SELECT connection_id FROM users WHERE organization_id = ? AND user_name_key = ? AND NOT deleted AND id <> ?",
+            "SELECT connection_id FROM users"
+            " WHERE organization_id = ? AND user_name_key = ? AND NOT deleted AND id <> ?",
             organization_id,
             fold(user_name),
             but,
@@ -115,7 +141,9 @@ class Users:
         )
         return ("externalId", row[0]) if row else None
 
-    def restorable(self, connection: ConnectionRecord, user_name: str, external_id: str | None) -> UserRecord | None:
+    def restorable(
+        self, connection: ConnectionRecord, user_name: str, external_id: str | None
+    ) -> UserRecord | None:
         """A deleted user of this connection that a create means: same externalId, or same userName where one side has
         no externalId. In any other case nobody inherits an account."""
         if external_id is not None:

@@ -12,7 +12,7 @@ from flask import Flask
 
 from gateway.app import create_app
 from gateway.contracts import Answer
-from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
@@ -25,7 +25,11 @@ class Deployment:
     """The application (`app`), its stories (`gateway`), and shortcuts to set things up."""
 
     def __init__(self, instance: Path, **settings: Any) -> None:
-        settings = {"instance": instance, "admin_token": ADMIN_TOKEN, "sqlite_synchronous": "NORMAL"} | settings
+        settings = {
+            "instance": instance,
+            "admin_token": ADMIN_TOKEN,
+            "sqlite_synchronous": "NORMAL",
+        } | settings
         self.app: Flask = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
@@ -42,7 +46,13 @@ class Deployment:
         sso: bool = True,
     ) -> OrganizationRecord:  # fmt: skip
         """An organization with single sign-on."""
-        values = {"name": name, "plan": plan, "domains": [], "seat_limit": seats, "payment": payment}
+        values: dict[str, Any] = {
+            "name": name,
+            "plan": plan,
+            "domains": [],
+            "seat_limit": seats,
+            "payment": payment,
+        }
         values |= {"billing_url": None, "contact_url": None}
         organization = self.gateway.setup.add_organization(values, self.trace())
         if sso:
@@ -67,7 +77,7 @@ class Deployment:
 
     def trace(self, organization: OrganizationRecord | None = None) -> Trace:
         """A trace for a story that a test tells itself."""
-        return Trace("test", "test", organization.id if organization else None)
+        return Trace("test", "test", organization.id if organization else 0)
 
     # Looking --------------------------------------------------------------------------------------------------------
 
@@ -85,7 +95,9 @@ class Deployment:
         self.gateway.recorder.flush()
         return self.gateway.store.activity.page(organization.id, None, 100_000, **wanted)
 
-    def admin(self, method: str, path: str, body: Any = None, *, token: str = ADMIN_TOKEN, **headers: str) -> Answer:
+    def admin(
+        self, method: str, path: str, body: Any = None, *, token: str = ADMIN_TOKEN, **headers: str
+    ) -> Answer:
         """A call of the admin REST; `path` is what follows `/admin/v1`. Header names with `_` for `-`."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.call(method, f"/admin/v1{path}", body, {"Authorization": f"Bearer {token}"} | given)
@@ -128,9 +140,11 @@ class Scim:
         """The path of the base URL."""
         return f"/scim/v2/{self.connection.slug}"
 
-    def caller(self) -> Caller:
+    def caller(self) -> IdpCaller:
         """The caller that stories want."""
-        return self.deployment.gateway.callers.connection(self.connection, self.organization, "http://localhost")
+        return self.deployment.gateway.callers.connection(
+            self.connection, self.organization, "http://localhost"
+        )
 
     def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None,
@@ -143,7 +157,12 @@ class Scim:
 
     def user(self, name: str = "user1@acme.test", **attributes: Any) -> dict[str, Any]:
         """Create a user; its representation."""
-        body = {"schemas": [USER], "userName": name, "displayName": name.split("@")[0], "active": True} | attributes
+        body = {
+            "schemas": [USER],
+            "userName": name,
+            "displayName": name.split("@")[0],
+            "active": True,
+        } | attributes
         answer = self.call("POST", "/Users", body)
         assert answer.status == 201, answer.text
         return dict(answer.json)

@@ -57,7 +57,9 @@ def answer_for(refusal: Refusal) -> Response:
 def admin_answer(refusal: Refusal, errors: object = None) -> Response:
     """`{code, status, message, errors}`."""
     status = 422 if refusal.scim_type == "invalidValue" else refusal.status
-    response = jsonify({"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors or {}})
+    response = jsonify(
+        {"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors or {}}
+    )
     response.status_code = status
     if refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flask import Request, request
 
 from gateway.contracts import Credentials
-from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
@@ -21,16 +21,18 @@ class Gate:
 
     gateway: Provisioning
 
-    def find(self, slug: str, trace: Trace) -> Caller:
+    def find(self, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
         found = self.gateway.store.connections.by_slug(slug)
         if found is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
         connection, organization = found
         trace.organization_id, trace.connection_uid = organization.id, connection.uid
-        return self.gateway.callers.connection(connection, organization, public_url(self.gateway.config.public_url))
+        return self.gateway.callers.connection(
+            connection, organization, public_url(self.gateway.config.public_url)
+        )
 
-    def enter(self, slug: str, trace: Trace) -> Caller:
+    def enter(self, slug: str, trace: Trace) -> IdpCaller:
         """The connection, once its caller is known and it may be provisioned."""
         try:
             caller = self.find(slug, trace)
@@ -41,8 +43,7 @@ class Gate:
         self._admit(caller, trace)
         return caller
 
-    def _authenticate(self, caller: Caller, trace: Trace) -> None:
-        assert caller.words is not None
+    def _authenticate(self, caller: IdpCaller, trace: Trace) -> None:
         credentials = credentials_of(request)
         if not credentials.secret:
             raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
@@ -53,8 +54,7 @@ class Gate:
             )
         trace.principal, trace.token_id = principal.label, principal.token_id
 
-    def _admit(self, caller: Caller, trace: Trace) -> None:
-        assert caller.connection is not None
+    def _admit(self, caller: IdpCaller, trace: Trace) -> None:
         reasons = self.gateway.setup.obstacles(caller.tenant, trace.decisions)
         if not caller.connection.provisioning:
             reasons.append(

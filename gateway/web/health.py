@@ -20,7 +20,9 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     def ready() -> Response:
         pending = gateway.store.database.pending_migrations()
         if pending:
-            raise Unavailable(f"The database lacks the migrations {', '.join(pending)}; run `gateway migrate`.")
+            raise Unavailable(
+                f"The database lacks the migrations {', '.join(pending)}; run `gateway migrate`."
+            )
         return jsonify({"status": "ready"})
 
     return blueprint

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from gateway.provisioning import Caller, Provisioning, Trace
+from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import etag, group_json, user_json
 from gateway.scim import discovery, documents
 from gateway.scim.errors import Forbidden, InvalidValue, NotFound, NotSupported, Refusal, UnsupportedMediaType
@@ -47,10 +47,18 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     scim = Endpoints(gateway)
     blueprint = Blueprint("scim", __name__, url_prefix="/scim/v2/<slug>")
 
-    def rule(path: str, method: str, story: Callable[..., Response], open_: bool = False, label: str = "") -> None:
+    def rule(
+        path: str, method: str, story: Callable[..., Response], open_: bool = False, label: str = ""
+    ) -> None:
         label = label or path.replace("<uid>", "{id}")
         view = scim.view(f"{method} {label}", story, open_)
-        blueprint.add_url_rule(path, f"{method} {label}".replace(".", ""), view, methods=[method], provide_automatic_options=False)
+        blueprint.add_url_rule(
+            path,
+            f"{method} {label}".replace(".", ""),
+            view,
+            methods=[method],
+            provide_automatic_options=False,
+        )
 
     rule("/Users", "GET", scim.list_users)
     rule("/Users", "POST", scim.create_user)
@@ -103,16 +111,14 @@ class Endpoints:
 
     # Users ------------------------------------------------------------------------------------------------------
 
-    def list_users(self, caller: Caller, trace: Trace) -> Response:
+    def list_users(self, caller: IdpCaller, trace: Trace) -> Response:
         return self._users(caller, trace, self._asked(trace))
 
-    def search_users(self, caller: Caller, trace: Trace) -> Response:
+    def search_users(self, caller: IdpCaller, trace: Trace) -> Response:
         return self._users(caller, trace, read_search(self._body()))
 
-    def _users(self, caller: Caller, trace: Trace, asked: Search) -> Response:
+    def _users(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
         store, connection = self._gateway.store, caller.connection
-        assert connection is not None
-        assert caller.kept is not None
         tree = _tree(asked, trace)
         page = store.search.page(connection, caller.kept.user, tree, asked.start, self._count(asked))
         keys = [user.id for user in page.records]
@@ -121,38 +127,37 @@ class Endpoints:
         shown = [user_json(user, groups.get(user.id, ()), base) for user in page.records]
         return answer(list_response(page.total, asked.start, _projected(caller.kept.user, shown, asked)))
 
-    def read_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
-        assert caller.connection is not None
+    def read_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         user = self._gateway.store.users.seen(caller.connection, uid)
         if user is None:
             raise NotFound(f"There is no user with the id {uid!r} here.")
         trace.user = user.user_name
         return self._user(caller, user, trace)
 
-    def create_user(self, caller: Caller, trace: Trace) -> Response:
+    def create_user(self, caller: IdpCaller, trace: Trace) -> Response:
         trace.status = 201
         user = self._gateway.users.create(caller, self._document(caller, "User", trace), trace)
         return self._user(caller, user, trace, 201)
 
-    def replace_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def replace_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         document = self._document(caller, "User", trace)
         outcome = self._gateway.users.replace(caller, uid, document, trace, request.headers.get("If-Match"))
         return self._user(caller, outcome.user, trace)
 
-    def patch_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def patch_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         operations = read_operations(self._body())
         outcome = self._gateway.users.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
         return self._user(caller, outcome.user, trace)
 
-    def delete_user(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def delete_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         trace.status = 204
         self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
         return answer("", 204)
 
-    def _user(self, caller: Caller, user: UserRecord, trace: Trace, status: int = 200) -> Response:
-        assert caller.connection is not None
-        assert caller.kept is not None
-        groups = self._gateway.store.memberships.groups_of(caller.organization.id, caller.connection.id, user.id)
+    def _user(self, caller: IdpCaller, user: UserRecord, trace: Trace, status: int = 200) -> Response:
+        groups = self._gateway.store.memberships.groups_of(
+            caller.organization.id, caller.connection.id, user.id
+        )
         base = _base(caller)
         body = user_json(user, groups, base)
         if request.query_string:
@@ -162,15 +167,13 @@ class Endpoints:
 
     # Groups -----------------------------------------------------------------------------------------------------
 
-    def list_groups(self, caller: Caller, trace: Trace) -> Response:
+    def list_groups(self, caller: IdpCaller, trace: Trace) -> Response:
         return self._groups(caller, trace, self._asked(trace))
 
-    def search_groups(self, caller: Caller, trace: Trace) -> Response:
+    def search_groups(self, caller: IdpCaller, trace: Trace) -> Response:
         return self._groups(caller, trace, read_search(self._body()))
 
-    def _groups(self, caller: Caller, trace: Trace, asked: Search) -> Response:
-        assert caller.connection is not None
-        assert caller.kept is not None
+    def _groups(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
         tree = _tree(asked, trace)
         page = self._gateway.store.search.page(
             caller.connection, caller.kept.group, tree, asked.start, self._count(asked)
@@ -178,62 +181,64 @@ class Endpoints:
         shown = [self._group_json(caller, group, asked) for group in page.records]
         return answer(list_response(page.total, asked.start, _projected(caller.kept.group, shown, asked)))
 
-    def read_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
-        assert caller.connection is not None
+    def read_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
             raise NotFound(f"There is no group with the id {uid!r} here.")
         return self._group(caller, group, trace)
 
-    def create_group(self, caller: Caller, trace: Trace) -> Response:
+    def create_group(self, caller: IdpCaller, trace: Trace) -> Response:
         trace.status = 201
         group = self._gateway.groups.create(caller, self._document(caller, "Group", trace), trace)
         return self._group(caller, group, trace, 201)
 
-    def replace_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def replace_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         document = self._document(caller, "Group", trace)
         group = self._gateway.groups.replace(caller, uid, document, trace, request.headers.get("If-Match"))
         return self._group(caller, group, trace)
 
-    def patch_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def patch_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         # No body: nobody who adds one member of many wants the list of all back.
         trace.status = 204
         operations = read_operations(self._body())
         group = self._gateway.groups.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
         return answer("", 204, ETag=etag(group))
 
-    def delete_group(self, caller: Caller, trace: Trace, uid: str) -> Response:
+    def delete_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         trace.status = 204
         self._gateway.groups.delete(caller, uid, trace, request.headers.get("If-Match"))
         return answer("", 204)
 
-    def _group(self, caller: Caller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
-        assert caller.kept is not None
+    def _group(self, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
         asked = self._asked(trace) if request.query_string else Search()
         body = _projected(caller.kept.group, [self._group_json(caller, group, asked)], asked)[0]
         headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
         return answer(body, status, ETag=etag(group), **headers)
 
-    def _group_json(self, caller: Caller, group: GroupRecord, asked: Search) -> str:
+    def _group_json(self, caller: IdpCaller, group: GroupRecord, asked: Search) -> str:
         members = None
         if _wanted("members", asked):
-            members = self._gateway.store.memberships.members_of(caller.organization.id, caller.connection_id, group)
+            members = self._gateway.store.memberships.members_of(
+                caller.organization.id, caller.connection_id, group
+            )
         return group_json(group, members, _base(caller))
 
     # Discovery --------------------------------------------------------------------------------------------------
 
-    def service_provider_config(self, caller: Caller, trace: Trace) -> Response:
+    def service_provider_config(self, caller: IdpCaller, trace: Trace) -> Response:
         config = discovery.service_provider_config(_base(caller), filter_max=self._gateway.config.page_limit)
         return answer(documents.dumps(config))
 
-    def resource_types(self, caller: Caller, trace: Trace, uid: str | None = None) -> Response:
+    def resource_types(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
         return _catalogue(discovery.resource_types(_types(caller), _base(caller)), uid)
 
-    def schemas(self, caller: Caller, trace: Trace, uid: str | None = None) -> Response:
+    def schemas(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
         return _catalogue(discovery.schemas(_types(caller), _base(caller)), uid)
 
-    def not_supported(self, caller: Caller, trace: Trace) -> Response:
-        raise NotSupported(f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is.")
+    def not_supported(self, caller: IdpCaller, trace: Trace) -> Response:
+        raise NotSupported(
+            f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
+        )
 
     # Reading the request ----------------------------------------------------------------------------------------
 
@@ -244,10 +249,8 @@ class Endpoints:
             )
         return documents.read_json(request.get_data(cache=False))
 
-    def _document(self, caller: Caller, kind: str, trace: Trace) -> dict[str, Any]:
+    def _document(self, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
-        assert caller.words is not None
-        assert caller.kept is not None
         body = self._body()
         trace.user = _name_in(body)
         mapped = self._gateway.host.map_resource(caller.words, kind, body)
@@ -279,13 +282,11 @@ def _name_in(body: dict[str, Any]) -> str | None:
     return name[:320] if isinstance(name, str) else None
 
 
-def _types(caller: Caller) -> tuple[ResourceType, ResourceType]:
-    assert caller.kept is not None
+def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:
     return caller.kept.user, caller.kept.group
 
 
-def _base(caller: Caller) -> str:
-    assert caller.words is not None
+def _base(caller: IdpCaller) -> str:
     return caller.words.base_url
 
 
@@ -317,7 +318,8 @@ def _projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> l
     if not asked.attributes and not excluded:
         return list(shown)
     return [
-        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded)) for text in shown
+        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded))
+        for text in shown
     ]
 
 

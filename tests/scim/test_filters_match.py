@@ -184,8 +184,13 @@ DOCUMENTS = optional(
     roles=st.lists(ELEMENTS, min_size=1, max_size=3),
 )
 STRINGS = st.sampled_from(
-    ["userName", "displayName", "TITLE", "externalId", "name.givenName", "name.familyName"]
-    + [
+    [
+        "userName",
+        "displayName",
+        "TITLE",
+        "externalId",
+        "name.givenName",
+        "name.familyName",
         "phoneNumbers.value",
         "roles.type",
         "roles.display",

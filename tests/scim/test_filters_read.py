@@ -1,4 +1,4 @@
-"""Reading filters: the grammar of RFC 7644, figure 1, and sentences with a position for what is outside of it."""
+"""Reading filters: the grammar of RFC 7644, figure 1, and a sentence with the position for anything else."""
 
 import json
 import time
@@ -182,7 +182,7 @@ def test_literals_are_those_of_json(literal, value):
         ("a gt true", 6, "a text or a number was expected after gt"),
         ("a LE null", 6, "a text or a number was expected after le"),
         ("a co 5", 6, "a text in double quotes was expected after co"),
-        ("[a pr]", 1, "( was expected"),
+        ("[a pr]", 1, "the name of an attribute"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_position(text, position, words):

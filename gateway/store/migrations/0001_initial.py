@@ -284,7 +284,13 @@ def up(migrator, db):
         db.create_tables(TABLES)
         # A name is free again once its user is deleted; what was deleted can be found again to be restored.
         for index in (
-            User.index(User.organization, User.user_name_key, unique=True, where=SQL("NOT deleted"), name="users_name"),
+            User.index(
+                User.organization,
+                User.user_name_key,
+                unique=True,
+                where=SQL("NOT deleted"),
+                name="users_name",
+            ),
             User.index(
                 User.connection,
                 User.external_id,
@@ -314,7 +320,10 @@ def up(migrator, db):
                 name="groups_manual_name",
             ),
             Group.index(
-                Group.connection, Group.external_id, where=SQL("external_id IS NOT NULL"), name="groups_external_id"
+                Group.connection,
+                Group.external_id,
+                where=SQL("external_id IS NOT NULL"),
+                name="groups_external_id",
             ),
         ):
             db.execute(index)

@@ -1,0 +1,172 @@
+"""Filters held against documents, in Python (RFC 7644, 3.4.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.scim.documents import is_empty
+from gateway.scim.errors import InvalidFilter
+from gateway.scim.schemas import Attribute, ResourceType
+from gateway.scim.texts import fold, read_datetime
+from gateway.scim.tree import (
+    ORDER,
+    WITHIN,
+    And,
+    AttrPath,
+    Compare,
+    Filter,
+    Not,
+    Or,
+    Present,
+    Value,
+    ValueFilter,
+)
+
+
+def check_filter(node: Filter, resource_type: ResourceType) -> None:
+    """Refuse what can be read but not compared: order and parts of booleans and binaries."""
+    if isinstance(node, (And, Or)):
+        for operand in node.operands:
+            check_filter(operand, resource_type)
+    elif isinstance(node, Not):
+        check_filter(node.operand, resource_type)
+    elif isinstance(node, ValueFilter):
+        check_filter(_under(node.path, node.filter), resource_type)
+    elif isinstance(node, Compare) and node.op in ORDER | WITHIN:
+        attribute = _leaf(resource_type.find(node.path.urn, node.path.name, node.path.sub))
+        # RFC 7644, 3.4.2.2: booleans and binaries have no order.
+        if attribute is not None and attribute.type in ("boolean", "binary"):
+            raise InvalidFilter(f"{node.path} is a {attribute.type}; it can be compared with eq and ne only.")
+
+
+def _under(path: AttrPath, node: Filter) -> Filter:
+    """A filter of elements, written as a filter of the resource; only its paths matter here."""
+    if isinstance(node, (And, Or)):
+        return And(tuple(_under(path, operand) for operand in node.operands))
+    if isinstance(node, Not):
+        return _under(path, node.operand)
+    if isinstance(node, Compare):
+        return Compare(AttrPath(path.urn, path.name, node.path.name), node.op, node.value)
+    return node
+
+
+_Read = Callable[[AttrPath], tuple[Attribute | None, list[Any]]]
+
+
+def matches(node: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
+    """Whether a canonical document meets the filter.
+
+    Any value of a multi-valued attribute may meet a comparison. `ne` is always the opposite of `eq`: it holds
+    where no value is equal, so also where there is none. An unknown attribute is one that is absent.
+    """
+
+    def read(path: AttrPath) -> tuple[Attribute | None, list[Any]]:
+        found = resource_type.head(path.urn, path.name)
+        if found is None:
+            return None, []
+        extension, attribute = found
+        box = document if extension is None else document.get(extension, {})
+        return _down(attribute, box.get(attribute.name), path.sub)
+
+    return _holds(node, read)
+
+
+def element_matches(node: Filter, element: Mapping[str, Any], attribute: Attribute) -> bool:
+    """Whether one element of a multi-valued attribute meets the filter of a value path."""
+
+    def read(path: AttrPath) -> tuple[Attribute | None, list[Any]]:
+        sub = attribute.table.get(path.name.lower())
+        if sub is None or path.urn or path.sub:
+            return None, []
+        return _down(sub, element.get(sub.name), None)
+
+    return _holds(node, read)
+
+
+def _down(attribute: Attribute, value: Any, sub: str | None) -> tuple[Attribute | None, list[Any]]:
+    """The attribute and its values, one step down where the path names a sub-attribute."""
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    if sub is None:
+        return attribute, values
+    inner = attribute.table.get(sub.lower())
+    if inner is None:
+        return None, []
+    return inner, [item.get(inner.name) for item in values]
+
+
+def _holds(node: Filter, read: _Read) -> bool:
+    if isinstance(node, Compare):
+        return _compares(node, *read(node.path))
+    if isinstance(node, Present):
+        # RFC 7644, 3.4.2.2: a non-empty value, or a non-empty node of a complex attribute.
+        return any(not is_empty(value) for value in read(node.path)[1])
+    if isinstance(node, And):
+        return all(_holds(operand, read) for operand in node.operands)
+    if isinstance(node, Or):
+        return any(_holds(operand, read) for operand in node.operands)
+    if isinstance(node, Not):
+        return not _holds(node.operand, read)
+    attribute, elements = read(node.path)
+    if attribute is None or attribute.type != "complex":
+        return False
+    return any(element_matches(node.filter, element, attribute) for element in elements)
+
+
+def _leaf(attribute: Attribute | None) -> Attribute | None:
+    """The attribute that is compared: of a complex one its `value`."""
+    if attribute is None or attribute.type != "complex":
+        return attribute
+    return attribute.table.get("value")
+
+
+def _compares(node: Compare, attribute: Attribute | None, values: list[Any]) -> bool:
+    leaf = _leaf(attribute)
+    if leaf is None:
+        values = []
+    elif leaf is not attribute:
+        values = [value.get("value") for value in values]
+    if node.op == "ne":
+        return not _equals(node.value, leaf, values)
+    if node.op == "eq":
+        return _equals(node.value, leaf, values)
+    return any(_meets(value, node.op, node.value, leaf) for value in values)
+
+
+def _equals(wanted: Value, leaf: Attribute | None, values: list[Any]) -> bool:
+    if wanted is None:
+        # RFC 7643, 2.5: null is the same as no value.
+        return not values or any(value is None for value in values)
+    return any(_meets(value, "eq", wanted, leaf) for value in values)
+
+
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": lambda a, b: bool(a == b),
+    "co": lambda a, b: b in a,
+    "sw": lambda a, b: bool(a.startswith(b)),
+    "ew": lambda a, b: bool(a.endswith(b)),
+    "gt": lambda a, b: bool(a > b),
+    "ge": lambda a, b: bool(a >= b),
+    "lt": lambda a, b: bool(a < b),
+    "le": lambda a, b: bool(a <= b),
+}
+
+
+def _meets(value: Any, op: str, wanted: Value, leaf: Attribute | None) -> bool:
+    """One value against one literal. Values of different kinds never meet; `ne` is not asked here."""
+    if leaf is None or value is None:
+        return False
+    left, right = _comparable(value, leaf, op), _comparable(wanted, leaf, op)
+    return _kind(left) is _kind(right) and _TESTS[op](left, right)
+
+
+def _comparable(value: Any, leaf: Attribute, op: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    if leaf.type == "dateTime" and op not in WITHIN:
+        return read_datetime(value) or value
+    return value if leaf.case_exact else fold(value)
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)

@@ -1,0 +1,90 @@
+"""Projection: the part of a resource that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.scim.schemas import Attribute, ResourceType
+from gateway.scim.texts import Json
+
+
+def project(
+    resource_type: ResourceType,
+    document: Mapping[str, Any],
+    attributes: Sequence[str],
+    excluded: Sequence[str],
+) -> Json:
+    """The part of a full representation that was asked for (RFC 7644, 3.9).
+
+    Unknown names are ignored. The answer shares its values with the document.
+    """
+    result = dict(document)
+    if attributes:
+        result = _only(resource_type, document, attributes)
+    for path in excluded:
+        _leave_out(resource_type, result, path)
+    return result
+
+
+def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Sequence[str]) -> Json:
+    wanted = [located for path in paths if (located := resource_type.locate(path))]
+    result: Json = {}
+    for key, value in document.items():
+        # RFC 7643, 7: what is returned always is returned, whatever was asked for.
+        known = resource_type.root.table.get(key)
+        if known is not None and known.returned == "always":
+            result[key] = value
+            continue
+        for extension, attribute, sub in wanted:
+            if extension == key and attribute.name in value:
+                part = _part(value[attribute.name], sub)
+                _merge(result.setdefault(key, {}), attribute.name, part)
+            elif extension is None and attribute.name == key:
+                _merge(result, key, _part(value, sub))
+    return result
+
+
+def _part(value: Any, sub: Attribute | None) -> Any:
+    """A value reduced to one sub-attribute; elements that lack it keep their places as empty objects."""
+    if sub is None:
+        return value
+    if isinstance(value, list):
+        return [_part(item, sub) for item in value]
+    return {sub.name: value[sub.name]} if sub.name in value else {}
+
+
+def _merge(box: Json, name: str, part: Any) -> None:
+    present = box.get(name)
+    if isinstance(present, dict) and isinstance(part, dict):
+        part = {**present, **part}
+    elif isinstance(present, list) and isinstance(part, list):
+        part = [
+            {**a, **b} if isinstance(a, dict) and isinstance(b, dict) else b
+            for a, b in zip(present, part, strict=True)
+        ]
+    box[name] = part
+
+
+def _leave_out(resource_type: ResourceType, result: Json, path: str) -> None:
+    located = resource_type.locate(path)
+    if located is None:
+        return
+    extension, attribute, sub = located
+    if attribute.returned == "always":
+        return
+    box = result
+    if extension is not None:
+        box = result[extension] = dict(result.get(extension, {}))
+    if sub is None:
+        box.pop(attribute.name, None)
+    elif attribute.name in box:
+        box[attribute.name] = _without(box[attribute.name], sub.name)
+    if extension is not None and not box:
+        del result[extension]
+
+
+def _without(value: Any, name: str) -> Any:
+    if isinstance(value, list):
+        return [_without(item, name) for item in value]
+    return {key: item for key, item in value.items() if key != name}

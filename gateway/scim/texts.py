@@ -1,0 +1,163 @@
+"""Texts: JSON read from a body and written, names folded, values shown in a sentence, moments read."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
+
+Json = dict[str, Any]
+
+SHOWN_LENGTH = 60
+PATH_LENGTH = 200
+
+
+def fold(text: str) -> str:
+    """The form in which text is compared where letter case does not count."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+
+
+def dumps(document: Any) -> str:
+    """Compact JSON that can always be encoded as UTF-8."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text if _encodable(text) else json.dumps(document, separators=(",", ":"))
+
+
+def shown(value: Any, length: int = SHOWN_LENGTH) -> str:
+    """A value as a sentence may show it: JSON, cut where it is long."""
+    text = dumps(value)
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (str, "a text"),
+    (bool, "a boolean"),
+    ((int, float), "a number"),
+    (list, "an array"),
+    (Mapping, "an object"),
+)
+
+
+def kind(value: Any) -> str:
+    """What a value is, as a sentence says it."""
+    return next((words for types, words in _KINDS if isinstance(value, types)), "null")
+
+
+def read_datetime(text: str) -> datetime.datetime | None:
+    """The moment that a dateTime names, or None if it is none. Without a zone it is taken as UTC."""
+    # RFC 7643, 2.3.5: both a date and a time.
+    if "T" not in text:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_text(text: str, path: str) -> None:
+    """Refuse what no database stores and no UTF-8 holds: NUL, and half a character."""
+    if "\0" in text:
+        raise InvalidValue(f"{path[:PATH_LENGTH]} holds a NUL character, which cannot be stored.")
+    if not text.isascii() and not _encodable(text):
+        raise InvalidValue(f"{path[:PATH_LENGTH]} holds half a character (a lone surrogate).")
+
+
+def read_json(data: bytes, *, max_depth: int = 64) -> Json:
+    """The object in the body of a request. Raises InvalidSyntax, or InvalidValue for forbidden text."""
+    if not data.strip():
+        raise InvalidSyntax("The body is empty; a JSON object was expected.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidSyntax(f"The body is not UTF-8: byte {error.start} cannot be read.") from None
+    body = _decode(text, max_depth)
+    if not isinstance(body, dict):
+        raise InvalidSyntax(f"The body must be a JSON object, but {kind(body)} came.")
+    # An object or array takes a bracket, so few brackets cannot nest deeply.
+    if text.count("{") + text.count("[") > max_depth:
+        _refuse_deep(body, max_depth)
+    # Raw control characters and surrogates cannot get this far: only escapes can bring them.
+    if "\\u" in text:
+        _refuse_bad_text(body, "")
+    return body
+
+
+def _decode(text: str, max_depth: int) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise InvalidSyntax(
+            f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}."
+        ) from None
+    except RecursionError:
+        raise _too_deep(max_depth) from None
+    except ValueError:
+        # Python refuses to read a whole number of more than 4300 digits.
+        raise InvalidValue("The body holds a number with too many digits.") from None
+
+
+def _too_deep(max_depth: int) -> Refusal:
+    return InvalidSyntax(f"The body is nested too deeply; at most {max_depth} levels are read.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise InvalidSyntax(f"The key {shown(twice)} stands twice in one object.")
+    return result
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise InvalidValue(f"The number {text[:SHOWN_LENGTH]} is too large.")
+    return number
+
+
+def _refuse_constant(name: str) -> Any:
+    raise InvalidSyntax(f"{name} is not JSON; a number must be finite.")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)
+
+
+def _refuse_deep(body: Json, max_depth: int) -> None:
+    level: list[Any] = [body]
+    for _ in range(max_depth):
+        level = [child for item in level for child in _children(item) if isinstance(child, (dict, list))]
+        if not level:
+            return
+    raise _too_deep(max_depth)
+
+
+def _children(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item
+
+
+def _refuse_bad_text(value: Any, path: str) -> None:
+    if isinstance(value, str):
+        check_text(value, path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_text(key, f"the name {shown(key)}")
+            _refuse_bad_text(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_bad_text(item, path)

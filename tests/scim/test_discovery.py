@@ -1,0 +1,101 @@
+"""Discovery tells the truth: what the service can do, and exactly the attributes that a connection keeps."""
+
+from scim2_models import ResourceType as PeerResourceType
+from scim2_models import Schema as PeerSchema
+from scim2_models import ServiceProviderConfig as PeerConfig
+
+from gateway.scim.discovery import resource_types, schemas, service_provider_config
+from gateway.scim.schemas import (
+    ENTERPRISE,
+    ENTERPRISE_URN,
+    GROUP_URN,
+    USER_URN,
+    application_extension,
+    group_type,
+    narrow,
+    user_type,
+)
+
+BASE = "https://scim.acme.test/scim/v2/okta-1"
+APP_URN = "urn:acme:scim:schemas:2.0:User"
+USERS = user_type(ENTERPRISE, application_extension(APP_URN, "Acme"))
+TYPES = (USERS, group_type())
+CHARACTERISTICS = {"name", "type", "multiValued", "description", "required", "caseExact", "mutability"} | {
+    "returned",
+    "uniqueness",
+}
+
+
+def test_the_service_says_what_it_can_do():
+    config = service_provider_config(BASE, filter_max=200, documentation="https://acme.test/docs")
+    assert {
+        name: config[name]["supported"]
+        for name in ("patch", "bulk", "filter", "changePassword", "sort", "etag")
+    } == {
+        "patch": True,
+        "bulk": False,
+        "filter": True,
+        "changePassword": False,
+        "sort": False,
+        "etag": True,
+    }
+    assert config["filter"]["maxResults"] == 200
+    assert config["authenticationSchemes"][0]["type"] == "oauthbearertoken"
+    assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"
+    assert "documentationUri" not in service_provider_config(BASE, filter_max=200)
+    assert PeerConfig.model_validate(config).documentation_uri == "https://acme.test/docs"
+
+
+def test_resource_types_name_their_endpoints_and_extensions():
+    user, group = resource_types(TYPES, BASE)
+    assert user["id"] == user["name"] == "User"
+    assert user["endpoint"] == "/Users"
+    assert user["schema"] == USER_URN
+    assert [extension["schema"] for extension in user["schemaExtensions"]] == [ENTERPRISE_URN, APP_URN]
+    assert user["meta"] == {"resourceType": "ResourceType", "location": f"{BASE}/ResourceTypes/User"}
+    assert group["schemaExtensions"] == []
+    assert PeerResourceType.model_validate(user).endpoint == "/Users"
+
+
+def every_attribute(described):
+    for attribute in described:
+        yield attribute
+        yield from every_attribute(attribute.get("subAttributes", ()))
+
+
+def test_every_characteristic_of_every_attribute_is_spelled_out():
+    for schema in schemas(TYPES, BASE):
+        assert PeerSchema.model_validate(schema).id == schema["id"]
+        for attribute in every_attribute(schema["attributes"]):
+            assert set(attribute) >= CHARACTERISTICS
+            assert attribute["description"]
+            assert (attribute["type"] == "complex") == ("subAttributes" in attribute)
+            assert (attribute["type"] == "reference") == ("referenceTypes" in attribute)
+
+
+def test_each_schema_is_listed_once_without_the_common_attributes():
+    described = {schema["id"]: schema for schema in schemas((*TYPES, USERS), BASE)}
+    assert list(described) == [USER_URN, ENTERPRISE_URN, APP_URN, GROUP_URN]
+    names = [attribute["name"] for attribute in described[USER_URN]["attributes"]]
+    assert names[0] == "userName"
+    assert not {"id", "externalId", "meta", "schemas", "password"} & set(names)
+    assert described[USER_URN]["meta"] == {"resourceType": "Schema", "location": f"{BASE}/Schemas/{USER_URN}"}
+
+
+def test_user_name_is_unique_and_groups_are_read_only():
+    user = schemas(TYPES, BASE)[0]
+    by_name = {attribute["name"]: attribute for attribute in user["attributes"]}
+    assert by_name["userName"]["uniqueness"] == "server"
+    assert by_name["userName"]["required"] is True
+    assert by_name["userName"]["caseExact"] is False
+    assert by_name["groups"]["mutability"] == "readOnly"
+    assert by_name["emails"]["subAttributes"][2]["canonicalValues"] == ["work", "home", "other"]
+
+
+def test_a_narrowed_type_lists_what_it_keeps():
+    kept = narrow(USERS, ["userName", "name.givenName", f"{APP_URN}:group"])
+    described = schemas([kept], BASE)
+    assert [schema["id"] for schema in described] == [USER_URN, APP_URN]
+    assert [attribute["name"] for attribute in described[0]["attributes"]] == ["userName", "name", "groups"]
+    assert [sub["name"] for sub in described[0]["attributes"][1]["subAttributes"]] == ["givenName"]
+    assert [e["schema"] for e in resource_types([kept], BASE)[0]["schemaExtensions"]] == [APP_URN]
