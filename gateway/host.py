@@ -197,7 +197,8 @@ class PluginHost:
         whole = user_type(ENTERPRISE, self._extension)
         if paths is None:
             return Kept(whole, group_type())
-        return Kept(narrow(whole, (*paths, f"{self._extension.id}:group")), group_type())
+        # Whether an account is active, and what Map to groups maps, is kept whatever a plugin leaves out.
+        return Kept(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
 
     def _declared(self, connection: Connection) -> Declaration:
         declaration = self.declaration(connection.idp)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+import time
 
 from gateway.contracts import Event
 from gateway.host import PluginHost
@@ -25,6 +26,8 @@ log = logging.getLogger("gateway")
 
 FLUSH_SECONDS = 1.0
 FLUSH_LINES = 100
+#: A process tells at once what it changed itself; what others left untold, and what failed, it looks for this often.
+SWEEP_SECONDS = 30.0
 #: A listener that raised hears again after 1, 2, 4, … seconds, at most this many.
 LONGEST_WAIT = 300
 _DAY = 86_400_000_000
@@ -37,6 +40,8 @@ class Recorder:
         self._store, self._host, self._callers, self._days = store, host, callers, activity_days
         self._lines: list[tuple[int, Line]] = []
         self._used: dict[str, int] = {}
+        self._changed: set[int] = set()
+        self._swept = -SWEEP_SECONDS
         self._lock = threading.Lock()
         self._relaying = threading.Lock()
         self._wake = threading.Event()
@@ -60,8 +65,9 @@ class Recorder:
 
     def changed(self, trace: Trace) -> None:
         """A change that was written with its line: its token was used, and listeners may hear of it."""
-        if trace.token_id:
-            with self._lock:
+        with self._lock:
+            self._changed.add(trace.organization_id)
+            if trace.token_id:
                 self._used[trace.token_id] = now()
         self._ensure_worker()
         if self._host.listeners():
@@ -94,13 +100,22 @@ class Recorder:
 
     def relay(self) -> None:
         """Tell every listening plugin what it has not heard, in the order of each organization."""
-        listeners = self._host.listeners()
-        if not listeners:
+        listeners, organizations = self._host.listeners(), self._with_news()
+        if not listeners or organizations == []:
             return
         with self._relaying, self._store.database.only_one("relay") as mine:
             for plugin in listeners if mine else ():
-                for organization_id, seq in self._store.events.untold(plugin):
+                for organization_id, seq in self._store.events.untold(plugin, organizations):
                     self._tell(plugin, organization_id, seq)
+
+    def _with_news(self) -> list[int] | None:
+        """Organizations that this process changed, or None when it is time to look at all."""
+        with self._lock:
+            changed, self._changed = sorted(self._changed), set()
+        if time.monotonic() - self._swept < SWEEP_SECONDS:
+            return changed
+        self._swept = time.monotonic()
+        return None
 
     def _tell(self, plugin: str, organization_id: int, seq: int) -> None:
         while records := self._store.events.page(organization_id, seq, 100):

@@ -18,7 +18,7 @@ from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchan
 from gateway.provisioning.mapping import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
-from gateway.scim.errors import NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.errors import Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.store import Store
 from gateway.store.records import UserRecord
 
@@ -93,8 +93,12 @@ class Users:
             )
             patched = patch.apply(caller.kept.user, current, mapped, resource_id=user.uid)
             trace.ignored = list(patched.ignored)
-            document = {**patched.document, "active": patched.document.get("active", bool(user.active))}
-            return self._rewrite(caller, user, document, trace)
+            if "active" not in patched.document:
+                # RFC 7644, 3.5.2.2: what must have a value cannot be removed. A 200 would claim that it was.
+                raise Mutability(
+                    "active cannot be removed, an account is active or not: set it to true or false."
+                )
+            return self._rewrite(caller, user, patched.document, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 

@@ -43,14 +43,20 @@ class Events:
 
     # Telling plugins --------------------------------------------------------------------------------------------
 
-    def untold(self, plugin: str) -> list[tuple[int, int]]:
-        """Organizations with events that a plugin has not been told: (key, number of the last one told)."""
-        rows = self._db.all(
+    def untold(self, plugin: str, organization_ids: Sequence[int] | None = None) -> list[tuple[int, int]]:
+        """Organizations with events that a plugin has not been told: (key, number of the last one told).
+
+        Among those that are named, or (None) among all, which costs a look at each.
+        """
+        unheard = (
             "SELECT o.id, COALESCE(d.seq, 0) FROM organizations o LEFT JOIN deliveries d"
             " ON d.organization_id = o.id AND d.plugin = ?"
-            " WHERE o.event_seq > COALESCE(d.seq, 0) AND COALESCE(d.retry_at, 0) <= ?",
-            plugin,
-            now(),
+            " WHERE o.event_seq > COALESCE(d.seq, 0) AND COALESCE(d.retry_at, 0) <= ?"
+        )
+        if organization_ids is None:
+            return [(key, seq) for key, seq in self._db.all(unheard, plugin, now())]
+        rows = self._db.among(
+            organization_ids, lambda marks: f"{unheard} AND o.id IN ({marks})", plugin, now()
         )
         return [(key, seq) for key, seq in rows]
 

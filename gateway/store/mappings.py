@@ -29,7 +29,8 @@ class Mappings:
             values,
             lambda marks: (
                 "SELECT g.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
-                f" JOIN groups g ON g.id = m.group_id WHERE c.uid = ? AND c.mapping_enabled AND m.value IN ({marks})"
+                " JOIN groups g ON g.id = m.group_id"
+                f" WHERE c.uid = ? AND c.mapping_enabled = 1 AND m.value IN ({marks})"
             ),
             connection_uid,
         )

@@ -43,6 +43,7 @@ class _Column:
 
     sql: str
     convert: Callable[[Any], Any] | None = None
+    nullable: bool = False
 
 
 def _moment(value: Any) -> int:
@@ -67,7 +68,7 @@ class _Table:
 
 _COMMON = {
     "id": _Column("{t}.uid"),
-    "externalid": _Column("{t}.external_id"),
+    "externalid": _Column("{t}.external_id", nullable=True),
     "meta.created": _Column("{t}.created", _moment),
     "meta.lastmodified": _Column("{t}.modified", _moment),
 }
@@ -386,10 +387,20 @@ def _simple(
     elif isinstance(value, str) and not attribute.case_exact:
         value, sql = fold(value), sql if column else f"fold({sql})"
     if op in _COMPARE:
-        return Condition(f"COALESCE({sql} {_COMPARE[op]} ?, {int(op == 'ne')})", (value,))
+        return _compared(sql, op, value, column)
     if not isinstance(value, str):
         raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
     return _within(op, sql, value)
+
+
+def _compared(sql: str, op: str, value: Any, column: _Column | None) -> Condition:
+    compared = f"{sql} {_COMPARE[op]} ?"
+    if column and not column.nullable:
+        return Condition(compared, (value,))
+    if column and op != "ne":
+        # Written so that an index on the column can serve it.
+        return Condition(f"({sql} IS NOT NULL AND {compared})", (value,))
+    return Condition(f"COALESCE({compared}, {int(op == 'ne')})", (value,))
 
 
 def _within(op: str, sql: str, value: str) -> Condition:

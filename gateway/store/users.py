@@ -21,8 +21,8 @@ def visible(table: str = "") -> str:
 
 VISIBLE = visible()
 
-_SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND NOT deleted AND {VISIBLE}"
-_OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND NOT deleted AND organization_id = ?"
+_SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
+_OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
 _INSERT = (
     "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, deleted,"
     " doc, created, modified, version) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1)"
@@ -124,7 +124,7 @@ class Users:
         """Which value is taken, `userName` or `externalId`, and by whose user (a connection's key, None = nobody's)."""
         row = self._db.one(
             "SELECT connection_id FROM users"
-            " WHERE organization_id = ? AND user_name_key = ? AND NOT deleted AND id <> ?",
+            " WHERE organization_id = ? AND user_name_key = ? AND deleted = 0 AND id <> ?",
             organization_id,
             fold(user_name),
             but,
@@ -134,9 +134,12 @@ class Users:
         if external_id is None or connection_id is None:
             return None
         row = self._db.one(
-            "SELECT connection_id FROM users WHERE connection_id = ? AND external_id = ? AND NOT deleted AND id <> ?",
-            connection_id,
+            "SELECT connection_id FROM users"
+            " WHERE organization_id = ? AND external_id = ? AND connection_id = ? AND deleted = 0 AND id <> ?"
+            " AND external_id IS NOT NULL",
+            organization_id,
             external_id,
+            connection_id,
             but,
         )
         return ("externalId", row[0]) if row else None
@@ -148,7 +151,7 @@ class Users:
         no externalId. In any other case nobody inherits an account."""
         if external_id is not None:
             row = self._db.one(
-                f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND external_id = ? AND deleted"
+                f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND external_id = ? AND deleted = 1"
                 " AND external_id IS NOT NULL ORDER BY id DESC LIMIT 1",
                 connection.id,
                 external_id,
@@ -156,7 +159,7 @@ class Users:
             if row:
                 return UserRecord._make(row)
         row = self._db.one(
-            f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND user_name_key = ? AND deleted"
+            f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND user_name_key = ? AND deleted = 1"
             f" {'AND external_id IS NULL' if external_id is not None else ''} ORDER BY id DESC LIMIT 1",
             connection.id,
             fold(user_name),

@@ -1,6 +1,7 @@
 """The first schema. Times are microseconds since 1970; `uid` is the id that the outside sees, `id` the order of making.
 
-A `…_key` column holds a name as it is compared: NFC, lower case by Python, NFC. Engines fold letters differently.
+Yes and no are 1 and 0, so that every engine compares them alike. A `…_key` column holds a name as it is compared: NFC,
+lower case by Python, NFC, for engines fold letters differently.
 """
 
 from peewee import (
@@ -8,11 +9,11 @@ from peewee import (
     AutoField,
     BigAutoField,
     BigIntegerField,
-    BooleanField,
     CompositeKey,
     ForeignKeyField,
     IntegerField,
     Model,
+    SmallIntegerField,
     TextField,
 )
 
@@ -52,8 +53,8 @@ class Connection(Table):
     idp = TextField()
     name = TextField()
     settings = TextField(default="{}")
-    provisioning = BooleanField(default=False)
-    mapping_enabled = BooleanField(default=False)
+    provisioning = SmallIntegerField(default=0)
+    mapping_enabled = SmallIntegerField(default=0)
     mapping_attribute = TextField(null=True)
 
     class Meta:
@@ -97,17 +98,13 @@ class User(Table):
     user_name = TextField()
     user_name_key = TextField()
     external_id = TextField(null=True)
-    active = BooleanField()
-    deleted = BooleanField(default=False)
+    active = SmallIntegerField()
+    deleted = SmallIntegerField(default=0)
     doc = TextField()  # canonical SCIM JSON without id, meta and groups
 
     class Meta:
         table_name = "users"
-        indexes = (
-            (("organization", "connection", "deleted", "id"), False),
-            (("organization", "deleted", "id"), False),
-            (("organization", "modified"), False),
-        )
+        indexes = ((("organization", "modified"), False),)
 
 
 class Email(Model):
@@ -285,26 +282,33 @@ def up(migrator, db):
         # A name is free again once its user is deleted; what was deleted can be found again to be restored.
         for index in (
             User.index(
+                User.organization, User.connection, User.id, where=SQL("deleted = 0"), name="users_listed"
+            ),
+            User.index(User.organization, User.id, where=SQL("deleted = 0"), name="users_of_organization"),
+            User.index(
                 User.organization,
                 User.user_name_key,
                 unique=True,
-                where=SQL("NOT deleted"),
+                where=SQL("deleted = 0"),
                 name="users_name",
             ),
             User.index(
-                User.connection,
+                User.organization,
                 User.external_id,
+                User.connection,
                 unique=True,
-                where=SQL("NOT deleted AND external_id IS NOT NULL"),
+                where=SQL("deleted = 0 AND external_id IS NOT NULL"),
                 name="users_external_id",
             ),
             User.index(
                 User.connection,
                 User.external_id,
-                where=SQL("deleted AND external_id IS NOT NULL"),
+                where=SQL("deleted = 1 AND external_id IS NOT NULL"),
                 name="users_deleted_external_id",
             ),
-            User.index(User.connection, User.user_name_key, where=SQL("deleted"), name="users_deleted_name"),
+            User.index(
+                User.connection, User.user_name_key, where=SQL("deleted = 1"), name="users_deleted_name"
+            ),
             Group.index(
                 Group.connection,
                 Group.name_key,
