@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from gateway.host import PluginHost
 from gateway.provisioning import Provisioning
 from gateway.store import Database, Store
 from gateway.store.clock import new_id
-from gateway.web import errors, health, scim
+from gateway.web import admin, errors, health, scim
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -27,22 +28,27 @@ def build(config: Config) -> Provisioning:
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     """The WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
-    gateway = build(load(overrides))
+    from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
+
+    gateway, metrics = build(load(overrides)), Metrics()
     app = Flask("gateway", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.body_limit
     app.extensions["gateway"] = gateway
 
     @app.before_request
     def begin() -> None:
+        g.began = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _REQUEST_ID.fullmatch(given) else new_id()
 
     @app.after_request
     def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
+        metrics.answered(response.status_code)
         return response
 
-    errors.install(app, gateway)
+    errors.install(app)
+    admin.install(app)
     app.register_blueprint(scim.blueprint(gateway))
-    app.register_blueprint(health.blueprint(gateway))
+    app.register_blueprint(health.blueprint(gateway, metrics))
     return app

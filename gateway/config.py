@@ -36,6 +36,8 @@ class Config:
     plugins_disabled: tuple[str, ...] = ()
     #: SCIM requests a second for each connection; 0 = none.
     rate_limit: int = 0
+    #: Worker processes that `gateway serve` starts; 0 = by the number of cores. Each takes its share of `rate_limit`.
+    workers: int = 0
     #: Where an organization's people reach support, and its billing page, unless it says otherwise.
     contact_url: str = "https://application.example/contact"
     billing_url: str = "https://application.example/billing"

@@ -171,6 +171,20 @@ class PluginHost:
         plugin = self._plugins.get(idp)
         return plugin.declaration if plugin and plugin.idp else None
 
+    def setup_steps(self, connection: Connection) -> list[str]:
+        """What an admin does at the identity provider; nothing where its plugin is gone or fails to say."""
+        declaration = self.declaration(connection.idp)
+        try:
+            return list(declaration.setup_steps(connection)) if declaration else []
+        except Exception:  # a plugin may fail in any way; the connection can be shown without its steps
+            log.exception("plugin %s failed to tell its setup steps", connection.idp)
+            return []
+
+    def title(self, idp: str) -> str:
+        """What people call an identity provider."""
+        declaration = self.declaration(idp)
+        return declaration.title if declaration else idp
+
     def limits_seats(self) -> bool:
         """Whether any plugin judges seats at all."""
         return any("gateway_check_seats" in callers for callers in self._callers.values())

@@ -11,6 +11,7 @@ from gateway.config import Config
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Changes, Who
+from gateway.provisioning.checkup import Checkup
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.mapping import GroupMover, MapToGroups
 from gateway.provisioning.recorder import Recorder
@@ -33,7 +34,8 @@ class Provisioning:
         self.users = Users(store, host, changes, GroupMover(store, host), self._refreshed)
         self.groups = Groups(store, host, changes, self._refreshed)
         self.mapping = MapToGroups(store, changes)
-        self.setup = Setup(store, host, changes, self.callers)
+        self.setup = Setup(store, host, changes, self.callers, self._refreshed)
+        self.checkup = Checkup(store, host, self.callers, self.recorder)
 
     def _refreshed(self, caller: Who) -> Who:
         """The same caller as it is stored now."""

@@ -34,8 +34,13 @@ class Change:
     def __init__(self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None) -> None:
         self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
         self._events: list[tuple[str, str, str, str | None, str]] = []
+        self._policy = caller.organization.policy
         #: Seats that this change takes; negative when it frees some.
         self.seats = 0
+
+    def outdate(self) -> None:
+        """First in the transaction: whoever judged by what is about to change will notice, and judge again."""
+        self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
 
     def tell(self, kind: str, resource: str, uid: str, data: str) -> None:
         """An event; `data` is JSON."""
@@ -54,7 +59,7 @@ class Change:
         if self._events or self.seats:
             ceiling = self._limit.ceiling if self._limit else None
             last = self._store.organizations.settle(
-                organization.id, organization.policy, self.seats, ceiling, len(self._events)
+                organization.id, self._policy, self.seats, ceiling, len(self._events)
             )
             if last is None:
                 self._refuse()

@@ -13,7 +13,7 @@ from gateway.provisioning.mapping import make_group
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_version
 from gateway.scim import patch
-from gateway.scim.documents import dumps
+from gateway.scim.documents import dumps, fold, shown
 from gateway.scim.errors import Conflict, NotFound, Uniqueness
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.members import MemberChange
@@ -98,9 +98,14 @@ class Groups:
 
     def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:
         """A group made by hand."""
-        with self._changes.open(caller, trace) as change:
-            self._check_name(caller, None, name)
-            return make_group(self._store, caller, name, change)
+
+        def story(caller: Caller) -> GroupRecord:
+            with self._changes.open(caller, trace) as change:
+                self._check_name(caller, None, name)
+                self._check_not_pushed(caller, name)
+                return make_group(self._store, caller, name, change)
+
+        return self._changes.retried(caller, self._refresh, story)
 
     def rename(
         self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
@@ -109,6 +114,8 @@ class Groups:
 
         def story(caller: Caller) -> GroupRecord:
             group = self._by_hand(caller, uid, if_match)
+            if fold(name) != fold(group.name):
+                self._check_not_pushed(caller, name)
             document = {**json.loads(group.doc), "displayName": name}
             return self._rewrite(caller, group, document, [], trace)
 
@@ -249,7 +256,7 @@ class Groups:
             store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
         )
         if group is None:
-            raise NotFound(f"There is no group with the id {uid!r} here.")
+            raise NotFound(f"There is no group with the id {shown(uid)} here.")
         check_version(group, if_match)
         return group
 
@@ -266,7 +273,7 @@ class Groups:
     def _member(self, caller: Caller, uid: str, trace: Trace) -> UserRecord:
         user = self._store.users.of(caller.organization, uid)
         if user is None:
-            raise NotFound(f"There is no user with the id {uid!r} here.")
+            raise NotFound(f"There is no user with the id {shown(uid)} here.")
         trace.user = user.user_name
         return user
 
@@ -285,6 +292,11 @@ class Groups:
                 f"The group {group.name!r} is filled by Map to groups of the connection {name!r}. Take it out of the"
                 " rules there first."
             )
+
+    def _check_not_pushed(self, caller: Caller, name: str) -> None:
+        # A connection would see two groups of one name: its own, and this one that nobody pushes.
+        if self._store.groups.pushed_name(caller.organization.id, name):
+            raise Uniqueness(f"The name {name!r} is taken by a group that an identity provider pushes.")
 
     def _check_name(self, caller: Caller, connection_id: int | None, name: str, but: int = 0) -> None:
         namesake = self._store.groups.namesake(caller.organization.id, connection_id, name, but)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.contracts import Json
@@ -18,7 +18,7 @@ from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes
 from gateway.scim.documents import dumps, fold
-from gateway.scim.errors import InvalidValue, PreconditionFailed
+from gateway.scim.errors import InvalidPath, InvalidValue, NotFound, PreconditionFailed
 from gateway.scim.paths import parse_path
 from gateway.scim.schemas import GROUP_URN
 from gateway.store import Store
@@ -28,6 +28,7 @@ from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
 #: Long lists of a preview are cut to this many; its summary counts all.
 SHOWN = 100
 Grant = tuple[int, str]
+Place = tuple[str, str]
 
 
 class GroupMover:
@@ -104,7 +105,7 @@ class Plan:
     enabled: bool
     attribute: str | None
     rules: tuple[tuple[str, str], ...]
-    apply_to_existing: bool
+    apply_to_existing: bool = False
 
     def as_json(self) -> Json:
         """As the admin sent it."""
@@ -115,42 +116,44 @@ class Plan:
             "apply_to_existing": self.apply_to_existing,
         }
 
+    @property
+    def etag(self) -> str:
+        """Names this mapping as it is saved."""
+        return _tag(self.as_json())
+
 
 @dataclass
 class Effect:
-    """What saving a plan would do: moves as (user key, user id, userName, group name)."""
+    """What saving a plan would do: moves as (user key, user id, userName, group name).
 
+    A place is the id of a group or, of one that is still to be made, its name as names are compared.
+    """
+
+    replaced: Plan
     groups_to_create: list[str] = field(default_factory=list)
     joins: list[tuple[int, str, str, str]] = field(default_factory=list)
     leaves: list[tuple[int, str, str, str]] = field(default_factory=list)
     unmapped: dict[str, int] = field(default_factory=dict)
-    #: The grants that each user would hold where they differ from what it holds: key -> {(group name, source)}.
-    targets: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    #: For each user that would hold other grants, by its key: those to give and those to take, as (place, source).
+    given: dict[int, set[Place]] = field(default_factory=dict)
+    taken: dict[int, set[Place]] = field(default_factory=dict)
 
     def as_json(self) -> Json:
         """The preview: lists cut, the summary counts all."""
         moved = {move[0] for move in (*self.joins, *self.leaves)}
+        unmapped = sorted(self.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))
         return {
             "groups_to_create": self.groups_to_create[:SHOWN],
             "joins": [{"user": user, "group": group} for _, _, user, group in self.joins[:SHOWN]],
             "leaves": [{"user": user, "group": group} for _, _, user, group in self.leaves[:SHOWN]],
-            "unmapped": [
-                {"value": value, "users": users}
-                for value, users in sorted(self.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))[
-                    :SHOWN
-                ]
-            ],
+            "unmapped": [{"value": value, "users": users} for value, users in unmapped[:SHOWN]],
             "summary": {"users": len(moved), "joins": len(self.joins), "leaves": len(self.leaves)},
         }
 
     def etag(self, plan: Plan) -> str:
         """Names this effect of this plan: the same when looked at again, another when anything in it differs."""
-        digest = hashlib.sha256(json.dumps(plan.as_json(), sort_keys=True).encode())
-        for part in (self.groups_to_create, self.joins, self.leaves, sorted(self.unmapped.items())):
-            for item in part:
-                digest.update(repr(item).encode())
-            digest.update(b"|")
-        return f'"{digest.hexdigest()[:32]}"'
+        moves = [self.groups_to_create, self.joins, self.leaves, sorted(self.unmapped.items())]
+        return _tag([plan.as_json(), self.replaced.as_json(), moves])
 
 
 class MapToGroups:
@@ -162,50 +165,45 @@ class MapToGroups:
     def current(self, connection: ConnectionRecord) -> Plan:
         """The mapping as it is saved."""
         rules = tuple((value, name) for value, _, name in self._store.mappings.rules(connection))
-        return Plan(bool(connection.mapping_enabled), connection.mapping_attribute, rules, False)
+        return Plan(bool(connection.mapping_enabled), connection.mapping_attribute, rules)
 
     def preview(self, caller: IdpCaller, plan: Plan) -> tuple[Effect, str]:
         """What saving this plan now would do, and the tag that a save must name."""
-        effect = self._effect(caller, self._checked(caller, plan))
+        self._check(caller, plan)
+        effect = self._effect(caller, plan)
         return effect, effect.etag(plan)
 
     def save(self, caller: IdpCaller, plan: Plan, if_match: str, trace: Trace) -> None:
         """Save a plan that was previewed. Refused when the effect would now be another."""
-        connection = caller.connection
-        plan = self._checked(caller, plan)
+        self._check(caller, plan)
         with self._changes.open(caller, trace) as change:
             # Whoever judges by the old rules from here on will notice and judge again.
-            self._store.organizations.touch_policy(caller.organization.id)
-            effect = self._effect(caller, plan)
+            change.outdate()
+            found = self._store.connections.by_key(caller.connection.id)
+            if found is None:
+                raise NotFound("This connection was removed meanwhile.")
+            effect = self._effect(replace(caller, connection=found[0]), plan)
             if effect.etag(plan) not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
                 raise PreconditionFailed(
                     "Saving this would now do something else than the preview showed: users, groups or rules have"
                     " changed since. Look at a new preview and save with its ETag."
                 )
-            groups = self._make_groups(caller, effect.groups_to_create, change)
-            if plan.enabled:
-                by_name = {fold(name): self._group(caller, name, groups).id for _, name in plan.rules}
-                self._store.mappings.replace(
-                    connection, [(value, by_name[fold(name)]) for value, name in plan.rules]
-                )
-                self._move(caller, effect, change)
-            else:
-                self._store.memberships.release(caller.organization.id, connection.id, MAPPING)
-            self._store.connections.edit(
-                connection, mapping_enabled=int(plan.enabled), mapping_attribute=plan.attribute
-            )
+            made = {
+                fold(name): make_group(self._store, caller, name, change) for name in effect.groups_to_create
+            }
+            self._keep(caller, plan, made)
+            self._move(caller, effect, made, change)
 
     # Checking -----------------------------------------------------------------------------------------------------
 
-    def _checked(self, caller: IdpCaller, plan: Plan) -> Plan:
-        """The plan, or a refusal that names the rule that cannot stand."""
-        if not plan.enabled:
-            return plan
-        if not plan.attribute:
+    def _check(self, caller: IdpCaller, plan: Plan) -> None:
+        """Refuse a plan that cannot stand, naming the rule."""
+        if plan.enabled and not plan.attribute:
             raise InvalidValue(
                 "attribute is missing: name the SCIM attribute whose values are mapped to groups."
             )
-        self._check_attribute(caller, plan.attribute)
+        if plan.attribute and (plan.enabled or plan.attribute != caller.connection.mapping_attribute):
+            _check_attribute(caller, plan.attribute)
         for value, name in plan.rules:
             if not value or not name.strip():
                 raise InvalidValue("A rule needs a value of the identity provider and the name of a group.")
@@ -215,36 +213,42 @@ class MapToGroups:
                     f"The rule for {value!r} names the group {name!r}, which an identity provider pushes. Who is in it"
                     " is decided there; name a group of the application, or another one to be made."
                 )
-        return plan
-
-    @staticmethod
-    def _check_attribute(caller: IdpCaller, attribute: str) -> None:
-        path = parse_path(attribute, tuple(extension.id for extension in caller.kept.user.extensions))
-        found = caller.kept.user.find(path.urn, path.name, path.sub)
-        if path.filter is not None or found is None or found.type not in ("string", "reference"):
-            raise InvalidValue(
-                f"{attribute!r} is not a text attribute that this connection keeps. Its /Schemas lists what it keeps."
-            )
 
     # Looking ahead --------------------------------------------------------------------------------------------------
 
     def _effect(self, caller: IdpCaller, plan: Plan) -> Effect:
-        effect = Effect()
+        effect = Effect(self.current(caller.connection))
+        places, names = self._places(caller, plan, effect)
         if not plan.enabled:
             return effect
-        organization_id = caller.organization.id
-        names = {fold(name): name for _, name in reversed(plan.rules)}
-        effect.groups_to_create = sorted(
-            name for name in names.values() if self._store.groups.manual(organization_id, name) is None
-        )
         by_value: dict[str, set[str]] = {}
         for value, name in plan.rules:
-            by_value.setdefault(value, set()).add(fold(name))
+            by_value.setdefault(value, set()).add(places[fold(name)])
         for users in self._portions(caller, plan):
-            self._look_at(caller, users, plan, by_value, names, effect)
+            for _, _, _, values in users:
+                for value in dict.fromkeys(values):
+                    if value not in by_value:
+                        effect.unmapped[value] = effect.unmapped.get(value, 0) + 1
+            if plan.apply_to_existing:
+                self._look_at(caller, users, by_value, names, effect)
         return effect
 
-    def _portions(self, caller: IdpCaller, plan: Plan) -> Iterable[list[tuple[int, str, str, list[str]]]]:
+    def _places(self, caller: IdpCaller, plan: Plan, effect: Effect) -> tuple[dict[str, str], dict[str, str]]:
+        """Where each rule leads, by the name as it is compared; and how the places are called."""
+        places, names = {}, {}
+        for _, name in plan.rules:
+            key = fold(name)
+            if key in places:
+                continue
+            group = self._store.groups.manual(caller.organization.id, name)
+            places[key] = group.uid if group else key
+            names[places[key]] = group.name if group else name
+            if group is None:
+                effect.groups_to_create.append(name)
+        effect.groups_to_create.sort()
+        return places, names
+
+    def _portions(self, caller: IdpCaller, plan: Plan) -> Iterator[list[tuple[int, str, str, list[str]]]]:
         """All users of the connection with their mapped values, some at a time."""
         portion = []
         for key, uid, user_name, doc in self._store.users.values_at(caller.connection, "$"):
@@ -255,67 +259,107 @@ class MapToGroups:
         yield portion
 
     def _look_at(
-        self, caller: Caller, users: Sequence[tuple[int, str, str, list[str]]], plan: Plan,
-        by_value: Mapping[str, set[str]], names: Mapping[str, str], effect: Effect,
+        self, caller: IdpCaller, users: Sequence[tuple[int, str, str, list[str]]],
+        by_value: Mapping[str, set[str]], names: dict[str, str], effect: Effect,
     ) -> None:  # fmt: skip
+        """Who would join and leave: manual reasons end, those of the mapping are made anew, a push is left alone."""
         held_by = self._store.memberships.sources_of_many(caller.organization.id, [user[0] for user in users])
         for key, uid, user_name, values in users:
-            for value in values:
-                if value not in by_value:
-                    effect.unmapped[value] = effect.unmapped.get(value, 0) + 1
-            if not plan.apply_to_existing:
+            grants = held_by.get(key, ())
+            names.update((group, name) for group, name, _ in grants)
+            held = {(group, source) for group, _, source in grants}
+            wanted = {(place, MAPPING) for value in values for place in by_value.get(value, ())}
+            target = {grant for grant in held if grant[1] not in (MANUAL, MAPPING)} | wanted
+            if target == held:
                 continue
-            held = {(fold(name), source): name for _, name, source in held_by.get(key, ())}
-            wanted = {group for value in values for group in by_value.get(value, ())}
-            target = {grant for grant in held if grant[1] not in (MANUAL, MAPPING)} | {
-                (g, MAPPING) for g in wanted
-            }
-            if target == set(held):
-                continue
-            effect.targets[key] = target
-            shown = {group: name for (group, _), name in held.items()} | dict(names)
-            before, after = {group for group, _ in held}, {group for group, _ in target}
-            effect.joins += [(key, uid, user_name, shown[group]) for group in sorted(after - before)]
-            effect.leaves += [(key, uid, user_name, shown[group]) for group in sorted(before - after)]
+            effect.given[key], effect.taken[key] = target - held, held - target
+            before, after = {place for place, _ in held}, {place for place, _ in target}
+            joined, left = (
+                sorted(names[place] for place in moved) for moved in (after - before, before - after)
+            )
+            effect.joins += [(key, uid, user_name, name) for name in joined]
+            effect.leaves += [(key, uid, user_name, name) for name in left]
 
     # Doing it -------------------------------------------------------------------------------------------------------
 
-    def _make_groups(self, caller: Caller, names: Sequence[str], change: Change) -> dict[str, GroupRecord]:
-        return {fold(name): make_group(self._store, caller, name, change) for name in names}
+    def _keep(self, caller: IdpCaller, plan: Plan, made: Mapping[str, GroupRecord]) -> None:
+        """Store the mapping itself."""
+        connection = caller.connection
+        rules = []
+        for value, name in plan.rules:
+            group = made.get(fold(name)) or self._store.groups.manual(caller.organization.id, name)
+            assert group is not None
+            rules.append((value, group.id))
+        self._store.mappings.replace(connection, rules)
+        if not plan.enabled:
+            self._store.memberships.release(caller.organization.id, connection.id, MAPPING)
+        self._store.connections.edit(
+            connection, mapping_enabled=int(plan.enabled), mapping_attribute=plan.attribute
+        )
 
-    def _group(self, caller: Caller, name: str, made: Mapping[str, GroupRecord]) -> GroupRecord:
-        group = made.get(fold(name)) or self._store.groups.manual(caller.organization.id, name)
+    def _move(
+        self, caller: IdpCaller, effect: Effect, made: Mapping[str, GroupRecord], change: Change
+    ) -> None:
+        """Group by group, so that each tells once who came and went."""
+        memberships, organization_id = self._store.memberships, caller.organization.id
+        touched: dict[str, GroupRecord] = {}
+        added: dict[str, list[int]] = {}
+        removed: dict[str, list[int]] = {}
+        # First every reason that comes, then every reason that goes: nobody is out in between.
+        for act, reasons, moved in (
+            (memberships.grant, effect.given, added),
+            (memberships.withdraw, effect.taken, removed),
+        ):
+            for (place, source), keys in sorted(_by_place(reasons).items()):
+                group = touched[place] = self._at(caller, place, made)
+                moved.setdefault(place, []).extend(act(group.id, keys, source))
+        for place, group in touched.items():
+            came, went = added.get(place, []), removed.get(place, [])
+            if came or went:
+                self._store.groups.recount(organization_id, group.id, len(came) - len(went))
+                uids = memberships.uids
+                change.tell_members(
+                    group.uid, group.name, uids(organization_id, came), uids(organization_id, went)
+                )
+
+    def _at(self, caller: IdpCaller, place: str, made: Mapping[str, GroupRecord]) -> GroupRecord:
+        group = made.get(place) or self._store.groups.of(caller.organization, place)
         assert group is not None
         return group
 
-    def _move(self, caller: Caller, effect: Effect, change: Change) -> None:
-        """Group by group, so that each tells once who came and went."""
-        memberships, organization_id = self._store.memberships, caller.organization.id
-        held_by = memberships.sources_of_many(organization_id, sorted(effect.targets))
-        grant: dict[tuple[str, str], list[int]] = {}
-        withdraw: dict[tuple[str, str], list[int]] = {}
-        for key, target in effect.targets.items():
-            held = {(fold(name), source) for _, name, source in held_by.get(key, ())}
-            for pair in target - held:
-                grant.setdefault(pair, []).append(key)
-            for pair in held - target:
-                withdraw.setdefault(pair, []).append(key)
-        # First every reason that comes, then every reason that goes: nobody is out in between.
-        moved: dict[int, tuple[list[int], list[int]]] = {}
-        for (name, source), keys in sorted(grant.items()):
-            group = self._group(caller, name, {})
-            moved.setdefault(group.id, ([], []))[0].extend(memberships.grant(group.id, keys, source))
-        for (name, source), keys in sorted(withdraw.items()):
-            group = self._group(caller, name, {})
-            moved.setdefault(group.id, ([], []))[1].extend(memberships.withdraw(group.id, keys, source))
-        for group in self._store.groups.by_keys(organization_id, sorted(moved)):
-            added, removed = moved[group.id]
-            if added or removed:
-                self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
-                uids = memberships.uids
-                change.tell_members(
-                    group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
-                )
+
+def _by_place(reasons: Mapping[int, set[Place]]) -> dict[Place, list[int]]:
+    """The keys of the users for each (place, source)."""
+    users: dict[Place, list[int]] = {}
+    for key, places in reasons.items():
+        for place in places:
+            users.setdefault(place, []).append(key)
+    return users
+
+
+def _check_attribute(caller: IdpCaller, attribute: str) -> None:
+    try:
+        path = parse_path(attribute, tuple(extension.id for extension in caller.kept.user.extensions))
+    except InvalidPath as refusal:
+        raise InvalidValue(f"attribute cannot be read. {refusal.detail}") from None
+    top = caller.kept.user.find(path.urn, path.name, None)
+    found = caller.kept.user.find(path.urn, path.name, path.sub)
+    # What is read-only is not in the document: nobody would ever be mapped by it.
+    if (
+        top is None
+        or found is None
+        or path.filter is not None
+        or "readOnly" in (top.mutability, found.mutability)
+        or found.type not in ("string", "reference")
+    ):
+        raise InvalidValue(
+            f"{attribute!r} is not a text attribute that this connection keeps. Its /Schemas lists what it keeps."
+        )
+
+
+def _tag(value: Any) -> str:
+    """A strong entity tag that names a value."""
+    return f'"{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]}"'
 
 
 def make_group(store: Store, caller: Caller, name: str, change: Change) -> GroupRecord:

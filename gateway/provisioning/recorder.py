@@ -79,7 +79,7 @@ class Recorder:
             return
         try:
             with self._store.transaction():
-                self._store.activity.add([(now(), trace.line(refusal.status, refusal.detail))])
+                self._write([(now(), trace.line(refusal.status, refusal.detail))])
         except Unavailable:
             log.warning("activity of request %s not written: the database is not available", trace.request_id)
 
@@ -93,10 +93,15 @@ class Recorder:
         if not lines and not used:
             return
         with self._store.transaction():
-            self._store.activity.add(lines)
+            self._write(lines)
             self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
             if self._days:
                 self._store.activity.prune(now() - self._days * _DAY)
+
+    def _write(self, lines: list[tuple[int, Line]]) -> None:
+        """Write lines, but those of an organization that was removed since: one of them must not lose the others."""
+        present = self._store.organizations.present(sorted({line[0] for _, line in lines}))
+        self._store.activity.add([(moment, line) for moment, line in lines if line[0] in present])
 
     def relay(self) -> None:
         """Tell every listening plugin what it has not heard, in the order of each organization."""
@@ -125,6 +130,8 @@ class Recorder:
                     wait = min(2**failures, LONGEST_WAIT) * 1_000_000
                     with self._store.transaction():
                         self._store.events.failed(plugin, organization_id, seq, now() + wait)
+                    with self._lock:
+                        self._changed.add(organization_id)
                     return
                 seq = record.seq
             with self._store.transaction():

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Protocol
 
 from gateway.store.clock import rfc3339
 from gateway.store.records import GroupRecord, MemberRecord, UserRecord
+
+
+class Versioned(Protocol):
+    """A stored resource whose version counts up with its changes."""
+
+    @property
+    def version(self) -> int: ...
 
 
 def user_json(user: UserRecord, groups: Iterable[MemberRecord], base_url: str | None) -> str:
@@ -25,7 +33,7 @@ def group_json(group: GroupRecord, members: Iterable[MemberRecord] | None, base_
     return f'{{"id":"{group.uid}",{_meta("Group", group, base_url)},{listed}{group.doc[1:]}'
 
 
-def etag(record: UserRecord | GroupRecord) -> str:
+def etag(record: Versioned) -> str:
     """The weak entity tag of a stored resource (RFC 7644, 3.14)."""
     return f'W/"{record.version}"'
 

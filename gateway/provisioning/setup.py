@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.contracts import Json, Organization
-from gateway.host import Decision, PluginHost
+from gateway.contracts import Connection, Json, Organization
+from gateway.host import Decision, PluginHost, settings_of
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
-from gateway.provisioning.changes import Changes
+from gateway.provisioning.changes import Change, Changes, Refresh, Stale
+from gateway.provisioning.representation import group_json
 from gateway.provisioning.sso import read_metadata
-from gateway.scim.errors import Conflict, NotFound
+from gateway.provisioning.users import check_version
+from gateway.scim.documents import dumps
+from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.store import Store
 from gateway.store.memberships import MAPPING, PUSH
 from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
+
+log = logging.getLogger("gateway")
 
 FEATURE = "scim"
 
@@ -22,8 +28,11 @@ FEATURE = "scim"
 class Setup:
     """Tells the stories of setting up."""
 
-    def __init__(self, store: Store, host: PluginHost, changes: Changes, callers: Callers) -> None:
-        self._store, self._host, self._changes, self._callers = store, host, changes, callers
+    def __init__(
+        self, store: Store, host: PluginHost, changes: Changes, callers: Callers, refresh: Refresh
+    ) -> None:
+        self._store, self._host, self._changes = store, host, changes
+        self._callers, self._refresh = callers, refresh
 
     # Organizations --------------------------------------------------------------------------------------------------
 
@@ -36,16 +45,24 @@ class Setup:
                 return organization
 
     def edit_organization(
-        self, caller: Caller, values: Mapping[str, Any], trace: Trace
+        self, caller: Caller, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> OrganizationRecord:
         """Change plan, seats, billing or name. A lower limit evicts nobody."""
         with self._changes.open(caller, trace):
+            check_version(self._store.organizations.by_key(caller.organization.id), if_match)
             return self._store.organizations.edit(caller.organization, values)
 
-    def remove_organization(self, caller: Caller) -> None:
+    def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:
         """Remove a customer with everything of it: connections, tokens, users, groups, events, activity."""
+        organization = caller.organization
         with self._store.transaction():
-            self._store.organizations.remove(caller.organization)
+            check_version(self._store.organizations.by_key(organization.id), if_match)
+            self._store.organizations.remove(organization)
+        # Its activity went with it, so this line is all that is left.
+        log.warning(
+            "organization %s (%s) removed by %s, request %s",
+            organization.uid, organization.name, trace.principal, trace.request_id,
+        )  # fmt: skip
 
     def set_sso(self, caller: Caller, metadata_xml: str, trace: Trace) -> Json:
         """Take in the identity provider's SAML metadata."""
@@ -68,24 +85,79 @@ class Setup:
             trace.connection_uid = connection.uid
             return connection
 
-    def edit_connection(self, caller: IdpCaller, trace: Trace, **values: Any) -> ConnectionRecord:
-        """Change name or settings."""
-        connection = caller.connection
-        with self._changes.open(caller, trace):
-            self._store.organizations.touch_policy(caller.organization.id)
-            self._store.connections.edit(connection, **values)
-            found = self._store.connections.by_key(connection.id)
-        assert found is not None
+    def edit_connection(
+        self, caller: Caller, connection: ConnectionRecord, values: Mapping[str, Any], trace: Trace,
+        if_match: str | None = None,
+    ) -> ConnectionRecord:  # fmt: skip
+        """Change name or settings. Settings that are not named stay as they are; null takes one away."""
+
+        def story(caller: Caller) -> ConnectionRecord:
+            stored, changed = self._again(connection), dict(values)
+            check_version(stored, if_match)
+            if "settings" in values:
+                changed["settings"] = self._merged(caller, stored, values["settings"])
+            with self._changes.open(caller, trace) as change:
+                change.outdate()
+                if self._again(connection).version != stored.version:
+                    raise Stale
+                self._store.connections.edit(connection, **changed)
+                return self._again(connection)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def checked_settings(self, caller: Caller, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""
+        declaration = self._host.declaration(idp)
+        if declaration is None:
+            known = ", ".join(plugin.name for plugin in self._host.plugins() if plugin.idp)
+            raise InvalidValue(f"There is no identity provider {idp!r} here. Known are: {known}.")
+        settings = settings_of(declaration, values)
+        try:
+            self._host.kept(Connection("", "", idp, "", caller.tenant, settings))
+        except ValueError as error:
+            raise InvalidValue(f"settings name what cannot be kept. {error}") from None
+        return settings
+
+    def _merged(
+        self, caller: Caller, connection: ConnectionRecord, given: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        merged = {**connection.setting_values, **given}
+        return self.checked_settings(
+            caller, connection.idp, {name: value for name, value in merged.items() if value is not None}
+        )
+
+    def _again(self, connection: ConnectionRecord) -> ConnectionRecord:
+        found = self._store.connections.by_key(connection.id)
+        if found is None:
+            raise NotFound("This connection was removed meanwhile.")
         return found[0]
 
-    def remove_connection(self, caller: IdpCaller, trace: Trace) -> None:
+    def remove_connection(
+        self, caller: Caller, connection: ConnectionRecord, trace: Trace, if_match: str | None = None
+    ) -> None:
         """Revoke its tokens and rules. Users and groups stay with their memberships, managed by nobody."""
-        connection = caller.connection
-        with self._changes.open(caller, trace):
-            self._store.organizations.touch_policy(caller.organization.id)
-            self._store.memberships.release(caller.organization.id, connection.id, PUSH)
-            self._store.memberships.release(caller.organization.id, connection.id, MAPPING)
+        organization_id = caller.organization.id
+        with self._changes.open(caller, trace) as change:
+            change.outdate()
+            check_version(self._again(connection), if_match)
+            self._free_names(organization_id, connection, change)
+            self._store.memberships.release(organization_id, connection.id, PUSH)
+            self._store.memberships.release(organization_id, connection.id, MAPPING)
             self._store.connections.remove(connection)
+
+    def _free_names(self, organization_id: int, connection: ConnectionRecord, change: Change) -> None:
+        """Two groups that nobody pushes cannot have one name: the one that is released takes another."""
+        for group in self._store.groups.clashing(connection):
+            number, name = 1, f"{group.name} ({connection.name})"
+            while self._store.groups.namesake(organization_id, connection.id, name):
+                number += 1
+                name = f"{group.name} ({connection.name} {number})"
+            text = dumps({**json.loads(group.doc), "displayName": name})
+            renamed = self._store.groups.rewrite(
+                organization_id, connection.id, group, name, group.external_id, text
+            )
+            assert renamed is not None
+            change.tell("group.updated", "Group", group.uid, group_json(renamed, None, None))
 
     def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
         """Switch provisioning on or off; on only once plan and single sign-on allow it."""

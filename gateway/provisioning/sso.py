@@ -57,7 +57,7 @@ def _parsed(text: str) -> Element:
         raise InvalidValue(
             "The metadata holds a DTD or entities, which is unsafe. Paste it without them."
         ) from None
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:
         raise InvalidValue(f"The metadata is not well-formed XML ({error}). Copy it again, whole.") from None
 
 
@@ -67,7 +67,11 @@ def _sign_on_url(idp: Element) -> str:
         for service in idp.iter(f"{_MD}SingleSignOnService")
     }
     url = services.get(_REDIRECT) or services.get(_POST) or ""
-    if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).netloc:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("https", "http") or not parts.netloc:
         raise InvalidValue("The metadata names no SingleSignOnService with an https URL to sign on at.")
     return url
 

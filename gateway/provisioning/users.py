@@ -18,7 +18,7 @@ from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchan
 from gateway.provisioning.mapping import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
-from gateway.scim.errors import Mutability, NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.store import Store
 from gateway.store.records import UserRecord
 
@@ -110,6 +110,25 @@ class Users:
         def story(caller: Caller) -> Outcome:
             user = self._found(caller, uid, trace, if_match)
             return self._rewrite(caller, user, {**json.loads(user.doc), "active": active}, trace)
+
+        return self._changes.retried(caller, self._refresh, story)
+
+    def edit(
+        self, caller: Caller, uid: str, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
+    ) -> Outcome:
+        """An admin changes a user: `active` of anybody, `user_name`, `display_name` and `email` of a manual one."""
+
+        def story(caller: Caller) -> Outcome:
+            user = self._found(caller, uid, trace, if_match)
+            if user.connection_id is not None and values.keys() - {"active"}:
+                raise Conflict(
+                    f"The user {user.user_name!r} is managed by an identity provider: of it only `active` can be"
+                    " changed here. Change the rest there."
+                )
+            document = edited(json.loads(user.doc), values)
+            return self._rewrite(
+                caller, user, {**document, "active": values.get("active", bool(user.active))}, trace
+            )
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -208,7 +227,7 @@ class Users:
         store = self._store.users
         user = store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
         if user is None:
-            raise NotFound(f"There is no user with the id {uid!r} here.")
+            raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
         trace.user = user.user_name
         check_version(user, if_match)
         return user
@@ -272,6 +291,22 @@ def manual_document(
     if email:
         document["emails"] = [{"value": email, "type": "work", "primary": True}]
     return document
+
+
+def edited(document: Json, values: Mapping[str, Any]) -> Json:
+    """The document of a manual user with other values; whatever else it holds stays."""
+    document = dict(document)
+    if "user_name" in values:
+        document["userName"] = values["user_name"]
+    if "display_name" in values:
+        document["displayName"] = values["display_name"]
+    if "email" in values:
+        others = [dict(entry) for entry in document.get("emails", ())]
+        shown = next((entry for entry in others if entry.get("primary")), others[0] if others else None)
+        others = [entry for entry in others if entry is not shown]
+        own = {**(shown or {"type": "work"}), "value": values["email"], "primary": True}
+        document["emails"] = [own, *others] if values["email"] else others
+    return {name: value for name, value in document.items() if value not in (None, "", [])}
 
 
 def _kind(before: UserRecord, active: bool) -> str:

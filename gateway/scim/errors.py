@@ -146,6 +146,12 @@ class UnsupportedMediaType(Refusal):
     status = 415
 
 
+class TooManyRequests(Refusal):
+    """The caller sends more requests than it may. `retry_after` says when to come back (RFC 6585, 4)."""
+
+    status = 429
+
+
 class NotSupported(Refusal):
     """A part of the protocol that this server does not have, and says so."""
 

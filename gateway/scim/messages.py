@@ -21,6 +21,12 @@ def _optional(field: type[fields.Field[Any]], data_key: str | None = None) -> fi
     return field(data_key=data_key, allow_none=True, load_default=None)
 
 
+def _whole_number(name: str) -> fields.Integer:
+    # No database counts further.
+    small = validate.Range(-(10**18), 10**18)
+    return fields.Integer(data_key=name, strict=True, allow_none=True, load_default=None, validate=small)
+
+
 class ListResponse(Schema):
     """RFC 7644, 3.4.2."""
 
@@ -67,8 +73,8 @@ class SearchRequest(Schema):
     excluded_attributes = fields.List(
         fields.String(), data_key="excludedAttributes", allow_none=True, load_default=None
     )
-    start_index = fields.Integer(data_key="startIndex", strict=True, allow_none=True, load_default=None)
-    count = fields.Integer(strict=True, allow_none=True, load_default=None)
+    start_index = _whole_number("startIndex")
+    count = _whole_number("count")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,21 @@ class ActivityLog:
         )
         return [ActivityRecord._make(row) for row in rows]
 
+    def last_call(
+        self, organization_id: int, connection: str, outcome: str | None = None
+    ) -> ActivityRecord | None:
+        """The newest line of a connection that its identity provider left, not an admin who worked at it."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
+            " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
+            f"{' AND outcome = ?' if outcome else ''} ORDER BY id DESC LIMIT 100",
+            organization_id,
+            connection,
+            *([outcome] if outcome else []),
+        )
+        # Reads are written a moment after they happened, so the last one written need not be the newest.
+        return max(map(ActivityRecord._make, rows), key=lambda line: (line.at, line.id), default=None)
+
     def prune(self, before: int, most: int = 1000) -> int:
         """Forget the oldest lines from before a moment, a few at a time; how many."""
         return self._db.run(

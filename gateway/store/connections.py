@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.store.clock import new_id, now
@@ -58,6 +58,17 @@ class Connections:
             limit,
         )
         return [ConnectionRecord._make(row) for row in rows]
+
+    def by_keys(self, organization: OrganizationRecord, keys: Sequence[int]) -> dict[int, ConnectionRecord]:
+        """Connections by the keys that users and groups refer to."""
+        rows = self._db.among(
+            keys,
+            lambda marks: (
+                f"SELECT {COLUMNS} FROM connections c WHERE c.organization_id = ? AND c.id IN ({marks})"
+            ),
+            organization.id,
+        )
+        return {row[0]: ConnectionRecord._make(row) for row in rows}
 
     def add(
         self, organization: OrganizationRecord, idp: str, name: str, settings: Mapping[str, Any]

@@ -52,7 +52,7 @@ class Database:
             timeout=BUSY_SECONDS,
             cached_statements=512,
         )
-        self.peewee.register_function(fold, "fold", 1, deterministic=True)
+        self.peewee.register_function(_fold, "fold", 1, deterministic=True)
         # One writer of a process at a time, queued here. Without this queue a thread that holds SQLite's write lock
         # may collect garbage, reset another thread's cursor, and wait for the mutex of a connection whose owner sleeps
         # in SQLite's busy handler waiting for that same write lock: both stall until the busy timeout.
@@ -148,6 +148,11 @@ class Database:
         """Close the connection of this thread."""
         if not self.peewee.is_closed():
             self.peewee.close()
+
+
+def _fold(text: str | None) -> str | None:
+    """`fold` for SQL, where an absent value is NULL."""
+    return None if text is None else fold(text)
 
 
 class _outages:

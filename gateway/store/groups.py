@@ -76,6 +76,17 @@ class Groups:
         )
         return GroupRecord._make(row) if row else None
 
+    def clashing(self, connection: ConnectionRecord) -> list[GroupRecord]:
+        """Groups of a connection whose name a group that nobody pushes has as well."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND connection_id = ? AND name_key IN"
+            " (SELECT name_key FROM groups WHERE organization_id = ? AND connection_id IS NULL) ORDER BY id",
+            connection.organization_id,
+            connection.id,
+            connection.organization_id,
+        )
+        return [GroupRecord._make(row) for row in rows]
+
     def add(
         self, organization_id: int, connection_id: int | None, name: str, external_id: str | None, doc: str
     ) -> GroupRecord:

@@ -118,6 +118,30 @@ class Memberships:
             row[0] for row in self._db.all("SELECT DISTINCT user_id FROM grants WHERE group_id = ?", group_id)
         ]
 
+    def page(self, group: GroupRecord, after: int, limit: int) -> list[tuple[int, tuple[str, ...]]]:
+        """For the admin: members in the order of their making, (user key, sources), from behind a key on."""
+        keys = [
+            row[0]
+            for row in self._db.all(
+                "SELECT DISTINCT user_id FROM grants WHERE group_id = ? AND user_id > ? ORDER BY user_id LIMIT ?",
+                group.id,
+                after,
+                limit,
+            )
+        ]
+        rows = self._db.among(
+            keys,
+            lambda marks: (
+                f"SELECT user_id, source FROM grants WHERE group_id = ? AND user_id IN ({marks})"
+                " ORDER BY user_id, source"
+            ),
+            group.id,
+        )
+        sources: dict[int, list[str]] = {}
+        for user_id, source in rows:
+            sources.setdefault(user_id, []).append(source)
+        return [(key, tuple(sources.get(key, ()))) for key in keys]
+
     def granted(self, group_id: int, source: str) -> list[int]:
         """The keys of those who are in a group for that reason."""
         rows = self._db.all("SELECT user_id FROM grants WHERE group_id = ? AND source = ?", group_id, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.store.clock import new_id, now
@@ -57,6 +57,11 @@ class Organizations:
         row = self._db.one(f"SELECT {COLUMNS} FROM organizations o WHERE o.uid = ?", uid)
         return OrganizationRecord._make(row) if row else None
 
+    def present(self, keys: Sequence[int]) -> set[int]:
+        """Those of the keys whose organizations were not removed."""
+        rows = self._db.among(keys, lambda marks: f"SELECT id FROM organizations WHERE id IN ({marks})")
+        return {row[0] for row in rows}
+
     def page(self, after: int, limit: int) -> list[OrganizationRecord]:
         """In the order of making."""
         rows = self._db.all(
@@ -76,9 +81,15 @@ class Organizations:
         )
         return self.by_key(organization.id)
 
-    def touch_policy(self, organization_id: int) -> None:
-        """Make every answer that plugins gave until now stale. Also locks the organization against other writers."""
-        self._db.run("UPDATE organizations SET policy = policy + 1 WHERE id = ?", organization_id)
+    def touch_policy(self, organization_id: int) -> int:
+        """Make every answer that plugins gave until now stale; the new policy number.
+
+        Also locks the organization against other writers.
+        """
+        row = self._db.one(
+            "UPDATE organizations SET policy = policy + 1 WHERE id = ? RETURNING policy", organization_id
+        )
+        return row[0] if row else 0
 
     def settle(
         self, organization_id: int, policy: int, seats: int, ceiling: int | None, events: int

@@ -17,12 +17,10 @@ from gateway.scim.errors import InvalidFilter
 from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.store import groups, users
-from gateway.store.clock import microseconds, now
+from gateway.store.clock import microseconds
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
-
-#: How long a walk may pause between two pages and still go on exactly where it was.
-WALK_MICROSECONDS = 3_600_000_000
+from gateway.store.walks import Place, Walks
 
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -71,13 +69,19 @@ _COMMON = {
     "externalid": _Column("{t}.external_id", nullable=True),
     "meta.created": _Column("{t}.created", _moment),
     "meta.lastmodified": _Column("{t}.modified", _moment),
+    "meta.version": _Column("""('W/"' || {t}.version || '"')"""),
 }
 _USERS = _Table(
     name="users",
     columns=users.COLUMNS,
     record=UserRecord,
     alive="{t}.deleted = 0",
-    by_path=_COMMON | {"username": _Column("{t}.user_name_key"), "active": _Column("{t}.active")},
+    by_path=_COMMON
+    | {
+        "username": _Column("{t}.user_name_key"),
+        "active": _Column("{t}.active"),
+        "meta.resourcetype": _Column("'User'"),
+    },
     joined={
         "groups": (
             "grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = {t}.id"
@@ -91,7 +95,8 @@ _GROUPS = _Table(
     columns=groups.COLUMNS,
     record=GroupRecord,
     alive="1",
-    by_path=_COMMON | {"displayname": _Column("{t}.name_key")},
+    by_path=_COMMON
+    | {"displayname": _Column("{t}.name_key"), "meta.resourcetype": _Column("'Group'")},
     joined={
         "members": (
             "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0",
@@ -116,7 +121,7 @@ class Search:
     """Pages of users and groups that a connection sees."""
 
     def __init__(self, database: Database) -> None:
-        self._db = database
+        self._db, self._walks = database, Walks(database)
 
     def page(
         self,
@@ -134,16 +139,22 @@ class Search:
         )
         if count == 0:
             return Page(self._total(connection, table, where), [])
-        after = self._anchor(connection, query, start)
-        rows = self._rows(connection, table, where, after, 0 if after is not None else start - 1, count)
-        records = [table.record._make(row) for row in rows]
-        if len(records) < count and (records or start == 1):
-            return Page(start - 1 + len(records), records)
-        if len(records) == count:
-            self._remember(connection, query, start + count, records[-1].id)
-        total = self._total(connection, table, where)
+        place = self._walks.place(connection, query, start)
+        after, offset = (place.after, 0) if place else (0, start - 1)
+        # One more than the page holds tells whether this is the last one.
+        rows = self._rows(connection, table, where, after, offset, count + 1)
+        records = [table.record._make(row) for row in rows[:count]]
+        if len(rows) > count:
+            place = place or Place(None, records[0].id - 1)
+            self._walks.step(connection, query, start, place, start + count, records[-1].id)
+        elif place:
+            self._walks.end(connection, place)
+        if start == 1 and len(rows) <= count:
+            return Page(len(records), records)
         # Users may go while a client walks: a total below what was handed out would end its walk too early.
-        return Page(max(total, start - 1 + len(records)) if records else total, records)
+        handed_out = start - 1 + len(records) + (len(rows) > count)
+        total = self._total(connection, table, where)
+        return Page(max(total, handed_out) if records else total, records)
 
     def _rows(
         self, connection: ConnectionRecord, table: _Table, where: Condition | None, after: int | None, offset: int,
@@ -193,36 +204,6 @@ class Search:
             )
         return row[0] if row else 0
 
-    def _anchor(self, connection: ConnectionRecord, query: str, start: int) -> int | None:
-        """The row behind which this page begins, when the page before it was served within the hour."""
-        if start <= 1:
-            return 0
-        row = self._db.one(
-            "SELECT after FROM walks WHERE connection_id = ? AND query = ? AND start = ? AND at > ?",
-            connection.id,
-            query,
-            start,
-            now() - WALK_MICROSECONDS,
-        )
-        return row[0] if row else None
-
-    def _remember(self, connection: ConnectionRecord, query: str, start: int, after: int) -> None:
-        with self._db.transaction():
-            self._db.run(
-                "INSERT INTO walks (connection_id, query, start, after, at) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (connection_id, query, start) DO UPDATE SET after = excluded.after, at = excluded.at",
-                connection.id,
-                query,
-                start,
-                after,
-                now(),
-            )
-            self._db.run(
-                "DELETE FROM walks WHERE (connection_id, query, start) IN"
-                " (SELECT connection_id, query, start FROM walks WHERE at < ? ORDER BY at LIMIT 100)",
-                now() - WALK_MICROSECONDS,
-            )
-
 
 class Compiler:
     """One filter tree over one table."""
@@ -246,6 +227,8 @@ class Compiler:
         if column and not isinstance(leaf, ValueFilter):
             sub = self._resource.find(path.urn, path.name, path.sub) if path.sub else attribute
             return _simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
+        if attribute.name == "meta" and isinstance(leaf, Present) and not path.sub:
+            return TRUE
         return self._in_document(leaf, attribute)
 
     def _in_document(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:

@@ -132,6 +132,10 @@ class AdminTokens:
         row = self._db.one(f"{_ADMIN} WHERE digest = ?", self._digests.of(token))
         return TokenRecord._make(row) if row else None
 
+    def used(self, token: TokenRecord, moment: int) -> None:
+        """When it was last used, in microseconds."""
+        self._db.run("UPDATE admin_tokens SET last_used = ? WHERE id = ?", moment, token.id)
+
     def all(self) -> list[TokenRecord]:
         """Every one."""
         return [TokenRecord._make(row) for row in self._db.all(f"{_ADMIN} ORDER BY id")]

@@ -51,6 +51,15 @@ class Users:
         row = self._db.one(_OF, uid, organization.id)
         return UserRecord._make(row) if row else None
 
+    def by_name(self, organization: OrganizationRecord, user_name: str) -> UserRecord | None:
+        """The user of that userName, letter case aside, whoever manages it."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND user_name_key = ? AND deleted = 0",
+            organization.id,
+            fold(user_name),
+        )
+        return UserRecord._make(row) if row else None
+
     def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[UserRecord]:
         """Users by the keys that grants refer to."""
         rows = self._db.among(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from gateway.provisioning import Provisioning
@@ -21,46 +23,63 @@ from gateway.web.scim import refusal_answer
 log = logging.getLogger("gateway")
 
 
-def install(app: Flask, gateway: Provisioning) -> None:
+class Unprocessable(Refusal):
+    """A value of the admin REST that cannot be taken; `errors` names each field with its sentences."""
+
+    status = 422
+
+    def __init__(self, detail: str, errors: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.errors = errors or {}
+
+
+def install(app: Flask) -> None:
     """Register the handlers."""
+    app.register_error_handler(Refusal, refused)
+    app.register_error_handler(HTTPException, http)
+    app.register_error_handler(500, failed)
 
-    @app.errorhandler(Refusal)
-    def refused(refusal: Refusal) -> Response:
-        if trace := g.get("trace"):
-            gateway.recorder.refused(trace, refusal)
-        return answer_for(refusal)
 
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
-        response = refused(_as_refusal(error))
-        if error.code == 405 and getattr(error, "valid_methods", None):
-            response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
-        return response
+def refused(refusal: Refusal) -> Response:
+    """Record a refusal and answer it, in the format of the part of the URL space that was called."""
+    scim = request.path.startswith("/scim")
+    if not scim and refusal.scim_type == "invalidValue":
+        refusal = Unprocessable(refusal.detail)
+    if trace := g.get("trace"):
+        gateway: Provisioning = current_app.extensions["gateway"]
+        gateway.recorder.refused(trace, refusal)
+    return refusal_answer(refusal) if scim else admin_answer(refusal)
 
-    @app.errorhandler(500)
-    def failed(error: Exception) -> Response:
-        original = getattr(error, "original_exception", None) or error
-        log.error("request %s %s failed", g.request_id, request.path, exc_info=original)
-        return refused(
-            Unexpected(
-                "The gateway failed at this request; nothing was changed. Give the request id"
-                f" {g.request_id} to the operator of the application."
-            )
+
+def http(error: HTTPException) -> Response:
+    """What the framework refused."""
+    response = refused(_as_refusal(error))
+    if error.code == 405 and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
+    return response
+
+
+def failed(error: Exception) -> Response:
+    """What went wrong here; the log has it, the answer does not."""
+    original = getattr(error, "original_exception", None) or error
+    log.error("request %s %s failed", g.request_id, request.path, exc_info=original)
+    return refused(
+        Unexpected(
+            "The gateway failed at this request; nothing was changed. Give the request id"
+            f" {g.request_id} to the operator of the application."
         )
+    )
 
 
-def answer_for(refusal: Refusal) -> Response:
-    """A refusal in the format of the part of the URL space that was called."""
-    return refusal_answer(refusal) if request.path.startswith("/scim") else admin_answer(refusal)
-
-
-def admin_answer(refusal: Refusal, errors: object = None) -> Response:
+def admin_answer(refusal: Refusal) -> Response:
     """`{code, status, message, errors}`."""
-    status = 422 if refusal.scim_type == "invalidValue" else refusal.status
+    status, errors = refusal.status, getattr(refusal, "errors", {})
     response = jsonify(
-        {"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors or {}}
+        {"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors}
     )
     response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="admin"'
     if refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 
-from flask import Request, request
+from flask import Request, g, request
 
 from gateway.contracts import Credentials
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound
+from gateway.web.limits import Limits
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
 
 
-@dataclass(frozen=True)
 class Gate:
     """Opens for identity providers."""
 
-    gateway: Provisioning
+    def __init__(self, gateway: Provisioning) -> None:
+        self.gateway = gateway
+        self._limits = Limits(gateway.config.rate_limit, gateway.config.workers)
 
     def find(self, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
@@ -28,6 +29,7 @@ class Gate:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
         connection, organization = found
         trace.organization_id, trace.connection_uid = organization.id, connection.uid
+        g.idp = connection.idp  # a label of the metrics
         return self.gateway.callers.connection(
             connection, organization, public_url(self.gateway.config.public_url)
         )
@@ -40,6 +42,7 @@ class Gate:
             # A base URL that names nothing is answered like one whose token is wrong.
             raise AuthenticationFailed(f"The token is not valid at this base URL. {_REMEDY}") from None
         self._authenticate(caller, trace)
+        self._limits.admit(caller.connection.uid)
         self._admit(caller, trace)
         return caller
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, Response, jsonify
 
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Unavailable
 
+if TYPE_CHECKING:
+    from gateway.web.metrics import Metrics
 
-def blueprint(gateway: Provisioning) -> Blueprint:
+
+def blueprint(gateway: Provisioning, metrics: Metrics) -> Blueprint:
     """`/live` asks nobody; `/ready` asks the database; `/metrics` is Prometheus text."""
     blueprint = Blueprint("health", __name__)
 
@@ -24,5 +29,9 @@ def blueprint(gateway: Provisioning) -> Blueprint:
                 f"The database lacks the migrations {', '.join(pending)}; run `gateway migrate`."
             )
         return jsonify({"status": "ready"})
+
+    @blueprint.get("/metrics")
+    def numbers() -> Response:
+        return Response(metrics.text(), content_type=metrics.content_type)
 
     return blueprint

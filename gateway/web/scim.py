@@ -11,8 +11,16 @@ from flask import Blueprint, Response, g, request
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import etag, group_json, user_json
 from gateway.scim import discovery, documents
-from gateway.scim.errors import Forbidden, InvalidValue, NotFound, NotSupported, Refusal, UnsupportedMediaType
-from gateway.scim.filters import Compare, Filter, parse_filter
+from gateway.scim.errors import (
+    Forbidden,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    PayloadTooLarge,
+    Refusal,
+    UnsupportedMediaType,
+)
+from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
@@ -46,6 +54,8 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     """All endpoints of all connections."""
     scim = Endpoints(gateway)
     blueprint = Blueprint("scim", __name__, url_prefix="/scim/v2/<slug>")
+    # A double slash is a 404: the redirect would be HTML, and an IdP does not follow it with its body.
+    blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
 
     def rule(
         path: str, method: str, story: Callable[..., Response], open_: bool = False, label: str = ""
@@ -119,7 +129,7 @@ class Endpoints:
 
     def _users(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
         store, connection = self._gateway.store, caller.connection
-        tree = _tree(asked, trace)
+        tree = _tree(asked, caller.kept.user, trace)
         page = store.search.page(connection, caller.kept.user, tree, asked.start, self._count(asked))
         keys = [user.id for user in page.records]
         groups = store.memberships.groups_of_many(caller.organization.id, connection.id, keys)
@@ -130,7 +140,7 @@ class Endpoints:
     def read_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         user = self._gateway.store.users.seen(caller.connection, uid)
         if user is None:
-            raise NotFound(f"There is no user with the id {uid!r} here.")
+            raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
         trace.user = user.user_name
         return self._user(caller, user, trace)
 
@@ -174,7 +184,7 @@ class Endpoints:
         return self._groups(caller, trace, read_search(self._body()))
 
     def _groups(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
-        tree = _tree(asked, trace)
+        tree = _tree(asked, caller.kept.group, trace)
         page = self._gateway.store.search.page(
             caller.connection, caller.kept.group, tree, asked.start, self._count(asked)
         )
@@ -184,7 +194,7 @@ class Endpoints:
     def read_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
-            raise NotFound(f"There is no group with the id {uid!r} here.")
+            raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
         return self._group(caller, group, trace)
 
     def create_group(self, caller: IdpCaller, trace: Trace) -> Response:
@@ -247,7 +257,11 @@ class Endpoints:
             raise UnsupportedMediaType(
                 f"The body is {request.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
             )
-        return documents.read_json(request.get_data(cache=False))
+        data = request.get_data(cache=False)
+        if request.content_length is None and len(data) >= self._gateway.config.body_limit:
+            # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
+            raise PayloadTooLarge("The body is larger than the gateway reads.")
+        return documents.read_json(data)
 
     def _document(self, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
@@ -299,14 +313,15 @@ def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
         return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
     if found is None:
-        raise NotFound(f"This connection has no {uid!r} here.")
+        raise NotFound(f"This connection has no {documents.shown(uid)} here.")
     return answer(documents.dumps(found))
 
 
-def _tree(asked: Search, trace: Trace) -> Filter | None:
+def _tree(asked: Search, resource: ResourceType, trace: Trace) -> Filter | None:
     if asked.filter is None:
         return None
     tree = parse_filter(asked.filter)
+    check_filter(tree, resource)
     if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
         trace.user = tree.value[:320]
     return tree

@@ -244,17 +244,19 @@ class Tally(Model):
 
 
 class Walk(Model):
-    """Where a page of a list ended, so that the next page starts there however deep it lies."""
+    """A client on its way through a list: the page it was given last, and the one it will ask for next."""
 
     connection = ForeignKeyField(Connection, index=False, on_delete="CASCADE")
     query = TextField()
-    start = BigIntegerField()
-    after = BigIntegerField()
-    at = BigIntegerField(index=True)
+    page_start = BigIntegerField()
+    page_after = BigIntegerField()
+    next_start = BigIntegerField()
+    next_after = BigIntegerField()
+    until = BigIntegerField(index=True)
 
     class Meta:
         table_name = "walks"
-        primary_key = CompositeKey("connection", "query", "start")
+        indexes = ((("connection", "query"), False),)
 
 
 TABLES = [

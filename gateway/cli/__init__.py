@@ -1,0 +1,25 @@
+"""The `gateway` command. A module for each noun; what is common to all commands is `common`."""
+
+from __future__ import annotations
+
+import click
+
+from gateway.cli.common import Commands
+from gateway.cli.demo import demo
+from gateway.cli.plugins import plugins
+from gateway.cli.server import migrate, serve
+from gateway.cli.simulate import simulate
+from gateway.cli.tokens import admin_token
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="provisioning-gateway")
+def main() -> None:
+    """A SCIM 2.0 provisioning gateway: identity providers create, group and deactivate people in your application.
+
+    Settings stand in instance/config.toml and in GATEWAY_* of the environment; GATEWAY_INSTANCE names another folder.
+    """
+
+
+for command in (serve, migrate, admin_token, simulate, plugins, demo):
+    main.add_command(command)

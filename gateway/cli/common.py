@@ -1,0 +1,67 @@
+"""What the commands have in common: mistakes told in one sentence, an opened instance, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from gateway.app import build
+from gateway.config import ConfigurationError, load
+from gateway.host import PluginError
+from gateway.provisioning import Provisioning
+from gateway.scim.errors import Refusal
+from gateway.serving import ServingError
+from gateway.simulation import people
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class Commands(click.Group):
+    """Commands whose known failures are one sentence on stderr. Anything else is a defect, and shows itself as one."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (ConfigurationError, PluginError, ServingError) as error:
+            raise click.ClickException(str(error)) from None
+        except Refusal as refusal:
+            raise click.ClickException(refusal.detail) from None
+        except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
+
+
+@contextmanager
+def opened() -> Iterator[Provisioning]:
+    """The stories of this instance. Refuses a database that lacks migrations."""
+    gateway = build(load())
+    try:
+        if pending := gateway.store.database.pending_migrations():
+            raise click.ClickException(
+                f"The database lacks the migrations {', '.join(pending)}. Run `gateway migrate` first."
+            )
+        yield gateway
+    finally:
+        gateway.store.database.close()
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people. Text is shown as it is: what looks like markup is none."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    people().print(table)
+
+
+def echo_json(value: Any) -> None:
+    """JSON for programs, on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))

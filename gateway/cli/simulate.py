@@ -1,0 +1,82 @@
+"""`gateway simulate`: an identity provider, played against any SCIM server."""
+
+from __future__ import annotations
+
+import secrets
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+
+from gateway.app import build
+from gateway.cli.common import as_json, echo_json
+from gateway.config import load
+from gateway.contracts import Play, Simulator
+from gateway.simulation import HttpSession, people, summary, table, watch
+from gateway.simulation import as_json as steps_as_json
+
+
+@click.command()
+@click.argument("idp")
+@click.option("--base-url", required=True, metavar="URL", help="The SCIM base URL of the server.")
+@click.option("--token", required=True, envvar="GATEWAY_SIMULATE_TOKEN", help="Its bearer token.")
+@click.option("--users", default=3, show_default=True, type=click.IntRange(0), help="How many to assign.")
+@click.option("--groups", default=1, show_default=True, type=click.IntRange(0), help="How many to push.")
+@click.option("--style", default="", help="The kind of app that is played; oin or aiw for Okta.")
+@click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 256), help="At a time.")
+@as_json
+@click.pass_context
+def simulate(
+    ctx: click.Context,
+    idp: str,
+    base_url: str,
+    token: str,
+    users: int,
+    groups: int,
+    style: str,
+    concurrency: int,
+    as_json: bool,
+) -> None:
+    """Play an identity provider, as `okta`, against any SCIM server.
+
+    Each step says what was sent, what came and what was expected. The exit status is 1 if a step failed. The token is
+    read from GATEWAY_SIMULATE_TOKEN as well, where other users of the machine cannot see it.
+    """
+    simulator = simulator_of(idp)
+    if style and style not in simulator.styles:
+        raise click.ClickException(
+            f"{idp} can be played in the styles {', '.join(simulator.styles)}, not {style!r}."
+        )
+    try:
+        session = HttpSession(base_url, token)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    play = Play(users=users, groups=groups, style=style, concurrency=concurrency, run=new_run())
+    with session:
+        if (answer := session.call("GET", "/ServiceProviderConfig")).status == 0:
+            raise click.ClickException(f"No server answers at {base_url}: {answer.text}.")
+        steps = watch(simulator.play(session, play), simulator.steps(play), Console(stderr=True))
+    if as_json:
+        echo_json(steps_as_json(steps))
+    else:
+        people().print(table(steps), summary(steps))
+    ctx.exit(any(not step.ok for step in steps))
+
+
+def new_run() -> str:
+    """Keeps the names of this run apart from those of other runs."""
+    return secrets.token_hex(3)
+
+
+def simulator_of(idp: str) -> Simulator:
+    """The simulator that a plugin brings. No instance is needed, and none is made."""
+    with TemporaryDirectory() as folder:
+        overrides = {"instance": folder, "database_url": "", "secret_key": "not used", "plugins_disabled": ""}
+        plugins = build(load(overrides)).host.plugins()
+    known = {each.name: each.declaration.simulator for each in plugins if each.declaration.simulator}
+    simulator = known.get(idp)
+    if simulator is None:
+        raise click.ClickException(
+            f"No plugin plays {idp!r}. There are simulators for: {', '.join(sorted(known)) or 'nobody'}."
+        )
+    return simulator

@@ -1,0 +1,76 @@
+"""The server of a demonstration: `gateway serve` in a process of its own, ended with whoever started it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.serving import GRACE, ServingError, end_with_parent
+
+USUAL_PORT = 8000
+START_SECONDS = 30
+_SAID = "Listening on "
+
+
+@contextmanager
+def running(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Its URL, once it answers: at the usual port, or at a free one where that is taken. What it logs goes to `log`."""
+    url, process = None, None
+    try:
+        for port in (USUAL_PORT, 0):
+            process = _started(port, environment, log)
+            if url := _listening(process):
+                break
+            _stop(process)
+        if url is None:
+            raise ServingError(f"The server did not start: {_last_line(log)}")
+        yield url
+    finally:
+        if process:
+            _stop(process)
+
+
+def _started(port: int, environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)]
+    with log.open("w") as file:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            # Ctrl-C reaches the demonstration alone, which then stops the server in its own time.
+            start_new_session=True,
+            preexec_fn=end_with_parent,  # no thread runs yet
+        )
+
+
+def _listening(process: subprocess.Popen[str]) -> str | None:
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
+        return None
+    line = process.stdout.readline()
+    return line.removeprefix(_SAID).strip() if line.startswith(_SAID) else None
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    return lines[-1].removeprefix("Error: ") if lines else f"it said nothing within {START_SECONDS} seconds."

@@ -1,0 +1,70 @@
+"""The admin REST: flask-smorest blueprints, one file a resource, and what they share (`door`, `arguments`, `schemas`).
+
+Each view reads, tells a story of `gateway.provisioning`, and shows what came of it. Its docstring is its documentation:
+OpenAPI 3.1 at `/admin/v1/openapi.json`, Swagger UI at `/admin/v1/docs`, which asks nobody outside for anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flask_smorest
+import flask_swagger_ui
+from flask import Blueprint, Flask, Response, request
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.exceptions import HTTPException
+
+from gateway.web import errors
+from gateway.web.admin import connections, feeds, groups, mapping, organizations, plugins, users
+from gateway.web.admin.door import PREFIX
+
+_ASSETS = f"{PREFIX}/docs/assets/"
+_SETTINGS: dict[str, Any] = {
+    "API_TITLE": "Admin REST of the provisioning gateway",
+    "API_VERSION": "v1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": PREFIX,
+    "OPENAPI_JSON_PATH": "openapi.json",
+    "OPENAPI_SWAGGER_UI_PATH": "docs",
+    "OPENAPI_SWAGGER_UI_URL": _ASSETS,
+    # Swagger UI would send the address of the document to a validator of its makers.
+    "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None},
+    "API_SPEC_OPTIONS": {
+        "security": [{"token": []}],
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    },
+}
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest, which would like to answer every error of the application, those under `/scim` too."""
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """In the words of the part of the URL space that was called."""
+        return errors.http(error)
+
+
+def install(app: Flask) -> None:
+    """Serve the admin REST and its documentation."""
+    app.config.update(_SETTINGS)
+    if isinstance(app.json, DefaultJSONProvider):
+        app.json.sort_keys = False  # answers read as they are written here
+    api = Api(app)
+    for resource in (organizations, connections, mapping, users, groups, feeds, plugins):
+        api.register_blueprint(resource.blueprint)
+    app.register_blueprint(_assets())
+
+    @app.after_request
+    def keep_inside(response: Response) -> Response:
+        if request.path == f"{PREFIX}/docs":
+            response.headers["Content-Security-Policy"] = (
+                "default-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+            )
+        return response
+
+
+def _assets() -> Blueprint:
+    """Style and scripts of Swagger UI, as its distribution brings them."""
+    folder = Path(flask_swagger_ui.__file__).with_name("dist")
+    return Blueprint("admin_docs", __name__, static_folder=str(folder), static_url_path=_ASSETS.rstrip("/"))

@@ -1,0 +1,194 @@
+"""The door of the admin REST: whose token is this, which organization and connection is it about, may it see them.
+
+A token of an organization meets what belongs to another as if it did not exist.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import flask_smorest
+from flask import Response, current_app, g, request
+
+from gateway.provisioning import Caller, IdpCaller, Provisioning, Trace
+from gateway.provisioning.representation import Versioned, etag
+from gateway.scim.documents import shown
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
+from gateway.store.clock import now
+from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
+from gateway.web.admin.arguments import Reader
+from gateway.web.gate import credentials_of, public_url
+
+PREFIX = "/admin/v1"
+_USUAL_STATUS = {"POST": 201, "DELETE": 204}
+#: Microseconds within which a second use of a token is not worth a write.
+_MINUTE = 60_000_000
+
+
+@dataclass
+class Visit:
+    """One request that was let in: who came, for what, and the line it will leave in the activity."""
+
+    gateway: Provisioning
+    trace: Trace
+    #: Key of the only organization that the token opens; None for an operator, who sees all.
+    scope: int | None
+    found_organization: OrganizationRecord | None = None
+    found_connection: ConnectionRecord | None = None
+
+    @property
+    def organization(self) -> OrganizationRecord:
+        """The organization in the URL."""
+        assert self.found_organization is not None
+        return self.found_organization
+
+    @property
+    def connection(self) -> ConnectionRecord:
+        """The connection in the URL."""
+        assert self.found_connection is not None
+        return self.found_connection
+
+    @property
+    def caller(self) -> Caller:
+        """The admin, for stories about the organization."""
+        return self.gateway.callers.admin(self.organization)
+
+    @property
+    def idp_caller(self) -> IdpCaller:
+        """The connection, for stories that look through its eyes."""
+        return self.gateway.callers.connection(self.connection, self.organization, self.public_url)
+
+    @property
+    def public_url(self) -> str:
+        """What base URLs begin with."""
+        return public_url(self.gateway.config.public_url)
+
+    @property
+    def if_match(self) -> str | None:
+        """The version that the admin knows."""
+        return request.headers.get("If-Match")
+
+    def only_an_operator(self, what: str) -> None:
+        """Refuse a token of an organization."""
+        if self.scope is not None:
+            raise Forbidden(
+                f"Only an operator of the application can {what}; this token opens one organization."
+            )
+
+    def managers(
+        self, records: Iterable[UserRecord | GroupRecord]
+    ) -> dict[int | None, dict[str, str] | None]:
+        """Who manages them, by the key of the connection; nobody for what is manual."""
+        keys = sorted({record.connection_id for record in records if record.connection_id is not None})
+        found = self.gateway.store.connections.by_keys(self.organization, keys)
+        return {None: None} | {key: {"connection": c.uid, "idp": c.idp} for key, c in found.items()}
+
+
+class Resource(flask_smorest.Blueprint):
+    """A blueprint behind the door."""
+
+    ARGUMENTS_PARSER = Reader()
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(name, __name__, url_prefix=PREFIX, description=description)
+        self.before_request(_enter)
+        self.after_request(_leave)
+
+
+#: For the documentation of what can be changed: the version that the admin knows.
+versioned = Resource.doc(
+    parameters=[
+        {
+            "in": "header",
+            "name": "If-Match",
+            "schema": {"type": "string"},
+            "description": "The ETag of what was read; 412 when it has changed since.",
+        }
+    ]
+)
+
+
+def here() -> Visit:
+    """The visit that is being served."""
+    visit: Visit = g.visit
+    return visit
+
+
+def tagged(answer: Any, record: Versioned) -> Any:
+    """An answer with the entity tag of what it shows."""
+    return answer, {"ETag": etag(record)}
+
+
+def _enter() -> None:
+    gateway: Provisioning = current_app.extensions["gateway"]
+    trace = g.trace = Trace(_operation(), g.request_id, status=_USUAL_STATUS.get(request.method, 200))
+    visit = g.visit = Visit(gateway, trace, _scope(gateway, trace))
+    # What the door looked up need not be an argument of every view.
+    arguments = request.view_args or {}
+    if "organization" in arguments:
+        _enter_organization(visit, arguments.pop("organization"))
+    if "connection" in arguments:
+        _enter_connection(visit, arguments.pop("connection"))
+
+
+def _operation() -> str:
+    """`PATCH /organizations/{organization}/users/{user}`."""
+    path = re.sub(r"<([a-z]+)>", r"{\1}", str(request.url_rule))
+    return f"{request.method} {path.removeprefix(PREFIX)}"
+
+
+def _scope(gateway: Provisioning, trace: Trace) -> int | None:
+    credentials = credentials_of(request)
+    if credentials.scheme != "bearer" or not credentials.secret:
+        raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
+    configured = gateway.config.admin_token.encode()
+    if configured and hmac.compare_digest(credentials.secret.encode(), configured):
+        trace.principal = "operator"
+        return None
+    token = gateway.store.admin_tokens.live(credentials.secret)
+    if token is None:
+        raise AuthenticationFailed(
+            "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
+        )
+    trace.principal = token.label
+    _remember_use(gateway, token)
+    return token.owner_id
+
+
+def _remember_use(gateway: Provisioning, token: TokenRecord) -> None:
+    moment = now()
+    if token.last_used is not None and moment - token.last_used < _MINUTE:
+        return
+    try:
+        with gateway.store.transaction():
+            gateway.store.admin_tokens.used(token, moment)
+    except Unavailable:
+        return  # a database that only reads can still be read
+
+
+def _enter_organization(visit: Visit, uid: str) -> None:
+    found = visit.gateway.store.organizations.by_id(uid)
+    if found is None or visit.scope not in (None, found.id):
+        raise NotFound(f"There is no organization with the id {shown(uid)} here.")
+    visit.found_organization = found
+    visit.trace.organization_id = found.id
+
+
+def _enter_connection(visit: Visit, uid: str) -> None:
+    found = visit.gateway.store.connections.by_id(uid)
+    if found is None or visit.scope not in (None, found[1].id):
+        raise NotFound(f"There is no connection with the id {shown(uid)} here.")
+    visit.found_connection, visit.found_organization = found
+    visit.trace.organization_id, visit.trace.connection_uid = found[1].id, found[0].uid
+
+
+def _leave(response: Response) -> Response:
+    if (visit := g.get("visit")) and visit.trace.written:
+        visit.gateway.recorder.changed(visit.trace)
+    # Tokens and people's data are in here.
+    response.headers["Cache-Control"] = "no-store"
+    return response

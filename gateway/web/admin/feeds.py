@@ -1,0 +1,89 @@
+"""What can be followed: seats, the events for the application, the activity for the admin."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gateway.contracts import SeatRequest
+from gateway.store.clock import rfc3339
+from gateway.store.records import ActivityRecord, EventRecord
+from gateway.web.admin import schemas
+from gateway.web.admin.arguments import Paging, page
+from gateway.web.admin.door import Resource, here
+from gateway.web.admin.organizations import seats_of
+
+blueprint = Resource("feeds", "Seats, events and activity of an organization.")
+
+
+@blueprint.route("/organizations/<organization>/seats")
+@blueprint.response(200, schemas.SeatsNow)
+def read_seats() -> Any:
+    """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
+    visit, host = here(), here().gateway.host
+    limit = host.check_seats(visit.caller.tenant, SeatRequest(""), [])
+    return seats_of(visit.organization) | {
+        "enforced": host.limits_seats(),
+        "message": limit.sentence if limit else None,
+    }
+
+
+@blueprint.route("/organizations/<organization>/events")
+@blueprint.arguments(Paging, location="query")
+@blueprint.response(200, schemas.page_of(schemas.Event))
+def list_events(asked: dict[str, int]) -> Any:
+    """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
+    visit = here()
+    rows = visit.gateway.store.events.page(visit.organization.id, asked["after"], asked["limit"])
+    return {"items": [_event(row) for row in rows], "next": rows[-1].seq if rows else asked["after"]}
+
+
+@blueprint.route("/organizations/<organization>/activity")
+@blueprint.arguments(schemas.ActivityAsked, location="query")
+@blueprint.response(200, schemas.page_of(schemas.ActivityLine))
+def list_activity(asked: dict[str, Any]) -> Any:
+    """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
+    visit, limit = here(), asked["limit"]
+    visit.gateway.recorder.flush()
+    rows = visit.gateway.store.activity.page(
+        visit.organization.id,
+        asked["after"] or None,
+        limit + 1,
+        outcome=asked["outcome"],
+        user=asked["user"],
+        connection=asked["connection"],
+    )
+    # Reads are written a moment after they happened: a page is in the order of happening, pages in that of writing.
+    return page(rows, limit, lambda shown: [_line(row) for row in sorted(shown, key=_moment, reverse=True)])
+
+
+def _event(event: EventRecord) -> dict[str, Any]:
+    return {
+        "id": event.seq,
+        "type": event.type,
+        "at": rfc3339(event.at),
+        "resource": event.resource,
+        "resource_id": event.resource_uid,
+        "connection": event.connection_uid,
+        "data": json.loads(event.data),
+    }
+
+
+def _moment(line: ActivityRecord) -> tuple[int, int]:
+    return line.at, line.id
+
+
+def _line(line: ActivityRecord) -> dict[str, Any]:
+    return {
+        "id": line.uid,
+        "at": rfc3339(line.at),
+        "connection": line.connection_uid,
+        "operation": line.operation,
+        "user": line.user,
+        "status": line.status,
+        "outcome": line.outcome,
+        "detail": line.detail,
+        "ignored": json.loads(line.ignored),
+        "decisions": json.loads(line.decisions),
+        "request_id": line.request_id,
+    }

@@ -1,0 +1,17 @@
+"""The plugins of this deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.web.admin import schemas
+from gateway.web.admin.door import Resource, here
+
+blueprint = Resource("plugins", "What this deployment knows of identity providers, billing and the like.")
+
+
+@blueprint.route("/plugins")
+@blueprint.response(200, schemas.Plugins)
+def list_plugins() -> Any:
+    """All plugins with the hooks that they implement, the core's `generic` included."""
+    return {"items": here().gateway.host.plugins()}

@@ -1,0 +1,316 @@
+"""The shapes of the admin REST: what it takes, strictly, and what it shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from gateway.provisioning.sso import LONGEST
+from gateway.scim.documents import USER_NAME_LENGTH
+from gateway.web.admin.arguments import Flag, Name, Paging, Url
+
+_LABEL = validate.Length(min=1, max=200)
+_VALUE = validate.Length(min=1, max=1000)
+_MOST_RULES = 1000
+
+
+def _time(**kwargs: Any) -> fields.String:
+    return fields.String(metadata={"format": "date-time"}, **kwargs)
+
+
+def page_of(item: type[Schema]) -> type[Schema]:
+    """A page of a list; `next` is the `after` of the next page, null at the end."""
+    items: dict[str, Any] = {
+        "items": fields.List(fields.Nested(item)),
+        "next": fields.Integer(allow_none=True),
+    }
+    return Schema.from_dict(items, name=f"{item.__name__}Page")
+
+
+# Organizations ----------------------------------------------------------------------------------------------
+
+
+class SeatLimit(Schema):
+    limit = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 1_000_000_000))
+
+
+class BillingChange(Schema):
+    payment = fields.String(validate=validate.OneOf(("card", "invoice")))
+    billing_url = Url(allow_none=True, metadata={"description": "null: the one of the deployment."})
+    contact_url = Url(allow_none=True, metadata={"description": "null: the one of the deployment."})
+
+
+class OrganizationChange(Schema):
+    name = Name()
+    plan = Name(60)
+    domains = fields.List(Name(253), validate=validate.Length(max=100))
+    seats = fields.Nested(SeatLimit)
+    billing = fields.Nested(BillingChange)
+
+
+class NewOrganization(OrganizationChange):
+    name = Name(required=True)
+
+
+class Seats(Schema):
+    limit = fields.Integer(allow_none=True)
+    used = fields.Integer()
+    available = fields.Integer(allow_none=True)
+
+
+class SeatsNow(Seats):
+    enforced = fields.Boolean(metadata={"description": "Whether any plugin limits seats at all."})
+    message = fields.String(allow_none=True, metadata={"description": "What a refusal would say now."})
+
+
+class Billing(Schema):
+    payment = fields.String()
+    billing_url = fields.String()
+    contact_url = fields.String()
+
+
+class Metadata(Schema):
+    metadata_xml = fields.String(
+        required=True,
+        validate=validate.Length(min=1, max=LONGEST),
+        metadata={"description": "The SAML metadata of the identity provider."},
+    )
+
+
+class Sso(Schema):
+    entity_id = fields.String()
+    sign_on_url = fields.String()
+    certificate_expires_at = _time()
+
+
+class Organization(Schema):
+    id = fields.String()
+    name = fields.String()
+    plan = fields.String()
+    domains = fields.List(fields.String())
+    seats = fields.Nested(Seats)
+    billing = fields.Nested(Billing)
+    sso = fields.Nested(Sso, allow_none=True)
+    created_at = _time()
+    updated_at = _time()
+
+
+# Connections ------------------------------------------------------------------------------------------------
+
+
+class ConnectionChange(Schema):
+    name = Name()
+    settings = fields.Dict(keys=fields.String(), metadata={"description": "By the plugin; merged."})
+
+
+class NewConnection(ConnectionChange):
+    idp = fields.String(required=True, validate=_LABEL, metadata={"description": "See GET /plugins."})
+
+
+class Provisioning(Schema):
+    enabled = Flag(required=True)
+
+
+class Connection(Schema):
+    id = fields.String()
+    slug = fields.String()
+    base_url = fields.String()
+    idp = fields.String()
+    name = fields.String()
+    settings = fields.Dict()
+    provisioning = fields.Nested(Provisioning)
+    setup_steps = fields.List(fields.String())
+    extension_urn = fields.String()
+    created_at = _time()
+    updated_at = _time()
+
+
+class TokenRequest(Schema):
+    label = Name(load_default="")
+    expires_in_days = fields.Integer(
+        strict=True, allow_none=True, load_default=None, validate=validate.Range(1, 3650)
+    )
+
+
+class Token(Schema):
+    id = fields.String()
+    label = fields.String()
+    prefix = fields.String()
+    expires_at = _time(allow_none=True)
+    created_at = _time()
+    last_used_at = _time(allow_none=True)
+
+
+class NewToken(Token):
+    token = fields.String(metadata={"description": "The value. Shown this once."})
+
+
+class Check(Schema):
+    name = fields.String()
+    ok = fields.Boolean()
+    message = fields.String()
+
+
+class Checkup(Schema):
+    ok = fields.Boolean()
+    checks = fields.List(fields.Nested(Check))
+
+
+# Map to groups ----------------------------------------------------------------------------------------------
+
+
+class Rule(Schema):
+    value = fields.String(required=True, validate=_VALUE)
+    group = Name(required=True)
+
+
+class Mapping(Schema):
+    enabled = Flag(required=True)
+    attribute = fields.String(allow_none=True, validate=_VALUE)
+    rules = fields.List(fields.Nested(Rule), validate=validate.Length(max=_MOST_RULES))
+    apply_to_existing = Flag(load_default=False)
+
+
+class Move(Schema):
+    user = fields.String()
+    group = fields.String()
+
+
+class UnmappedValue(Schema):
+    value = fields.String()
+    users = fields.Integer()
+
+
+class Summary(Schema):
+    users = fields.Integer()
+    joins = fields.Integer()
+    leaves = fields.Integer()
+
+
+class Preview(Schema):
+    groups_to_create = fields.List(fields.String())
+    joins = fields.List(fields.Nested(Move))
+    leaves = fields.List(fields.Nested(Move))
+    unmapped = fields.List(fields.Nested(UnmappedValue))
+    summary = fields.Nested(Summary)
+
+
+# Users and groups -------------------------------------------------------------------------------------------
+
+
+class UserChange(Schema):
+    user_name = Name(USER_NAME_LENGTH)
+    display_name = fields.String(allow_none=True, validate=_LABEL)
+    email = fields.String(allow_none=True, validate=validate.Length(min=1, max=USER_NAME_LENGTH))
+    active = Flag()
+
+
+class NewUser(UserChange):
+    user_name = Name(USER_NAME_LENGTH, required=True)
+    active = Flag(load_default=True)
+
+
+class UsersAsked(Paging):
+    user_name = fields.String(metadata={"description": "The one of this name, letter case aside."})
+
+
+class ManagedBy(Schema):
+    connection = fields.String()
+    idp = fields.String()
+
+
+class UserGroup(Schema):
+    id = fields.String()
+    name = fields.String()
+    sources = fields.List(fields.String())
+
+
+class User(Schema):
+    id = fields.String()
+    user_name = fields.String()
+    display_name = fields.String(allow_none=True)
+    active = fields.Boolean()
+    managed_by = fields.Nested(ManagedBy, allow_none=True)
+    idp_group = fields.List(fields.String())
+    groups = fields.List(fields.Nested(UserGroup))
+    created_at = _time()
+    updated_at = _time()
+
+
+class GroupChange(Schema):
+    name = Name()
+
+
+class NewGroup(Schema):
+    name = Name(required=True)
+
+
+class GroupsAsked(Paging):
+    q = fields.String(load_default="", metadata={"description": "How the name begins, letter case aside."})
+
+
+class Group(Schema):
+    id = fields.String()
+    name = fields.String()
+    source = fields.String(validate=validate.OneOf(("manual", "push")))
+    managed_by = fields.Nested(ManagedBy, allow_none=True)
+    members = fields.Integer()
+    created_at = _time()
+    updated_at = _time()
+
+
+class Member(Schema):
+    id = fields.String()
+    user_name = fields.String()
+    sources = fields.List(fields.String())
+
+
+# Feeds and plugins ------------------------------------------------------------------------------------------
+
+
+class Event(Schema):
+    id = fields.Integer()
+    type = fields.String()
+    at = _time()
+    resource = fields.String()
+    resource_id = fields.String()
+    connection = fields.String(allow_none=True)
+    data = fields.Dict()
+
+
+class ActivityAsked(Paging):
+    outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "failure")))
+    user = fields.String(load_default=None, metadata={"description": "A userName, letter case aside."})
+    connection = fields.String(load_default=None, metadata={"description": "The id of a connection."})
+
+
+class Decision(Schema):
+    plugin = fields.String()
+    hook = fields.String()
+    verdict = fields.String()
+
+
+class ActivityLine(Schema):
+    id = fields.String()
+    at = _time()
+    connection = fields.String(allow_none=True)
+    operation = fields.String()
+    user = fields.String(allow_none=True)
+    status = fields.Integer()
+    outcome = fields.String()
+    detail = fields.String(allow_none=True)
+    ignored = fields.List(fields.String())
+    decisions = fields.List(fields.Nested(Decision))
+    request_id = fields.String(allow_none=True)
+
+
+class Plugin(Schema):
+    name = fields.String()
+    version = fields.String()
+    idp = fields.Boolean()
+    hooks = fields.List(fields.String())
+
+
+class Plugins(Schema):
+    items = fields.List(fields.Nested(Plugin))

@@ -1,0 +1,163 @@
+"""Users of an organization: those of identity providers, and those made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flask import Response
+
+from gateway.provisioning.users import manual_document
+from gateway.scim.documents import clean, shown
+from gateway.scim.errors import NotFound
+from gateway.scim.schemas import USER_URN, user_type
+from gateway.store.clock import rfc3339
+from gateway.store.records import UserRecord
+from gateway.web.admin import schemas
+from gateway.web.admin.arguments import page
+from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+
+blueprint = Resource("users", "Users of an organization, whoever manages them.")
+
+_PATH = "/organizations/<organization>/users"
+_COLUMNS = ("id", "user_name", "display_name", "active", "managed_by", "idp_group", "groups")
+_CSV_PORTION = 500
+#: With these a spreadsheet takes a cell for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@blueprint.route(_PATH)
+@blueprint.arguments(schemas.UsersAsked, location="query")
+@blueprint.response(200, schemas.page_of(schemas.User))
+def list_users(asked: dict[str, Any]) -> Any:
+    """Users in the order of making, or the one of a name."""
+    visit, store = here(), here().gateway.store.users
+    if "user_name" in asked:
+        found = store.by_name(visit.organization, asked["user_name"])
+        return {"items": _shown(visit, [found] if found else []), "next": None}
+    rows = store.page(visit.organization, asked["after"], asked["limit"] + 1)
+    return page(rows, asked["limit"], lambda users: _shown(visit, users))
+
+
+@blueprint.route(_PATH, methods=["POST"])
+@blueprint.arguments(schemas.NewUser)
+@blueprint.response(201, schemas.User)
+def add_user(values: dict[str, Any]) -> Any:
+    """Make a user by hand. Takes a seat when active; 403 when none is left."""
+    visit = here()
+    document = manual_document(
+        USER_URN, values["user_name"], values.get("display_name"), values.get("email"), values["active"]
+    )
+    document = clean(user_type(), document).document
+    return _answer(visit, visit.gateway.users.create(visit.caller, document, visit.trace))
+
+
+@blueprint.route(f"{_PATH}/<user>")
+@blueprint.response(200, schemas.User)
+def read_user(user: str) -> Any:
+    """A user with its groups and the reasons for them."""
+    visit = here()
+    found = visit.gateway.store.users.of(visit.organization, user)
+    if found is None:
+        raise NotFound(f"There is no user with the id {shown(user)} here.")
+    return _answer(visit, found)
+
+
+@blueprint.route(f"{_PATH}/<user>", methods=["PATCH"])
+@blueprint.arguments(schemas.UserChange)
+@blueprint.response(200, schemas.User)
+@versioned
+def change_user(values: dict[str, Any], user: str) -> Any:
+    """Activate or deactivate anybody; change the names and the address of a manual user."""
+    visit = here()
+    return _answer(
+        visit, visit.gateway.users.edit(visit.caller, user, values, visit.trace, visit.if_match).user
+    )
+
+
+@blueprint.route(f"{_PATH}/<user>", methods=["DELETE"])
+@blueprint.response(204)
+@versioned
+def remove_user(user: str) -> None:
+    """Delete a user softly: the seat is free, and its identity provider may bring it back."""
+    visit = here()
+    visit.gateway.users.delete(visit.caller, user, visit.trace, visit.if_match)
+
+
+@blueprint.route(f"{_PATH}.csv")
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+def export_users() -> Response:
+    """All users as CSV."""
+    answer = Response(_csv(here()), mimetype="text/csv")
+    answer.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
+    return answer
+
+
+def _answer(visit: Visit, user: UserRecord) -> Any:
+    return tagged(_shown(visit, [user])[0], user)
+
+
+def _shown(visit: Visit, users: Sequence[UserRecord]) -> list[dict[str, Any]]:
+    managers = visit.managers(users)
+    groups = visit.gateway.store.memberships.sources_of_many(
+        visit.organization.id, [user.id for user in users]
+    )
+    urn = visit.gateway.config.extension_urn
+    return [
+        _user(user, json.loads(user.doc), urn)
+        | {"managed_by": managers.get(user.connection_id), "groups": _groups(groups.get(user.id, ()))}
+        for user in users
+    ]
+
+
+def _user(user: UserRecord, document: Mapping[str, Any], urn: str) -> dict[str, Any]:
+    value = document.get(urn, {}).get("group", [])
+    return {
+        "id": user.uid,
+        "user_name": user.user_name,
+        "display_name": document.get("displayName"),
+        "active": bool(user.active),
+        "idp_group": value if isinstance(value, list) else [value],
+        "created_at": rfc3339(user.created),
+        "updated_at": rfc3339(user.modified),
+    }
+
+
+def _groups(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Each group once, with every reason to be in it."""
+    groups: dict[str, dict[str, Any]] = {}
+    for uid, name, source in grants:
+        groups.setdefault(uid, {"id": uid, "name": name, "sources": []})["sources"].append(source)
+    return list(groups.values())
+
+
+def _csv(visit: Visit) -> Iterator[str]:
+    """Portion by portion: an organization may be large."""
+    yield _lines([_COLUMNS])
+    store, after = visit.gateway.store.users, 0
+    while users := store.page(visit.organization, after, _CSV_PORTION):
+        after = users[-1].id
+        yield _lines([_cells(user) for user in _shown(visit, users)])
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+def _cells(user: Mapping[str, Any]) -> list[str]:
+    manager = user["managed_by"]
+    cells = [
+        user["id"],
+        user["user_name"],
+        user["display_name"] or "",
+        "true" if user["active"] else "false",
+        manager["idp"] if manager else "manual",
+        "; ".join(user["idp_group"]),
+        "; ".join(group["name"] for group in user["groups"]),
+    ]
+    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells]

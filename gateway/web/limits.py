@@ -1,0 +1,50 @@
+"""The limit of requests a second, for each connection: a bucket of tokens in each worker process.
+
+No store is asked, so refusing costs little. A connection's requests may all meet one worker, which knows only its share
+of the limit; set the limit well above what an identity provider sends.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from gateway.scim.errors import TooManyRequests
+
+#: Seconds' worth of the whole limit that may come at once after a pause: Okta sends in bursts.
+BURST = 10
+#: Connections that are remembered; whoever was quiet for longest is forgotten, which only fills its bucket.
+MOST = 10_000
+
+
+class Limits:
+    """Lets a connection in, or asks it to come back."""
+
+    def __init__(self, rate: int, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        """`rate` is in requests a second over all `workers`; 0 = no limit."""
+        self._whole, self._rate, self._burst = rate, rate / max(1, workers), float(rate * BURST)
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, connection: str) -> None:
+        """Count one request. Raises TooManyRequests, which says when to come back."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = self._clock()
+            left, at = self._buckets.pop(connection, (self._burst, now))
+            left = min(self._burst, left + (now - at) * self._rate)
+            admitted = left >= 1
+            self._buckets[connection] = (left - admitted, now)
+            if len(self._buckets) > MOST:
+                del self._buckets[next(iter(self._buckets))]
+        if not admitted:
+            wait = max(1, math.ceil((1 - left) / self._rate))
+            raise TooManyRequests(
+                f"This connection sends more than the {self._whole} requests a second that are allowed. Nothing was"
+                f" changed; try again after {wait} second{'s' if wait > 1 else ''}.",
+                retry_after=wait,
+            )

@@ -1,0 +1,64 @@
+"""Metrics for Prometheus: how many requests of which kind, how they ended, how long they took.
+
+Labels come from routes, installed plugins and status codes alone, never from what a caller sends, so that their number
+is bounded. With `PROMETHEUS_MULTIPROC_DIR` set, as by `gateway serve`, every process answers for all; numbers of
+processes that ended are kept, as counters must never fall. Import this late: prometheus_client looks at that variable
+while it is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from flask import g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+
+class Metrics:
+    """The metrics of one application."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "gateway_requests", "Requests answered.", ("operation", "idp", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "gateway_request_seconds",
+            "Seconds from a request's arrival in Python to its answer.",
+            ("operation", "idp"),
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        # Finding the children of a metric by their labels costs more than counting.
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def answered(self, status: int) -> None:
+        """The current request was answered; `g.began` says when it came, `g.idp` from which kind of provider."""
+        key = (_operation(), g.get("idp", ""), status)
+        found = self._known.get(key)
+        if found is None:
+            operation, idp, _ = key
+            found = self._requests.labels(operation, idp, status), self._seconds.labels(operation, idp)
+            self._known[key] = found
+        found[0].inc()
+        found[1].observe(time.perf_counter() - g.began)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        registry = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+
+def _operation() -> str:
+    """`GET /Users/<uid>`: the route, not the path. A request that met no route is `unknown`, whatever its method."""
+    rule = request.url_rule
+    return f"{request.method} {rule.rule.removeprefix('/scim/v2/<slug>')}" if rule else "unknown"
