@@ -1,7 +1,7 @@
 """The production server: granian's worker processes, and the supervisor that keeps them running.
 
-`gunicorn 'gateway.app:create_app()'` serves the same application for those who prefer it; set
-`PROMETHEUS_MULTIPROC_DIR` and `GATEWAY_WORKERS` there by hand, as `serve` does here.
+`gunicorn 'gateway.app:create_app()'` serves the same application for those who prefer it; the README shows how, with
+the two variables that `serve` sets here.
 
 granian ends the whole server when a worker dies twice within seconds (its guard against crash loops). Two workers
 killed for want of memory look just like that, so the supervisor starts it again, more slowly each time.
@@ -39,8 +39,8 @@ from gateway.app import create_app
 
 log = logging.getLogger("gateway.serving")
 
-#: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. Four threads
-#: gave twice the tail latency on writes.
+#: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock; with four the
+#: slowest writes became slower, and nothing became faster.
 THREADS = 2
 #: Seconds that open requests have to end when the server stops.
 GRACE = 30

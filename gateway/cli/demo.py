@@ -53,9 +53,13 @@ def demo(ctx: click.Context, once: bool, seats: int) -> None:
         "GATEWAY_PUBLIC_URL": "",
     }
     log = config.instance / "demo.log"
-    with _operator(gateway, run) as operator, running(environment, log) as url:
+    with (
+        _operator(gateway, run) as operator,
+        running(environment, log) as url,
+        HttpSession(f"{url}/admin/v1", operator) as admin,
+    ):
         console.print(Text.assemble("The gateway runs at ", (url, "bold"), f", its log is {log}.\n"))
-        customer = Setting(HttpSession(f"{url}/admin/v1", operator), run, seats, config.extension_urn)
+        customer = Setting(admin, run, seats, config.extension_urn)
         steps = _play(customer, run, console)
         console.print("", table(steps), _verdict(steps), "")
         if customer.token:

@@ -60,7 +60,7 @@ class ActivityLog:
         """The newest line of a connection that its identity provider left, not an admin who worked at it."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
-            " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
+            " AND operation LIKE '% /%' AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
             f"{' AND outcome = ?' if outcome else ''} ORDER BY id DESC LIMIT 100",
             organization_id,
             connection,

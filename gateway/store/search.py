@@ -60,7 +60,8 @@ class _Table:
     record: Any
     alive: str
     by_path: dict[str, _Column]
-    #: Attributes that are rows elsewhere: a FROM … WHERE that joins them, and the SQL of each sub-attribute.
+    #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
+    #: and the SQL of each sub-attribute.
     joined: dict[str, tuple[str, dict[str, str]]]
 
 
@@ -85,7 +86,7 @@ _USERS = _Table(
     joined={
         "groups": (
             "grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = {t}.id"
-            " AND (g.connection_id = {t}.connection_id OR g.connection_id IS NULL)",
+            " AND (g.connection_id = ? OR g.connection_id IS NULL)",
             {"value": "g.uid", "display": "g.name"},
         )
     },
@@ -99,7 +100,8 @@ _GROUPS = _Table(
     | {"displayname": _Column("{t}.name_key"), "meta.resourcetype": _Column("'Group'")},
     joined={
         "members": (
-            "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0",
+            "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0"
+            " AND (u.connection_id = ? OR u.connection_id IS NULL)",
             {
                 "value": "u.uid",
                 "display": "COALESCE(json_extract(u.doc, '$.displayName'), u.user_name)",
@@ -133,7 +135,7 @@ class Search:
     ) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is that of making, the same on every page and run."""
         table = _USERS if resource.name == "User" else _GROUPS
-        where = Compiler(resource, table, connection.organization_id).condition(tree) if tree else None
+        where = Compiler(resource, table, connection).condition(tree) if tree else None
         query = (
             hashlib.sha256(f"{resource.name} {tree!r}".encode()).hexdigest()[:32] if tree else resource.name
         )
@@ -208,8 +210,8 @@ class Search:
 class Compiler:
     """One filter tree over one table."""
 
-    def __init__(self, resource: ResourceType, table: _Table, organization_id: int) -> None:
-        self._resource, self._table, self._organization_id = resource, table, organization_id
+    def __init__(self, resource: ResourceType, table: _Table, connection: ConnectionRecord) -> None:
+        self._resource, self._table, self._connection = resource, table, connection
 
     def condition(self, tree: Filter) -> Condition:
         """The whole tree."""
@@ -218,8 +220,10 @@ class Compiler:
     def _leaf(self, leaf: Compare | Present | ValueFilter) -> Condition:
         path = leaf.path
         attribute = self._resource.find(path.urn, path.name, None)
-        if attribute is None:
+        if attribute is None or (path.sub and _sub(attribute, path.sub) is None):
             return _absent(leaf)
+        if isinstance(leaf, ValueFilter) and attribute.type != "complex":
+            return FALSE
         joined = self._table.joined.get(attribute.name.lower())
         if joined:
             return self._joined(leaf, attribute, *joined)
@@ -251,19 +255,15 @@ class Compiler:
             return _exists(leaf, doc, where)
         inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
         condition = _logic(inner, lambda leaf: _of_element(leaf, attribute))
-        if isinstance(leaf, Compare) and leaf.op == "ne":
-            # `ne` on many values: none of them is equal.
-            equal = _logic(
-                _on_element(Compare(leaf.path, "eq", leaf.value)), lambda leaf: _of_element(leaf, attribute)
-            )
-            return _not(self._any(attribute, doc, where, equal))
         found = self._any(attribute, doc, where, condition)
+        if isinstance(leaf, Compare) and (leaf.op == "ne" or leaf.value is None):
+            return _of_many(leaf, found, self._any(attribute, doc, where, TRUE))
         value = _wanted_value(inner)
         if attribute.name == "emails" and value is not None:
             # The index on addresses narrows, the document decides.
             narrowed = Condition(
                 f"{self._table.name}.id IN (SELECT user_id FROM emails WHERE organization_id = ? AND value_key = ?)",
-                (self._organization_id, fold(value)),
+                (self._connection.organization_id, fold(value)),
             )
             return _join("AND", [narrowed, found])
         return found
@@ -279,13 +279,11 @@ class Compiler:
     def _joined(
         self, leaf: Compare | Present | ValueFilter, attribute: Attribute, source: str, subs: dict[str, str]
     ) -> Condition:
-        source = source.format(t=self._table.name)
+        source, seen = source.format(t=self._table.name), (self._connection.id,)
+        some = Condition(f"EXISTS (SELECT 1 FROM {source})", seen)
         if isinstance(leaf, Present) and not leaf.path.sub:
-            return Condition(f"EXISTS (SELECT 1 FROM {source})")
+            return some
         inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
-        negated = isinstance(leaf, Compare) and leaf.op == "ne"
-        if negated and isinstance(leaf, Compare):
-            inner = _on_element(Compare(leaf.path, "eq", leaf.value))
 
         def on_row(leaf: Compare | Present | ValueFilter) -> Condition:
             sub = _sub(attribute, leaf.path.name)
@@ -297,8 +295,8 @@ class Compiler:
             )
 
         condition = _logic(inner, on_row)
-        found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", condition.parameters)
-        return _not(found) if negated else found
+        found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", seen + condition.parameters)
+        return _of_many(leaf, found, some) if isinstance(leaf, Compare) else found
 
 
 def _logic(tree: Filter, leaf: Callable[[Any], Condition]) -> Condition:
@@ -335,10 +333,19 @@ def _exists(leaf: Compare | Present | ValueFilter, doc: str, where: str) -> Cond
     return _absent(leaf)
 
 
-def _on_element(leaf: Compare | Present | ValueFilter) -> Filter:
-    """`emails.type eq "x"` asks the same of an element as `emails[type eq "x"]`."""
+def _on_element(leaf: Compare | Present) -> Filter:
+    """`emails.type eq "x"` asks the same of an element as `emails[type eq "x"]`; of `ne` this is the opposite."""
     inner = AttrPath(None, leaf.path.sub or "value", None)
-    return Present(inner) if isinstance(leaf, Present) else Compare(inner, leaf.op, leaf.value)  # type: ignore[union-attr]
+    if isinstance(leaf, Present):
+        return Present(inner)
+    return Compare(inner, "eq" if leaf.op == "ne" else leaf.op, leaf.value)
+
+
+def _of_many(leaf: Compare, found: Condition, some: Condition) -> Condition:
+    """`found`: a value is equal; `some`: there is any. `ne` holds where none is equal, and no value equals null."""
+    if leaf.value is None:
+        found = _join("OR", [found, _not(some)])
+    return _not(found) if leaf.op == "ne" else found
 
 
 def _of_element(leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:

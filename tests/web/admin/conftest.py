@@ -53,26 +53,27 @@ class Acme:
         shown = self.get(f"{self.path}/users/{user['id']}")
         return {group["name"]: group["sources"] for group in shown["groups"]}
 
+    def mapping(self, rules: dict[str, str], **values: Any) -> dict[str, Any]:
+        """A mapping as it is sent: on, by the application's own attribute, for everybody who is there already."""
+        listed = [{"value": value, "group": group} for value, group in rules.items()]
+        body = {"enabled": True, "attribute": f"{URN}:group", "rules": listed, "apply_to_existing": True}
+        return body | values
+
     def preview(self, rules: dict[str, str], status: int = 200, **values: Any) -> Any:
-        return self.call("POST", f"{self.connection}/group-mapping/preview", mapping(rules, **values), status)
+        return self.call(
+            "POST", f"{self.connection}/group-mapping/preview", self.mapping(rules, **values), status
+        )
 
     def save(self, rules: dict[str, str], **values: Any) -> Any:
         """Preview a mapping and save it."""
         self.preview(rules, **values)
-        body, etag = mapping(rules, **values), self.etag()
+        body, etag = self.mapping(rules, **values), self.etag()
         return self.call("PUT", f"{self.connection}/group-mapping", body, 200, If_Match=etag)
 
     def refused(self) -> Answer:
         """Okta assigns one more."""
         body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "late@acme.test"}
         return self.okta.call("POST", "/Users", body)
-
-
-def mapping(rules: dict[str, str], **values: Any) -> dict[str, Any]:
-    """A mapping as it is sent: on, by the application's own attribute, for everybody who is there already."""
-    listed = [{"value": value, "group": group} for value, group in rules.items()]
-    body = {"enabled": True, "attribute": f"{URN}:group", "rules": listed, "apply_to_existing": True}
-    return body | values
 
 
 @pytest.fixture

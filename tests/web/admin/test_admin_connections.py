@@ -68,14 +68,19 @@ def test_provisioning_is_switched_on_only_once_plan_and_single_sign_on_allow_it(
     assert "plan" not in deployment.admin("PUT", switch, {"enabled": True}).json["message"]
     deployment.admin("PUT", f"{path}/sso", {"metadata_xml": metadata})
     assert deployment.admin("PUT", switch, {"enabled": True}).json == {"enabled": True}
-    assert deployment.admin("GET", f"/connections/{connection['id']}").json["provisioning"] == {"enabled": True}
+    assert deployment.admin("GET", f"/connections/{connection['id']}").json["provisioning"] == {
+        "enabled": True
+    }
     assert deployment.admin("PUT", switch, {"enabled": False}).json == {"enabled": False}
 
 
 def test_a_token_is_shown_once_opens_the_connection_and_is_revoked_at_once(acme) -> None:
     tokens = f"{acme.connection}/tokens"
     made = acme.post(tokens, {"label": "second", "expires_in_days": 30})
-    assert (datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])).days in (29, 30)
+    assert (datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])).days in (
+        29,
+        30,
+    )
     assert acme.okta.call("GET", "/Users", token=made["token"]).status == 200
     listed = acme.get(tokens)["items"]
     assert [token["label"] for token in listed] == ["test", "second"]
@@ -119,7 +124,12 @@ def test_the_check_up_says_in_plain_words_what_is_missing_and_what_was_called(ac
     for token in acme.get(f"{acme.connection}/tokens")["items"]:
         acme.call("DELETE", f"{acme.connection}/tokens/{token['id']}", None, 204)
     told = checks(acme)
-    assert [name for name, (ok, _) in told.items() if not ok] == ["plan", "single_sign_on", "provisioning", "token"]
+    assert [name for name, (ok, _) in told.items() if not ok] == [
+        "plan",
+        "single_sign_on",
+        "provisioning",
+        "token",
+    ]
     # What an admin did to the connection is no call of its identity provider.
     assert "GET /Groups" in told["last_call"][1]
 
@@ -139,7 +149,10 @@ def test_an_ended_token_and_certificate_are_told(acme) -> None:
     store.database.run("UPDATE tokens SET expires = 1")
     store.database.run("UPDATE organizations SET sso = REPLACE(sso, '2036', '2020')")
     told = checks(acme)
-    assert told["token"] == (False, "All tokens have expired: make one and enter it at the identity provider.")
+    assert told["token"] == (
+        False,
+        "All tokens have expired: make one and enter it at the identity provider.",
+    )
     assert told["single_sign_on"][0] is False
     assert "ended on 2020-01-01" in told["single_sign_on"][1]
 

@@ -1,0 +1,136 @@
+"""The commands of one process: what they print, and that mistakes are told in a sentence."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import click
+import pytest
+
+from gateway.cli import main
+from gateway.testing import Deployment
+
+
+def commands(group: click.Group, *path: str):
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+@pytest.mark.parametrize("path", [(), *commands(main)], ids=" ".join)
+def test_every_command_explains_itself(gateway, path):
+    result = gateway(*path, "--help")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("Usage: ")
+
+
+MISTAKES = [
+    # what was typed, settings, words of the sentence
+    ("serve", {}, "The database lacks the migrations 0001_initial. Run `gateway migrate` first."),
+    ("admin-token list", {}, "Run `gateway migrate` first."),
+    ("admin-token create --name x", {}, "Run `gateway migrate` first."),
+    ("migrate", {"GATEWAY_RATE_LIMIT": "many"}, "rate_limit must be a whole number"),
+    ("serve", {"GATEWAY_DATABASE_URL": "mysql://acme.test/x"}, "GATEWAY_DATABASE_URL begins with 'mysql'"),
+    ("migrate", {"GATEWAY_INSTANCE": "/dev/null"}, "/dev/null"),
+    ("plugins", {"GATEWAY_INSTANCE": "/dev/null/x"}, "/dev/null/x"),
+    ("simulate oktopus --base-url http://acme.test --token t", {}, "No plugin plays 'oktopus'"),
+    ("simulate okta --base-url acme.test --token t", {}, "'acme.test' is no base URL"),
+    ("simulate okta --base-url http://acme.test:port/ --token t", {}, "Port could not be cast"),
+    ("simulate okta --base-url http://acme.test --token ü", {}, "characters that no HTTP header can carry"),
+    ("simulate okta --base-url http://acme.test --token t --style x", {}, "in the styles oin, aiw, not 'x'"),
+]
+
+
+@pytest.mark.parametrize(("typed", "settings", "words"), MISTAKES)
+def test_a_mistake_is_told_in_one_sentence(gateway, monkeypatch, typed, settings, words):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    result = gateway(*typed.split())
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert words in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_setting_that_does_not_exist_is_named(gateway, instance):
+    instance.mkdir()
+    (instance / "config.toml").write_text("rate_limits = 3")
+    assert "a setting 'rate_limits' that does not exist" in gateway("plugins").stderr
+
+
+def test_a_server_that_does_not_answer_is_named(gateway):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = gateway("simulate", "okta", "--base-url", f"http://127.0.0.1:{port}/scim", "--token", "t")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: No server answers at http://127.0.0.1:{port}/scim: connection refused.\n"
+
+
+def test_to_migrate_says_what_was_applied_and_then_that_nothing_is_left(gateway):
+    assert gateway("migrate").stdout.startswith("Applied 0001_initial.\n")
+    assert gateway("migrate").stdout == "Nothing to do: the database has the newest schema.\n"
+
+
+def test_a_simulation_leaves_nothing_in_the_instance(gateway, instance):
+    gateway("simulate", "okta", "--base-url", "http://127.0.0.1:1", "--token", "t")
+    assert not instance.exists()
+
+
+def test_plugins_are_shown_with_what_they_implement(gateway):
+    shown = {each["name"]: each for each in json.loads(gateway("plugins", "--json").stdout)}
+    assert (shown["okta"]["idp"], shown["billing"]["idp"]) == (True, False)
+    assert "gateway_check_seats" in shown["billing"]["hooks"]
+    assert "gateway_map_patch" in gateway("plugins").stdout
+
+
+# Admin tokens ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def deployment(instance):
+    deployment = Deployment(instance)
+    yield deployment
+    deployment.close()
+
+
+def test_a_token_stands_alone_on_stdout_and_opens_everything_until_it_is_revoked(gateway, deployment):
+    made = gateway("admin-token", "create", "--name", "ci")
+    token = made.stdout.strip()
+    assert made.stdout == f"{token}\n"
+    assert "opens all organizations" in made.stderr
+    assert token not in made.stderr
+    assert deployment.admin("GET", "/organizations", token=token).status == 200
+
+    (shown,) = json.loads(gateway("admin-token", "list", "--json").stdout)
+    assert (shown["name"], shown["organization"], token.startswith(shown["prefix"])) == ("ci", None, True)
+    assert token not in gateway("admin-token", "list").stdout
+    assert gateway("admin-token", "revoke", shown["id"]).exit_code == 0
+    assert deployment.admin("GET", "/organizations", token=token).status == 401
+
+
+def test_a_token_of_one_organization_opens_that_alone(gateway, deployment):
+    acme, other = deployment.organization(), deployment.organization("Other")
+    made = gateway("admin-token", "create", "--name", "acme", "--organization", acme.uid)
+    token = made.stdout.strip()
+    assert deployment.admin("GET", f"/organizations/{acme.uid}", token=token).status == 200
+    assert deployment.admin("GET", f"/organizations/{other.uid}", token=token).status == 404
+    (shown,) = json.loads(gateway("admin-token", "list", "--json").stdout)
+    assert shown["organization"] == acme.uid
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("create", "--name", "x", "--organization", "nobody"), "no organization with the id 'nobody'"),
+        (("create", "--name", "x", "--organization", ""), "no organization with the id ''"),
+        (("create", "--name", " "), "The name of a token cannot be empty."),
+        (("revoke", "nothing"), "no admin token with the id 'nothing'"),
+    ],
+)
+def test_an_unknown_id_makes_and_revokes_nothing(gateway, deployment, typed, words):
+    result = gateway("admin-token", *typed)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert words in result.stderr
+    assert json.loads(gateway("admin-token", "list", "--json").stdout) == []

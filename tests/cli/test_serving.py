@@ -1,0 +1,174 @@
+"""A real server: it says where it listens, survives its workers, adds up their metrics, and stops cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from gateway.simulation import HttpSession
+from gateway.testing import Deployment
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+def get(server, path):
+    """On a connection of its own, so that any worker may take it; the status and the text."""
+    with HttpSession(server.url, "none", timeout=10) as session:
+        answer = session.call("GET", path)
+    return answer.status, answer.text
+
+
+def until(condition, seconds=15):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.05)
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_it_serves_and_a_stop_loses_nothing(serve, instance):
+    server = serve("--workers", "2")
+    assert get(server, "/live") == (200, '{"status":"alive"}\n')
+    workers = server.workers()
+    assert len(workers) == 2
+
+    deployment = Deployment(instance)
+    okta = deployment.connection("okta")
+    with HttpSession(server.url + okta.base, okta.token) as idp:
+        assert idp.call("GET", "/Users?startIndex=1&count=2").status == 200
+
+    assert server.stop() == 0
+    assert all(gone(pid) for pid in workers)
+    # Reads are gathered before they are written; those of the last moment were written at the end.
+    assert [line.operation for line in deployment.activity(okta.organization)][:1] == ["GET /Users"]
+    deployment.close()
+
+
+def test_two_workers_killed_within_three_seconds_are_survived(serve):
+    server = serve("--workers", "2")
+    begun = time.monotonic()
+    first = server.workers()[0]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: first not in server.workers() and len(server.workers()) == 2)
+    # Whoever was started in its place: for granian a second death within seconds is a crash loop, and it ends.
+    newest = max(server.workers(), key=lambda pid: Path(f"/proc/{pid}").stat().st_ctime_ns)
+    os.kill(newest, signal.SIGKILL)
+    assert time.monotonic() - begun < 3
+    until(lambda: newest not in server.workers() and len(server.workers()) == 2)
+    until(lambda: get(server, "/live")[0] == 200)
+    assert server.process.poll() is None
+    assert "crash loop" in server.log.read_text()
+    assert server.stop() == 0
+
+
+def test_metrics_are_those_of_all_workers(serve):
+    server = serve("--workers", "2")
+    for _ in range(20):
+        assert get(server, "/live")[0] == 200
+    answered = re.compile(r'gateway_requests_total\{idp="",operation="GET /live",status="200"\} (\S+)')
+    assert [answered.search(get(server, "/metrics")[1])[1] for _ in range(6)] == ["20.0"] * 6
+
+
+def test_a_taken_port_is_told_in_one_sentence(serve, instance):
+    server = serve()
+    # Another gateway must not join in on the port either, though our own workers share it.
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(server.port)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr.startswith(f"Error: Port {server.port} is taken by another program.")
+    assert second.stderr.count("\n") == 1
+
+
+def test_workers_end_with_a_killed_server(serve):
+    server = serve("--workers", "2")
+    workers = server.workers()
+    server.stop(signal.SIGKILL)
+    until(lambda: all(gone(pid) for pid in workers))
+
+
+def test_long_request_lines_are_never_answered_in_html(serve):
+    server = serve("--workers", "1")
+    assert get(server, "/live?" + "a" * 60_000)[0] == 200
+    assert get(server, "/live?" + "a" * 70_000) == (414, "")
+
+
+def test_no_line_of_the_log_holds_a_token(serve):
+    server = serve("--workers", "1")
+    with HttpSession(server.url, "a-secret-of-somebody") as session:
+        session.call("GET", "/scim/v2/none/Users")
+    server.stop()
+    assert "a-secret-of-somebody" not in server.log.read_text()
+
+
+# The demonstration ----------------------------------------------------------------------------------------------
+
+
+def demonstrated(*arguments):
+    command = [sys.executable, "-m", "gateway.cli", "demo", "--once", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_demonstration_ends_well_and_may_be_shown_again(instance):
+    for _ in range(2):
+        shown = demonstrated()
+        assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
+        assert "FAILED" not in shown.stdout
+        assert "You're over capacity" in shown.stdout
+    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", shown.stdout)[1])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+def test_the_demonstration_takes_another_port_where_8000_is_taken(instance):
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 8000)):
+        shown = demonstrated()
+        assert shown.returncode == 0, shown.stdout
+        assert "http://127.0.0.1:8000" not in shown.stdout
+
+
+def test_a_step_that_fails_is_explained_and_is_the_exit_status(instance):
+    shown = demonstrated("--seats", "2")
+    assert shown.returncode == 1
+    failed = re.search(
+        r"FAILED  Assign  user3\.\w+@acme\.test: assign\n +Sent POST /Users \(403\)", shown.stdout
+    )
+    assert failed, shown.stdout
+
+
+def test_the_demonstration_serves_until_it_is_interrupted(instance):
+    command = [sys.executable, "-m", "gateway.cli", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as shown:
+        told = {}
+        for line in shown.stdout:
+            if match := re.match(r"(Admin REST|Operator token|SCIM base URL)[^ ]*.* (\S+)$", line):
+                told[match[1]] = match[2]
+            if "until Ctrl-C" in line:
+                break
+        admin = told["Admin REST"].removesuffix("/docs")
+        request = urllib.request.Request(
+            f"{admin}/organizations", headers={"Authorization": f"Bearer {told['Operator token']}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["items"][0]["name"].startswith("Acme ")
+        children = Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text().split()
+        shown.send_signal(signal.SIGINT)
+        assert shown.wait(timeout=20) == 0
+    assert len(children) == 1
+    assert all(gone(pid) for pid in children)

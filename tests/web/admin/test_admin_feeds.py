@@ -1,0 +1,109 @@
+"""Seats, the feed of events, and the activity."""
+
+from __future__ import annotations
+
+from gateway.testing import Deployment
+
+
+def test_seats_say_what_a_refusal_would_say(acme) -> None:
+    free = {"limit": None, "used": 0, "available": None, "enforced": True, "message": None}
+    assert acme.get(f"{acme.path}/seats") == free
+    acme.call("PATCH", acme.path, {"seats": {"limit": 1}, "billing": {"payment": "card"}})
+    assert "Billing page" in acme.get(f"{acme.path}/seats")["message"]
+    acme.assign(1)
+    seats = acme.get(f"{acme.path}/seats")
+    assert (seats["used"], seats["available"]) == (1, 0)
+    said = acme.refused().json["detail"]
+    assert said.replace(" No seat was left for late@acme.test.", "") == seats["message"]
+    acme.call("PATCH", acme.path, {"seats": {"limit": 0}})
+    assert acme.get(f"{acme.path}/seats")["available"] == 0
+
+
+def test_without_the_billing_plugin_nothing_limits_seats(tmp_path) -> None:
+    deployment = Deployment(tmp_path / "other", plugins_disabled=("billing",))
+    organization = deployment.organization(seats=0)
+    deployment.connection("okta", organization).user()
+    seats = deployment.admin("GET", f"/organizations/{organization.uid}/seats").json
+    assert seats == {"limit": 0, "used": 1, "available": 0, "enforced": False, "message": None}
+    deployment.close()
+
+
+def test_events_are_followed_without_gap_or_repeat(acme) -> None:
+    for number in range(7):
+        acme.assign(number)
+    seen, after = [], 0
+    for _ in range(3):
+        part = acme.get(f"{acme.path}/events?after={after}&limit=3")
+        seen += [event["id"] for event in part["items"]]
+        after = part["next"]
+    assert (seen, after) == (list(range(1, 8)), 7)
+    assert acme.get(f"{acme.path}/events?after=7") == {"items": [], "next": 7}
+    acme.refused()
+    acme.assign(8)
+    assert [event["id"] for event in acme.get(f"{acme.path}/events?after=7")["items"]] == [8, 9]
+    other = acme.deployment.organization("Other")
+    assert acme.get(f"/organizations/{other.uid}/events") == {"items": [], "next": 0}
+
+
+def test_an_event_says_on_whose_behalf_it_came_about(acme) -> None:
+    user = acme.assign(1)
+    acme.call("PATCH", f"{acme.path}/users/{user['id']}", {"active": False})
+    events = acme.get(f"{acme.path}/events")["items"]
+    assert [(event["type"], event["connection"]) for event in events] == [
+        ("user.created", acme.okta.uid),
+        ("user.deactivated", None),
+    ]
+    assert events[1]["data"]["active"] is False
+
+
+def test_the_activity_is_filtered_and_walked_from_the_newest(acme) -> None:
+    acme.assign(1)
+    acme.okta.call("GET", '/Users?filter=userName eq "user1@acme.test"')
+    acme.okta.call("POST", "/Users", {"schemas": [], "userName": "user1@acme.test"})
+    acme.okta.call("GET", "/Users", token="wrong")
+    acme.call("PATCH", acme.path, {"name": "Acme 2"})
+
+    def told(query: str) -> list[tuple[str, int]]:
+        return [
+            (line["operation"], line["status"]) for line in acme.get(f"{acme.path}/activity?{query}")["items"]
+        ]
+
+    assert told("user=USER1@acme.test") == [("POST /Users", 400), ("GET /Users", 200), ("POST /Users", 201)]
+    assert told("user=user1@acme.test&outcome=success") == [("GET /Users", 200), ("POST /Users", 201)]
+    assert told(f"outcome=failure&user=&connection={acme.okta.uid}") == [
+        ("GET /Users", 401),
+        ("POST /Users", 400),
+    ]
+    assert told("connection=nobody") == []
+    assert told("outcome=success&limit=1") == [("PATCH /organizations/{organization}", 200)]
+    pages, after = [], ""
+    while after is not None:
+        part = acme.get(f"{acme.path}/activity?limit=2&after={after}")
+        pages += [line["id"] for line in part["items"]]
+        after = part["next"]
+    whole = acme.get(f"{acme.path}/activity")["items"]
+    assert sorted(pages) == sorted(line["id"] for line in whole)
+    assert [line["at"] for line in whole] == sorted((line["at"] for line in whole), reverse=True)
+
+
+def test_reads_of_an_admin_leave_no_line(acme) -> None:
+    before = len(acme.get(f"{acme.path}/activity")["items"])
+    for path in ("", "/users", "/groups", "/seats", "/events", "/users.csv", "/connections"):
+        acme.deployment.admin("GET", f"{acme.path}{path}")
+    acme.preview({"a": "A"})
+    acme.call("POST", f"{acme.connection}/test", None)
+    assert len(acme.get(f"{acme.path}/activity")["items"]) == before
+
+
+def test_plugins_are_listed_with_their_hooks(acme) -> None:
+    items = {item["name"]: item for item in acme.get("/plugins")["items"]}
+    assert list(items) == ["billing", "generic", "okta"]
+    assert {name: item["idp"] for name, item in items.items()} == {
+        "billing": False,
+        "generic": True,
+        "okta": True,
+    }
+    assert items["okta"]["hooks"] == ["gateway_declare", "gateway_map_patch", "gateway_map_resource"]
+    assert all(
+        item.keys() == {"name", "version", "idp", "hooks"} and item["version"] for item in items.values()
+    )

@@ -1,0 +1,189 @@
+"""What a request costs the database: how many statements, by which indexes, and no more work in a large organization.
+
+The numbers of statements are held exactly, so that one more is somebody's decision. `BEGIN` and `COMMIT`, and what the
+recorder writes later in its own thread, are not among them.
+"""
+
+import re
+import threading
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import pytest
+
+from gateway.scim.documents import dumps
+from gateway.testing import Deployment
+from gateway.testing.deployment import GROUP, PATCH, USER
+
+SMALL, LARGE = 400, 4000
+#: SQLite steps through its own bytecode; this many steps are one tick of the measure.
+TICK = 10
+
+
+class Town:
+    """Two organizations with so many users each, some deleted, and in the first a group that holds most of them."""
+
+    def __init__(self, folder, users):
+        self.deployment = Deployment(folder)
+        self.store = self.deployment.gateway.store
+        self.scim, other = self.deployment.connection("generic"), self.deployment.connection("generic")
+        for connection in (self.scim, other):
+            self._settle(connection, users)
+        self.uids = [user.uid for user in self.store.users.page(self.scim.organization, 0, users)]
+        members = [{"value": uid} for uid in self.uids[: users // 2]]
+        assert len(members) == users // 2
+        self.sales = self.scim.group("Sales", tuple(member["value"] for member in members))["id"]
+        self.deployment.gateway.recorder.close()
+
+    def _settle(self, connection, users):
+        """Straight into the store: thousands of requests would take a minute."""
+        record, gone = connection.connection, users // 10
+        with self.store.transaction():
+            for number in range(users):
+                name = f"user{number}@acme.test"
+                document = {"schemas": [USER], "userName": name, "displayName": f"Given{number}",
+                            "externalId": f"00u{number}", "emails": [{"value": name}], "active": True}  # fmt: skip
+                user = self.store.users.add(
+                    record.organization_id, record, name, f"00u{number}", True, dumps(document), [name]
+                )
+                if number >= users - gone:
+                    self.store.users.remove(record.organization_id, user)
+                if number % 20 == 0:
+                    group = {"schemas": [GROUP], "displayName": f"Group {number}"}
+                    args = record.organization_id, record.id, group["displayName"], None, dumps(group)
+                    self.store.memberships.grant(self.store.groups.add(*args).id, [user.id], "push")
+            self.store.organizations.count(record.organization_id, "User", record.id, users - gone)
+            self.store.organizations.count(record.organization_id, "Group", record.id, users // 20)
+
+    @contextmanager
+    def recorded(self):
+        """The statements of what runs inside, each with its parameters, and the ticks that SQLite worked at them."""
+        database, statements, ticks = self.store.database, [], [0]
+        execute, run_many, here = database._execute, database.run_many, threading.get_ident()
+
+        def note(sql, parameters):
+            if threading.get_ident() == here:
+                statements.append((sql, tuple(parameters)))
+
+        def noted_execute(sql, parameters):
+            note(sql, parameters)
+            return execute(sql, parameters)
+
+        def noted_run_many(sql, rows):
+            rows = list(rows)
+            note(sql, rows[0] if rows else ())
+            return run_many(sql, rows)
+
+        def tick():
+            ticks[0] += 1
+
+        connection = database.peewee.connection()
+        database._execute, database.run_many = noted_execute, noted_run_many
+        connection.set_progress_handler(tick, TICK)
+        try:
+            yield statements, ticks
+        finally:
+            connection.set_progress_handler(None, TICK)
+            del database._execute, database.run_many
+
+    def plan(self, sql, parameters):
+        """How SQLite would go about a statement."""
+        return [row[3] for row in self.store.database.all(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
+
+    def ask(self, story):
+        """One request, answered well."""
+        method, path, body = story(self)
+        answer = self.scim.call(method, path, body)
+        assert answer.status < 300, answer.text
+        return answer
+
+
+# The stories: what is sent, and how many statements it takes -----------------------------------------------------
+
+
+def found(text, kind="Users"):
+    query = f"filter={quote(text)}&startIndex=1&count=100&excludedAttributes=members"
+    return lambda town: ("GET", f"/{kind}?{query}", None)
+
+
+def patched(*operations, group=False):
+    def story(town):
+        path = f"/Groups/{town.sales}" if group else f"/Users/{town.uids[0]}"
+        given = [{**op, "value": [{"value": town.uids[op["value"]]}]} if op.get("path") == "members" else op
+                 for op in operations]  # fmt: skip
+        return "PATCH", path, {"schemas": [PATCH], "Operations": given}
+
+    return story
+
+
+def user(number, **changes):
+    name = f"user{number}@acme.test"
+    return {"schemas": [USER], "userName": name, "externalId": f"00u{number}", "displayName": f"Given{number}",
+            "emails": [{"value": name}], "active": True} | changes  # fmt: skip
+
+
+def without(town):
+    operation = {"op": "remove", "path": f'members[value eq "{town.uids[-1]}"]'}
+    return "PATCH", f"/Groups/{town.sales}", {"schemas": [PATCH], "Operations": [operation]}
+
+
+STORIES = {
+    "look a user up by name": (found('userName eq "USER7@acme.test"'), 4),
+    "look up a name that nobody has": (found('userName eq "nobody@acme.test"'), 3),
+    "look a user up by externalId": (found('externalId eq "00u7"'), 4),
+    "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 4),
+    "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 4),
+    "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 4),
+    "look a group up by name": (found('displayName eq "SALES"', "Groups"), 4),
+    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 4),
+    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 4),
+    "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 4),
+    "read a group without its members": (
+        lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 3),
+    "create a user": (lambda town: ("POST", "/Users", user("new")), 12),
+    "replace a user": (lambda town: ("PUT", f"/Users/{town.uids[0]}", user(0, displayName="Other")), 9),
+    "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 9),
+    "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 9),
+    "reactivate a user": (patched({"op": "replace", "value": {"active": True}}), 9),
+    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 9),
+    "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 9),
+    "push a group": (lambda town: ("POST", "/Groups", {"schemas": [GROUP], "displayName": "New"}), 9),
+    "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True), 9),
+    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 9),
+    "remove a member": (without, 9),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory):
+    """For each story: its statements with their plans in the large town, and the work in both towns."""
+    told = {name: {} for name in STORIES}
+    for users in (SMALL, LARGE):
+        town = Town(tmp_path_factory.mktemp(f"town{users}") / "instance", users)
+        town.ask(lambda town: ("GET", "/Users?count=1", None))  # what is done once, is done now
+        for name, (story, _) in STORIES.items():
+            with town.recorded() as (statements, ticks):
+                town.ask(story)
+            told[name][users] = ticks[0]
+            told[name]["statements"] = [(sql, town.plan(sql, parameters)) for sql, parameters in statements]
+        town.deployment.close()
+    return told
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_every_statement_is_served_by_an_index(costs, name):
+    """No step may go through a whole table, or a whole index; only the values of one JSON document are looked through."""
+    for sql, plan in costs[name]["statements"]:
+        assert [step for step in plan if re.match(r"SCAN (?!e VIRTUAL|CONSTANT ROW|\(sub|json_each)", step)] == [], sql
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_request_takes_just_so_many_statements(costs, name):
+    statements = [sql for sql, _ in costs[name]["statements"]]
+    assert len(statements) == STORIES[name][1], "\n".join(statements)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_request_costs_the_same_in_a_town_ten_times_as_large(costs, name):
+    small, large = costs[name][SMALL], costs[name][LARGE]
+    assert large <= small * 1.2 + 5, f"{small} ticks with {SMALL} users, {large} with {LARGE}"
