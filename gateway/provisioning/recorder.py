@@ -43,6 +43,7 @@ class Recorder:
         self._changed: set[int] = set()
         self._swept = -SWEEP_SECONDS
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._relaying = threading.Lock()
         self._wake = threading.Event()
         self._worker: threading.Thread | None = None
@@ -86,17 +87,18 @@ class Recorder:
     # Writing out ----------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what was gathered, and forget what is too old."""
-        with self._lock:
-            lines, used = self._lines, self._used
-            self._lines, self._used = [], {}
-        if not lines and not used:
-            return
-        with self._store.transaction():
-            self._write(lines)
-            self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
-            if self._days:
-                self._store.activity.prune(now() - self._days * _DAY)
+        """Write what was gathered, and forget what is too old. What is being written already is waited for."""
+        with self._writing:
+            with self._lock:
+                lines, used = self._lines, self._used
+                self._lines, self._used = [], {}
+            if not lines and not used:
+                return
+            with self._store.transaction():
+                self._write(lines)
+                self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
+                if self._days:
+                    self._store.activity.prune(now() - self._days * _DAY)
 
     def _write(self, lines: list[tuple[int, Line]]) -> None:
         """Write lines, but those of an organization that was removed since: one of them must not lose the others."""

