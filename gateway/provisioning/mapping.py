@@ -57,12 +57,15 @@ class GroupMover:
         self._regrant(organization_id, user, held, target, change)
         return {group for group, _ in held} != {group for group, _ in target}
 
-    def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> None:
-        """A user came (back) whom groups were waiting for."""
+    def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> bool:
+        """A user came (back) whom groups may have been waiting for. True when there were any."""
         organization_id = caller.organization.id
         groups = self._store.memberships.arrivals(organization_id, user.uid)
+        if not groups:
+            return False
         held = set(self._store.memberships.reasons(organization_id, user.id))
         self._regrant(organization_id, user, held, held | {(group, PUSH) for group in groups}, change)
+        return True
 
     def _grants(self, organization_id: int, wanted: Mapping[str, frozenset[str]], trace: Trace) -> set[Grant]:
         grants: set[Grant] = set()

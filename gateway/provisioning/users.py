@@ -7,27 +7,27 @@ organization's policy number: when it moved, the story is told again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
 from gateway.host import PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchanged
+from gateway.provisioning.changes import Changes, Refresh, Stale, unchanged
 from gateway.provisioning.mapping import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.store import Store
-from gateway.store.records import UserRecord
+from gateway.store.records import MemberRecord, UserRecord
 
 
 class Outcome(NamedTuple):
-    """What became of a user, and whether anything was changed at all."""
+    """What became of a user, and the groups that the caller sees it in."""
 
     user: UserRecord
-    changed: bool
+    groups: Sequence[MemberRecord]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Users:
 
     # The stories --------------------------------------------------------------------------------------------------
 
-    def create(self, caller: Caller, document: Json, trace: Trace) -> UserRecord:
+    def create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
@@ -149,7 +149,7 @@ class Users:
 
     # Their parts --------------------------------------------------------------------------------------------------
 
-    def _create(self, caller: Caller, document: Json, trace: Trace) -> UserRecord:
+    def _create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
@@ -177,11 +177,17 @@ class Users:
                 raise Stale
             change.seats = 1 if active else 0
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
-            self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
+            moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
             if deleted:
-                self._mover.attach_waiting(caller, user, change)
-            self._tell(change, "user.restored" if deleted else "user.created", caller, user)
-        return user
+                moved = self._mover.attach_waiting(caller, user, change) or moved
+            groups = self._groups(caller, user) if moved else ()
+            change.tell(
+                "user.restored" if deleted else "user.created",
+                "User",
+                user.uid,
+                user_json(user, groups, None),
+            )
+        return Outcome(user, groups)
 
     def _rewrite(self, caller: Caller, user: UserRecord, document: Json, trace: Trace) -> Outcome:
         """Bring a stored user to a new document, adopting it when nobody manages it."""
@@ -206,10 +212,11 @@ class Users:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
             change.seats = int(active) - user.active
-            moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
+            self._mover.settle_user(caller, stored, judgement.groups, change, trace)
+            groups = self._groups(caller, stored)
             if not same:
-                self._tell(change, _kind(user, active), caller, stored)
-        return Outcome(stored, moved or not same)
+                change.tell(_kind(user, active), "User", stored.uid, user_json(stored, groups, None))
+        return Outcome(stored, groups)
 
     def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
         trace.decisions.clear()
@@ -259,9 +266,8 @@ class Users:
             " application deletes it there, or removes that connection, which leaves its users to be linked here."
         )
 
-    def _tell(self, change: Change, kind: str, caller: Caller, user: UserRecord) -> None:
-        groups = self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
-        change.tell(kind, "User", user.uid, user_json(user, groups, None))
+    def _groups(self, caller: Caller, user: UserRecord) -> Sequence[MemberRecord]:
+        return self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
 
 
 def check_version(record: Any, if_match: str | None) -> None:

@@ -34,22 +34,25 @@ class ActivityLog:
         self._db.run_many(_INSERT, [_row(moment, line) for moment, line in lines])
 
     def page(
-        self, organization_id: int, before: int | None, limit: int, *, outcome: str | None = None,
+        self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,
         user: str | None = None, connection: str | None = None,
     ) -> list[ActivityRecord]:  # fmt: skip
-        """The newest first, from the one before `before` on."""
+        """The newest first, from the one before `before` (its moment and key) on.
+
+        By the moment, for reads are written a little after they happened.
+        """
         wanted: dict[str, Any] = {
             "outcome = ?": outcome,
             "user_key = ?": fold(user) if user else None,
             "connection_uid = ?": connection,
-            "id < ?": before,
         }
         conditions = {sql: value for sql, value in wanted.items() if value is not None}
-        where = "".join(f" AND {sql}" for sql in conditions)
+        where = "".join(f" AND {sql}" for sql in conditions) + (" AND (at, id) < (?, ?)" if before else "")
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ?{where} ORDER BY id DESC LIMIT ?",
+            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ?{where} ORDER BY at DESC, id DESC LIMIT ?",
             organization_id,
             *conditions.values(),
+            *(before or ()),
             limit,
         )
         return [ActivityRecord._make(row) for row in rows]
@@ -58,16 +61,16 @@ class ActivityLog:
         self, organization_id: int, connection: str, outcome: str | None = None
     ) -> ActivityRecord | None:
         """The newest line of a connection that its identity provider left, not an admin who worked at it."""
-        rows = self._db.all(
+        row = self._db.one(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
-            " AND operation LIKE '% /%' AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
-            f"{' AND outcome = ?' if outcome else ''} ORDER BY id DESC LIMIT 100",
+            " AND operation LIKE '% /%'"
+            " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
+            f"{' AND outcome = ?' if outcome else ''} ORDER BY at DESC, id DESC LIMIT 1",
             organization_id,
             connection,
             *([outcome] if outcome else []),
         )
-        # Reads are written a moment after they happened, so the last one written need not be the newest.
-        return max(map(ActivityRecord._make, rows), key=lambda line: (line.at, line.id), default=None)
+        return ActivityRecord._make(row) if row else None
 
     def prune(self, before: int, most: int = 1000) -> int:
         """Forget the oldest lines from before a moment, a few at a time; how many."""

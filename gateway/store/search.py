@@ -96,8 +96,7 @@ _GROUPS = _Table(
     columns=groups.COLUMNS,
     record=GroupRecord,
     alive="1",
-    by_path=_COMMON
-    | {"displayname": _Column("{t}.name_key"), "meta.resourcetype": _Column("'Group'")},
+    by_path=_COMMON | {"displayname": _Column("{t}.name_key"), "meta.resourcetype": _Column("'Group'")},
     joined={
         "members": (
             "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0"

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import etag, group_json, user_json
+from gateway.provisioning.users import Outcome
 from gateway.scim import discovery, documents
 from gateway.scim.errors import (
     Forbidden,
@@ -24,7 +25,7 @@ from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
-from gateway.store.records import GroupRecord, UserRecord
+from gateway.store.records import GroupRecord
 from gateway.web.gate import Gate
 
 MEDIA_TYPE = "application/scim+json"
@@ -142,34 +143,34 @@ class Endpoints:
         if user is None:
             raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
         trace.user = user.user_name
-        return self._user(caller, user, trace)
+        groups = self._gateway.store.memberships.groups_of(
+            caller.organization.id, caller.connection.id, user.id
+        )
+        return self._user(caller, Outcome(user, groups), trace)
 
     def create_user(self, caller: IdpCaller, trace: Trace) -> Response:
         trace.status = 201
-        user = self._gateway.users.create(caller, self._document(caller, "User", trace), trace)
-        return self._user(caller, user, trace, 201)
+        outcome = self._gateway.users.create(caller, self._document(caller, "User", trace), trace)
+        return self._user(caller, outcome, trace, 201)
 
     def replace_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         document = self._document(caller, "User", trace)
         outcome = self._gateway.users.replace(caller, uid, document, trace, request.headers.get("If-Match"))
-        return self._user(caller, outcome.user, trace)
+        return self._user(caller, outcome, trace)
 
     def patch_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         operations = read_operations(self._body())
         outcome = self._gateway.users.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
-        return self._user(caller, outcome.user, trace)
+        return self._user(caller, outcome, trace)
 
     def delete_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         trace.status = 204
         self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
         return answer("", 204)
 
-    def _user(self, caller: IdpCaller, user: UserRecord, trace: Trace, status: int = 200) -> Response:
-        groups = self._gateway.store.memberships.groups_of(
-            caller.organization.id, caller.connection.id, user.id
-        )
-        base = _base(caller)
-        body = user_json(user, groups, base)
+    def _user(self, caller: IdpCaller, outcome: Outcome, trace: Trace, status: int = 200) -> Response:
+        user, base = outcome.user, _base(caller)
+        body = user_json(user, outcome.groups, base)
         if request.query_string:
             body = _projected(caller.kept.user, [body], self._asked(trace))[0]
         headers = {"Location": f"{base}/Users/{user.uid}"} if status == 201 else {}

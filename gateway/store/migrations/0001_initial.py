@@ -223,10 +223,10 @@ class Activity(Model):
     class Meta:
         table_name = "activity"
         indexes = (
-            (("organization", "id"), False),
-            (("organization", "outcome", "id"), False),
-            (("organization", "user_key", "id"), False),
-            (("organization", "connection_uid", "id"), False),
+            (("organization", "at", "id"), False),
+            (("organization", "outcome", "at", "id"), False),
+            (("organization", "user_key", "at", "id"), False),
+            (("organization", "connection_uid", "at", "id"), False),
         )
 
 

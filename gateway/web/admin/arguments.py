@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Request
@@ -15,7 +15,13 @@ from gateway.scim.documents import read_json
 from gateway.scim.errors import PayloadTooLarge, UnsupportedMediaType
 from gateway.web.errors import Unprocessable
 
-Row = TypeVar("Row")
+
+class _Stored(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=_Stored)
 _TOLD = 5
 _LONGEST_PATH = 100
 
@@ -129,14 +135,19 @@ class Count(fields.Integer):
 # Pages ------------------------------------------------------------------------------------------------------
 
 
-class Paging(Schema):
-    """How much of a list, and from where on: `after` is the `next` of the page before."""
+class Limited(Schema):
+    """How much of a list."""
 
     limit = Count(1, 1000, load_default=100)
+
+
+class Paging(Limited):
+    """And from where on: `after` is the `next` of the page before."""
+
     after = Count(0, (1 << 63) - 1, load_default=0)
 
 
-def page(rows: Sequence[Row], limit: int, show: Callable[[Sequence[Row]], list[Any]], key: str = "id") -> Any:
+def page(rows: Sequence[Row], limit: int, show: Callable[[Sequence[Row]], list[Any]]) -> Any:
     """A page of rows of which one more than `limit` was asked for, so that its end is known."""
     shown = rows[:limit]
-    return {"items": show(shown), "next": getattr(shown[-1], key) if len(rows) > limit else None}
+    return {"items": show(shown), "next": shown[-1].id if len(rows) > limit else None}

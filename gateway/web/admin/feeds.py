@@ -9,7 +9,7 @@ from gateway.contracts import SeatRequest
 from gateway.store.clock import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging, page
+from gateway.web.admin.arguments import Paging
 from gateway.web.admin.door import Resource, here
 from gateway.web.admin.organizations import seats_of
 
@@ -40,21 +40,27 @@ def list_events(asked: dict[str, int]) -> Any:
 
 @blueprint.route("/organizations/<organization>/activity")
 @blueprint.arguments(schemas.ActivityAsked, location="query")
-@blueprint.response(200, schemas.page_of(schemas.ActivityLine))
+@blueprint.response(200, schemas.ActivityPage)
 def list_activity(asked: dict[str, Any]) -> Any:
     """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
-    visit, limit = here(), asked["limit"]
+    visit, limit, after = here(), asked["limit"], asked["after"]
     visit.gateway.recorder.flush()
     rows = visit.gateway.store.activity.page(
         visit.organization.id,
-        asked["after"] or None,
+        _before(after),
         limit + 1,
         outcome=asked["outcome"],
         user=asked["user"],
         connection=asked["connection"],
     )
-    # Reads are written a moment after they happened: a page is in the order of happening, pages in that of writing.
-    return page(rows, limit, lambda shown: [_line(row) for row in sorted(shown, key=_moment, reverse=True)])
+    following = f"{rows[limit - 1].at}-{rows[limit - 1].id}" if len(rows) > limit else None
+    return {"items": [_line(row) for row in rows[:limit]], "next": following}
+
+
+def _before(after: str) -> tuple[int, int] | None:
+    """Moment and key of the last line of the page before."""
+    moment, _, key = after.partition("-")
+    return (int(moment), int(key)) if key else None
 
 
 def _event(event: EventRecord) -> dict[str, Any]:
@@ -67,10 +73,6 @@ def _event(event: EventRecord) -> dict[str, Any]:
         "connection": event.connection_uid,
         "data": json.loads(event.data),
     }
-
-
-def _moment(line: ActivityRecord) -> tuple[int, int]:
-    return line.at, line.id
 
 
 def _line(line: ActivityRecord) -> dict[str, Any]:

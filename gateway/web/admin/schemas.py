@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 
 from gateway.provisioning.sso import LONGEST
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.web.admin.arguments import Flag, Name, Paging, Url
+from gateway.web.admin.arguments import Flag, Limited, Name, Paging, Url
 
 _LABEL = validate.Length(min=1, max=200)
 _VALUE = validate.Length(min=1, max=1000)
@@ -279,7 +279,11 @@ class Event(Schema):
     data = fields.Dict()
 
 
-class ActivityAsked(Paging):
+class ActivityAsked(Limited):
+    after = fields.String(
+        load_default="0",
+        validate=validate.Regexp(r"(0|[0-9]{1,18}-[0-9]{1,18})\Z", error="Not a `next` of this list."),
+    )
     outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "failure")))
     user = fields.String(load_default=None, metadata={"description": "A userName, letter case aside."})
     connection = fields.String(load_default=None, metadata={"description": "The id of a connection."})
@@ -303,6 +307,11 @@ class ActivityLine(Schema):
     ignored = fields.List(fields.String())
     decisions = fields.List(fields.Nested(Decision))
     request_id = fields.String(allow_none=True)
+
+
+class ActivityPage(Schema):
+    items = fields.List(fields.Nested(ActivityLine))
+    next = fields.String(allow_none=True)
 
 
 class Plugin(Schema):

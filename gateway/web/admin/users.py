@@ -52,7 +52,7 @@ def add_user(values: dict[str, Any]) -> Any:
         USER_URN, values["user_name"], values.get("display_name"), values.get("email"), values["active"]
     )
     document = clean(user_type(), document).document
-    return _answer(visit, visit.gateway.users.create(visit.caller, document, visit.trace))
+    return _answer(visit, visit.gateway.users.create(visit.caller, document, visit.trace).user)
 
 
 @blueprint.route(f"{_PATH}/<user>")
