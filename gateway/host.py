@@ -203,9 +203,21 @@ class PluginHost:
 
     def kept(self, connection: Connection) -> Kept:
         """The resource types as this connection keeps them: discovery and validation follow from it."""
-        declaration = self._declared(connection)
-        paths = declaration.keeps(connection.settings) if declaration.keeps else None
-        return self._kept(tuple(paths) if paths is not None else None)
+        keeps = self._declared(connection).keeps
+        try:
+            paths = keeps(connection.settings) if keeps else None
+            return self._kept(tuple(paths) if paths is not None else None)
+        except Exception as error:  # a plugin may fail in any way, or name what no schema knows
+            raise _failed(connection.idp, "keeps") from error
+
+    def would_keep(self, idp: str, settings: Mapping[str, Any]) -> Kept:
+        """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
+        declaration = self.declaration(idp)
+        try:
+            paths = declaration.keeps(settings) if declaration and declaration.keeps else None
+        except Exception as error:  # a plugin may fail in any way
+            raise _failed(idp, "keeps") from error
+        return self._keep(tuple(paths) if paths is not None else None)
 
     def _keep(self, paths: tuple[str, ...] | None) -> Kept:
         whole = user_type(ENTERPRISE, self._extension)
@@ -264,7 +276,10 @@ class PluginHost:
             operations=operations,
             current=copy.deepcopy(current),
         )
-        return operations if answer is None else _expect(connection.idp, "gateway_map_patch", answer, list)
+        if answer is None:
+            return operations
+        listed = _expect(connection.idp, "gateway_map_patch", answer, list)
+        return [_expect(connection.idp, "gateway_map_patch", one, dict) for one in listed]
 
     def resolve_groups(
         self, connection: Connection, user: User, decisions: list[Decision]
@@ -306,6 +321,7 @@ class PluginHost:
             if answer is None:
                 continue
             verdict = _expect(name, "gateway_check_seats", answer, SeatVerdict)
+            _expect(name, "gateway_check_seats", verdict.ceiling, int)
             decisions.append(Decision(name, "check_seats", f"at most {verdict.ceiling}"))
             if lowest is None or verdict.ceiling < lowest.ceiling:
                 lowest = SeatLimit(name, verdict.ceiling, verdict.sentence)
@@ -328,17 +344,15 @@ class PluginHost:
             return None
         try:
             answer = caller(**arguments)
+            if hook in _COLLECTED:
+                # The list of the one plugin that was asked.
+                answer = answer[0] if answer else None
+            # What is yielded is made here, where a plugin may fail.
+            return list(answer) if hook == "gateway_resolve_groups" and answer is not None else answer
         except Refusal:
             raise
         except Exception as error:  # a plugin may fail in any way; the request is refused, to be tried again
-            log.exception("plugin %s failed in %s", name, hook)
-            raise Unavailable(
-                f"The gateway's plugin {name} failed, so nothing was changed. Try again later; if it stays, give the"
-                " request id to the operator of the application.",
-                retry_after=30,
-            ) from error
-        # A collected hook answers with a list of the one plugin that was asked.
-        return (answer[0] if answer else None) if isinstance(answer, list) and hook in _COLLECTED else answer
+            raise _failed(name, hook) from error
 
 
 _COLLECTED = frozenset(
@@ -346,6 +360,15 @@ _COLLECTED = frozenset(
     for name, spec in vars(hookspecs).items()
     if name.startswith("gateway_") and not (getattr(spec, "gateway_spec", None) or {}).get("firstresult")
 )
+
+
+def _failed(plugin: str, hook: str) -> Unavailable:
+    log.exception("plugin %s failed in %s", plugin, hook)
+    return Unavailable(
+        f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"
+        " id to the operator of the application.",
+        retry_after=30,
+    )
 
 
 def _expect(plugin: str, hook: str, answer: Any, kind: type[Kind]) -> Kind:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from gateway.config import Config
 from gateway.contracts import Billing, Connection, Organization, Seats
@@ -45,6 +49,8 @@ class Callers:
 
     def __init__(self, config: Config, host: PluginHost) -> None:
         self._config, self._host = config, host
+        self._settings = lru_cache(maxsize=1024)(_parsed)
+        self._kept: dict[tuple[str, str], Kept] = {}
 
     def tenant(self, organization: OrganizationRecord) -> Organization:
         """An organization as plugins see it."""
@@ -73,7 +79,7 @@ class Callers:
             idp=connection.idp,
             name=connection.name,
             organization=self.tenant(organization),
-            settings=connection.setting_values,
+            settings=self._settings(connection.settings),
             base_url=f"{public_url}/scim/v2/{connection.slug}",
             extension_urn=self._config.extension_urn,
             mapping_attribute=connection.mapping_attribute if connection.mapping_enabled else None,
@@ -88,7 +94,20 @@ class Callers:
     ) -> IdpCaller:
         """An identity provider."""
         words = self.words(connection, organization, public_url)
-        return IdpCaller(organization, words.organization, connection, words, self._host.kept(words))
+        return IdpCaller(organization, words.organization, connection, words, self._keeps(connection, words))
+
+    def _keeps(self, connection: ConnectionRecord, words: Connection) -> Kept:
+        """What a connection keeps depends on its plugin and settings alone, so it is worked out once."""
+        kept = self._kept.get((connection.idp, connection.settings))
+        if kept is None:
+            if len(self._kept) > 1024:
+                self._kept.clear()
+            kept = self._kept[connection.idp, connection.settings] = self._host.kept(words)
+        return kept
+
+
+def _parsed(settings: str) -> Mapping[str, Any]:
+    return MappingProxyType(json.loads(settings))
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -15,7 +17,9 @@ from gateway.store import Store
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
 #: How often a story is told anew when what it was judged by has changed under it.
-ATTEMPTS = 8
+ATTEMPTS = 10
+#: Seconds of the first pause before that, at most: it doubles, and chance keeps two from meeting again and again.
+PAUSE = 0.002
 
 
 class Stale(Exception):
@@ -96,10 +100,11 @@ class Changes:
 
     def retried(self, caller: Who, refresh: Refresh, story: Callable[[Who], Told]) -> Told:
         """Tell a story until nothing it was judged by changes under it."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return story(caller)
             except Stale:
+                time.sleep(random.uniform(0, PAUSE * 2**attempt))  # noqa: S311 - nothing secret in it
                 caller = refresh(caller)
         raise Unavailable(
             "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",

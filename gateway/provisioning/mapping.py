@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.contracts import Json
 from gateway.defaults import mapped_values
-from gateway.host import PluginHost
+from gateway.host import Kept, PluginHost
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes
 from gateway.scim.documents import dumps, fold
@@ -60,7 +60,7 @@ class GroupMover:
     def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> bool:
         """A user came (back) whom groups may have been waiting for. True when there were any."""
         organization_id = caller.organization.id
-        groups = self._store.memberships.arrivals(organization_id, user.uid)
+        groups = self._store.memberships.arrivals(organization_id, caller.connection_id, user.uid)
         if not groups:
             return False
         held = set(self._store.memberships.reasons(organization_id, user.id))
@@ -206,7 +206,7 @@ class MapToGroups:
                 "attribute is missing: name the SCIM attribute whose values are mapped to groups."
             )
         if plan.attribute and (plan.enabled or plan.attribute != caller.connection.mapping_attribute):
-            _check_attribute(caller, plan.attribute)
+            check_attribute(caller.kept, plan.attribute)
         for value, name in plan.rules:
             if not value or not name.strip():
                 raise InvalidValue("A rule needs a value of the identity provider and the name of a group.")
@@ -340,13 +340,14 @@ def _by_place(reasons: Mapping[int, set[Place]]) -> dict[Place, list[int]]:
     return users
 
 
-def _check_attribute(caller: IdpCaller, attribute: str) -> None:
+def check_attribute(kept: Kept, attribute: str) -> None:
+    """Refuse an attribute by which nobody can be mapped."""
     try:
-        path = parse_path(attribute, tuple(extension.id for extension in caller.kept.user.extensions))
+        path = parse_path(attribute, tuple(extension.id for extension in kept.user.extensions))
     except InvalidPath as refusal:
         raise InvalidValue(f"attribute cannot be read. {refusal.detail}") from None
-    top = caller.kept.user.find(path.urn, path.name, None)
-    found = caller.kept.user.find(path.urn, path.name, path.sub)
+    top = kept.user.find(path.urn, path.name, None)
+    found = kept.user.find(path.urn, path.name, path.sub)
     # What is read-only is not in the document: nobody would ever be mapped by it.
     if (
         top is None

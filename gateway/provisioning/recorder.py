@@ -20,6 +20,7 @@ from gateway.scim.errors import Refusal, Unavailable
 from gateway.store import Store
 from gateway.store.activity import Line
 from gateway.store.clock import now, rfc3339
+from gateway.store.database import BRIEF, BUSY_SECONDS
 from gateway.store.records import EventRecord
 
 log = logging.getLogger("gateway")
@@ -78,8 +79,10 @@ class Recorder:
         """A refusal: written at once, if the database can be written at all."""
         if not trace.organization_id:
             return
+        # What was refused because nobody could write has waited long enough.
+        patience = BRIEF if isinstance(refusal, Unavailable) else BUSY_SECONDS
         try:
-            with self._store.transaction():
+            with self._store.transaction(patience):
                 self._write([(now(), trace.line(refusal.status, refusal.detail))])
         except Unavailable:
             log.warning("activity of request %s not written: the database is not available", trace.request_id)

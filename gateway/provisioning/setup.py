@@ -7,14 +7,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.contracts import Connection, Json, Organization
-from gateway.host import Decision, PluginHost, settings_of
+from gateway.contracts import Json, Organization
+from gateway.host import Decision, Kept, PluginHost, settings_of
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh, Stale
+from gateway.provisioning.mapping import check_attribute
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.sso import read_metadata
 from gateway.provisioning.users import check_version
-from gateway.scim.documents import dumps
+from gateway.scim.documents import dumps, shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.store import Store
 from gateway.store.memberships import MAPPING, PUSH
@@ -95,7 +96,7 @@ class Setup:
             stored, changed = self._again(connection), dict(values)
             check_version(stored, if_match)
             if "settings" in values:
-                changed["settings"] = self._merged(caller, stored, values["settings"])
+                changed["settings"] = self._merged(stored, values["settings"])
             with self._changes.open(caller, trace) as change:
                 change.outdate()
                 if self._again(connection).version != stored.version:
@@ -105,26 +106,35 @@ class Setup:
 
         return self._changes.retried(caller, self._refresh, story)
 
-    def checked_settings(self, caller: Caller, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""
+        return self._checked(idp, values)[0]
+
+    def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], Kept]:
         declaration = self._host.declaration(idp)
         if declaration is None:
             known = ", ".join(plugin.name for plugin in self._host.plugins() if plugin.idp)
-            raise InvalidValue(f"There is no identity provider {idp!r} here. Known are: {known}.")
+            raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
         settings = settings_of(declaration, values)
         try:
-            self._host.kept(Connection("", "", idp, "", caller.tenant, settings))
+            return settings, self._host.would_keep(idp, settings)
         except ValueError as error:
             raise InvalidValue(f"settings name what cannot be kept. {error}") from None
-        return settings
 
-    def _merged(
-        self, caller: Caller, connection: ConnectionRecord, given: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _merged(self, connection: ConnectionRecord, given: Mapping[str, Any]) -> dict[str, Any]:
         merged = {**connection.setting_values, **given}
-        return self.checked_settings(
-            caller, connection.idp, {name: value for name, value in merged.items() if value is not None}
+        settings, kept = self._checked(
+            connection.idp, {name: value for name, value in merged.items() if value is not None}
         )
+        if connection.mapping_enabled and connection.mapping_attribute:
+            try:
+                check_attribute(kept, connection.mapping_attribute)
+            except InvalidValue:
+                raise Conflict(
+                    f"Map to groups looks at {connection.mapping_attribute!r}, which this connection would no longer"
+                    " keep. Let the mapping look at another attribute first, or switch it off."
+                ) from None
+        return settings
 
     def _again(self, connection: ConnectionRecord) -> ConnectionRecord:
         found = self._store.connections.by_key(connection.id)

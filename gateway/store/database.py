@@ -17,7 +17,9 @@ from gateway.scim.documents import fold
 from gateway.scim.errors import Unavailable
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-BUSY_SECONDS = 5
+BUSY_SECONDS = 5.0
+#: The same for a write that the request can do without.
+BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
 
@@ -42,7 +44,7 @@ class Database:
             str(path),
             # busy_timeout first: the switch to WAL itself needs it when processes start together.
             pragmas=[
-                ("busy_timeout", BUSY_SECONDS * 1000),
+                ("busy_timeout", int(BUSY_SECONDS * 1000)),
                 ("journal_mode", "wal"),
                 ("synchronous", synchronous),
                 ("foreign_keys", 1),
@@ -59,18 +61,28 @@ class Database:
         self._writers = threading.Lock()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One transaction, from the first statement a writer. Inside another one it is part of it."""
+    def transaction(self, patience: float = BUSY_SECONDS) -> Iterator[None]:
+        """One transaction, from the first statement a writer. Inside another one it is part of it.
+
+        `patience` is how many seconds it waits for other writers, at most; then Unavailable.
+        """
         if self.peewee.in_transaction():
             yield
             return
-        if not self._writers.acquire(timeout=BUSY_SECONDS):
+        if not self._writers.acquire(timeout=patience):
             raise _unavailable("the database is busy")
         try:
+            if patience != BUSY_SECONDS:
+                self._wait_at_most(patience)
             with _outages(), self.peewee.atomic("IMMEDIATE"):
                 yield
         finally:
+            if patience != BUSY_SECONDS:
+                self._wait_at_most(BUSY_SECONDS)
             self._writers.release()
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
     def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
         """The first row, or None."""

@@ -83,6 +83,25 @@ class Memberships:
         )
         return (MemberRecord(uid, display) for uid, display, _ in rows)
 
+    def members_of_many(
+        self, organization_id: int, connection_id: int | None, group_ids: Sequence[int]
+    ) -> dict[int, list[MemberRecord]]:
+        """The same for a page of groups, in one statement."""
+        rows = self._db.among(
+            group_ids,
+            lambda marks: (
+                "SELECT DISTINCT r.group_id, u.uid, COALESCE(u.doc ->> '$.displayName', u.user_name), r.user_id"
+                " FROM grants r JOIN users u ON u.id = r.user_id"
+                f" WHERE u.deleted = 0 AND {visible('u.')} AND r.group_id IN ({marks}) ORDER BY r.group_id, r.user_id"
+            ),
+            organization_id,
+            connection_id,
+        )
+        found: dict[int, list[MemberRecord]] = {}
+        for group_id, uid, display, _ in rows:
+            found.setdefault(group_id, []).append(MemberRecord(uid, display))
+        return found
+
     def reasons(self, organization_id: int, user_id: int) -> list[tuple[int, str]]:
         """Every grant of a user: (group key, source)."""
         rows = self._db.all(
@@ -242,12 +261,17 @@ class Memberships:
         for uid in uids or ():
             self._db.run("DELETE FROM waiting_members WHERE group_id = ? AND user_uid = ?", group_id, uid)
 
-    def arrivals(self, organization_id: int, uid: str) -> list[int]:
-        """Keys of the groups that waited for a user who is here now; they wait no longer."""
+    def arrivals(self, organization_id: int, connection_id: int | None, uid: str) -> list[int]:
+        """Keys of the groups of a connection that waited for its user, who is here now; they wait no longer.
+
+        A group of another connection, which does not see the user, goes without.
+        """
         rows = self._db.all(
             "DELETE FROM waiting_members WHERE user_uid = ? AND EXISTS (SELECT 1 FROM groups g"
-            " WHERE g.id = waiting_members.group_id AND g.organization_id = ?) RETURNING group_id",
+            " WHERE g.id = waiting_members.group_id AND g.organization_id = ? AND g.connection_id = ?)"
+            " RETURNING group_id",
             uid,
             organization_id,
+            connection_id,
         )
         return [row[0] for row in rows]

@@ -3,15 +3,18 @@
 `startIndex` counts positions, and positions shift with every user that goes. A walk remembers, for its last page and
 for the one it expects next, the row behind which that page begins. Several walks of one list may be under way at once;
 a page that could belong to more than one of them begins where the earliest would: a user may then be shown twice,
-never be missed.
+never be missed. A page is handed out also while nothing can be remembered of it: the next one is then found by its
+position.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
+from gateway.scim.errors import Unavailable
 from gateway.store.clock import now
-from gateway.store.database import Database
+from gateway.store.database import BRIEF, Database
 from gateway.store.records import ConnectionRecord
 
 _SECOND = 1_000_000
@@ -64,7 +67,7 @@ class Walks:
     ) -> None:
         """A full page was handed out at `start`: the walk expects the next one at `next_start`."""
         values = (start, place.after, next_start, next_after, now() + PAUSE)
-        with self._db.transaction():
+        with suppress(Unavailable), self._db.transaction(BRIEF):
             if place.walk is not None:
                 self._db.run(
                     "UPDATE walks SET page_start = ?, page_after = ?, next_start = ?, next_after = ?, until = ?"
@@ -94,7 +97,7 @@ class Walks:
     def end(self, connection: ConnectionRecord, place: Place) -> None:
         """The last page was handed out."""
         if place.walk is not None:
-            with self._db.transaction():
+            with suppress(Unavailable), self._db.transaction(BRIEF):
                 self._db.run(
                     "UPDATE walks SET until = ? WHERE connection_id = ? AND id = ?",
                     now() + RETRY,

@@ -25,7 +25,7 @@ from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
-from gateway.store.records import GroupRecord
+from gateway.store.records import GroupRecord, MemberRecord
 from gateway.web.gate import Gate
 
 MEDIA_TYPE = "application/scim+json"
@@ -189,7 +189,15 @@ class Endpoints:
         page = self._gateway.store.search.page(
             caller.connection, caller.kept.group, tree, asked.start, self._count(asked)
         )
-        shown = [self._group_json(caller, group, asked) for group in page.records]
+        members: dict[int, list[MemberRecord]] | None = None
+        if _wanted("members", asked):
+            members = self._gateway.store.memberships.members_of_many(
+                caller.organization.id, caller.connection.id, [group.id for group in page.records]
+            )
+        shown = [
+            group_json(group, None if members is None else members.get(group.id, ()), _base(caller))
+            for group in page.records
+        ]
         return answer(list_response(page.total, asked.start, _projected(caller.kept.group, shown, asked)))
 
     def read_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
@@ -222,17 +230,14 @@ class Endpoints:
 
     def _group(self, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
         asked = self._asked(trace) if request.query_string else Search()
-        body = _projected(caller.kept.group, [self._group_json(caller, group, asked)], asked)[0]
-        headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
-        return answer(body, status, ETag=etag(group), **headers)
-
-    def _group_json(self, caller: IdpCaller, group: GroupRecord, asked: Search) -> str:
-        members = None
+        members: Iterable[MemberRecord] | None = None
         if _wanted("members", asked):
             members = self._gateway.store.memberships.members_of(
                 caller.organization.id, caller.connection_id, group
             )
-        return group_json(group, members, _base(caller))
+        body = _projected(caller.kept.group, [group_json(group, members, _base(caller))], asked)[0]
+        headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
+        return answer(body, status, ETag=etag(group), **headers)
 
     # Discovery --------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def add_connection(values: dict[str, Any]) -> Any:
     """Make a connection for an identity provider that a plugin brings. Provisioning is off at first."""
     visit, setup, idp = here(), here().gateway.setup, values["idp"]
     try:
-        settings = setup.checked_settings(visit.caller, idp, values.get("settings", {}))
+        settings = setup.checked_settings(idp, values.get("settings", {}))
     except ValidationError as error:
         raise _unprocessable(error) from None
     name = values["name"] if "name" in values else visit.gateway.host.title(idp)

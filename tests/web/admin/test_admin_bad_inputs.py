@@ -45,7 +45,7 @@ ORGANIZATION: list[tuple[Any, str]] = [
 ]
 BELOW: list[tuple[str, str, Any, str]] = [
     ("POST", "{o}/connections", {}, "idp: Missing data for required field."),
-    ("POST", "{o}/connections", {"idp": "nothing"}, "no identity provider 'nothing'"),
+    ("POST", "{o}/connections", {"idp": "nothing"}, 'no identity provider "nothing"'),
     ("POST", "{o}/connections", {"idp": "okta", "name": LONG}, "name: Length"),
     ("POST", "{o}/connections", {"idp": "okta", "settings": []}, "settings: Not a valid mapping type."),
     (

@@ -21,7 +21,7 @@ def test_a_connection_is_named_after_its_identity_provider_unless_it_is_said(acm
     assert (made["name"], made["settings"]) == ("Generic SCIM 2.0", {})
     assert [c["idp"] for c in acme.get(f"{acme.path}/connections")["items"]] == ["okta", "generic"]
     unknown = acme.post(f"{acme.path}/connections", {"idp": "billing"}, 422)
-    assert unknown["message"] == "There is no identity provider 'billing' here. Known are: generic, okta."
+    assert unknown["message"] == 'There is no identity provider "billing" here. Known are: generic, okta.'
 
 
 def test_settings_are_merged_and_judged_by_the_plugin(acme) -> None:
@@ -219,3 +219,28 @@ def test_a_plugin_that_fails_to_tell_its_steps_does_not_hide_its_connection(acme
     made = acme.post(f"{acme.path}/connections", {"idp": "careless"})
     assert (made["name"], made["setup_steps"]) == ("Careless", [])
     assert "careless failed to tell its setup steps" in caplog.text
+
+
+def test_an_attribute_that_a_mapping_looks_at_stays_kept(acme) -> None:
+    acme.call("PATCH", acme.connection, {"settings": {"extra_attributes": ["title"]}})
+    acme.save({"Engineer": "Engineers"}, attribute="title")
+    refused = acme.call("PATCH", acme.connection, {"settings": {"extra_attributes": []}}, 409)
+    assert "Map to groups looks at 'title'" in refused["message"]
+    acme.call("PATCH", acme.connection, {"settings": {"extra_attributes": ["title", "locale"]}})
+    acme.save({}, enabled=False)
+    acme.call("PATCH", acme.connection, {"settings": {"extra_attributes": []}})
+
+
+def test_a_plugin_that_fails_at_settings_stores_nothing(acme, caplog) -> None:
+    class Broken:
+        @hookimpl
+        def gateway_declare(self) -> Declaration:
+            def keeps(settings: object) -> list[str]:
+                raise RuntimeError("no idea")
+
+            return Declaration(title="Broken", idp=True, keeps=keeps)
+
+    acme.deployment.gateway.host.add(Broken(), "broken")
+    refused = acme.post(f"{acme.path}/connections", {"idp": "broken"}, 503)
+    assert "plugin broken failed" in refused["message"]
+    assert len(acme.get(f"{acme.path}/connections")["items"]) == 1

@@ -107,3 +107,23 @@ def test_plugins_are_listed_with_their_hooks(acme) -> None:
     assert all(
         item.keys() == {"name", "version", "idp", "hooks"} and item["version"] for item in items.values()
     )
+
+
+def test_what_was_read_a_moment_ago_is_in_the_activity(acme) -> None:
+    for number in range(3):
+        acme.okta.call("GET", f"/Users?startIndex={number + 1}")
+        lines = acme.get(f"{acme.path}/activity")["items"]
+        assert [line["operation"] for line in lines].count("GET /Users") == number + 1
+
+
+def test_lines_of_one_moment_are_all_walked(acme) -> None:
+    store = acme.deployment.gateway.store
+    store.database.run("DELETE FROM activity")
+    trace = acme.deployment.trace(acme.okta.organization)
+    store.activity.add([(1_000_000, trace.line(200)) for _ in range(4)])
+    seen, after = [], "0"
+    while after is not None:
+        part = acme.get(f"{acme.path}/activity?limit=1&after={after}")
+        seen += [line["id"] for line in part["items"]]
+        after = part["next"]
+    assert len(seen) == len(set(seen)) == 4

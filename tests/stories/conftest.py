@@ -1,0 +1,110 @@
+"""What the stories share: many at once, and the books that must balance whatever happened."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.testing import Deployment
+
+#: What must never be, each with a statement that finds it. Read from the file, past the code that wrote it.
+OFFENCES = {
+    "seats in use are not the active users": """
+        SELECT o.name, o.seats_used, (SELECT COUNT(*) FROM users u
+          WHERE u.organization_id = o.id AND u.active = 1 AND u.deleted = 0) AS active
+        FROM organizations o WHERE o.seats_used <> active""",
+    "a deleted user is active": "SELECT uid FROM users WHERE deleted = 1 AND active = 1",
+    "event numbers have a gap": """
+        SELECT o.name, o.event_seq, COUNT(e.seq), MIN(e.seq), MAX(e.seq) FROM organizations o
+        LEFT JOIN events e ON e.organization_id = o.id GROUP BY o.id
+        HAVING o.event_seq <> COUNT(e.seq) OR (COUNT(e.seq) > 0 AND (MIN(e.seq) <> 1 OR MAX(e.seq) <> o.event_seq))""",
+    "a tally of users is wrong": """
+        SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM users u WHERE u.deleted = 0
+          AND u.organization_id = t.organization_id AND COALESCE(u.connection_id, 0) = t.connection) AS there
+        FROM tallies t WHERE t.resource = 'User' AND t.n <> there""",
+    "a tally of groups is wrong": """
+        SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM groups g
+          WHERE g.organization_id = t.organization_id AND COALESCE(g.connection_id, 0) = t.connection) AS there
+        FROM tallies t WHERE t.resource = 'Group' AND t.n <> there""",
+    "users nobody tallies": """
+        SELECT u.uid FROM users u WHERE u.deleted = 0 AND NOT EXISTS (SELECT 1 FROM tallies t
+          WHERE t.organization_id = u.organization_id AND t.resource = 'User'
+          AND t.connection = COALESCE(u.connection_id, 0))""",
+    "groups nobody tallies": """
+        SELECT g.uid FROM groups g WHERE NOT EXISTS (SELECT 1 FROM tallies t
+          WHERE t.organization_id = g.organization_id AND t.resource = 'Group'
+          AND t.connection = COALESCE(g.connection_id, 0))""",
+    "a deleted user holds a grant": """
+        SELECT u.uid, r.source FROM grants r JOIN users u ON u.id = r.user_id WHERE u.deleted = 1""",
+    "a grant joins two organizations": """
+        SELECT u.uid, g.uid FROM grants r JOIN users u ON u.id = r.user_id JOIN groups g ON g.id = r.group_id
+        WHERE u.organization_id <> g.organization_id""",
+    "a group's number of members is wrong": """
+        SELECT g.name, g.members, (SELECT COUNT(DISTINCT user_id) FROM grants r WHERE r.group_id = g.id) AS inside
+        FROM groups g WHERE g.members <> inside""",
+    "an address without its user": """
+        SELECT e.user_id, e.value_key FROM emails e LEFT JOIN users u
+        ON u.id = e.user_id AND u.organization_id = e.organization_id WHERE u.id IS NULL""",
+    "a user was created without telling, or told twice": """
+        SELECT u.uid, (SELECT COUNT(*) FROM events e WHERE e.organization_id = u.organization_id
+          AND e.resource_uid = u.uid AND e.type = 'user.created') AS told FROM users u WHERE told <> 1""",
+    "an event tells of a user that never was": """
+        SELECT e.seq, e.resource_uid FROM events e LEFT JOIN users u ON u.uid = e.resource_uid
+        AND u.organization_id = e.organization_id WHERE e.resource = 'User' AND u.id IS NULL""",
+    "one externalId twice in a connection": """
+        SELECT connection_id, external_id FROM users WHERE deleted = 0 AND external_id IS NOT NULL
+        AND connection_id IS NOT NULL GROUP BY connection_id, external_id HAVING COUNT(*) > 1""",
+    "the file is damaged": "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+    "a reference leads nowhere": "SELECT * FROM pragma_foreign_key_check",
+}
+
+
+def audit(database: Path) -> None:
+    """Look through a database file for everything that must never be."""
+    with closing(sqlite3.connect(database)) as connection:
+        found = {offence: connection.execute(sql).fetchmany(5) for offence, sql in OFFENCES.items()}
+    assert {offence: rows for offence, rows in found.items() if rows} == {}
+
+
+def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do all jobs at once, each in a thread of its own; what each returned. A job that raised fails the test."""
+    start = threading.Barrier(len(jobs))
+    results: list[Any] = [None] * len(jobs)
+    failures: list[BaseException] = []
+
+    def work(number: int, job: Callable[[], Any]) -> None:
+        try:
+            start.wait(30)
+            results[number] = job()
+        except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
+            failures.append(failure)
+        finally:
+            deployment.gateway.store.database.close()
+
+    threads = [threading.Thread(target=work, args=each) for each in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), "a job hangs"
+    if failures:
+        raise failures[0]
+    return results
+
+
+@pytest.fixture(name="audit")
+def _audit() -> Callable[[Path], None]:
+    """See `audit`."""
+    return audit
+
+
+@pytest.fixture(name="together")
+def _together() -> Callable[[Deployment, Sequence[Callable[[], Any]]], list[Any]]:
+    """See `together`."""
+    return together
