@@ -123,6 +123,9 @@ class _Work:
     def _at(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
         """Apply an operation to a writable attribute, to some of its elements, or to a sub-attribute."""
         sub = attribute.table.get(path.sub.lower()) if path.sub is not None else None
+        if operation.op == "remove" and attribute.required and path.sub is None and path.filter is None:
+            # RFC 7644, 3.5.2.2
+            raise Mutability(f"{attribute.name} is required; it cannot be removed.")
         if path.sub is not None and sub is None:
             self.ignored.append(_name(path))
         elif sub is not None and sub.read_only:

@@ -34,13 +34,20 @@ _OUTAGES = {
 }
 
 
+class _Engine(peewee.SqliteDatabase):
+    def rollback(self) -> None:
+        # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
+        if self.connection().in_transaction:
+            super().rollback()
+
+
 class Database:
     """SQLite through peewee. A thread keeps its connection; writers of a process queue before the engine's lock."""
 
     def __init__(self, path: Path, synchronous: str = "FULL") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.peewee = peewee.SqliteDatabase(
+        self.peewee = _Engine(
             str(path),
             # busy_timeout first: the switch to WAL itself needs it when processes start together.
             pragmas=[

@@ -98,8 +98,10 @@ class Walks:
         """The last page was handed out."""
         if place.walk is not None:
             with suppress(Unavailable), self._db.transaction(BRIEF):
+                # Only that last page may be asked for again; a new walk is not led back by the pages before it.
                 self._db.run(
-                    "UPDATE walks SET until = ? WHERE connection_id = ? AND id = ?",
+                    "UPDATE walks SET page_start = next_start, page_after = next_after, until = ?"
+                    " WHERE connection_id = ? AND id = ?",
                     now() + RETRY,
                     connection.id,
                     place.walk,

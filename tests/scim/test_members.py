@@ -140,5 +140,5 @@ def test_okta_repeats_the_id_when_it_renames_a_group():
 
 
 def test_a_group_cannot_lose_its_name():
-    with pytest.raises(InvalidValue, match="displayName is required"):
+    with pytest.raises(Mutability, match="displayName is required"):
         apply(GROUPS, GROUP, [{"op": "remove", "path": "displayName"}])

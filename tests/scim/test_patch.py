@@ -214,7 +214,7 @@ REFUSED = [
     (op("remove", "emails", [WORK]), InvalidValue, 'takes no "value"'),
     (op("remove", "emails", []), InvalidValue, 'takes no "value"'),
     (op("remove", "nickName", "Nick1"), InvalidValue, 'takes no "value"'),
-    (op("remove", "userName"), InvalidValue, "userName is required"),
+    (op("remove", "userName"), Mutability, "userName is required"),
     (op("replace", "userName", ""), InvalidValue, "userName is required"),
     (op("replace", None, {"userName": None}), InvalidValue, "userName is required"),
     (op("replace", "userName", "x" * 321), InvalidValue, "321 characters"),

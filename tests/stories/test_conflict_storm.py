@@ -100,7 +100,9 @@ def test_members_pushed_from_all_sides_are_all_in(deployment: Deployment, togeth
     def push(thread: int) -> list[Answer]:
         """One who was there leaves, nine come, one at a time; one of them goes and comes again."""
         mine = new[thread * 9 : (thread + 1) * 9]
-        steps: list[dict[str, Any]] = [{"op": "add", "path": "members", "value": [{"value": uid}]} for uid in mine]
+        steps: list[dict[str, Any]] = [
+            {"op": "add", "path": "members", "value": [{"value": uid}]} for uid in mine
+        ]
         steps.insert(4, {"op": "remove", "path": f'members[value eq "{old[thread]}"]'})
         steps.insert(5, {"op": "remove", "path": f'members[value eq "{mine[0]}"]'})
         steps.append({"op": "add", "path": "members", "value": [{"value": mine[0]}]})

@@ -54,9 +54,7 @@ def map_sales(scim: Scim, group: str = "Sellers", apply: bool = False) -> int:
 def limit(deployment: Deployment, organization: OrganizationRecord, seats: int | None) -> None:
     """Set the seat limit as an admin does."""
     caller = deployment.gateway.callers.admin(deployment.gateway.store.organizations.by_key(organization.id))
-    deployment.gateway.setup.edit_organization(
-        caller, {"seat_limit": seats}, deployment.trace(organization)
-    )
+    deployment.gateway.setup.edit_organization(caller, {"seat_limit": seats}, deployment.trace(organization))
 
 
 def active(scim: Scim) -> int:
@@ -95,7 +93,9 @@ def test_of_fifty_who_want_the_last_seat_one_gets_it_and_nothing_is_left_of_the_
 
     assert Counter(answer.status for answer in answers) == {201: 1, 403: 49}
     refused = [answer.json for answer in answers if answer.status == 403]
-    assert all(body["detail"].startswith(f"{SENTENCE}3 seats and all of them are in use.") for body in refused)
+    assert all(
+        body["detail"].startswith(f"{SENTENCE}3 seats and all of them are in use.") for body in refused
+    )
     assert {body["status"] for body in refused} == {"403"}
     # One user with one address in one group, told by two events: who came, and whom the group won.
     grown = {"users": 1, "emails": 1, "grants": 1, "events": 2, "tallies": 1}
@@ -137,19 +137,19 @@ def test_many_processes_on_one_file_share_the_seats_exactly(deployment: Deployme
     scim = deployment.connection("generic", acme)
     script = (
         "import json, sys; from gateway.app import create_app\n"
-        "base, token, instance, number = sys.argv[1:]\n"
+        "base, token, instance, user, number = sys.argv[1:]\n"
         "app = create_app({'instance': instance, 'sqlite_synchronous': 'NORMAL'}); client = app.test_client()\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "def create(n):\n"
-        "    body = {'schemas': ['%s'], 'userName': f'user{number}-{n}@acme.test', 'active': True}\n"
+        "    body = {'schemas': [user], 'userName': f'user{number}-{n}@acme.test', 'active': True}\n"
         "    return client.post(base + '/Users', json=body, headers={'Authorization': f'Bearer {token}'}).status_code\n"
         "print(json.dumps([create(n) for n in range(15)]))\n"
         "app.extensions['gateway'].recorder.close()\n"
-    ) % USER
+    )
     instance = str(deployment.gateway.config.instance)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script, scim.base, scim.token, instance, str(number)],
+            [sys.executable, "-c", script, scim.base, scim.token, instance, USER, str(number)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         for number in range(4)
@@ -210,7 +210,9 @@ def test_an_inactive_user_needs_no_seat_and_an_active_one_none_for_an_update(dep
     user = scim.user("first@acme.test", active=False)
     assert scim.call("PUT", f"/Users/{user['id']}", {**user, "title": "Guest"}).status == 200
     limit(deployment, acme, 1)
-    assert scim.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": True}).status == 200
+    assert (
+        scim.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": True}).status == 200
+    )
     limit(deployment, acme, 0)
     again = scim.patch(
         f"/Users/{user['id']}",
@@ -230,7 +232,9 @@ def test_lowering_the_limit_evicts_nobody_and_lets_nobody_in(deployment: Deploym
     assert (renamed.status, renamed.json["active"]) == (200, True)
     for leaving in users[:3]:
         assert scim.call("POST", "/Users", person("late")).status == 403
-        assert scim.patch(f"/Users/{leaving['id']}", {"op": "replace", "value": {"active": False}}).status == 200
+        assert (
+            scim.patch(f"/Users/{leaving['id']}", {"op": "replace", "value": {"active": False}}).status == 200
+        )
     assert deployment.used(acme) == 2
     assert scim.call("POST", "/Users", person("late")).status == 403
     assert scim.call("DELETE", f"/Users/{users[4]['id']}").status == 204
@@ -261,7 +265,9 @@ def test_who_pays_by_invoice_is_sent_to_support_and_who_pays_by_card_to_the_bill
     assert "add seats on the Billing page at https://app.acme.test/billing" in told["card"]
     assert "Billing page" not in told["invoice"]
     assert "support" not in told["card"]
-    assert all(text.startswith("You're over capacity: Acme") and "user1@acme.test" in text for text in told.values())
+    assert all(
+        text.startswith("You're over capacity: Acme") and "user1@acme.test" in text for text in told.values()
+    )
 
 
 def test_without_the_billing_plugin_nothing_limits_seats(tmp_path: Path, together: Any, audit: Any) -> None:

@@ -1,0 +1,348 @@
+"""A client walks through a list by startIndex while users come and go: it meets all who were there all along, once.
+
+`startIndex` counts positions, and positions shift with every user that goes. An identity provider that imports its
+users so, and misses some, takes them for gone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gateway.testing import Deployment, Scim
+from gateway.testing.deployment import USER
+
+
+def add(scim: Scim, number: int, **attributes: Any) -> str:
+    """A user; quicker than through HTTP, and by the same story."""
+    document = {"schemas": [USER], "userName": f"user{number:04}@acme.test", "active": True, **attributes}
+    trace = scim.deployment.trace(scim.organization)
+    scim.deployment.gateway.users.create(scim.caller(), document, trace)
+    return str(document["userName"])
+
+
+def people(scim: Scim, number: int, **attributes: Any) -> list[str]:
+    """That many users, by name in the order of their making."""
+    return [add(scim, each, **attributes) for each in range(number)]
+
+
+def remove(scim: Scim, name: str) -> None:
+    """Delete a user."""
+    found = scim.deployment.gateway.store.users.by_name(scim.organization, name)
+    assert found
+    scim.deployment.gateway.users.delete(scim.caller(), found.uid, scim.deployment.trace(scim.organization))
+
+
+def page(
+    scim: Scim, start: int, count: int | str = 100, query: str = "", path: str = "/Users"
+) -> dict[str, Any]:
+    """One page; it says of itself what is true."""
+    answer = scim.call("GET", f"{path}?startIndex={start}&count={count}{query}")
+    assert answer.status == 200, answer.text
+    body: dict[str, Any] = answer.json
+    assert body["startIndex"] == max(start, 1)
+    assert body["itemsPerPage"] == len(body["Resources"])
+    return body
+
+
+def names(body: dict[str, Any]) -> list[str]:
+    """Who is on a page."""
+    return [resource.get("userName") or resource["displayName"] for resource in body["Resources"]]
+
+
+def walk(
+    scim: Scim,
+    count: int = 100,
+    query: str = "",
+    between: Callable[[int], None] = lambda page: None,
+    by: str = "sent",
+) -> Iterator[list[str]]:
+    """The pages of one walk as clients walk: 1, 101, 201, … until the total is reached or a page is empty.
+
+    `by`: some go on by the count they sent, others by the number of resources they were given.
+    """
+    start, number = 1, 0
+    while True:
+        body = page(scim, start, count, query)
+        if not body["Resources"]:
+            return
+        yield names(body)
+        start += count if by == "sent" else len(body["Resources"])
+        if start > body["totalResults"]:
+            return
+        number += 1
+        between(number)
+
+
+def together(pages: Iterator[list[str]]) -> list[str]:
+    """All pages as one list."""
+    return [name for names in pages for name in names]
+
+
+# While others come and go ---------------------------------------------------------------------------------------
+
+
+def test_a_walk_at_rest_meets_everybody_in_the_order_of_their_making_on_every_run(scim: Scim) -> None:
+    everybody = people(scim, 250)
+    assert [len(names) for names in walk(scim)] == [100, 100, 50]
+    for count in (100, 7, 250, 249, 251, 50):
+        assert together(walk(scim, count)) == everybody
+    # Changes do not move anybody.
+    for name in (everybody[0], everybody[120]):
+        found = scim.deployment.gateway.store.users.by_name(scim.organization, name)
+        assert found
+        assert scim.patch(f"/Users/{found.uid}", {"op": "replace", "value": {"title": "x"}}).status == 200
+    assert together(walk(scim)) == everybody
+
+
+@pytest.mark.parametrize("by", ["sent", "given"])
+@pytest.mark.parametrize("where", ["behind", "ahead", "anywhere", "at the seam"])
+def test_nobody_who_stays_is_missed_or_met_twice_while_others_are_deleted(
+    scim: Scim, where: str, by: str
+) -> None:
+    everybody = people(scim, 250)
+    present, chance = list(everybody), random.Random(1)
+
+    def between(number: int) -> None:
+        last = everybody.index(met[-1])
+        places = {
+            "behind": [each for each in present if everybody.index(each) < last],
+            "ahead": [each for each in present if everybody.index(each) > last + 1],
+            "anywhere": present,
+            "at the seam": [each for each in present if abs(everybody.index(each) - last) < 5],
+        }[where]
+        for name in chance.sample(places, min(20, len(places))):
+            present.remove(name)
+            remove(scim, name)
+
+    met: list[str] = []
+    for names in walk(scim, between=between, by=by):
+        met += names
+    assert len(met) == len(set(met))
+    assert set(present) <= set(met)
+    assert met == sorted(met)
+
+
+def test_nobody_who_stays_is_missed_or_met_twice_while_others_come(scim: Scim) -> None:
+    """Newcomers are last in the order, so the walk meets them, too."""
+    everybody = people(scim, 150)
+
+    def between(number: int) -> None:
+        if number < 4:
+            everybody.extend(add(scim, number * 1000 + each) for each in range(60))
+
+    assert together(walk(scim, between=between)) == everybody
+
+
+def test_coming_and_going_at_once(scim: Scim) -> None:
+    everybody = people(scim, 230)
+    present, chance = list(everybody), random.Random(2)
+
+    def between(number: int) -> None:
+        for name in chance.sample(present, 30):
+            present.remove(name)
+            remove(scim, name)
+        if number < 3:
+            present.extend(add(scim, number * 1000 + each) for each in range(30))
+
+    met = together(walk(scim, 50, between=between))
+    assert len(met) == len(set(met))
+    assert set(present) <= set(met)
+
+
+def test_who_comes_back_while_a_client_walks_is_met_at_most_once(scim: Scim) -> None:
+    """A restored user has its old place: a walk that went past it has met it, or does not meet it."""
+    everybody = people(scim, 120)
+    for name in (everybody[5], everybody[90]):
+        remove(scim, name)
+
+    def between(number: int) -> None:
+        if number == 1:
+            add(scim, 5)
+            add(scim, 90)
+
+    met = together(walk(scim, 50, between=between))
+    assert len(met) == len(set(met))
+    assert set(everybody) - {everybody[5]} <= set(met)
+
+
+def test_a_walk_through_a_filter_misses_nobody(scim: Scim) -> None:
+    """Those who stop matching are like those who go."""
+    everybody = people(scim, 150, title="Sales")
+    present, query = list(everybody), '&filter=title eq "Sales"'
+
+    def between(number: int) -> None:
+        for name in present[:20]:
+            found = scim.deployment.gateway.store.users.by_name(scim.organization, name)
+            assert found
+            scim.patch(f"/Users/{found.uid}", {"op": "replace", "value": {"title": "Support"}})
+        del present[:20]
+
+    met = together(walk(scim, 40, query, between))
+    assert len(met) == len(set(met))
+    assert set(present) <= set(met)
+    assert together(walk(scim, 40, query)) == present
+
+
+def test_two_clients_who_walk_one_list_do_not_mislead_each_other(scim: Scim) -> None:
+    """Both see everybody; where their pages cannot be told apart, one may see somebody twice."""
+    everybody = people(scim, 200)
+    present = list(everybody)
+    walks = [walk(scim, 50), walk(scim, 50)]
+    met: list[list[str]] = [[], []]
+    met[0] += next(walks[0])
+    for name in present[:10]:
+        remove(scim, name)
+    del present[:10]
+    met[1] += next(walks[1])
+    going = {0, 1}
+    while going:
+        for each in sorted(going):
+            if names := next(walks[each], None):
+                met[each] += names
+            else:
+                going.remove(each)
+    assert [set(present) - set(each) for each in met] == [set(), set()]
+
+
+def test_a_walk_right_after_another_misses_nobody(scim: Scim) -> None:
+    """The last page of the one before may still be asked for again, so somebody may be met twice on that page."""
+    present = people(scim, 130)
+    for _ in range(3):
+        assert set(present) - set(together(walk(scim, 50))) == set()
+        remove(scim, present.pop(0))
+        remove(scim, present.pop(60))
+
+
+def test_walks_of_other_connections_and_other_filters_are_apart(deployment: Deployment) -> None:
+    acme = deployment.organization()
+    scims = [deployment.connection("generic", acme) for _ in range(2)]
+    own = [[add(scim, 1000 * n + each) for each in range(60)] for n, scim in enumerate(scims)]
+    walks = [walk(scims[0], 25), walk(scims[1], 25), walk(scims[0], 25, "&filter=active eq true")]
+    met: list[list[str]] = [[], [], []]
+    for turn in range(4):
+        for number, pages in enumerate(walks):
+            met[number] += next(pages, [])
+        if turn == 0:
+            remove(scims[0], own[0].pop(0))
+            remove(scims[1], own[1].pop(0))
+    assert [set(own[0]) - set(met[0]), set(own[1]) - set(met[1]), set(own[0]) - set(met[2])] == [set()] * 3
+    assert [len(each) for each in met] == [60, 60, 60]
+
+
+def test_a_page_that_is_asked_for_again_is_the_same_page(scim: Scim) -> None:
+    """An answer may be lost on its way: whoever asks again goes on from where it was, not from where that is now."""
+    everybody = people(scim, 120)
+    first = names(page(scim, 1, 50))
+    remove(scim, everybody[0])
+    second = names(page(scim, 51, 50))
+    remove(scim, everybody[1])
+    assert names(page(scim, 51, 50)) == second
+    third = names(page(scim, 101, 50))
+    assert first + second + third == everybody
+
+
+def test_groups_are_walked_alike(scim: Scim) -> None:
+    ids = [scim.group(f"Group {number:02}")["id"] for number in range(24)]
+    first = page(scim, 1, 10, path="/Groups")
+    for uid in ids[:3]:
+        assert scim.call("DELETE", f"/Groups/{uid}").status == 204
+    rest = [page(scim, start, 10, path="/Groups") for start in (11, 21)]
+    met = [group["id"] for body in (first, *rest) for group in body["Resources"]]
+    assert met == ids
+    assert first["totalResults"] == 24
+
+
+# Totals ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_total_never_ends_a_walk_early(scim: Scim) -> None:
+    """While pages follow, the total is at least what was handed out and one more."""
+    everybody = people(scim, 130)
+    start, handed_out = 1, 0
+    while True:
+        body = page(scim, start, 20)
+        handed_out += len(body["Resources"])
+        assert body["totalResults"] >= handed_out
+        more = names(body)[-1] != everybody[-1]
+        assert not more or body["totalResults"] > start - 1 + len(body["Resources"])
+        if not more:
+            break
+        for name in everybody[:15]:
+            remove(scim, name)
+        everybody = everybody[15:]
+        start += 20
+    # Whoever asks afresh is told how many there are.
+    assert page(scim, 1, 5)["totalResults"] == len(everybody)
+
+
+# Edges of pages -------------------------------------------------------------------------------------------------
+
+
+def test_count_zero_tells_the_total_alone(scim: Scim) -> None:
+    people(scim, 5)
+    for query in ("", '&filter=userName sw "user"', "&attributes=userName"):
+        for start in (1, 3, 99):
+            body = page(scim, start, 0, query)
+            assert (body["totalResults"], body["Resources"]) == (5, [])
+    assert page(scim, 1, 0, '&filter=userName eq "nobody@acme.test"')["totalResults"] == 0
+    assert page(scim, 1, -7)["Resources"] == []  # RFC 7644, 3.4.2.4: negative means 0
+
+
+def test_behind_the_end_there_is_nothing_and_the_total_still_holds(scim: Scim) -> None:
+    people(scim, 5)
+    for start in (6, 7, 1000, 10**15):
+        body = page(scim, start)
+        assert (body["totalResults"], body["Resources"]) == (5, [])
+    assert page(scim, 5)["Resources"]
+
+
+@pytest.mark.parametrize("start", [0, -1, -(10**9)])
+def test_before_the_beginning_is_the_beginning(scim: Scim, start: int) -> None:
+    everybody = people(scim, 3)
+    assert names(page(scim, start, 2)) == everybody[:2]
+
+
+def test_one_at_a_time(scim: Scim) -> None:
+    everybody = people(scim, 12)
+
+    def between(number: int) -> None:
+        if number == 4:
+            remove(scim, everybody[1])
+            remove(scim, everybody[7])
+
+    met = together(walk(scim, 1, between=between))
+    assert met == [name for name in everybody if name != everybody[7]]
+
+
+def test_a_page_holds_no_more_than_its_limit(tmp_path: Any) -> None:
+    deployment = Deployment(tmp_path / "instance", page_limit=20)
+    try:
+        scim = deployment.connection("generic")
+        everybody = people(scim, 50)
+        for count in (21, 1000, 10**15):
+            body = page(scim, 1, count)
+            assert (names(body), body["totalResults"]) == (everybody[:20], 50)
+        assert together(walk(scim, 1000, by="given")) == everybody
+        config = scim.call("GET", "/ServiceProviderConfig").json
+        assert config["filter"]["maxResults"] == 20
+    finally:
+        deployment.close()
+
+
+def test_without_a_count_a_page_holds_a_hundred(scim: Scim) -> None:
+    everybody = people(scim, 110)
+    body = scim.call("GET", "/Users").json
+    assert (names(body), body["totalResults"]) == (everybody[:100], 110)
+    assert names(scim.call("GET", "/Users?startIndex=101").json) == everybody[100:]
+
+
+@pytest.mark.parametrize(
+    "query", ["count=ten", "startIndex=first", "count=1.5", "startIndex=1e3", "count=9" + "9" * 30]
+)
+def test_what_is_no_number_is_refused(scim: Scim, query: str) -> None:
+    answer = scim.call("GET", f"/Users?{query}")
+    assert (answer.status, answer.json["scimType"]) == (400, "invalidValue")
