@@ -148,7 +148,7 @@ def statements(deployment: Deployment, target: Target, make: Callable[[int], Env
 
     def trace(sql: str) -> None:
         nonlocal seen
-        seen += not sql.startswith(("BEGIN", "COMMIT", "--"))
+        seen += not sql.startswith(("BEGIN", "COMMIT", "PRAGMA", "--"))
 
     environ = make(7)
     connection.set_trace_callback(trace)

@@ -61,7 +61,7 @@ class Town:
         execute, run_many, here = database._execute, database.run_many, threading.get_ident()
 
         def note(sql, parameters):
-            if threading.get_ident() == here:
+            if threading.get_ident() == here and not sql.startswith("PRAGMA"):
                 statements.append((sql, tuple(parameters)))
 
         def noted_execute(sql, parameters):
