@@ -13,7 +13,8 @@ from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.checkup import Checkup
 from gateway.provisioning.groups import Groups
-from gateway.provisioning.mapping import GroupMover, MapToGroups
+from gateway.provisioning.mapping import MapToGroups
+from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.setup import Setup
 from gateway.provisioning.users import Users

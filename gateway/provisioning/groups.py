@@ -9,7 +9,7 @@ from gateway.contracts import Json
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchanged
-from gateway.provisioning.mapping import make_group
+from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_version
 from gateway.scim import patch

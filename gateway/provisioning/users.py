@@ -15,7 +15,7 @@ from gateway.contracts import Json, SeatRequest, User
 from gateway.host import PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Changes, Refresh, Stale, unchanged
-from gateway.provisioning.mapping import GroupMover
+from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
