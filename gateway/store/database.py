@@ -14,7 +14,7 @@ import peewee
 from playhouse.migrations import Runner
 
 from gateway.scim.documents import fold
-from gateway.scim.errors import Unavailable
+from gateway.scim.errors import NotFound, Unavailable
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 BUSY_SECONDS = 5.0
@@ -187,6 +187,8 @@ class _outages:
             outage = _OUTAGES.get((code or 0) & 0xFF)
             if outage:
                 raise _unavailable(outage) from None
+        if isinstance(error, peewee.IntegrityError | sqlite3.IntegrityError) and "FOREIGN KEY" in str(error):
+            raise NotFound("What this request is about was removed meanwhile.") from None
 
 
 def _unavailable(outage: str) -> Unavailable:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.scim.errors import NotFound
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
 from gateway.store.records import OrganizationRecord
@@ -47,9 +48,10 @@ class Organizations:
         return self.by_key(row[0])
 
     def by_key(self, key: int) -> OrganizationRecord:
-        """By the key that other rows refer to; it is there."""
+        """By the key that other rows refer to. Refuses once it was removed."""
         row = self._db.one(f"SELECT {COLUMNS} FROM organizations o WHERE o.id = ?", key)
-        assert row is not None
+        if row is None:
+            raise NotFound("This organization was removed meanwhile.")
         return OrganizationRecord._make(row)
 
     def by_id(self, uid: str) -> OrganizationRecord | None:
