@@ -51,6 +51,8 @@ class Callers:
         self._config, self._host = config, host
         self._settings = lru_cache(maxsize=1024)(_parsed)
         self._kept: dict[tuple[str, str], Kept] = {}
+        # Made of what is stored alone, so as long as that stands the same caller serves every request.
+        self._known = lru_cache(maxsize=256)(self._caller)
 
     def tenant(self, organization: OrganizationRecord) -> Organization:
         """An organization as plugins see it."""
@@ -93,6 +95,11 @@ class Callers:
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
     ) -> IdpCaller:
         """An identity provider."""
+        return self._known(connection, organization, public_url)
+
+    def _caller(
+        self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
+    ) -> IdpCaller:
         words = self.words(connection, organization, public_url)
         return IdpCaller(organization, words.organization, connection, words, self._keeps(connection, words))
 
