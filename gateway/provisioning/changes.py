@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from gateway.store import Store
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
 #: How often a story is told anew when what it was judged by has changed under it.
-ATTEMPTS = 10
-#: Seconds of the first pause before that, at most: it doubles, and chance keeps two from meeting again and again.
-PAUSE = 0.002
+ATTEMPTS = 16
+#: Seconds of the pause before that, at most: it doubles up to the longest, and chance keeps two from meeting again.
+PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 
 class Stale(Exception):
@@ -85,6 +86,7 @@ class Changes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turn = threading.Lock()
 
     @contextmanager
     def open(self, caller: Caller, trace: Trace, limit: SeatLimit | None = None) -> Iterator[Change]:
@@ -101,11 +103,17 @@ class Changes:
     def retried(self, caller: Who, refresh: Refresh, story: Callable[[Who], Told]) -> Told:
         """Tell a story until nothing it was judged by changes under it."""
         for attempt in range(ATTEMPTS):
+            # Those who tell again do so by turns: they shall not make each other lose once more. The turn is no lock
+            # of the database, and nobody waits for it long.
+            turn = attempt > 0 and self._turn.acquire(timeout=1)
             try:
-                return story(caller)
+                return story(refresh(caller) if attempt else caller)
             except Stale:
-                time.sleep(random.uniform(0, PAUSE * 2**attempt))  # noqa: S311 - nothing secret in it
-                caller = refresh(caller)
+                pause = min(LONGEST_PAUSE, PAUSE * 2**attempt)
+            finally:
+                if turn:
+                    self._turn.release()
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - nothing secret in it
         raise Unavailable(
             "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
             retry_after=1,

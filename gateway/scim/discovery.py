@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.scim.bulk import MAX_OPERATIONS
 from gateway.scim.documents import Json
 from gateway.scim.schemas import CONFIG_URN, RESOURCE_TYPE_URN, SCHEMA_URN, Attribute, ResourceType, Schema
 
 
-def service_provider_config(base_url: str, *, filter_max: int, documentation: str | None = None) -> Json:
-    """RFC 7643, 5. `filter_max` is the most resources that one answer holds."""
+def service_provider_config(
+    base_url: str, *, filter_max: int, body_max: int, documentation: str | None = None
+) -> Json:
+    """RFC 7643, 5. `filter_max` is the most resources that one answer holds, `body_max` the most bytes of a request."""
     config: Json = {"schemas": [CONFIG_URN]}
     if documentation:
         config["documentationUri"] = documentation
     return config | {
         "patch": {"supported": True},
-        "bulk": {"supported": False, "maxOperations": 0, "maxPayloadSize": 0},
+        "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": body_max},
         "filter": {"supported": True, "maxResults": filter_max},
         "changePassword": {"supported": False},
         "sort": {"supported": False},

@@ -63,9 +63,11 @@ def failed(error: Exception) -> Response:
     """What went wrong here; the log has it, the answer does not."""
     original = getattr(error, "original_exception", None) or error
     log.error("request %s %s failed", g.request_id, request.path, exc_info=original)
+    # RFC 7644, 3.7: what a bulk request did before stays done.
+    left = "an unknown part of it was done" if request.path.endswith("/Bulk") else "nothing was changed"
     return refused(
         Unexpected(
-            "The gateway failed at this request; nothing was changed. Give the request id"
+            f"The gateway failed at this request; {left}. Give the request id"
             f" {g.request_id} to the operator of the application."
         )
     )
@@ -110,7 +112,9 @@ def _as_refusal(error: HTTPException) -> Refusal:
     if error.code == 405:
         return MethodNotAllowed(f"{request.method} is not possible at {request.path[:200]!r}.")
     if error.code == 413:
-        return PayloadTooLarge("The body is larger than the gateway reads.")
+        # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
+        most = current_app.config["MAX_CONTENT_LENGTH"]
+        return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
     if error.code in (301, 302, 307, 308):
         return NotFound(
             f"{request.path[:200]!r} holds a slash too many. Enter the base URL without a slash at its end."

@@ -36,14 +36,24 @@ class Gate:
 
     def enter(self, slug: str, trace: Trace) -> IdpCaller:
         """The connection, once its caller is known and it may be provisioned."""
+        caller = self._known(slug, trace)
+        self._limits.admit(caller.connection.uid)
+        self._admit(caller, trace)
+        return caller
+
+    def again(self, slug: str, trace: Trace) -> IdpCaller:
+        """The same for an operation of a bulk request, which was counted as one request when it came in."""
+        caller = self._known(slug, trace)
+        self._admit(caller, trace)
+        return caller
+
+    def _known(self, slug: str, trace: Trace) -> IdpCaller:
         try:
             caller = self.find(slug, trace)
         except NotFound:
             # A base URL that names nothing is answered like one whose token is wrong.
             raise AuthenticationFailed(f"The token is not valid at this base URL. {_REMEDY}") from None
         self._authenticate(caller, trace)
-        self._limits.admit(caller.connection.uid)
-        self._admit(caller, trace)
         return caller
 
     def _authenticate(self, caller: IdpCaller, trace: Trace) -> None:

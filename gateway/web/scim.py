@@ -26,7 +26,9 @@ from gateway.scim.messages import Search, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
 from gateway.store.records import GroupRecord, MemberRecord
+from gateway.web.bulk import Bulk
 from gateway.web.gate import Gate
+from gateway.web.incoming import document
 
 MEDIA_TYPE = "application/scim+json"
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
@@ -90,8 +92,8 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     rule("/ResourceTypes/<uid>", "GET", scim.resource_types, open_=True)
     rule("/Schemas", "GET", scim.schemas, open_=True)
     rule("/Schemas/<path:uid>", "GET", scim.schemas, open_=True)
-    for path in ("/Bulk", "/.search"):
-        rule(path, "POST", scim.not_supported)
+    rule("/Bulk", "POST", scim.bulk)
+    rule("/.search", "POST", scim.not_supported)
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         rule("/Me", method, scim.not_supported)
     return blueprint
@@ -102,6 +104,7 @@ class Endpoints:
 
     def __init__(self, gateway: Provisioning) -> None:
         self._gateway, self._gate = gateway, Gate(gateway)
+        self._bulk = Bulk(gateway, self._gate)
 
     def view(self, operation: str, story: Callable[..., Response], open_: bool) -> Callable[..., Response]:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
@@ -239,10 +242,17 @@ class Endpoints:
         headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
         return answer(body, status, ETag=etag(group), **headers)
 
+    def bulk(self, caller: IdpCaller, trace: Trace) -> Response:
+        return answer(self._bulk.run(caller, trace, self._body()))
+
     # Discovery --------------------------------------------------------------------------------------------------
 
     def service_provider_config(self, caller: IdpCaller, trace: Trace) -> Response:
-        config = discovery.service_provider_config(_base(caller), filter_max=self._gateway.config.page_limit)
+        config = discovery.service_provider_config(
+            _base(caller),
+            filter_max=self._gateway.config.page_limit,
+            body_max=self._gateway.config.body_limit,
+        )
         return answer(documents.dumps(config))
 
     def resource_types(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
@@ -266,18 +276,13 @@ class Endpoints:
         data = request.get_data(cache=False)
         if request.content_length is None and len(data) >= self._gateway.config.body_limit:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
-            raise PayloadTooLarge("The body is larger than the gateway reads.")
+            most = self._gateway.config.body_limit
+            raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
         return documents.read_json(data)
 
     def _document(self, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
-        body = self._body()
-        trace.user = _name_in(body)
-        mapped = self._gateway.host.map_resource(caller.words, kind, body)
-        resource = caller.kept.user if kind == "User" else caller.kept.group
-        cleaned = documents.clean(resource, mapped)
-        trace.ignored = list(cleaned.ignored)
-        return cleaned.document
+        return document(self._gateway.host, caller, kind, self._body(), trace)
 
     def _asked(self, trace: Trace) -> Search:
         """The query parameters of RFC 7644, 3.4.2 and 3.9. What is not served is named in the activity."""
@@ -294,12 +299,6 @@ class Endpoints:
     def _count(self, asked: Search) -> int:
         most = self._gateway.config.page_limit
         return min(most, 100 if asked.count is None else max(0, asked.count))
-
-
-def _name_in(body: dict[str, Any]) -> str | None:
-    """Whom a document is about, so that a refusal of it can be found by that name."""
-    name = body.get("userName")
-    return name[:320] if isinstance(name, str) else None
 
 
 def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:

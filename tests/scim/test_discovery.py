@@ -27,22 +27,25 @@ CHARACTERISTICS = {"name", "type", "multiValued", "description", "required", "ca
 
 
 def test_the_service_says_what_it_can_do():
-    config = service_provider_config(BASE, filter_max=200, documentation="https://acme.test/docs")
+    config = service_provider_config(
+        BASE, filter_max=200, body_max=1000, documentation="https://acme.test/docs"
+    )
     assert {
         name: config[name]["supported"]
         for name in ("patch", "bulk", "filter", "changePassword", "sort", "etag")
     } == {
         "patch": True,
-        "bulk": False,
+        "bulk": True,
         "filter": True,
         "changePassword": False,
         "sort": False,
         "etag": True,
     }
     assert config["filter"]["maxResults"] == 200
+    assert (config["bulk"]["maxOperations"], config["bulk"]["maxPayloadSize"]) == (1000, 1000)
     assert config["authenticationSchemes"][0]["type"] == "oauthbearertoken"
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"
-    assert "documentationUri" not in service_provider_config(BASE, filter_max=200)
+    assert "documentationUri" not in service_provider_config(BASE, filter_max=200, body_max=1000)
     assert PeerConfig.model_validate(config).documentation_uri == "https://acme.test/docs"
 
 

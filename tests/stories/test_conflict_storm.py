@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway import hookimpl
 from gateway.contracts import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
@@ -127,10 +128,23 @@ def test_members_pushed_from_all_sides_are_all_in(deployment: Deployment, togeth
     audit(deployment.gateway.store.database.path)
 
 
+class Slow:
+    """A plugin that takes its time, as one does that asks another server: meanwhile others write."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    @hookimpl
+    def gateway_resolve_groups(self) -> None:
+        time.sleep(self._seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.002])
 def test_attributes_changed_from_all_sides_are_all_there(
-    deployment: Deployment, together: Any, audit: Any
+    deployment: Deployment, together: Any, audit: Any, seconds: float
 ) -> None:
     """Each writes its own attribute of one user: nobody writes over what another one wrote meanwhile."""
+    deployment.gateway.host.add(Slow(seconds), "slow")
     acme = deployment.organization()
     scim = deployment.connection("generic", acme)
     user = scim.user()["id"]

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from gateway import hookimpl
 from gateway.provisioning.mapping import Plan
+from gateway.scim.errors import PreconditionFailed
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
@@ -38,8 +40,6 @@ def person(name: str, **attributes: Any) -> dict[str, Any]:
 def map_sales(scim: Scim, group: str = "Sellers", apply: bool = False) -> int:
     """Save a mapping of «Sales» to a group, previewed as often as it takes; how often that was."""
     mapping, plan = scim.deployment.gateway.mapping, Plan(True, GROUP_ATTRIBUTE, (("Sales", group),), apply)
-    from gateway.scim.errors import PreconditionFailed
-
     for attempt in range(1, 1000):
         caller = scim.caller()
         _, tag = mapping.preview(caller, plan)
@@ -285,6 +285,59 @@ def test_without_the_billing_plugin_nothing_limits_seats(tmp_path: Path, togethe
 
 
 # What was judged moves meanwhile --------------------------------------------------------------------------------
+
+
+class Meanwhile:
+    """A plugin during whose answer somebody else does something: between what is judged by and what is stored."""
+
+    def __init__(self, deployment: Deployment, act: Callable[[], Any]) -> None:
+        self._acts = [act]
+        deployment.gateway.host.add(self, "meanwhile")
+
+    @hookimpl
+    def gateway_check_seats(self) -> None:
+        if self._acts:
+            self._acts.pop()()
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "status"), [(1, 2, 201), (2, 1, 403), (2, None, 201), (None, 1, 403)]
+)
+def test_the_limit_in_force_when_a_user_is_stored_decides(
+    deployment: Deployment, before: int | None, meanwhile: int | None, status: int
+) -> None:
+    acme = deployment.organization(seats=before)
+    scim = deployment.connection("generic", acme)
+    scim.user("first@acme.test")
+    Meanwhile(deployment, lambda: limit(deployment, acme, meanwhile))
+    answer = scim.call("POST", "/Users", person("second"))
+    assert (answer.status, deployment.used(acme)) == (status, 1 + (status == 201))
+    if status == 403:
+        assert answer.json["detail"].startswith(f"{SENTENCE}1 seat and it is in use.")
+
+
+def test_the_rules_in_force_when_a_user_is_stored_decide(deployment: Deployment, audit: Any) -> None:
+    scim = deployment.connection("generic", deployment.organization())
+    map_sales(scim, "Old")
+    Meanwhile(deployment, lambda: map_sales(scim, "New"))
+    user = scim.call("POST", "/Users", person("first"))
+    assert (user.status, [group["display"] for group in user.json["groups"]]) == (201, ["New"])
+    assert [kind for kind, _ in deployment.events(scim.organization)].count("user.created") == 1
+    audit(deployment.gateway.store.database.path)
+
+
+def test_a_connection_that_is_removed_meanwhile_creates_nobody(deployment: Deployment, audit: Any) -> None:
+    acme = deployment.organization()
+    scim = deployment.connection("generic", acme)
+    base = scim.base
+    Meanwhile(deployment, lambda: deployment.admin("DELETE", f"/connections/{scim.uid}"))
+    answer = deployment.call(
+        "POST", f"{base}/Users", person("first"), {"Authorization": f"Bearer {scim.token}"}
+    )
+    assert answer.status in (401, 404), answer.text
+    assert deployment.used(acme) == 0
+    assert rows(deployment) == {"users": 0, "emails": 0, "grants": 0, "events": 0, "tallies": None}
+    audit(deployment.gateway.store.database.path)
 
 
 def test_a_limit_raised_while_creates_run_refuses_nobody_wrongly_and_lets_nobody_over(

@@ -212,6 +212,34 @@ def test_every_id_of_others_is_answered_like_one_that_does_not_exist(world: Worl
     assert stored(world.deployment) == before
 
 
+def test_a_bulk_request_reaches_no_further(world: World) -> None:
+    """Whatever is closed by its path is closed inside a bulk request."""
+    before = stored(world.deployment)
+    closed = [(m, p) for m, p in scim_endpoints(world) if "<uid>" in p and p not in OPEN and m != "GET"]
+    assert len(closed) == 6
+    for place, scim in world.connections.items():
+        told: dict[tuple[str, str], set[str]] = {}
+        hidden = [
+            each for known in (world.users, world.groups) for each in world.foreign(place, known).values()
+        ]
+        for uid in (new_id(), *hidden):
+            operations = [
+                {"method": method, "path": path.replace("<uid>", uid), "data": body_for(method, path)}
+                for method, path in closed
+            ]
+            body = {
+                "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+                "Operations": operations,
+            }
+            answer = scim.call("POST", "/Bulk", body)
+            assert answer.status == 200, answer.text
+            for each, endpoint in zip(answer.json["Operations"], closed, strict=True):
+                assert each["status"] == "404"
+                told.setdefault(endpoint, set()).add(json.dumps(each).replace(uid, "…"))
+        assert {endpoint: len(answers) for endpoint, answers in told.items()} == dict.fromkeys(closed, 1)
+    assert stored(world.deployment) == before
+
+
 # Lists, filters, members ----------------------------------------------------------------------------------------
 
 

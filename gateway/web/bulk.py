@@ -1,0 +1,149 @@
+"""Bulk over HTTP (RFC 7644, 3.7): each operation passes the gate, tells its story and leaves its line, as if it had
+come by itself; only the answers travel together.
+"""
+
+from __future__ import annotations
+
+import json
+
+from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning.representation import etag
+from gateway.provisioning.users import Outcome
+from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_bulk
+from gateway.scim.documents import Json, shown
+from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
+from gateway.scim.operations import read_operations
+from gateway.store.records import GroupRecord, UserRecord
+from gateway.web.gate import Gate
+from gateway.web.incoming import document
+
+_KINDS = {"/Users": "User", "/Groups": "Group"}
+_STATUS = {"POST": 201, "PUT": 200, "PATCH": 200, "DELETE": 204}
+_CIRCLE = (
+    "The references of this operation lead into a circle of operations that wait for each other. Create one of them"
+    " without its reference, and add that with a PATCH."
+)
+
+
+class Bulk:
+    """Does bulk requests."""
+
+    def __init__(self, gateway: Provisioning, gate: Gate) -> None:
+        self._gateway, self._gate = gateway, gate
+
+    def run(self, caller: IdpCaller, trace: Trace, body: Json) -> str:
+        """Do what a BulkRequest asks for; the BulkResponse, in the order of the request."""
+        job = read_bulk(body)
+        return bulk_response(_Run(self._gateway, self._gate, caller, trace.request_id, job).answers())
+
+
+class _Run:
+    """One bulk request while it is done."""
+
+    def __init__(
+        self, gateway: Provisioning, gate: Gate, caller: IdpCaller, request_id: str, job: Job
+    ) -> None:
+        self._gateway, self._gate, self._caller = gateway, gate, caller
+        self._request_id, self._job = request_id, job
+        #: What stands for each bulkId by now.
+        self._ids: dict[str, str] = {}
+        self._errors = 0
+
+    def answers(self) -> list[Json]:
+        """The answers; an operation that was not attempted has none."""
+        order, circular = self._job.order()
+        answered: dict[int, Json] = {}
+        for number in order + circular:
+            # RFC 7644, 3.7: the client says how many errors are too many; what was done until then stands.
+            if self._job.patience is not None and self._errors >= self._job.patience:
+                break
+            answered[number] = self._answer(self._job.operations[number], number in circular)
+        return [answered[number] for number in sorted(answered)]
+
+    def _answer(self, operation: BulkOperation, circular: bool) -> Json:
+        trace = Trace(f"{_label(operation)} (bulk)", self._request_id)
+        head: Json = {"method": operation.method}
+        if operation.bulk_id is not None:
+            head["bulkId"] = operation.bulk_id
+        try:
+            return head | self._done(operation, circular, trace)
+        except Refusal as refusal:
+            self._errors += 1
+            self._gateway.recorder.refused(trace, refusal)
+            return head | self._where(operation) | _failure(refusal)
+
+    def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
+        # Through the gate each time: a switch, a plan or a token may have changed since the operation before.
+        # And the caller is fresh, so that this story is judged by what the one before left.
+        caller = self._gate.again(self._caller.connection.slug, trace)
+        if circular:
+            raise Circular(_CIRCLE)
+        _check(operation)
+        operation = operation.resolved(self._ids)
+        record = self._told(caller, operation, trace)
+        self._gateway.recorder.changed(trace)
+        if operation.method == "POST" and record is not None:
+            self._ids[str(operation.bulk_id)] = record.uid
+        return self._success(operation, record, trace.status)
+
+    def _told(
+        self, caller: IdpCaller, operation: BulkOperation, trace: Trace
+    ) -> UserRecord | GroupRecord | None:
+        """The story that a request of this method would tell; what it leaves, None after a DELETE."""
+        kind, uid, version = _KINDS[operation.place], operation.uid or "", operation.version
+        stories = self._gateway.users if kind == "User" else self._gateway.groups
+        trace.status = 204 if (operation.method, kind) == ("PATCH", "Group") else _STATUS[operation.method]
+        told: Outcome | GroupRecord
+        match operation.method:
+            case "DELETE":
+                stories.delete(caller, uid, trace, version)
+                return None
+            case "PATCH":
+                told = stories.patch(caller, uid, read_operations(operation.data or {}), trace, version)
+            case "PUT":
+                told = stories.replace(caller, uid, self._document(caller, operation, trace), trace, version)
+            case _:
+                told = stories.create(caller, self._document(caller, operation, trace), trace)
+        return told.user if isinstance(told, Outcome) else told
+
+    def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
+        return document(self._gateway.host, caller, _KINDS[operation.place], operation.data or {}, trace)
+
+    def _success(
+        self, operation: BulkOperation, record: UserRecord | GroupRecord | None, status: int
+    ) -> Json:
+        uid = record.uid if record is not None else operation.uid
+        answer: Json = {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+        if record is not None:
+            answer["version"] = etag(record)
+        return answer | {"status": str(status)}
+
+    def _where(self, operation: BulkOperation) -> Json:
+        """The location of what an operation failed at: it is left out after a POST only (RFC 7644, 3.7)."""
+        uid = operation.uid or ""
+        uid = self._ids.get(uid.removeprefix("bulkId:"), "") if uid.startswith("bulkId:") else uid
+        if operation.method == "POST" or operation.place not in _KINDS or not uid:
+            return {}
+        return {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+
+
+def _label(operation: BulkOperation) -> str:
+    """As single requests are named in the activity; a path that nobody serves is cut."""
+    return f"{operation.method} {operation.place[:40]}{'' if operation.uid is None else '/{id}'}"
+
+
+def _check(operation: BulkOperation) -> None:
+    """Refuse what no single request could do, or none within another."""
+    path = operation.place + ("" if operation.uid is None else f"/{operation.uid}")
+    if operation.place.lower() == "/bulk":
+        raise InvalidValue("A bulk request cannot hold another one. Send its operations instead.")
+    if operation.place not in _KINDS or operation.uid == "" or "/" in (operation.uid or ""):
+        raise NotFound(
+            f"There is nothing at {shown(path)} that a bulk request could change: /Users and /Groups are."
+        )
+    if (operation.method == "POST") != (operation.uid is None):
+        raise MethodNotAllowed(f"{operation.method} is not possible at {shown(path)}.")
+
+
+def _failure(refusal: Refusal) -> Json:
+    return {"status": str(refusal.status), "response": json.loads(refusal.as_json())}
