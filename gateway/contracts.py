@@ -57,7 +57,8 @@ class Connection:
     idp: str
     name: str
     organization: Organization
-    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    #: Some may be secret, so none is in a repr.
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     base_url: str = ""
     #: The namespace of the application's own attribute `group`.
     extension_urn: str = ""

@@ -49,6 +49,10 @@ class ConnectionRecord(NamedTuple):
     modified: int
     version: int
 
+    def __repr__(self) -> str:
+        """Without the settings, some of which may be secret."""
+        return f"ConnectionRecord(uid={self.uid!r}, slug={self.slug!r}, idp={self.idp!r})"
+
     @property
     def setting_values(self) -> MappingProxyType[str, Any]:
         """The settings that its plugin understands."""

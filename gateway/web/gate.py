@@ -14,6 +14,8 @@ from gateway.web.limits import Limits
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
 
+_NOT_VALID = f"The token is wrong, has expired, was revoked, or belongs to another base URL. {_REMEDY}"
+
 
 class Gate:
     """Opens for identity providers."""
@@ -52,7 +54,7 @@ class Gate:
             caller = self.find(slug, trace)
         except NotFound:
             # A base URL that names nothing is answered like one whose token is wrong.
-            raise AuthenticationFailed(f"The token is not valid at this base URL. {_REMEDY}") from None
+            raise AuthenticationFailed(_NOT_VALID) from None
         self._authenticate(caller, trace)
         return caller
 
@@ -62,9 +64,7 @@ class Gate:
             raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
         principal = self.gateway.host.authenticate(caller.words, credentials)
         if principal is None:
-            raise AuthenticationFailed(
-                f"The token is wrong, has expired, or was revoked for the connection {caller.words.name!r}. {_REMEDY}"
-            )
+            raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id
 
     def _admit(self, caller: IdpCaller, trace: Trace) -> None:

@@ -19,6 +19,7 @@ from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
 from gateway.store.clock import now
+from gateway.store.database import BRIEF
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
 from gateway.web.admin.arguments import Reader
 from gateway.web.gate import credentials_of, public_url
@@ -164,7 +165,7 @@ def _remember_use(gateway: Provisioning, token: TokenRecord) -> None:
     if token.last_used is not None and moment - token.last_used < _MINUTE:
         return
     try:
-        with gateway.store.transaction():
+        with gateway.store.transaction(BRIEF):
             gateway.store.admin_tokens.used(token, moment)
     except Unavailable:
         return  # a database that only reads can still be read
