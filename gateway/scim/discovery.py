@@ -10,9 +10,17 @@ from gateway.scim.schemas import CONFIG_URN, RESOURCE_TYPE_URN, SCHEMA_URN, Attr
 
 
 def service_provider_config(
-    base_url: str, *, filter_max: int, body_max: int, documentation: str | None = None
+    base_url: str,
+    *,
+    filter_max: int,
+    body_max: int,
+    page: int = 100,
+    cursor_seconds: int = 3600,
+    documentation: str | None = None,
 ) -> Json:
-    """RFC 7643, 5. `filter_max` is the most resources that one answer holds, `body_max` the most bytes of a request."""
+    """RFC 7643, 5. `filter_max` is the most resources that one answer holds, `body_max` the most bytes of a request,
+    `page` how many resources an answer holds unless asked, `cursor_seconds` how long a cursor is good for.
+    """
     config: Json = {"schemas": [CONFIG_URN]}
     if documentation:
         config["documentationUri"] = documentation
@@ -21,8 +29,17 @@ def service_provider_config(
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": body_max},
         "filter": {"supported": True, "maxResults": filter_max},
         "changePassword": {"supported": False},
-        "sort": {"supported": False},
+        "sort": {"supported": True},
         "etag": {"supported": True},
+        # RFC 9865, 4.
+        "pagination": {
+            "cursor": True,
+            "index": True,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": page,
+            "maxPageSize": filter_max,
+            "cursorTimeout": cursor_seconds,
+        },
         "authenticationSchemes": [
             {
                 "type": "oauthbearertoken",

@@ -91,6 +91,27 @@ class InvalidVersion(Refusal):
     scim_type = "invalidVers"
 
 
+# RFC 9865, 2.1: the detail error keywords of cursors.
+
+
+class InvalidCursor(Refusal):
+    """The cursor was not given out for this query."""
+
+    scim_type = "invalidCursor"
+
+
+class ExpiredCursor(Refusal):
+    """The cursor is too old."""
+
+    scim_type = "expiredCursor"
+
+
+class InvalidCount(Refusal):
+    """A page of that size cannot be had with a cursor."""
+
+    scim_type = "invalidCount"
+
+
 # RFC 7644, table 8: refusals told by their HTTP status alone.
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from gateway.scim.documents import check_urn
-from gateway.scim.errors import ERROR_URN, InvalidValue
+from gateway.scim.errors import ERROR_URN, InvalidCount, InvalidValue
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
 
@@ -28,12 +28,13 @@ def _whole_number(name: str) -> fields.Integer:
 
 
 class ListResponse(Schema):
-    """RFC 7644, 3.4.2."""
+    """RFC 7644, 3.4.2; RFC 9865, 2."""
 
     schemas = _schemas(LIST_URN)
     total_results = fields.Integer(data_key="totalResults", required=True)
     start_index = fields.Integer(data_key="startIndex")
     items_per_page = fields.Integer(data_key="itemsPerPage")
+    next_cursor = fields.String(data_key="nextCursor")
     resources = fields.List(fields.Dict(), data_key="Resources")
 
 
@@ -62,7 +63,7 @@ class PatchOp(Schema):
 
 
 class SearchRequest(Schema):
-    """RFC 7644, 3.4.3. Sorting is not served, so its parameters are not read."""
+    """RFC 7644, 3.4.3; RFC 9865, 2."""
 
     class Meta:
         unknown = EXCLUDE
@@ -75,17 +76,26 @@ class SearchRequest(Schema):
     )
     start_index = _whole_number("startIndex")
     count = _whole_number("count")
+    sort_by = _optional(fields.String, "sortBy")
+    sort_order = _optional(fields.String, "sortOrder")
+    cursor = _optional(fields.String)
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search asks for. `start` counts from 1; `count` None means as many as the server likes."""
+    """What a search asks for. `start` counts from 1; `count` None means as many as the server likes.
+
+    `cursor` None means pages by `start`, an empty one the first page by cursor (RFC 9865, 2).
+    """
 
     filter: str | None = None
     attributes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     start: int = 1
     count: int | None = None
+    sort_by: str | None = None
+    descending: bool = False
+    cursor: str | None = None
 
 
 _NAMES = {
@@ -96,14 +106,15 @@ _SEARCH = SearchRequest()
 
 
 def read_search(body: Mapping[str, Any]) -> Search:
-    """A SearchRequest message, its keys in any letter case. Raises InvalidSyntax or InvalidValue."""
+    """A SearchRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or InvalidCount."""
     given = {_NAMES.get(key.lower(), key): value for key, value in body.items()}
     check_urn(given.get("schemas"), SEARCH_URN)
     try:
         read = _SEARCH.load(given)
     except ValidationError as error:
         name, reasons = next(iter(_reasons(error).items()))
-        raise InvalidValue(f"{name} of the search cannot be read: {_sentence(reasons)}") from None
+        kind = InvalidCount if name == "count" and given.get("cursor") is not None else InvalidValue
+        raise kind(f"{name} of the search cannot be read: {_sentence(reasons)}") from None
     count = read["count"]
     # RFC 7644, 3.4.2.4: less than one means one for startIndex, less than none means none for count.
     return Search(
@@ -112,7 +123,17 @@ def read_search(body: Mapping[str, Any]) -> Search:
         excluded=tuple(read["excluded_attributes"] or ()),
         start=max(1, read["start_index"] or 1),
         count=None if count is None else max(0, count),
+        sort_by=read["sort_by"],
+        descending=is_descending(read["sort_order"]),
+        cursor=read["cursor"],
     )
+
+
+def is_descending(order: str | None) -> bool:
+    """What `sortOrder` says; ascending unless it is there (RFC 7644, 3.4.2.3). Raises InvalidValue."""
+    if order and order.lower() not in ("ascending", "descending"):
+        raise InvalidValue(f"sortOrder must be ascending or descending, not {order[:40]!r}.")
+    return (order or "").lower() == "descending"
 
 
 def _reasons(error: ValidationError) -> dict[str, Any]:
@@ -126,9 +147,16 @@ def _sentence(reasons: Any) -> str:
     return reasons
 
 
-def list_response(total: int, start: int, resources_json: Sequence[str]) -> str:
-    """A ListResponse around resources that are JSON already; they are not read again."""
+def list_response(
+    total: int, start: int | None, resources_json: Sequence[str], next_cursor: str | None = None
+) -> str:
+    """A ListResponse around resources that are JSON already; they are not read again.
+
+    `start` None: a page by cursor has no position (RFC 9865, 2).
+    """
+    position = "" if start is None else f'"startIndex":{start},'
+    cursor = f'"nextCursor":"{next_cursor}",' if next_cursor else ""
     return (
-        f'{{"schemas":["{LIST_URN}"],"totalResults":{total},"startIndex":{start},'
+        f'{{"schemas":["{LIST_URN}"],"totalResults":{total},{position}{cursor}'
         f'"itemsPerPage":{len(resources_json)},"Resources":[{",".join(resources_json)}]}}'
     )

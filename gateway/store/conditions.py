@@ -1,4 +1,4 @@
-"""Filters as SQL: a filter tree over one table becomes one condition.
+"""Filters and sort keys as SQL: a filter tree over one table becomes one condition, an attribute one expression.
 
 Every comparison answers true or false, never NULL, so that `not` means what RFC 7644 says. What has a column is
 compared there; everything else in the stored document. An attribute that no schema knows is absent.
@@ -15,6 +15,7 @@ from gateway.scim.documents import fold, read_datetime
 from gateway.scim.errors import InvalidFilter
 from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
 from gateway.scim.schemas import Attribute, ResourceType
+from gateway.scim.sorting import compared
 from gateway.store import groups, users
 from gateway.store.clock import microseconds
 from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
@@ -29,7 +30,7 @@ class Condition(NamedTuple):
     parameters: tuple[Any, ...] = ()
 
 
-TRUE, FALSE = Condition("1"), Condition("0")
+TRUE, FALSE, NULL = Condition("1"), Condition("0"), Condition("NULL")
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,14 @@ GROUPS = Table(
 )
 
 
+#: A location is the id behind a text that is the same for all of a type.
+_ONLY_SORTED = {"meta.location": Column("{t}.uid")}
+#: By what the rows elsewhere are ordered where they are shown.
+_SHOWN_BY = {"users": "group_id", "groups": "user_id"}
+
+
 class Compiler:
-    """One filter tree over one table."""
+    """One filter tree, or one sort key, over one table."""
 
     def __init__(self, resource: ResourceType, table: Table, connection: ConnectionRecord) -> None:
         self._resource, self._table, self._connection = resource, table, connection
@@ -117,6 +124,38 @@ class Compiler:
     def condition(self, tree: Filter) -> Condition:
         """The whole tree."""
         return _logic(tree, self._leaf)
+
+    def key(self, path: AttrPath) -> Condition:
+        """What a resource is sorted by; NULL where it has no value (RFC 7644, 3.4.2.3)."""
+        found = compared(self._resource, path)
+        if found is None:
+            return NULL
+        attribute, target = found
+        column = (self._table.by_path | _ONLY_SORTED).get(_dotted(attribute, path))
+        if column:
+            return Condition(column.sql.format(t=self._table.name))
+        joined = self._table.joined.get(attribute.name.lower())
+        sql, parameters = self._joined_value(target, *joined) if joined else self._value(path, *found)
+        exact = target.case_exact or target.type not in ("string", "reference")
+        return Condition(sql if exact else f"fold({sql})", parameters)
+
+    def _joined_value(self, target: Attribute, source: str, subs: dict[str, str]) -> Condition:
+        """Of the first row, in the order in which they are shown."""
+        # A `$ref` is the id behind a text that is the same for all.
+        sql = subs.get("value" if target.name == "$ref" else target.name.lower(), "NULL")
+        source = source.format(t=self._table.name)
+        return Condition(f"(SELECT {sql} FROM {source} ORDER BY r.{_SHOWN_BY[self._table.name]} LIMIT 1)",
+                         (self._connection.id,))  # fmt: skip
+
+    def _value(self, path: AttrPath, attribute: Attribute, target: Attribute) -> Condition:
+        doc, where = f"{self._table.name}.doc", _json_path(self._resource, path, attribute)
+        sub = "" if target is attribute else f".{_quoted(target.name)}"
+        if not attribute.multi and not attribute.one_or_many:
+            return Condition(f"json_extract({doc}, {_literal(where + sub)})")
+        value = f"json_extract(e.value, {_literal('$' + sub)})" if sub else "e.value"
+        primary = "json_extract(e.value, '$.primary') IS NOT 1, " if "primary" in attribute.table else ""
+        each = f"json_each({doc}, {_literal(where)}) e"
+        return Condition(f"(SELECT {value} FROM {each} ORDER BY {primary}e.key LIMIT 1)")
 
     def _leaf(self, leaf: Compare | Present | ValueFilter) -> Condition:
         path = leaf.path

@@ -1,24 +1,62 @@
-"""Lists: pages of what a connection sees, each beginning where the page before it ended."""
+"""Lists: pages of users, groups or both, each beginning where the page before it ended.
+
+A list may hold several types: those of the first one come first. Its rows then stand on one axis, each type with a
+stretch of its own, so that a walk or a cursor remembers one number whatever it is in the middle of.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.scim.filters import Filter
 from gateway.scim.schemas import ResourceType
+from gateway.scim.sorting import Sort
 from gateway.store import users
-from gateway.store.conditions import GROUPS, TRUE, USERS, Compiler, Condition, Table
+from gateway.store.conditions import FALSE, GROUPS, NULL, TRUE, USERS, Compiler, Condition, Table
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord
 from gateway.store.walks import Place, Walks
 
+#: The stretch of each type on the axis of a list: more than there are rows of one type.
+_STRETCH = 1 << 61
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is listed: of which types, the first one first; which of them, all if None; by what, by making if None."""
+
+    types: tuple[ResourceType, ...]
+    tree: Filter | None = None
+    sort: Sort | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for the same list, whatever part of it is asked for."""
+        names = "+".join(kind.name for kind in self.types)
+        return hashlib.sha256(f"{names} {self.tree!r}".encode()).hexdigest()[:32] if self.tree else names
+
 
 class Page(NamedTuple):
-    """One page of a list: how many there are in all, and those of this page."""
+    """One page of a list: how many there are in all, those of this page, and the place of the last if more remain."""
 
     total: int
     records: list[Any]
+    next: int | None = None
+
+
+class _Part(NamedTuple):
+    """What one type adds to a list."""
+
+    table: Table
+    where: Condition | None
+    key: Condition
+
+
+#: A row of a list: its place on the axis, and its record.
+_Placed = tuple[int, Any]
 
 
 class Search:
@@ -27,83 +65,155 @@ class Search:
     def __init__(self, database: Database) -> None:
         self._db, self._walks = database, Walks(database)
 
-    def page(
-        self,
-        connection: ConnectionRecord,
-        resource: ResourceType,
-        tree: Filter | None,
-        start: int,
-        count: int,
-    ) -> Page:
-        """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is that of making, the same on every page and run."""
-        table = USERS if resource.name == "User" else GROUPS
-        where = Compiler(resource, table, connection).condition(tree) if tree else None
-        query = (
-            hashlib.sha256(f"{resource.name} {tree!r}".encode()).hexdigest()[:32] if tree else resource.name
-        )
+    def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
+        """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
+        parts = [_part(kind, query, connection) for kind in query.types]
         if count == 0:
-            return Page(self._total(connection, table, where), [])
-        place = self._walks.place(connection, query, start)
-        after, offset = (place.after, 0) if place else (0, start - 1)
+            return Page(self._total(connection, parts), [])
         # One more than the page holds tells whether this is the last one.
-        rows = self._rows(connection, table, where, after, offset, count + 1)
-        records = [table.record._make(row) for row in rows[:count]]
-        if len(rows) > count:
-            place = place or Place(None, records[0].id - 1)
-            self._walks.step(connection, query, start, place, start + count, records[-1].id)
-        elif place:
-            self._walks.end(connection, place)
-        if start == 1 and len(rows) <= count:
+        if query.sort:
+            placed = self._sorted(connection, parts, query.sort, start - 1, count + 1)
+        else:
+            placed = self._walked(connection, parts, query, start, count)
+        records, more = [record for _, record in placed[:count]], len(placed) > count
+        if start == 1 and not more:
             return Page(len(records), records)
         # Users may go while a client walks: a total below what was handed out would end its walk too early.
-        handed_out = start - 1 + len(records) + (len(rows) > count)
-        total = self._total(connection, table, where)
+        handed_out = start - 1 + len(records) + more
+        total = self._total(connection, parts)
         return Page(max(total, handed_out) if records else total, records)
 
+    def page_after(self, connection: ConnectionRecord, query: Query, after: int, count: int) -> Page:
+        """The page behind a place that an earlier page ended at (0: the first page), in the order of making."""
+        parts = [_part(kind, query, connection) for kind in query.types]
+        placed = self._rows(connection, parts, after, 0, count + 1)
+        records = [record for _, record in placed[:count]]
+        if len(placed) > count:
+            return Page(self._total(connection, parts), records, placed[count - 1][0])
+        return Page(self._total(connection, parts) if after else len(records), records)
+
+    def _walked(
+        self, connection: ConnectionRecord, parts: list[_Part], query: Query, start: int, count: int
+    ) -> list[_Placed]:
+        """The page at `start` and one row more, found by the note of the page before it."""
+        place = self._walks.place(connection, query.digest, start)
+        after, offset = (place.after, 0) if place else (0, start - 1)
+        placed = self._rows(connection, parts, after, offset, count + 1)
+        if len(placed) > count:
+            place = place or Place(None, placed[0][0] - 1)
+            last = placed[count - 1][0]
+            self._walks.step(connection, query.digest, start, place, start + count, last)
+        elif place:
+            self._walks.end(connection, place)
+        return placed
+
     def _rows(
-        self, connection: ConnectionRecord, table: Table, where: Condition | None, after: int | None, offset: int,
-        count: int,
-    ) -> list[tuple[Any, ...]]:  # fmt: skip
+        self, connection: ConnectionRecord, parts: list[_Part], after: int, offset: int, count: int
+    ) -> list[_Placed]:
+        placed: list[_Placed] = []
+        for number, part in enumerate(parts):
+            begin = number * _STRETCH
+            if len(placed) == count or after >= begin + _STRETCH:
+                continue
+            if offset and number:
+                # Past the end of the types before: the offset goes on within this one.
+                offset = max(0, offset - self._total_of(connection, parts[number - 1]))
+            behind = max(0, after - begin)
+            rows = self._rows_of(connection, part, behind, 0 if placed else offset, count - len(placed))
+            placed += [(begin + row[0], part.table.record._make(row)) for row in rows]
+        return placed
+
+    def _rows_of(
+        self, connection: ConnectionRecord, part: _Part, after: int, offset: int, count: int
+    ) -> list[tuple[Any, ...]]:
+        table, where = part.table, part.where
+        if where == FALSE:
+            return []
         alive = table.alive.format(t=table.name)
         if where is None and not offset:
             # Two ranges of one index, each cut to a page: the same cost however many there are, whoever owns them.
-            part = (
+            half = (
                 f"SELECT * FROM (SELECT {table.columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
                 " AND id > ? ORDER BY id LIMIT ?)"
             )
             return self._db.all(
-                f"{part % 'connection_id = ?'} UNION ALL {part % 'connection_id IS NULL'} ORDER BY id LIMIT ?",
-                connection.organization_id, connection.id, after or 0, count,
-                connection.organization_id, after or 0, count, count,
+                f"{half % 'connection_id = ?'} UNION ALL {half % 'connection_id IS NULL'} ORDER BY id LIMIT ?",
+                connection.organization_id, connection.id, after, count,
+                connection.organization_id, after, count, count,
             )  # fmt: skip
-        sql, parameters = where or TRUE
         # `+id`: SQLite would else walk the primary key in order rather than use the index of the condition.
         return self._db.all(
-            f"SELECT {table.columns} FROM {table.name} WHERE {users.VISIBLE} AND {alive} AND {sql} AND +id > ?"
-            " ORDER BY +id LIMIT ? OFFSET ?",
-            connection.organization_id,
-            connection.id,
-            *parameters,
-            after or 0,
+            f"SELECT {table.columns} FROM {_seen(part)} AND +id > ? ORDER BY +id LIMIT ? OFFSET ?",
+            *_seen_by(connection, part),
+            after,
             count,
             offset,
         )
 
-    def _total(self, connection: ConnectionRecord, table: Table, where: Condition | None) -> int:
-        if where is None:
+    def _sorted(
+        self, connection: ConnectionRecord, parts: list[_Part], sort: Sort, offset: int, count: int
+    ) -> list[_Placed]:
+        """In the order of a value; among equals in that of making. Positions are counted: no row is a place here."""
+        keys = " UNION ALL ".join(
+            f"SELECT {number} AS part, id, {part.key.sql} AS sort_key FROM {_seen(part)}"
+            for number, part in enumerate(parts)
+        )
+        # RFC 7644, 3.4.2.3: whoever has no value comes last, first in descending order.
+        order = "DESC NULLS FIRST" if sort.descending else "ASC NULLS LAST"
+        found = self._db.all(
+            f"SELECT part, id FROM ({keys}) ORDER BY sort_key {order}, part, id LIMIT ? OFFSET ?",
+            *(value for part in parts for value in (*part.key.parameters, *_seen_by(connection, part))),
+            count,
+            offset,
+        )
+        records = [self._records(connection, part, found, number) for number, part in enumerate(parts)]
+        # Whoever went between the two statements is left out.
+        return [(id_, records[part][id_]) for part, id_ in found if id_ in records[part]]
+
+    def _records(
+        self, connection: ConnectionRecord, part: _Part, found: list[tuple[Any, ...]], number: int
+    ) -> dict[int, Any]:
+        table = part.table
+        rows = self._db.among(
+            [id_ for of, id_ in found if of == number],
+            lambda marks: (
+                f"SELECT {table.columns} FROM {table.name} WHERE {users.VISIBLE}"
+                f" AND {table.alive.format(t=table.name)} AND id IN ({marks})"
+            ),
+            connection.organization_id,
+            connection.id,
+        )
+        return {row[0]: table.record._make(row) for row in rows}
+
+    def _total(self, connection: ConnectionRecord, parts: Sequence[_Part]) -> int:
+        return sum(self._total_of(connection, part) for part in parts)
+
+    def _total_of(self, connection: ConnectionRecord, part: _Part) -> int:
+        if part.where is None:
             row = self._db.one(
                 "SELECT COALESCE(SUM(n), 0) FROM tallies"
                 " WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
                 connection.organization_id,
-                "User" if table is USERS else "Group",
+                "User" if part.table is USERS else "Group",
                 connection.id,
             )
         else:
-            row = self._db.one(
-                f"SELECT COUNT(*) FROM {table.name} WHERE {users.VISIBLE} AND {table.alive.format(t=table.name)}"
-                f" AND {where.sql}",
-                connection.organization_id,
-                connection.id,
-                *where.parameters,
-            )
+            row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
         return row[0] if row else 0
+
+
+def _part(resource: ResourceType, query: Query, connection: ConnectionRecord) -> _Part:
+    table = USERS if resource.name == "User" else GROUPS
+    compiler = Compiler(resource, table, connection)
+    where = compiler.condition(query.tree) if query.tree else None
+    return _Part(table, where, compiler.key(query.sort.path) if query.sort else NULL)
+
+
+def _seen(part: _Part) -> str:
+    """What a connection sees of a type and the filter lets through: the FROM and WHERE of a statement."""
+    where, name = part.where or TRUE, part.table.name
+    return f"{name} WHERE {users.VISIBLE} AND {part.table.alive.format(t=name)} AND {where.sql}"
+
+
+def _seen_by(connection: ConnectionRecord, part: _Part) -> tuple[Any, ...]:
+    return (connection.organization_id, connection.id, *(part.where or TRUE).parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from gateway.provisioning.users import Outcome
 from gateway.scim import discovery, documents
 from gateway.scim.errors import (
     Forbidden,
+    InvalidCount,
     InvalidValue,
     NotFound,
     NotSupported,
@@ -21,14 +21,15 @@ from gateway.scim.errors import (
     Refusal,
     UnsupportedMediaType,
 )
-from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
-from gateway.scim.messages import Search, list_response, read_search
+from gateway.scim.messages import Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
 from gateway.store.records import GroupRecord, MemberRecord
 from gateway.web.bulk import Bulk
+from gateway.web.cursors import LIFETIME
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
+from gateway.web.lists import Lists, projected, wanted
 
 MEDIA_TYPE = "application/scim+json"
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
@@ -71,8 +72,12 @@ def blueprint(gateway: Provisioning) -> Blueprint:
             view,
             methods=[method],
             provide_automatic_options=False,
+            # The root is served with and without its slash, for the reason why slashes are not merged.
+            strict_slashes=path != "/",
         )
 
+    rule("/", "GET", scim.list_all)
+    rule("/.search", "POST", scim.search_all)
     rule("/Users", "GET", scim.list_users)
     rule("/Users", "POST", scim.create_user)
     rule("/Users/.search", "POST", scim.search_users)
@@ -93,7 +98,6 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     rule("/Schemas", "GET", scim.schemas, open_=True)
     rule("/Schemas/<path:uid>", "GET", scim.schemas, open_=True)
     rule("/Bulk", "POST", scim.bulk)
-    rule("/.search", "POST", scim.not_supported)
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         rule("/Me", method, scim.not_supported)
     return blueprint
@@ -104,7 +108,7 @@ class Endpoints:
 
     def __init__(self, gateway: Provisioning) -> None:
         self._gateway, self._gate = gateway, Gate(gateway)
-        self._bulk = Bulk(gateway, self._gate)
+        self._bulk, self._lists = Bulk(gateway, self._gate), Lists(gateway)
 
     def view(self, operation: str, story: Callable[..., Response], open_: bool) -> Callable[..., Response]:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
@@ -123,23 +127,21 @@ class Endpoints:
 
         return serve
 
+    # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
+
+    def list_all(self, caller: IdpCaller, trace: Trace) -> Response:
+        return answer(self._lists.answer(caller, _types(caller), self._asked(), trace))
+
+    def search_all(self, caller: IdpCaller, trace: Trace) -> Response:
+        return answer(self._lists.answer(caller, _types(caller), read_search(self._body()), trace))
+
     # Users ------------------------------------------------------------------------------------------------------
 
     def list_users(self, caller: IdpCaller, trace: Trace) -> Response:
-        return self._users(caller, trace, self._asked(trace))
+        return answer(self._lists.answer(caller, (caller.kept.user,), self._asked(), trace))
 
     def search_users(self, caller: IdpCaller, trace: Trace) -> Response:
-        return self._users(caller, trace, read_search(self._body()))
-
-    def _users(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
-        store, connection = self._gateway.store, caller.connection
-        tree = _tree(asked, caller.kept.user, trace)
-        page = store.search.page(connection, caller.kept.user, tree, asked.start, self._count(asked))
-        keys = [user.id for user in page.records]
-        groups = store.memberships.groups_of_many(caller.organization.id, connection.id, keys)
-        base = _base(caller)
-        shown = [user_json(user, groups.get(user.id, ()), base) for user in page.records]
-        return answer(list_response(page.total, asked.start, _projected(caller.kept.user, shown, asked)))
+        return answer(self._lists.answer(caller, (caller.kept.user,), read_search(self._body()), trace))
 
     def read_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         user = self._gateway.store.users.seen(caller.connection, uid)
@@ -175,33 +177,17 @@ class Endpoints:
         user, base = outcome.user, _base(caller)
         body = user_json(user, outcome.groups, base)
         if request.query_string:
-            body = _projected(caller.kept.user, [body], self._asked(trace))[0]
+            body = projected(caller.kept.user, [body], _chosen())[0]
         headers = {"Location": f"{base}/Users/{user.uid}"} if status == 201 else {}
         return answer(body, status, ETag=etag(user), **headers)
 
     # Groups -----------------------------------------------------------------------------------------------------
 
     def list_groups(self, caller: IdpCaller, trace: Trace) -> Response:
-        return self._groups(caller, trace, self._asked(trace))
+        return answer(self._lists.answer(caller, (caller.kept.group,), self._asked(), trace))
 
     def search_groups(self, caller: IdpCaller, trace: Trace) -> Response:
-        return self._groups(caller, trace, read_search(self._body()))
-
-    def _groups(self, caller: IdpCaller, trace: Trace, asked: Search) -> Response:
-        tree = _tree(asked, caller.kept.group, trace)
-        page = self._gateway.store.search.page(
-            caller.connection, caller.kept.group, tree, asked.start, self._count(asked)
-        )
-        members: dict[int, list[MemberRecord]] | None = None
-        if _wanted("members", asked):
-            members = self._gateway.store.memberships.members_of_many(
-                caller.organization.id, caller.connection.id, [group.id for group in page.records]
-            )
-        shown = [
-            group_json(group, None if members is None else members.get(group.id, ()), _base(caller))
-            for group in page.records
-        ]
-        return answer(list_response(page.total, asked.start, _projected(caller.kept.group, shown, asked)))
+        return answer(self._lists.answer(caller, (caller.kept.group,), read_search(self._body()), trace))
 
     def read_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         group = self._gateway.store.groups.seen(caller.connection, uid)
@@ -232,13 +218,13 @@ class Endpoints:
         return answer("", 204)
 
     def _group(self, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
-        asked = self._asked(trace) if request.query_string else Search()
+        asked = _chosen()
         members: Iterable[MemberRecord] | None = None
-        if _wanted("members", asked):
+        if wanted("members", asked):
             members = self._gateway.store.memberships.members_of(
                 caller.organization.id, caller.connection_id, group
             )
-        body = _projected(caller.kept.group, [group_json(group, members, _base(caller))], asked)[0]
+        body = projected(caller.kept.group, [group_json(group, members, _base(caller))], asked)[0]
         headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
         return answer(body, status, ETag=etag(group), **headers)
 
@@ -252,6 +238,8 @@ class Endpoints:
             _base(caller),
             filter_max=self._gateway.config.page_limit,
             body_max=self._gateway.config.body_limit,
+            page=self._lists.usual,
+            cursor_seconds=LIFETIME,
         )
         return answer(documents.dumps(config))
 
@@ -284,21 +272,20 @@ class Endpoints:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
         return document(self._gateway.host, caller, kind, self._body(), trace)
 
-    def _asked(self, trace: Trace) -> Search:
-        """The query parameters of RFC 7644, 3.4.2 and 3.9. What is not served is named in the activity."""
+    def _asked(self) -> Search:
+        """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
         given = request.args
-        trace.ignored += [name for name in ("sortBy", "sortOrder", "cursor") if name in given]
+        bad_count = InvalidCount if "cursor" in given else InvalidValue
         return Search(
             filter=given.get("filter"),
             attributes=_names(given.get("attributes")),
             excluded=_names(given.get("excludedAttributes")),
             start=max(1, _number("startIndex", given.get("startIndex"), 1) or 1),
-            count=_number("count", given.get("count"), None),
+            count=_number("count", given.get("count"), None, bad_count),
+            sort_by=given.get("sortBy"),
+            descending=is_descending(given.get("sortOrder")),
+            cursor=given.get("cursor"),
         )
-
-    def _count(self, asked: Search) -> int:
-        most = self._gateway.config.page_limit
-        return min(most, 100 if asked.count is None else max(0, asked.count))
 
 
 def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:
@@ -322,39 +309,21 @@ def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
     return answer(documents.dumps(found))
 
 
-def _tree(asked: Search, resource: ResourceType, trace: Trace) -> Filter | None:
-    if asked.filter is None:
-        return None
-    tree = parse_filter(asked.filter)
-    check_filter(tree, resource)
-    if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
-        trace.user = tree.value[:320]
-    return tree
-
-
-def _projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
-    """Only what was asked for (RFC 7644, 3.9)."""
-    excluded = tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
-    if not asked.attributes and not excluded:
-        return list(shown)
-    return [
-        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded))
-        for text in shown
-    ]
-
-
-def _wanted(name: str, asked: Search) -> bool:
-    """Whether an attribute that is costly to read will be shown at all."""
-    if asked.attributes:
-        return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
-    return name not in (part.lower() for part in asked.excluded)
+def _chosen() -> Search:
+    """Which attributes of one resource are asked for (RFC 7644, 3.9). Never a refusal: a change is done by now."""
+    given = request.args
+    return Search(
+        attributes=_names(given.get("attributes")), excluded=_names(given.get("excludedAttributes"))
+    )
 
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def _number(name: str, text: str | None, default: int | None) -> int | None:
+def _number(
+    name: str, text: str | None, default: int | None, bad: type[Refusal] = InvalidValue
+) -> int | None:
     if text is None or not text.strip():
         return default
     try:
@@ -362,4 +331,4 @@ def _number(name: str, text: str | None, default: int | None) -> int | None:
             raise ValueError
         return int(text)
     except ValueError:
-        raise InvalidValue(f"{name} must be a whole number, not {text[:40]!r}.") from None
+        raise bad(f"{name} must be a whole number, not {text[:40]!r}.") from None

@@ -38,10 +38,11 @@ def test_the_service_says_what_it_can_do():
         "bulk": True,
         "filter": True,
         "changePassword": False,
-        "sort": False,
+        "sort": True,
         "etag": True,
     }
-    assert config["filter"]["maxResults"] == 200
+    assert config["filter"]["maxResults"] == config["pagination"]["maxPageSize"] == 200
+    assert (config["pagination"]["defaultPageSize"], config["pagination"]["cursorTimeout"]) == (100, 3600)
     assert (config["bulk"]["maxOperations"], config["bulk"]["maxPayloadSize"]) == (1000, 1000)
     assert config["authenticationSchemes"][0]["type"] == "oauthbearertoken"
     assert config["meta"]["location"] == f"{BASE}/ServiceProviderConfig"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.scim.documents import dumps
-from gateway.scim.errors import InvalidSyntax, InvalidValue
+from gateway.scim.errors import InvalidCount, InvalidSyntax, InvalidValue
 from gateway.scim.messages import Error, ListResponse, PatchOp, Search, list_response, read_search
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
@@ -38,7 +38,11 @@ def test_an_empty_list_still_has_its_resources():
         ({"startIndex": -1, "count": -5}, Search(start=1, count=0)),
         ({"startIndex": 0, "count": 0}, Search(start=1, count=0)),
         ({"filter": None, "attributes": None, "startIndex": None, "count": None}, Search()),
-        ({"sortBy": "userName", "sortOrder": "descending", "else": 1}, Search()),
+        (
+            {"sortBy": "userName", "sortOrder": "descending", "else": 1},
+            Search(sort_by="userName", descending=True),
+        ),
+        ({"CURSOR": "", "sortOrder": "ASCENDING"}, Search(cursor="")),
     ],
 )
 def test_a_search_is_read(body, search):
@@ -55,6 +59,10 @@ def test_a_search_is_read(body, search):
         ({"schemas": [SEARCH_URN], "filter": 7}, InvalidValue, "filter of the search"),
         ({"schemas": [SEARCH_URN], "attributes": "userName"}, InvalidValue, "attributes of the search"),
         ({"schemas": [SEARCH_URN], "attributes": [1]}, InvalidValue, "attributes of the search"),
+        ({"schemas": [SEARCH_URN], "sortOrder": "upwards"}, InvalidValue, "ascending or descending"),
+        ({"schemas": [SEARCH_URN], "sortBy": 7}, InvalidValue, "sortBy of the search"),
+        ({"schemas": [SEARCH_URN], "cursor": 7}, InvalidValue, "cursor of the search"),
+        ({"schemas": [SEARCH_URN], "cursor": "", "count": "ten"}, InvalidCount, "count of the search"),
     ],
 )
 def test_a_search_that_cannot_be_read_is_refused(body, refusal, words):

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidFilter
 from gateway.scim.filters import check_filter, matches, parse_filter
 from gateway.scim.schemas import ENTERPRISE_URN, USER_URN
+from gateway.scim.sorting import read_sort
+from gateway.store.search import Query
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 
@@ -152,7 +155,7 @@ class World:
     def by_sql(self, kind, text):
         """The ids that the database finds."""
         search, tree = self.deployment.gateway.store.search, parse_filter(text)
-        page = search.page(self.scim.connection, getattr(self.kept, kind.lower()), tree, 1, 1000)
+        page = search.page(self.scim.connection, Query((getattr(self.kept, kind.lower()),), tree), 1, 1000)
         assert page.total == len(page.records)
         return [record.uid for record in page.records]
 
@@ -338,3 +341,48 @@ def test_over_http_the_same_are_found_and_never_everybody(world, kind, text):
     found = [resource["id"] for resource in answer.json["Resources"]]
     assert found == world.by_python(kind, text)
     assert 0 < answer.json["totalResults"] == len(found) < len(world.resources[kind])
+
+
+# Sorting ---------------------------------------------------------------------------------------------------------
+
+SORTED = [
+    ("User", f"{USER_URN}:userName"), ("User", "externalId"), ("User", "title"), ("User", "name.givenName"),
+    ("User", "emails"), ("User", "emails.type"), ("User", "phoneNumbers.display"), ("User", "addresses.locality"),
+    ("User", "active"), ("User", "x509Certificates"), ("User", "profileUrl"), ("User", f"{EXTENSION}:group"),
+    ("User", f"{ENTERPRISE_URN}:department"), ("User", f"{ENTERPRISE_URN}:manager"), ("User", "groups.display"),
+    ("User", "groups"), ("User", "id"), ("User", "meta.location"), ("User", "ROLES.VALUE"),
+    ("User", "emails.primary"), ("Group", "displayName"), ("Group", "members"), ("Group", "members.display"),
+    ("Group", "externalId"), ("Group", "meta.resourceType"), ("Group", "members.$ref"), ("User", "schemas"),
+]  # fmt: skip
+
+
+def of_document(document, resource, path):
+    """What RFC 7644, 3.4.2.3 compares: of several values the primary or else the first; None where there is none."""
+    extension, attribute, sub = resource.locate(path)
+    value = (document.get(extension) or {} if extension else document).get(attribute.name)
+    if isinstance(value, list):
+        value = next((e for e in value if isinstance(e, dict) and e.get("primary")), (value or [None])[0])
+    if isinstance(value, dict):
+        sub = sub or attribute.table["value"]
+        value = value.get(sub.name)
+    return fold(value) if isinstance(value, str) and not (sub or attribute).case_exact else value
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("kind", "path"), SORTED)
+def test_sql_sorts_as_python_does(world, kind, path, descending):
+    resource, known = getattr(world.kept, kind.lower()), world.resources[kind]
+    with_value = [d for d in known if of_document(d, resource, path) is not None]
+    without = [d["id"] for d in known if of_document(d, resource, path) is None]
+    assert with_value
+    # Python keeps the order of equals in both directions, as the gateway does.
+    ordered = sorted(with_value, key=lambda d: of_document(d, resource, path), reverse=descending)
+    expected = [d["id"] for d in ordered]
+    search, query = (
+        world.deployment.gateway.store.search,
+        Query((resource,), None, read_sort(path, descending, [resource])),
+    )
+    pages = [search.page(world.scim.connection, query, start, 7) for start in range(1, len(known) + 1, 7)]
+    assert [r.uid for page in pages for r in page.records] == (
+        without + expected if descending else expected + without
+    )

@@ -14,6 +14,7 @@ import pytest
 from gateway.scim.documents import dumps
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
+from gateway.web.cursors import Cursors
 
 SMALL, LARGE = 400, 4000
 #: SQLite steps through its own bytecode; this many steps are one tick of the measure.
@@ -32,6 +33,10 @@ class Town:
         self.uids = [user.uid for user in self.store.users.page(self.scim.organization, 0, users)]
         self.sales = self.scim.group("Sales", tuple(self.uids[: users // 2]))["id"]
         self.base, self.headers = self.scim.base, {"Authorization": f"Bearer {self.scim.token}"}
+        # Goes on behind the user who is the eighth from behind, in a list of users and groups.
+        user = self.store.users.seen(self.scim.connection, self.uids[-8])
+        secret = self.deployment.gateway.config.secret_key
+        self.cursor = Cursors(secret).seal(self.scim.connection, "User+Group", user.id)
         self.deployment.gateway.recorder.close()
 
     def _settle(self, connection, users):
@@ -138,6 +143,11 @@ STORIES = {
     "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 8),
     "read the first page of groups, without members": (
         lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 7),
+    "read the first page of users and groups": (lambda town: ("GET", "/?count=100", None), 9),
+    "read the last users and the first groups by cursor": (
+        lambda town: ("GET", f"/?count=15&excludedAttributes=members&cursor={town.cursor}", None), 7),
+    "look up by name among users and groups": (
+        lambda town: ("GET", "/?filter=" + quote('userName eq "user7@acme.test"'), None), 4),
     "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 4),
     "read a group without its members": (
         lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 3),

@@ -17,12 +17,6 @@ from scim2_tester.utils import get_registered_tags
 from gateway.testing import Deployment
 
 EXPLAINED = {
-    # 501 at `/.search` of the root is allowed by RFC 7644, 3.12; those of /Users and /Groups are in test_bad_inputs.
-    (
-        "generic okta",
-        "search_with_attributes",
-        None,
-    ): "one search over users and groups together is not served",
     # RFC 7644, 3.5.2.2 refuses what must have a value, and an account is active or it is not.
     ("generic okta", "check_remove_attribute", "active"): "refused with 400 mutability, never a silent 200",
     # RFC 7643, 2.4: the tester compares members whole, and does not expect the read-only `display` of the answer.

@@ -1,0 +1,52 @@
+"""Sorting: the attribute that `sortBy` names, and what of it is compared (RFC 7644, 3.4.2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gateway.scim.errors import InvalidFilter, InvalidValue
+from gateway.scim.filters import MAX_LENGTH, AttrPath, Reader
+from gateway.scim.schemas import Attribute, ResourceType
+
+
+class Sort(NamedTuple):
+    """The order of a list."""
+
+    path: AttrPath
+    descending: bool
+
+
+def read_sort(text: str, descending: bool, types: Iterable[ResourceType]) -> Sort | None:
+    """The order that `sortBy` asks for; None where no type keeps that attribute. Raises InvalidValue."""
+    path, types = _path(text), tuple(types)
+    if any(compared(kind, path) for kind in types):
+        return Sort(path, descending)
+    if path.sub is None and any(kind.find(path.urn, path.name, None) for kind in types):
+        # RFC 7644, 3.4.2.3: of a complex attribute a sub-attribute is named.
+        raise InvalidValue(f"sortBy {text[:60]!r} has parts: name one of them, as in name.familyName.")
+    return None
+
+
+def compared(kind: ResourceType, path: AttrPath) -> tuple[Attribute, Attribute] | None:
+    """The attribute of that path, and what of it is compared: itself, or a sub-attribute, `value` if none is named."""
+    attribute = kind.find(path.urn, path.name, None)
+    if attribute is None:
+        return None
+    if path.sub is None and not attribute.sub:
+        return attribute, attribute
+    sub = attribute.table.get((path.sub or "value").lower())
+    return None if sub is None else (attribute, sub)
+
+
+def _path(text: str) -> AttrPath:
+    try:
+        if len(text) > MAX_LENGTH:
+            raise InvalidFilter(f"At most {MAX_LENGTH} characters are read.")
+        reader = Reader(text)
+        path = reader.path()
+        if reader.symbol:
+            raise reader.refusal("the end of the path was expected")
+    except InvalidFilter as refusal:
+        raise InvalidValue(f"sortBy {text[:60]!r} cannot be read. {refusal.detail}") from None
+    return path

@@ -1,0 +1,126 @@
+"""Lists: users, groups, or both, found, sorted and paged as a search asks for (RFC 7644, 3.4.2; RFC 9865)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning.representation import group_json, user_json
+from gateway.scim import documents
+from gateway.scim.errors import InvalidCount, InvalidValue
+from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
+from gateway.scim.messages import Search, list_response
+from gateway.scim.schemas import ResourceType
+from gateway.scim.sorting import Sort, read_sort
+from gateway.store.records import GroupRecord, MemberRecord, UserRecord
+from gateway.store.search import Query
+from gateway.web.cursors import Cursors
+
+#: How many resources a page holds when the client does not say.
+PAGE = 100
+
+
+class Lists:
+    """Answers searches of connections."""
+
+    def __init__(self, gateway: Provisioning) -> None:
+        self._store, self._most = gateway.store, gateway.config.page_limit
+        self._cursors = Cursors(gateway.config.secret_key)
+
+    @property
+    def usual(self) -> int:
+        """How many resources a page holds when the client does not say."""
+        return min(self._most, PAGE)
+
+    def answer(self, caller: IdpCaller, types: tuple[ResourceType, ...], asked: Search, trace: Trace) -> str:
+        """A ListResponse; of several types those of the first one come first."""
+        query = Query(types, _tree(asked, types, trace), _sort(asked, types, trace))
+        if asked.cursor is not None:
+            return self._by_cursor(caller, query, asked, asked.cursor)
+        count = self.usual if asked.count is None else min(self._most, asked.count)
+        page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
+        return list_response(page.total, asked.start, self._shown(caller, page.records, asked))
+
+    def _by_cursor(self, caller: IdpCaller, query: Query, asked: Search, cursor: str) -> str:
+        if asked.start > 1:
+            raise InvalidValue("A list is paged by cursor or by startIndex, not by both.")
+        if query.sort:
+            # A place in the order of making says nothing of a place in another order.
+            raise InvalidValue("A sorted list has no cursors: page it by startIndex, or leave sortBy out.")
+        count = self.usual if asked.count is None else asked.count
+        if not 1 <= count <= self._most:
+            # RFC 9865, 2.1: unlike with startIndex, a count out of bounds is an error.
+            raise InvalidCount(f"With a cursor, count must be between 1 and {self._most}.")
+        after = self._cursors.open(caller.connection, query.digest, cursor)
+        page = self._store.search.page_after(caller.connection, query, after, count)
+        more = None
+        if page.next is not None:
+            more = self._cursors.seal(caller.connection, query.digest, page.next)
+        return list_response(page.total, None, self._shown(caller, page.records, asked), more)
+
+    def _shown(
+        self, caller: IdpCaller, records: Sequence[UserRecord | GroupRecord], asked: Search
+    ) -> list[str]:
+        """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
+        users = [record for record in records if isinstance(record, UserRecord)]
+        groups = [record for record in records if isinstance(record, GroupRecord)]
+        of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))
+        of_groups = iter(projected(caller.kept.group, self._groups(caller, groups, asked), asked))
+        return [next(of_users if isinstance(record, UserRecord) else of_groups) for record in records]
+
+    def _users(self, caller: IdpCaller, users: Sequence[UserRecord]) -> list[str]:
+        groups = self._store.memberships.groups_of_many(
+            caller.organization.id, caller.connection.id, [user.id for user in users]
+        )
+        return [user_json(user, groups.get(user.id, ()), caller.words.base_url) for user in users]
+
+    def _groups(self, caller: IdpCaller, groups: Sequence[GroupRecord], asked: Search) -> list[str]:
+        members: dict[int, list[MemberRecord]] | None = None
+        if wanted("members", asked):
+            members = self._store.memberships.members_of_many(
+                caller.organization.id, caller.connection.id, [group.id for group in groups]
+            )
+        return [
+            group_json(group, None if members is None else members.get(group.id, ()), caller.words.base_url)
+            for group in groups
+        ]
+
+
+def projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
+    """Only what was asked for (RFC 7644, 3.9)."""
+    excluded = tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
+    if not asked.attributes and not excluded:
+        return list(shown)
+    return [
+        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded))
+        for text in shown
+    ]
+
+
+def wanted(name: str, asked: Search) -> bool:
+    """Whether an attribute that is costly to read will be shown at all."""
+    if asked.attributes:
+        return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
+    return name not in (part.lower() for part in asked.excluded)
+
+
+def _tree(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Filter | None:
+    if asked.filter is None:
+        return None
+    tree = parse_filter(asked.filter)
+    for resource in types:
+        check_filter(tree, resource)
+    if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
+        trace.user = tree.value[:320]
+    return tree
+
+
+def _sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:
+    if not asked.sort_by:
+        return None
+    sort = read_sort(asked.sort_by, asked.descending, types)
+    if sort is None:
+        # As everywhere: what this connection does not keep is named in the activity.
+        trace.ignored.append(f"sortBy {asked.sort_by[:320]}")
+    return sort
