@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench clean
+.PHONY: demo test lint serve bench fuzz clean
 
 demo: $(STAMP)
 	@$(BIN)/gateway demo $(ARGS)
 
+# Twice: all of it on SQLite, and whatever looks at a deployment from outside once more on PostgreSQL.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/test_conformance.py plugins
 
 lint: $(STAMP)
 	$(BIN)/ruff check gateway plugins tests bench
@@ -25,6 +27,11 @@ serve: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
+
+# Linux only. docs/fuzzing.md
+fuzz: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 $(STAMP): $(DISTRIBUTIONS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'

@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 from gateway.config import Config, load
 from gateway.host import PluginHost
 from gateway.provisioning import Provisioning
-from gateway.store import Database, Store
+from gateway.store import Store, open_database
 from gateway.store.clock import new_id
 from gateway.web import admin, errors, health, scim
 
@@ -21,7 +21,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 def build(config: Config) -> Provisioning:
     """Store, plugins and stories for a configuration, without a web server: what commands use."""
-    store = Store(Database(config.sqlite_path, config.sqlite_synchronous), config.secret_key)
+    store = Store(open_database(config.database_url, config.sqlite_synchronous), config.secret_key)
     host = PluginHost(store, config.extension_urn, config.application_name, config.plugins_disabled)
     return Provisioning(config, store, host)
 
@@ -44,7 +44,11 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     @app.after_request
     def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
-        metrics.answered(response.status_code)
+        answered = metrics.answering(response.status_code)
+        if response.is_streamed and request.method != "HEAD":
+            response.call_on_close(answered)
+        else:
+            answered()
         return response
 
     errors.install(app)

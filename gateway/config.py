@@ -24,9 +24,10 @@ class Config:
 
     #: Folder of this deployment: `config.toml`, the SQLite file, the secret key.
     instance: Path
-    #: `sqlite:///<path>`; empty = `gateway.sqlite3` in the instance folder.
-    database_url: str = ""
-    #: Key under which token digests are made. SQLite: made once and kept in the instance folder.
+    #: `sqlite:///<path>` or `postgresql://…`; empty = `gateway.sqlite3` in the instance folder. May hold a password.
+    database_url: str = field(default="", repr=False)
+    #: Key under which token digests are made. SQLite: made once and kept in the instance folder; PostgreSQL: must be
+    #: set, the same on every node.
     secret_key: str = field(default="", repr=False)
     #: What base URLs and locations begin with, without a slash at the end; empty = as the request came in.
     public_url: str = ""
@@ -51,11 +52,6 @@ class Config:
     activity_days: int = 90
     #: Most resources that one page of a list holds.
     page_limit: int = 1000
-
-    @property
-    def sqlite_path(self) -> Path:
-        """Path of the SQLite file."""
-        return Path(self.database_url.removeprefix("sqlite:///"))
 
 
 def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -112,9 +108,14 @@ def _typed(setting: Any, value: Any) -> Any:
 
 def _completed(config: Config) -> Config:
     url = config.database_url or f"sqlite:///{config.instance / 'gateway.sqlite3'}"
-    if not url.startswith("sqlite:///"):
+    if not url.startswith(("sqlite:///", "postgresql://")):
         raise ConfigurationError(
-            f"GATEWAY_DATABASE_URL begins with {url.split(':')[0]!r}; this version serves sqlite:///<path> only."
+            f"GATEWAY_DATABASE_URL begins with {url.split(':')[0]!r}; it must be sqlite:///<path> or postgresql://…"
+        )
+    if url.startswith("postgresql://") and not config.secret_key:
+        raise ConfigurationError(
+            "GATEWAY_SECRET_KEY is not set. With PostgreSQL it must be, to the same value on every node: tokens are"
+            " kept as digests made with it. One can be made with `openssl rand -base64 48`."
         )
     if config.sqlite_synchronous.upper() not in ("FULL", "NORMAL"):
         raise ConfigurationError(

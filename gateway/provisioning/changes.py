@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
-from gateway.scim.errors import OverCapacity, Unavailable
-from gateway.store import Store
+from gateway.scim.errors import OverCapacity
+from gateway.store import Stale, Store
 
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
@@ -21,10 +21,6 @@ Who = TypeVar("Who", bound=Caller)
 ATTEMPTS = 16
 #: Seconds of the pause before that, at most: it doubles up to the longest, and chance keeps two from meeting again.
 PAUSE, LONGEST_PAUSE = 0.002, 0.1
-
-
-class Stale(Exception):
-    """Something that this story was judged by was changed by somebody else meanwhile: tell it again."""
 
 
 class Refresh(Protocol):
@@ -42,14 +38,17 @@ class Change:
         self._policy = caller.organization.policy
         #: Seats that this change takes; negative when it frees some.
         self.seats = 0
+        #: Whether it did anything by an answer of plugins or by rules, which must still hold though nothing is told.
+        self.judged = False
 
     def outdate(self) -> None:
         """First in the transaction: whoever judged by what is about to change will notice, and judge again."""
         self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
 
-    def tell(self, kind: str, resource: str, uid: str, data: str) -> None:
-        """An event; `data` is JSON."""
-        self._events.append((kind, resource, uid, self._caller.connection_uid, data))
+    def tell(self, kind: str, resource: str, uid: str, data: str, first: bool = False) -> None:
+        """An event; `data` is JSON. `first`: before all that was told until now."""
+        event = (kind, resource, uid, self._caller.connection_uid, data)
+        self._events.insert(0 if first else len(self._events), event)
 
     def tell_members(self, group_uid: str, name: str, added: Sequence[str], removed: Sequence[str]) -> None:
         """Who came into a group and who left it, in portions that a follower can hold."""
@@ -61,7 +60,7 @@ class Change:
     def settle(self) -> None:
         """Last in the transaction: seats and event numbers in one statement, then events and activity."""
         organization = self._caller.organization
-        if self._events or self.seats:
+        if self._events or self.seats or self.judged:
             ceiling = self._limit.ceiling if self._limit else None
             last = self._store.organizations.settle(
                 organization.id, self._policy, self.seats, ceiling, len(self._events)
@@ -92,7 +91,7 @@ class Changes:
     def open(self, caller: Caller, trace: Trace, limit: SeatLimit | None = None) -> Iterator[Change]:
         """The transaction of one change. Plugins were asked before; none runs in here."""
         try:
-            with self._store.transaction():
+            with self._store.transaction(organization_id=caller.organization.id):
                 change = Change(self._store, caller, trace, limit)
                 yield change
                 change.settle()
@@ -114,12 +113,4 @@ class Changes:
                 if turn:
                     self._turn.release()
             time.sleep(random.uniform(0, pause))  # noqa: S311 - nothing secret in it
-        raise Unavailable(
-            "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
-            retry_after=1,
-        )
-
-
-def unchanged(stored: str, document: dict[str, Any], text: str) -> bool:
-    """Whether a document says what is stored already, whatever the order of its keys."""
-    return stored == text or json.loads(stored) == document
+        raise Stale

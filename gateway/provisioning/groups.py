@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh, Stale, unchanged
+from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_version
 from gateway.scim import patch
-from gateway.scim.documents import dumps, fold, shown
+from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Uniqueness
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.members import MemberChange
 from gateway.scim.schemas import GROUP
-from gateway.store import Store
+from gateway.store import Stale, Store
 from gateway.store.memberships import MANUAL, PUSH
 from gateway.store.records import GroupRecord, UserRecord
 
@@ -34,14 +34,12 @@ class Groups:
     def create(self, caller: Caller, document: Json, trace: Trace) -> GroupRecord:
         """Push a new group, with its members."""
         members, rest = _without_members(document)
-        name, external_id = document["displayName"], document.get("externalId")
+        name = document["displayName"]
 
         def story(caller: Caller) -> GroupRecord:
             with self._changes.open(caller, trace) as change:
                 self._check_name(caller, caller.connection_id, name)
-                group = self._store.groups.add(
-                    caller.organization.id, caller.connection_id, name, external_id, dumps(rest)
-                )
+                group = self._store.groups.add(caller.organization.id, caller.connection_id, rest)
                 self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
                 change.tell("group.created", "Group", group.uid, group_json(group, None, None))
                 return self._fill(
@@ -82,10 +80,18 @@ class Groups:
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group; its memberships end with it."""
+        self._remove(caller, uid, self._found, trace, if_match)
+
+    def _remove(
+        self, caller: Caller, uid: str, find: Callable[[Caller, str, str | None], GroupRecord], trace: Trace,
+        if_match: str | None,
+    ) -> None:  # fmt: skip
+        """Remove the group that `find` finds, or refuse as it does."""
 
         def story(caller: Caller) -> None:
-            group = self._found(caller, uid, if_match)
             with self._changes.open(caller, trace) as change:
+                # Read in here: until then a connection may link it.
+                group = find(caller, uid, if_match)
                 self._check_unmapped(group)
                 if not self._store.groups.remove(caller.organization.id, group):
                     raise Stale
@@ -114,8 +120,6 @@ class Groups:
 
         def story(caller: Caller) -> GroupRecord:
             group = self._by_hand(caller, uid, if_match)
-            if fold(name) != fold(group.name):
-                self._check_not_pushed(caller, name)
             document = {**json.loads(group.doc), "displayName": name}
             return self._rewrite(caller, group, document, [], trace)
 
@@ -123,17 +127,17 @@ class Groups:
 
     def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group made by hand."""
-        self._by_hand(caller, uid, if_match)
-        self.delete(caller, uid, trace, if_match)
+        self._remove(caller, uid, self._by_hand, trace, if_match)
 
     def set_member(self, caller: Caller, group_uid: str, user_uid: str, inside: bool, trace: Trace) -> None:
         """Put a user into a group by hand, or take it out."""
 
         def story(caller: Caller) -> None:
-            group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
-            self._check_not_mapped(user)
             memberships = self._store.memberships
             with self._changes.open(caller, trace) as change:
+                # Read in here: until then the group may be linked, the user deleted or adopted.
+                group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
+                self._check_not_mapped(user)
                 act = memberships.grant if inside else memberships.withdraw
                 if act(group.id, [user.id], MANUAL):
                     self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
@@ -155,16 +159,16 @@ class Groups:
     ) -> GroupRecord:
         """Bring a stored group to a new document and new members; the first write of a connection links it."""
         owner = caller.connection_id if group.connection_id is None else group.connection_id
-        name, external_id, text = document["displayName"], document.get("externalId"), dumps(document)
+        name = document["displayName"]
         with self._changes.open(caller, trace) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
             if name != group.name or owner != group.connection_id:
                 self._check_name(caller, owner, name, group.id)
-            if owner != group.connection_id or not unchanged(group.doc, document, text):
-                stored = self._store.groups.rewrite(
-                    caller.organization.id, owner, group, name, external_id, text
-                )
+            if owner is None and fold(name) != fold(group.name):
+                self._check_not_pushed(caller, name)
+            if owner != group.connection_id or json.loads(group.doc) != document:
+                stored = self._store.groups.rewrite(caller.organization.id, owner, group, document)
                 if stored is None:
                     raise Stale
                 group = stored
@@ -200,11 +204,13 @@ class Groups:
             return group
         organization_id = caller.organization.id
         self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
+        # As it is now: it may have been renamed since it was read.
+        group = self._store.groups.by_keys(organization_id, [group.id])[0]
         uids = self._store.memberships.uids
         change.tell_members(
             group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
         )
-        return self._store.groups.by_keys(organization_id, [group.id])[0]
+        return group
 
     def _step(
         self, caller: Caller, group: GroupRecord, step: MemberChange, trace: Trace

@@ -105,14 +105,15 @@ class MapToGroups:
 
     def save(self, caller: IdpCaller, plan: Plan, if_match: str, trace: Trace) -> None:
         """Save a plan that was previewed. Refused when the effect would now be another."""
-        self._check(caller, plan)
         with self._changes.open(caller, trace) as change:
             # Whoever judges by the old rules from here on will notice and judge again.
             change.outdate()
             found = self._store.connections.by_key(caller.connection.id)
             if found is None:
                 raise NotFound("This connection was removed meanwhile.")
-            effect = self._effect(replace(caller, connection=found[0]), plan)
+            caller = replace(caller, connection=found[0])
+            self._check(caller, plan)
+            effect = self._effect(caller, plan)
             if effect.etag(plan) not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
                 raise PreconditionFailed(
                     "Saving this would now do something else than the preview showed: users, groups or rules have"
@@ -181,8 +182,9 @@ class MapToGroups:
     def _portions(self, caller: IdpCaller, plan: Plan) -> Iterator[list[tuple[int, str, str, list[str]]]]:
         """All users of the connection with their mapped values, some at a time."""
         portion = []
-        for key, uid, user_name, doc in self._store.users.values_at(caller.connection, "$"):
-            portion.append((key, uid, user_name, mapped_values(plan.attribute, json.loads(doc))))
+        for user in self._store.users.managed(caller.connection):
+            values = mapped_values(plan.attribute, json.loads(user.doc))
+            portion.append((user.id, user.uid, user.user_name, values))
             if len(portion) == 500:
                 yield portion
                 portion = []

@@ -9,7 +9,6 @@ from typing import Any
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, Trace
 from gateway.provisioning.changes import Change
-from gateway.scim.documents import dumps
 from gateway.scim.schemas import GROUP_URN
 from gateway.store import Store
 from gateway.store.memberships import MANUAL, MAPPING, PUSH
@@ -70,6 +69,7 @@ class GroupMover:
         self, organization_id: int, user: UserRecord, held: set[Grant], target: set[Grant], change: Change
     ) -> None:
         memberships = self._store.memberships
+        change.judged = change.judged or target != held
         for group_id, source in sorted(target - held):
             memberships.grant(group_id, [user.id], source)
         for group_id, source in sorted(held - target):
@@ -92,7 +92,7 @@ class GroupMover:
 def make_group(store: Store, caller: Caller, name: str, change: Change) -> GroupRecord:
     """A group made by hand, or on the way by a rule."""
     document: dict[str, Any] = {"schemas": [GROUP_URN], "displayName": name}
-    group = store.groups.add(caller.organization.id, None, name, None, dumps(document))
+    group = store.groups.add(caller.organization.id, None, document)
     store.organizations.count(caller.organization.id, "Group", None, 1)
     change.tell(
         "group.created", "Group", group.uid, json.dumps({"id": group.uid, **document}, ensure_ascii=False)

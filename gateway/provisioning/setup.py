@@ -10,14 +10,14 @@ from typing import Any
 from gateway.contracts import Json, Organization
 from gateway.host import Decision, Kept, PluginHost, settings_of
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh, Stale
+from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.mapping import check_attribute
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.sso import read_metadata
 from gateway.provisioning.users import check_version
-from gateway.scim.documents import dumps, shown
+from gateway.scim.documents import shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound
-from gateway.store import Store
+from gateway.store import Stale, Store
 from gateway.store.memberships import MAPPING, PUSH
 from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
 
@@ -56,7 +56,7 @@ class Setup:
     def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:
         """Remove a customer with everything of it: connections, tokens, users, groups, events, activity."""
         organization = caller.organization
-        with self._store.transaction():
+        with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
             self._store.organizations.remove(organization)
         # Its activity went with it, so this line is all that is left.
@@ -153,6 +153,7 @@ class Setup:
             self._free_names(organization_id, connection, change)
             self._store.memberships.release(organization_id, connection.id, PUSH)
             self._store.memberships.release(organization_id, connection.id, MAPPING)
+            self._store.memberships.reveal(organization_id, connection.id)
             self._store.connections.remove(connection)
 
     def _free_names(self, organization_id: int, connection: ConnectionRecord, change: Change) -> None:
@@ -162,10 +163,8 @@ class Setup:
             while self._store.groups.namesake(organization_id, connection.id, name):
                 number += 1
                 name = f"{group.name} ({connection.name} {number})"
-            text = dumps({**json.loads(group.doc), "displayName": name})
-            renamed = self._store.groups.rewrite(
-                organization_id, connection.id, group, name, group.external_id, text
-            )
+            document = {**json.loads(group.doc), "displayName": name}
+            renamed = self._store.groups.rewrite(organization_id, connection.id, group, document)
             assert renamed is not None
             change.tell("group.updated", "Group", group.uid, group_json(renamed, None, None))
 

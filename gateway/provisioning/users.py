@@ -7,20 +7,21 @@ organization's policy number: when it moved, the story is told again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
 from gateway.host import PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.changes import Changes, Refresh, Stale, unchanged
+from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
-from gateway.provisioning.representation import etag, user_json
+from gateway.provisioning.representation import etag, user_json, version_in
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
-from gateway.store import Store
+from gateway.store import Stale, Store
 from gateway.store.records import MemberRecord, UserRecord
+from gateway.store.users import display_of
 
 
 class Outcome(NamedTuple):
@@ -153,25 +154,13 @@ class Users:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
-        text = documents.dumps(document)
         with self._changes.open(caller, trace, judgement.seats) as change:
             deleted = self._store.users.restorable(connection, user_name, external_id) if connection else None
             if deleted:
                 self._check_free(caller, user_name, external_id, deleted.id)
-                user = self._store.users.rewrite(
-                    organization_id,
-                    caller.connection_id,
-                    deleted,
-                    user_name,
-                    external_id,
-                    active,
-                    text,
-                    addresses(document),
-                )
+                user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
             else:
-                user = self._store.users.add(
-                    organization_id, connection, user_name, external_id, active, text, addresses(document)
-                )
+                user = self._store.users.add(organization_id, caller.connection_id, document)
             if user is None:
                 self._check_free(caller, user_name, external_id, 0)
                 raise Stale
@@ -186,6 +175,8 @@ class Users:
                 "User",
                 user.uid,
                 user_json(user, groups, None),
+                # Whoever follows hears of a user before it hears of its memberships.
+                first=True,
             )
         return Outcome(user, groups)
 
@@ -195,19 +186,20 @@ class Users:
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
         judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
-        text = documents.dumps(document)
-        same = owner == user.connection_id and unchanged(user.doc, document, text)
+        same = owner == user.connection_id and json.loads(user.doc) == document
         with self._changes.open(caller, trace, judgement.seats) as change:
-            stored: UserRecord | None = user
-            if not same:
+            stored: UserRecord | None
+            if same:
+                # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
+                seen = self._store.users.of(caller.organization, user.uid)
+                stored = user if seen and seen.version == user.version else None
+            else:
                 self._check_free(caller, user_name, external_id, user.id, user, owner)
-                before = addresses(json.loads(user.doc))
-                stored = self._store.users.rewrite(
-                    caller.organization.id, owner, user, user_name, external_id, active, text,
-                    addresses(document) if addresses(document) != before else None,
-                )  # fmt: skip
+                stored = self._store.users.rewrite(caller.organization.id, owner, user, document)
             if stored is None:
                 raise Stale
+            if owner != user.connection_id or display_of(document) != display_of(json.loads(user.doc)):
+                self._store.memberships.reshow(caller.organization.id, user.id)
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
@@ -271,20 +263,17 @@ class Users:
 
 
 def check_version(record: Any, if_match: str | None) -> None:
-    """`If-Match` names the version that the caller knows (RFC 7644, 3.14; RFC 9110, 13.1.1)."""
+    """`If-Match` names the version that the caller knows (RFC 7644, 3.14; RFC 9110, 13.1.1).
+
+    What a user's tag says of its groups is not compared: they are read-only on a user, no write of one overwrites them,
+    and a caller who only saw other groups knows what it changes.
+    """
     if if_match is None or if_match.strip() == "*":
         return
-    known = {tag.strip().removeprefix("W/") for tag in if_match.split(",")}
-    if etag(record).removeprefix("W/") not in known:
+    if record.version not in {version_in(tag) for tag in if_match.split(",")}:
         raise PreconditionFailed(
             f"The resource has changed: its version is {etag(record)}, If-Match names {if_match[:80]}. Read it again."
         )
-
-
-def addresses(document: Mapping[str, Any]) -> list[str]:
-    """The e-mail addresses of a user, for the index that finds a user by one."""
-    entries: Iterable[Any] = document.get("emails", ())
-    return [entry["value"] for entry in entries if "value" in entry]
 
 
 def manual_document(

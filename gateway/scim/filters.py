@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 MAX_LENGTH = 8192
-MAX_DEPTH = 64
+MAX_DEPTH = 32
 
 _OPS = frozenset({"eq", "ne"}) | ORDER | WITHIN
 _WORDS: dict[str, Value] = {"true": True, "false": False, "null": None}
@@ -54,6 +54,7 @@ _WORDS: dict[str, Value] = {"true": True, "false": False, "null": None}
 _TOKEN = re.compile(
     r"""\s*(?:(?P<text>"(?:[^"\\\x00-\x1f]|\\.)*")|(?P<word>[^\s"()\[\]]+)|(?P<mark>[()\[\]])|(?P<end>\Z))"""
 )
+_OPENING = re.compile(r"\s*\(")
 _NAME = r"[A-Za-z$][A-Za-z0-9_$-]*"
 # RFC 7643, 2.1 and RFC 7644, 3.10. The URN ends at the last colon; versions such as 2.0 hold dots.
 _PATH = re.compile(rf"(?:([A-Za-z][A-Za-z0-9+.-]*:[^\s\"]+):)?({_NAME})(?:\.({_NAME}))?")
@@ -127,7 +128,7 @@ class Reader:
     def term(self, within: bool) -> Filter:
         if self.symbol == "(":
             return self.group("(", ")", within)
-        if self.at("not") and self.text[self.end :].lstrip()[:1] == "(":
+        if self.at("not") and _OPENING.match(self.text, self.end):
             self.move()
             return Not(self.group("(", ")", within))
         path = self.path()
@@ -205,17 +206,20 @@ class Reader:
         found = _NUMBER.fullmatch(word) if self.kind == "word" else None
         if found is None:
             raise self.refusal("a value was expected: a text in double quotes, a number, true, false or null")
-        number = self.number(word, whole=found.lastindex is None)
-        if not math.isfinite(number):
-            raise self.refusal("a smaller number was expected")
-        return number
+        return self.number(word, whole=found.lastindex is None)
 
     def number(self, word: str, whole: bool) -> int | float:
         try:
-            return int(word) if whole else float(word)
+            number = int(word) if whole else float(word)
+            if math.isfinite(number):
+                return number
         except ValueError:
             # Python reads no whole number of more than 4300 digits.
             raise self.refusal("a number with fewer digits was expected") from None
+        except OverflowError:
+            # A whole number beyond every float; what it would be compared with is none.
+            pass
+        raise self.refusal("a smaller number was expected")
 
     def text_literal(self) -> str:
         if "\\" not in self.symbol:

@@ -46,9 +46,10 @@ def _under(path: AttrPath, node: Filter) -> Filter:
         return And(tuple(_under(path, operand) for operand in node.operands))
     if isinstance(node, Not):
         return _under(path, node.operand)
-    if isinstance(node, Compare):
+    if isinstance(node, Compare) and not (node.path.urn or node.path.sub):
         return Compare(AttrPath(path.urn, path.name, node.path.name), node.op, node.value)
-    return node
+    # An element has no such attribute, or it is asked for presence only.
+    return Present(path)
 
 
 _Read = Callable[[AttrPath], tuple[Attribute | None, list[Any]]]

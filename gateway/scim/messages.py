@@ -12,6 +12,9 @@ from gateway.scim.documents import check_urn
 from gateway.scim.errors import ERROR_URN, InvalidCount, InvalidValue
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
+#: How many attributes a search may name, each once: they are looked up anew for every resource found.
+MAX_NAMES = 1000
+
 
 def _schemas(urn: str) -> fields.List[str]:
     return fields.List(fields.String(), required=True, metadata={"example": [urn]})
@@ -119,14 +122,26 @@ def read_search(body: Mapping[str, Any]) -> Search:
     # RFC 7644, 3.4.2.4: less than one means one for startIndex, less than none means none for count.
     return Search(
         filter=read["filter"],
-        attributes=tuple(read["attributes"] or ()),
-        excluded=tuple(read["excluded_attributes"] or ()),
+        attributes=_names("attributes", read["attributes"]),
+        excluded=_names("excludedAttributes", read["excluded_attributes"]),
         start=max(1, read["start_index"] or 1),
         count=None if count is None else max(0, count),
         sort_by=read["sort_by"],
         descending=is_descending(read["sort_order"]),
         cursor=read["cursor"],
     )
+
+
+def _names(what: str, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Each name once, letter case aside, in order."""
+    once: dict[str, str] = {}
+    for name in names or ():
+        once.setdefault(name.lower(), name)
+    if len(once) > MAX_NAMES:
+        raise InvalidValue(
+            f"{what} of the search names {len(once)} attributes; at most {MAX_NAMES} are read."
+        )
+    return tuple(once.values())
 
 
 def is_descending(order: str | None) -> bool:

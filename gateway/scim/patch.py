@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.scim.documents import Json, clean, clean_value, is_empty, named, refuse_doubled, shown
+from gateway.scim.documents import Json, clean, clean_value, fold, is_empty, named, refuse_doubled, shown
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
-from gateway.scim.filters import AttrPath, element_matches
+from gateway.scim.filters import AttrPath, ValueFilter, check_filter, element_matches
 from gateway.scim.members import MemberChange, split_members
 from gateway.scim.operations import Operation, read_operations
 from gateway.scim.paths import PatchPath, parse_path
@@ -187,12 +187,14 @@ class _Work:
         if op == "replace" or single:
             self._store(box, attribute, cleaned)
         elif cleaned is not None:
-            box[attribute.name] = _joined(_listed(present), _listed(cleaned))
+            box[attribute.name] = _joined(attribute, _listed(present), _listed(cleaned))
 
     def _selected(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
     ) -> None:
         """Apply an operation to the elements that the filter selects; without a filter, to all of them."""
+        if path.filter is not None:
+            check_filter(ValueFilter(AttrPath(path.urn, path.name), path.filter), self.resource_type)
         elements: list[Json] = box.get(attribute.name, [])
         chosen = [
             element
@@ -226,12 +228,12 @@ class _Work:
     ) -> None:
         if sub is not None:
             self._assign(operation.op, element, sub, operation.value, path)
+        elif isinstance(operation.value, Mapping):
+            self._fill(operation.op, element, attribute, operation.value, path)
         elif is_empty(operation.value):
             # An element with nothing in it is dropped when the document is validated.
             if operation.op == "replace":
                 element.clear()
-        elif isinstance(operation.value, Mapping):
-            self._fill(operation.op, element, attribute, operation.value, path)
         else:
             raise InvalidValue(f"{path} takes an object, but {shown(operation.value)} came.")
 
@@ -256,38 +258,50 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def _joined(present: list[Any], added: Sequence[Any]) -> list[Any]:
+def _joined(attribute: Attribute, present: list[Any], added: Sequence[Any]) -> list[Any]:
     """Values added to those present; one that is there already is completed, not doubled."""
     index: dict[Any, Any] = {}
     for old in present:
-        _enter(index, old)
+        _enter(index, old, attribute)
     for new in added:
-        twin = index.get(_keys(new)[-1])
+        twin = index.get(_keys(new, attribute)[-1])
         if twin is None:
             present.append(new)
-            _enter(index, new)
-        elif isinstance(twin, dict):
-            twin.update(new)
+            _enter(index, new, attribute)
+        elif isinstance(twin, dict) and "value" in twin:
+            # What it is known by stays as it is spelt.
+            twin.update({**new, **{name: twin[name] for name in ("value", "type") if name in twin}})
         # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
         if isinstance(new, dict) and new.get("primary") is True:
             _yield_primary(present, [new if twin is None else twin])
     return present
 
 
-def _enter(index: dict[Any, Any], element: Any) -> None:
-    for key in _keys(element):
+def _enter(index: dict[Any, Any], element: Any, attribute: Attribute) -> None:
+    *others, own = _keys(element, attribute)
+    # Where a value stands without a type too, that one is meant by it, and no other.
+    if own not in index or _keys(index[own], attribute)[-1] != own:
+        index[own] = element
+    for key in others:
         index.setdefault(key, element)
 
 
-def _keys(element: Any) -> tuple[Any, ...]:
+def _keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
     """What an element is known by. A value without a type is the same as that value with any type."""
     if not isinstance(element, dict):
-        return (element,)
-    if "value" not in element:
-        return (frozenset(element.items()),)
+        return (_compared(attribute, element),)
+    parts = {name: _compared(attribute.table.get(name), value) for name, value in element.items()}
+    if "value" not in parts:
+        return (frozenset(parts.items()),)
     # RFC 7643, 2.4: a pair of type and value stands once at most.
-    bare = (element["value"], None)
-    return (bare, (element["value"], element["type"])) if "type" in element else (bare,)
+    bare = (parts["value"], None)
+    return (bare, (parts["value"], parts["type"])) if "type" in parts else (bare,)
+
+
+def _compared(attribute: Attribute | None, value: Any) -> Any:
+    """A value in the form in which it equals the same one in other letters (RFC 7643, 2.2)."""
+    exact = attribute is None or attribute.case_exact or not isinstance(value, str)
+    return value if exact else fold(value)
 
 
 def _yield_primary(elements: Sequence[Any], chosen: Sequence[Any]) -> None:

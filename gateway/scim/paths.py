@@ -27,7 +27,8 @@ def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
     """
     if len(text) > MAX_LENGTH:
         raise InvalidPath(f"The path is {len(text)} characters long; at most {MAX_LENGTH} are read.")
-    known = next((urn for urn in urns if urn.lower() == text.lower()), None)
+    bare = text.strip().lower()
+    known = next((urn for urn in urns if urn.lower() == bare), None)
     if known is not None:
         return PatchPath(known, "")
     try:

@@ -23,6 +23,21 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
+def folded(text: str) -> str:
+    """A JSON text with every name and every text in it folded."""
+    # Plain ASCII can be folded whole: an escape is the same in either case. Elsewhere a mark at the beginning of a text
+    # could join the escape before it.
+    return text.lower() if text.isascii() else dumps(_folded(json.loads(text)))
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, str):
+        return fold(value)
+    if isinstance(value, dict):
+        return {fold(name): _folded(held) for name, held in value.items()}
+    return [_folded(held) for held in value] if isinstance(value, list) else value
+
+
 def dumps(document: Any) -> str:
     """Compact JSON that can always be encoded as UTF-8."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
@@ -157,7 +172,8 @@ def _refuse_bad_text(value: Any, path: str) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key, f"the name {shown(key)}")
-            _refuse_bad_text(item, f"{path}.{key}" if path else key)
+            # Cut here: a long name would else be copied once more for each name below it.
+            _refuse_bad_text(item, (f"{path}.{key}" if path else key)[:PATH_LENGTH])
     elif isinstance(value, list):
         for item in value:
             _refuse_bad_text(item, path)

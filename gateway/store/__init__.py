@@ -4,19 +4,31 @@ Rows and SQL stay in here. Every function that touches a tenant's data takes the
 first, so that a query without one cannot be written by accident.
 """
 
+from pathlib import Path
+
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
-from gateway.store.database import Database
+from gateway.store.database import Database, Stale
 from gateway.store.events import Events
 from gateway.store.groups import Groups
 from gateway.store.mappings import Mappings
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
 from gateway.store.search import Search
+from gateway.store.sqlite import SqliteDatabase
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 
-__all__ = ["Database", "Store"]
+__all__ = ["Database", "Stale", "Store", "open_database"]
+
+
+def open_database(url: str, sqlite_synchronous: str) -> Database:
+    """The database of a URL, `sqlite:///<path>` or `postgresql://…`. Connects when it is first asked."""
+    if url.startswith("sqlite:///"):
+        return SqliteDatabase(Path(url.removeprefix("sqlite:///")), sqlite_synchronous)
+    from gateway.store.postgresql import PostgresqlDatabase  # late: its driver is an extra
+
+    return PostgresqlDatabase(url)
 
 
 class Store:

@@ -11,12 +11,12 @@ from gateway.store.database import Database
 from gateway.store.records import ActivityRecord
 
 COLUMNS = (
-    "id, uid, at, connection_uid, principal, operation, user, status, outcome, detail, ignored, decisions,"
-    " request_id"
+    "id, uid, at, connection_uid, principal, operation, user_name, status, outcome, detail, ignored,"
+    " decisions, request_id"
 )
 _INSERT = (
-    "INSERT INTO activity (uid, organization_id, at, connection_uid, principal, operation, user, user_key, status,"
-    " outcome, detail, ignored, decisions, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO activity (uid, organization_id, at, connection_uid, principal, operation, user_name, user_key,"
+    " status, outcome, detail, ignored, decisions, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 #: organization key, connection id, principal, operation, user, status, detail, ignored, decisions, request id

@@ -6,7 +6,7 @@ compared there; everything else in the stored document. An attribute that no sch
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.sorting import compared
 from gateway.store import groups, users
 from gateway.store.clock import microseconds
+from gateway.store.dialects import Dialect
 from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
 
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -28,9 +29,11 @@ class Condition(NamedTuple):
 
     sql: str
     parameters: tuple[Any, ...] = ()
+    #: How many brackets stand in each other.
+    depth: int = 0
 
 
-TRUE, FALSE, NULL = Condition("1"), Condition("0"), Condition("NULL")
+TRUE, FALSE, NULL = Condition("TRUE"), Condition("FALSE"), Condition("NULL")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ def _moment(value: Any) -> int:
     return microseconds(from_text)
 
 
+def _tag(value: Any) -> Any:
+    """Without the digest of groups, which is not stored: whoever asks for that tag finds the version it names."""
+    return re.sub(r'^(W/"\d+)-[0-9a-f]+"$', r'\1"', value) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True)
 class Table:
     """How one resource type is stored."""
@@ -59,7 +67,7 @@ class Table:
     alive: str
     by_path: dict[str, Column]
     #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
-    #: and the SQL of each sub-attribute.
+    #: and the SQL of each sub-attribute as it is compared.
     joined: dict[str, tuple[str, dict[str, str]]]
 
 
@@ -68,7 +76,7 @@ _COMMON = {
     "externalid": Column("{t}.external_id", nullable=True),
     "meta.created": Column("{t}.created", _moment),
     "meta.lastmodified": Column("{t}.modified", _moment),
-    "meta.version": Column("""('W/"' || {t}.version || '"')"""),
+    "meta.version": Column("""('W/"' || {t}.version || '"')""", _tag),
 }
 USERS = Table(
     name="users",
@@ -85,7 +93,7 @@ USERS = Table(
         "groups": (
             "grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = {t}.id"
             " AND (g.connection_id = ? OR g.connection_id IS NULL)",
-            {"value": "g.uid", "display": "g.name"},
+            {"value": "g.uid", "display": "g.name_key"},
         )
     },
 )
@@ -93,17 +101,13 @@ GROUPS = Table(
     name="groups",
     columns=groups.COLUMNS,
     record=GroupRecord,
-    alive="1",
+    alive="TRUE",
     by_path=_COMMON | {"displayname": Column("{t}.name_key"), "meta.resourcetype": Column("'Group'")},
     joined={
         "members": (
             "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0"
             " AND (u.connection_id = ? OR u.connection_id IS NULL)",
-            {
-                "value": "u.uid",
-                "display": "COALESCE(json_extract(u.doc, '$.displayName'), u.user_name)",
-                "type": "'User'",
-            },
+            {"value": "u.uid", "display": "u.display_key", "type": "'user'"},
         )
     },
 )
@@ -118,8 +122,11 @@ _SHOWN_BY = {"users": "group_id", "groups": "user_id"}
 class Compiler:
     """One filter tree, or one sort key, over one table."""
 
-    def __init__(self, resource: ResourceType, table: Table, connection: ConnectionRecord) -> None:
-        self._resource, self._table, self._connection = resource, table, connection
+    def __init__(
+        self, dialect: Dialect, resource: ResourceType, table: Table, connection: ConnectionRecord
+    ) -> None:
+        self._dialect, self._resource, self._table = dialect, resource, table
+        self._connection = connection
 
     def condition(self, tree: Filter) -> Condition:
         """The whole tree."""
@@ -132,12 +139,13 @@ class Compiler:
             return NULL
         attribute, target = found
         column = (self._table.by_path | _ONLY_SORTED).get(_dotted(attribute, path))
-        if column:
-            return Condition(column.sql.format(t=self._table.name))
         joined = self._table.joined.get(attribute.name.lower())
-        sql, parameters = self._joined_value(target, *joined) if joined else self._value(path, *found)
-        exact = target.case_exact or target.type not in ("string", "reference")
-        return Condition(sql if exact else f"fold({sql})", parameters)
+        if column:
+            key = Condition(column.sql.format(t=self._table.name))
+        else:
+            key = self._joined_value(target, *joined) if joined else self._value(path, *found)
+        text = _is_text(target) and not (column and column.convert)
+        return key._replace(sql=self._dialect.ordered(key.sql)) if text else key
 
     def _joined_value(self, target: Attribute, source: str, subs: dict[str, str]) -> Condition:
         """Of the first row, in the order in which they are shown."""
@@ -148,14 +156,17 @@ class Compiler:
                          (self._connection.id,))  # fmt: skip
 
     def _value(self, path: AttrPath, attribute: Attribute, target: Attribute) -> Condition:
-        doc, where = f"{self._table.name}.doc", _json_path(self._resource, path, attribute)
-        sub = "" if target is attribute else f".{_quoted(target.name)}"
+        names = self._names(path, attribute)
         if not attribute.multi and not attribute.one_or_many:
-            return Condition(f"json_extract({doc}, {_literal(where + sub)})")
-        value = f"json_extract(e.value, {_literal('$' + sub)})" if sub else "e.value"
-        primary = "json_extract(e.value, '$.primary') IS NOT 1, " if "primary" in attribute.table else ""
-        each = f"json_each({doc}, {_literal(where)}) e"
-        return Condition(f"(SELECT {value} FROM {each} ORDER BY {primary}e.key LIMIT 1)")
+            below = [] if target is attribute else [target.name]
+            return Condition(self._read(target, [*names, *below]))
+        document, place = self._document(target, names)
+        each = self._dialect.elements(document, place, "e", attribute.multi)
+        value = self._of_element(target, None if target is attribute else target.name, "e")
+        first = ""
+        if "primary" in attribute.table:
+            first = f"COALESCE({self._dialect.element('e', 'primary', 'boolean')}, 0) DESC, "
+        return Condition(f"(SELECT {value} FROM {each} ORDER BY {first}e.key LIMIT 1)")
 
     def _leaf(self, leaf: Compare | Present | ValueFilter) -> Condition:
         path = leaf.path
@@ -170,34 +181,33 @@ class Compiler:
         column = self._table.by_path.get(_dotted(attribute, path))
         if column and not isinstance(leaf, ValueFilter):
             sub = self._resource.find(path.urn, path.name, path.sub) if path.sub else attribute
-            return _simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
+            return self._simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
         if attribute.name == "meta" and isinstance(leaf, Present) and not path.sub:
             return TRUE
         return self._in_document(leaf, attribute)
 
     def _in_document(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
-        doc, where = f"{self._table.name}.doc", _json_path(self._resource, leaf.path, attribute)
+        names = self._names(leaf.path, attribute)
         if isinstance(leaf, ValueFilter) or attribute.multi or attribute.one_or_many:
-            return self._element(leaf, attribute, doc, where)
-        target = attribute
-        if leaf.path.sub or attribute.type == "complex":
-            sub = _sub(attribute, leaf.path.sub or "value")
-            if sub is None:
-                return _exists(leaf, doc, where) if not leaf.path.sub else _absent(leaf)
-            target, where = sub, f"{where}.{_quoted(sub.name)}"
-        return _simple(leaf, f"json_extract({doc}, {_literal(where)})", target)
+            return self._element(leaf, attribute, names)
+        if not leaf.path.sub and attribute.type != "complex":
+            return self._simple(leaf, self._read(attribute, names), attribute)
+        sub = _sub(attribute, leaf.path.sub or "value")
+        if sub is None:
+            return self._there(attribute, names) if isinstance(leaf, Present) else _absent(leaf)
+        return self._simple(leaf, self._read(sub, [*names, sub.name]), sub)
 
     def _element(
-        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, doc: str, where: str
+        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, names: Sequence[str]
     ) -> Condition:
         """A multi-valued attribute matches when any one of its elements does."""
         if isinstance(leaf, Present) and not leaf.path.sub:
-            return _exists(leaf, doc, where)
+            return self._there(attribute, names)
         inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
-        condition = _logic(inner, lambda leaf: _of_element(leaf, attribute))
-        found = self._any(attribute, doc, where, condition)
+        condition = _logic(inner, lambda leaf: self._on_element(leaf, attribute))
+        found = self._any(attribute, names, condition)
         if isinstance(leaf, Compare) and (leaf.op == "ne" or leaf.value is None):
-            return _of_many(leaf, found, self._any(attribute, doc, where, TRUE))
+            return _of_many(leaf, found, self._any(attribute, names, TRUE))
         value = _wanted_value(inner)
         if attribute.name == "emails" and value is not None:
             # The index on addresses narrows, the document decides.
@@ -208,13 +218,27 @@ class Compiler:
             return _join("AND", [narrowed, found])
         return found
 
-    @staticmethod
-    def _any(attribute: Attribute, doc: str, where: str, condition: Condition) -> Condition:
-        each = f"json_each({doc}, {_literal(where)}) e"
-        if not attribute.multi and attribute.type == "complex":
-            each = f"(SELECT json_extract({doc}, {_literal(where)}) AS value) e"
-            condition = _join("AND", [Condition("e.value IS NOT NULL"), condition])
+    def _any(self, attribute: Attribute, names: Sequence[str], condition: Condition) -> Condition:
+        dialect, many = self._dialect, attribute.multi
+        document, place = self._document(attribute, names)
+        each = dialect.elements(document, place, "e", many)
+        if any(map(_is_exact, attribute.sub)):
+            # What is compared exactly stands in the document as it is shown.
+            exact = dialect.elements(dialect.shown(self._table.name), names, "x", many)
+            each = f"{each} JOIN {exact} ON {dialect.same_key('x', 'e')}"
         return Condition(f"EXISTS (SELECT 1 FROM {each} WHERE {condition.sql})", condition.parameters)
+
+    def _on_element(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
+        if isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
+            return _absent(leaf)  # a part of an element has no parts
+        if not attribute.sub:
+            if leaf.path.name.lower() != "value":
+                return _absent(leaf)
+            return self._simple(leaf, self._of_element(attribute, None, "e"), attribute)
+        sub = _sub(attribute, leaf.path.name)
+        if sub is None:
+            return _absent(leaf)
+        return self._simple(leaf, self._of_element(sub, sub.name, "x" if _is_exact(sub) else "e"), sub)
 
     def _joined(
         self, leaf: Compare | Present | ValueFilter, attribute: Attribute, source: str, subs: dict[str, str]
@@ -226,38 +250,111 @@ class Compiler:
         inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
 
         def on_row(leaf: Compare | Present | ValueFilter) -> Condition:
-            sub = _sub(attribute, leaf.path.name)
-            sql = subs.get(leaf.path.name.lower())
-            return (
-                _simple(leaf, sql, sub)
-                if sub and sql and not isinstance(leaf, ValueFilter)
-                else _absent(leaf)
-            )
+            sub, sql = _sub(attribute, leaf.path.name), subs.get(leaf.path.name.lower())
+            if sub is None or sql is None or isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
+                return _absent(leaf)
+            return self._simple(leaf, sql, sub)
 
         condition = _logic(inner, on_row)
         found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", seen + condition.parameters)
         return _of_many(leaf, found, some) if isinstance(leaf, Compare) else found
 
+    # Where a value is read ------------------------------------------------------------------------------------------
 
-def _logic(tree: Filter, leaf: Callable[[Any], Condition]) -> Condition:
+    def _names(self, path: AttrPath, attribute: Attribute) -> list[str]:
+        """The way to an attribute in the document as it is shown."""
+        if path.urn is None or path.urn.lower() == self._resource.schema.id.lower():
+            return [attribute.name]
+        urn = path.urn.lower()
+        return [next(e.id for e in self._resource.extensions if e.id.lower() == urn), attribute.name]
+
+    def _document(self, attribute: Attribute, names: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """The document in which an attribute is compared, and the way to it there."""
+        if _is_exact(attribute):
+            return self._dialect.shown(self._table.name), names
+        return self._dialect.compared(self._table.name), [fold(name) for name in names]
+
+    def _read(self, attribute: Attribute, names: Sequence[str]) -> str:
+        document, place = self._document(attribute, names)
+        return self._dialect.value(document, place, attribute.type)
+
+    def _of_element(self, attribute: Attribute, name: str | None, alias: str) -> str:
+        name = fold(name) if name and not _is_exact(attribute) else name
+        return self._dialect.element(alias, name, attribute.type)
+
+    def _there(self, attribute: Attribute, names: Sequence[str]) -> Condition:
+        return Condition(self._dialect.there(*self._document(attribute, names)))
+
+    # Comparisons of one value ---------------------------------------------------------------------------------------
+
+    def _simple(
+        self, leaf: Compare | Present, sql: str, attribute: Attribute, column: Column | None = None
+    ) -> Condition:
+        if isinstance(leaf, Present):
+            return Condition(f"{sql} IS NOT NULL")
+        value, op = leaf.value, leaf.op
+        if value is None:
+            return Condition(f"{sql} IS {'NULL' if op == 'eq' else 'NOT NULL'}")
+        if column and column.convert:
+            value = column.convert(value)
+        if not _comparable(attribute, leaf.value):
+            return TRUE if op == "ne" else FALSE
+        elif isinstance(value, str) and not attribute.case_exact:
+            value = fold(value)
+        if op in _COMPARE:
+            return self._compared(sql, op, value, column)
+        if not isinstance(value, str):
+            raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
+        return self._within(op, sql, value)
+
+    def _compared(self, sql: str, op: str, value: Any, column: Column | None) -> Condition:
+        if op not in ("eq", "ne") and isinstance(value, str):
+            sql = self._dialect.ordered(sql)
+        compared = f"{sql} {_COMPARE[op]} ?"
+        if column and not column.nullable:
+            return Condition(compared, (value,))
+        if column and op != "ne":
+            # Written so that an index on the column can serve it.
+            return Condition(f"({sql} IS NOT NULL AND {compared})", (value,))
+        return Condition(f"COALESCE({compared}, {'TRUE' if op == 'ne' else 'FALSE'})", (value,))
+
+    def _within(self, op: str, sql: str, value: str) -> Condition:
+        if not value:
+            return Condition(f"{sql} IS NOT NULL")
+        if op == "co":
+            return Condition(f"COALESCE({self._dialect.contains(sql)}, FALSE)", (value,))
+        if op == "sw":
+            return Condition(f"COALESCE(substr({sql}, 1, {len(value)}) = ?, FALSE)", (value,))
+        return Condition(f"COALESCE({self._dialect.last(sql, len(value))} = ?, FALSE)", (value,))
+
+
+def _logic(tree: Filter, leaf: Callable[[Any], Condition], negated: bool = False) -> Condition:
     if isinstance(tree, And | Or):
-        return _join("AND" if isinstance(tree, And) else "OR", [_logic(part, leaf) for part in tree.operands])
+        # De Morgan: no condition is ever NULL, so a `not` can go down to the leaves.
+        word = "AND" if isinstance(tree, And) is not negated else "OR"
+        return _join(word, [_logic(part, leaf, negated) for part in tree.operands])
     if isinstance(tree, Not):
-        return _not(_logic(tree.operand, leaf))
-    return leaf(tree)
+        return _logic(tree.operand, leaf, not negated)
+    return _not(leaf(tree)) if negated else leaf(tree)
 
 
 def _join(word: str, parts: Sequence[Condition]) -> Condition:
-    # Chains are nested as a balanced tree: SQLite limits the depth of an expression, not its length.
+    # SQLite limits how deep an expression is, not how long, and what its parser keeps in mind to the left of a place:
+    # the deepest part stands first, the others are nested as a balanced tree.
     if len(parts) == 1:
         return parts[0]
-    middle = len(parts) // 2
-    left, right = _join(word, parts[:middle]), _join(word, parts[middle:])
-    return Condition(f"({left.sql} {word} {right.sql})", left.parameters + right.parameters)
+    first, *others = sorted(parts, key=lambda part: part.depth, reverse=True)
+    if first.depth == 0:
+        middle = len(parts) // 2
+        first, other = _join(word, parts[:middle]), _join(word, parts[middle:])
+    else:
+        other = _join(word, others)
+    depth = 1 + max(first.depth, other.depth)
+    return Condition(f"({first.sql} {word} {other.sql})", first.parameters + other.parameters, depth)
 
 
 def _not(condition: Condition) -> Condition:
-    return Condition(f"NOT {condition.sql}", condition.parameters)
+    return condition._replace(sql=f"NOT {condition.sql}")
 
 
 def _absent(leaf: Compare | Present | ValueFilter) -> Condition:
@@ -265,12 +362,6 @@ def _absent(leaf: Compare | Present | ValueFilter) -> Condition:
     if isinstance(leaf, Compare):
         return TRUE if (leaf.op == "ne") is (leaf.value is not None) and leaf.op in ("eq", "ne") else FALSE
     return FALSE
-
-
-def _exists(leaf: Compare | Present | ValueFilter, doc: str, where: str) -> Condition:
-    if isinstance(leaf, Present):
-        return Condition(f"json_type({doc}, {_literal(where)}) IS NOT NULL")
-    return _absent(leaf)
 
 
 def _on_element(leaf: Compare | Present) -> Filter:
@@ -286,61 +377,6 @@ def _of_many(leaf: Compare, found: Condition, some: Condition) -> Condition:
     if leaf.value is None:
         found = _join("OR", [found, _not(some)])
     return _not(found) if leaf.op == "ne" else found
-
-
-def _of_element(leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
-    if isinstance(leaf, ValueFilter):
-        return _absent(leaf)
-    if not attribute.sub:
-        return _simple(leaf, "e.value", attribute) if leaf.path.name.lower() == "value" else _absent(leaf)
-    sub = _sub(attribute, leaf.path.name)
-    return (
-        _simple(leaf, f"json_extract(e.value, {_literal('$.' + _quoted(sub.name))})", sub)
-        if sub
-        else _absent(leaf)
-    )
-
-
-def _simple(
-    leaf: Compare | Present, sql: str, attribute: Attribute, column: Column | None = None
-) -> Condition:
-    """One comparison of one stored value."""
-    if isinstance(leaf, Present):
-        return Condition(f"{sql} IS NOT NULL")
-    value, op = leaf.value, leaf.op
-    if value is None:
-        return Condition(f"{sql} IS {'NULL' if op == 'eq' else 'NOT NULL'}")
-    if column and column.convert:
-        value = column.convert(value)
-    elif not _comparable(attribute, value):
-        return TRUE if op == "ne" else FALSE
-    elif isinstance(value, str) and not attribute.case_exact:
-        value, sql = fold(value), sql if column else f"fold({sql})"
-    if op in _COMPARE:
-        return _compared(sql, op, value, column)
-    if not isinstance(value, str):
-        raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
-    return _within(op, sql, value)
-
-
-def _compared(sql: str, op: str, value: Any, column: Column | None) -> Condition:
-    compared = f"{sql} {_COMPARE[op]} ?"
-    if column and not column.nullable:
-        return Condition(compared, (value,))
-    if column and op != "ne":
-        # Written so that an index on the column can serve it.
-        return Condition(f"({sql} IS NOT NULL AND {compared})", (value,))
-    return Condition(f"COALESCE({compared}, {int(op == 'ne')})", (value,))
-
-
-def _within(op: str, sql: str, value: str) -> Condition:
-    if not value:
-        return Condition(f"{sql} IS NOT NULL")
-    if op == "co":
-        return Condition(f"COALESCE(instr({sql}, ?) > 0, 0)", (value,))
-    if op == "sw":
-        return Condition(f"COALESCE(substr({sql}, 1, {len(value)}) = ?, 0)", (value,))
-    return Condition(f"COALESCE(substr({sql}, -{len(value)}) = ?, 0)", (value,))
 
 
 def _comparable(attribute: Attribute, value: Any) -> bool:
@@ -367,17 +403,9 @@ def _dotted(attribute: Attribute, path: AttrPath) -> str:
     return f"{attribute.name}.{path.sub}".lower() if path.sub else attribute.name.lower()
 
 
-def _json_path(resource: ResourceType, path: AttrPath, attribute: Attribute) -> str:
-    urn = path.urn
-    if urn is None or urn.lower() == resource.schema.id.lower():
-        return f"$.{_quoted(attribute.name)}"
-    extension = next(e.id for e in resource.extensions if e.id.lower() == urn.lower())
-    return f"$.{_quoted(extension)}.{_quoted(attribute.name)}"
+def _is_text(attribute: Attribute) -> bool:
+    return attribute.type not in ("boolean", "integer", "decimal")
 
 
-def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _is_exact(attribute: Attribute) -> bool:
+    return attribute.case_exact and _is_text(attribute)

@@ -114,7 +114,7 @@ class Connections:
         self._db.run(
             "INSERT INTO tallies (organization_id, resource, connection, n)"
             " SELECT organization_id, resource, 0, n FROM tallies WHERE organization_id = ? AND connection = ?"
-            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = n + excluded.n",
+            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n",
             connection.organization_id,
             connection.id,
         )

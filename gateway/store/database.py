@@ -1,95 +1,68 @@
-"""The engine: connections, the one transaction, and what differs from engine to engine. Knows no table."""
+"""What every engine offers to the rooms of the store: statements, the one transaction, migrations. Knows no table.
+
+SQL is written with `?` for a parameter. What differs from engine to engine is in `sqlite`, `postgresql` and `dialects`.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import peewee
 from playhouse.migrations import Runner
 
-from gateway.scim.documents import fold
-from gateway.scim.errors import NotFound, Unavailable
+from gateway.scim.errors import Unavailable
+from gateway.store.dialects import Dialect
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+#: Seconds that a write waits for other writers, at most.
 BUSY_SECONDS = 5.0
 #: The same for a write that the request can do without.
 BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
 
-# What SQLite says when the machine, not the statement, is at fault.
-_OUTAGES = {
-    sqlite3.SQLITE_BUSY: "the database is busy",
-    sqlite3.SQLITE_LOCKED: "the database is busy",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_READONLY: "the database is read-only",
-    sqlite3.SQLITE_IOERR: "the disk does not answer",
-    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
-}
 
+class Stale(Unavailable):
+    """What a transaction was based on was changed by somebody else meanwhile: begin it anew."""
 
-class _Engine(peewee.SqliteDatabase):
-    def rollback(self) -> None:
-        # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
-        if self.connection().in_transaction:
-            super().rollback()
-
-
-class Database:
-    """SQLite through peewee. A thread keeps its connection; writers of a process queue before the engine's lock."""
-
-    def __init__(self, path: Path, synchronous: str = "FULL") -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.peewee = _Engine(
-            str(path),
-            # busy_timeout first: the switch to WAL itself needs it when processes start together.
-            pragmas=[
-                ("busy_timeout", int(BUSY_SECONDS * 1000)),
-                ("journal_mode", "wal"),
-                ("synchronous", synchronous),
-                ("foreign_keys", 1),
-                ("mmap_size", 1 << 30),
-                ("cache_size", -32_000),
-            ],
-            timeout=BUSY_SECONDS,
-            cached_statements=512,
+    def __init__(self) -> None:
+        super().__init__(
+            "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
+            retry_after=1,
         )
-        self.peewee.register_function(_fold, "fold", 1, deterministic=True)
-        # One writer of a process at a time, queued here. Without this queue a thread that holds SQLite's write lock
-        # may collect garbage, reset another thread's cursor, and wait for the mutex of a connection whose owner sleeps
-        # in SQLite's busy handler waiting for that same write lock: both stall until the busy timeout.
-        self._writers = threading.Lock()
 
-    @contextmanager
-    def transaction(self, patience: float = BUSY_SECONDS) -> Iterator[None]:
+
+class Database(ABC):
+    """An engine through peewee. A thread keeps its connection."""
+
+    def __init__(self, engine: peewee.Database, dialect: Dialect) -> None:
+        self.peewee, self.dialect = engine, dialect
+
+    @abstractmethod
+    def transaction(
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
+    ) -> AbstractContextManager[None]:
         """One transaction, from the first statement a writer. Inside another one it is part of it.
 
+        Those that name the same organization follow each other: what one of them reads stays true until it ends.
         `patience` is how many seconds it waits for other writers, at most; then Unavailable.
         """
-        if self.peewee.in_transaction():
-            yield
-            return
-        if not self._writers.acquire(timeout=patience):
-            raise _unavailable("the database is busy")
-        try:
-            if patience != BUSY_SECONDS:
-                self._wait_at_most(patience)
-            with _outages(), self.peewee.atomic("IMMEDIATE"):
-                yield
-        finally:
-            if patience != BUSY_SECONDS:
-                self._wait_at_most(BUSY_SECONDS)
-            self._writers.release()
 
-    def _wait_at_most(self, seconds: float) -> None:
-        self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    @abstractmethod
+    def only_one(self, task: str) -> AbstractContextManager[bool]:
+        """True in one process at a time, on whatever node: a task that need not be done twice. Never waits."""
+
+    @abstractmethod
+    def _outages(self) -> AbstractContextManager[None]:
+        """Turns an engine that cannot serve into a refusal to come back later."""
+
+    @abstractmethod
+    def _migrating(self) -> AbstractContextManager[None]:
+        """Waits until no other process migrates this database."""
 
     def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
         """The first row, or None."""
@@ -117,16 +90,12 @@ class Database:
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """The same statement for each row."""
-        with _outages():
-            self.peewee.connection().executemany(sql, rows)
-
-    def each(self, sql: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
-        """Rows one by one, for results of any size."""
-        cursor = self._execute(sql, parameters)
-        try:
-            yield from cursor
-        finally:
-            cursor.close()
+        with self._outages():
+            cursor = self.peewee.connection().cursor()
+            try:
+                cursor.executemany(sql, rows)
+            finally:
+                cursor.close()
 
     def among(
         self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any
@@ -139,29 +108,19 @@ class Database:
         return rows
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> Any:
-        with _outages():
+        with self._outages():
             return self.peewee.execute_sql(sql, parameters)
 
     def migrate(self) -> list[str]:
         """Bring the schema to the newest version; the names of what was applied. Safe when many start at once."""
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._outages(), self._migrating():
             return Runner(self.peewee, str(MIGRATIONS)).up()
-
-    @contextmanager
-    def only_one(self, task: str) -> Iterator[bool]:
-        """True in one process at a time: a task that need not be done twice. Never waits."""
-        with self.path.with_suffix(f".{task}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
 
     def pending_migrations(self) -> list[str]:
         """Names of migrations that this database has not seen."""
-        return [m.name for m in Runner(self.peewee, str(MIGRATIONS)).status() if m.path and not m.applied]
+        with self._outages():
+            status = Runner(self.peewee, str(MIGRATIONS)).status()
+        return [migration.name for migration in status if migration.path and not migration.applied]
 
     def close(self) -> None:
         """Close the connection of this thread."""
@@ -169,29 +128,8 @@ class Database:
             self.peewee.close()
 
 
-def _fold(text: str | None) -> str | None:
-    """`fold` for SQL, where an absent value is NULL."""
-    return None if text is None else fold(text)
-
-
-class _outages:
-    """Turns an engine that cannot serve into a refusal to come back later. A class: half the cost of a generator."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, peewee.OperationalError | peewee.InterfaceError | sqlite3.OperationalError):
-            cause = error.__cause__ or error.__context__ or error
-            code = getattr(cause, "sqlite_errorcode", None) or getattr(error, "sqlite_errorcode", 0)
-            outage = _OUTAGES.get((code or 0) & 0xFF)
-            if outage:
-                raise _unavailable(outage) from None
-        if isinstance(error, peewee.IntegrityError | sqlite3.IntegrityError) and "FOREIGN KEY" in str(error):
-            raise NotFound("What this request is about was removed meanwhile.") from None
-
-
-def _unavailable(outage: str) -> Unavailable:
+def unavailable(outage: str) -> Unavailable:
+    """The refusal of a database that cannot serve now."""
     return Unavailable(
         f"The gateway cannot serve this now: {outage}. Nothing was changed; try again later.", retry_after=10
     )

@@ -66,7 +66,7 @@ class Events:
 
     def failed(self, plugin: str, organization_id: int, seq: int, retry_at: int) -> None:
         """The plugin raised at the event behind `seq`; tell it again later."""
-        sets = "failures = failures + 1, retry_at = excluded.retry_at"
+        sets = "failures = deliveries.failures + 1, retry_at = excluded.retry_at"
         self._delivery(plugin, organization_id, sets, seq, retry_at)
 
     def failures(self, plugin: str, organization_id: int) -> int:

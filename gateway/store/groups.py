@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from gateway.scim.documents import fold
+from gateway.scim.texts import Json, dumps, fold, folded
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord
@@ -87,21 +88,17 @@ class Groups:
         )
         return [GroupRecord._make(row) for row in rows]
 
-    def add(
-        self, organization_id: int, connection_id: int | None, name: str, external_id: str | None, doc: str
-    ) -> GroupRecord:
+    def add(self, organization_id: int, connection_id: int | None, document: Json) -> GroupRecord:
         """A new group; whether the name is free was asked before, in the same transaction."""
         moment = now()
         row = self._db.one(
-            "INSERT INTO groups (uid, organization_id, connection_id, name, name_key, external_id, members, doc,"
-            f" created, modified, version) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1) RETURNING {COLUMNS}",
+            "INSERT INTO groups (uid, organization_id, connection_id, name, name_key, external_id, doc, doc_key,"
+            " created, modified, members, version)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1) RETURNING {COLUMNS}",
             new_id(),
             organization_id,
             connection_id,
-            name,
-            fold(name),
-            external_id,
-            doc,
+            *_columns(document),
             moment,
             moment,
         )
@@ -113,19 +110,20 @@ class Groups:
         organization_id: int,
         connection_id: int | None,
         group: GroupRecord,
-        name: str,
-        external_id: str | None,
-        doc: str,
-        members_by: int = 0,
+        document: Json,
     ) -> GroupRecord | None:
         """Store the new state of a group, or None when somebody else wrote it since."""
         row = self._db.one(
-            "UPDATE groups SET connection_id = ?, name = ?, name_key = ?, external_id = ?, doc = ?,"
-            " members = members + ?, modified = ?, version = version + 1"
+            "UPDATE groups SET connection_id = ?, name = ?, name_key = ?, external_id = ?, doc = ?, doc_key = ?,"
+            " modified = ?, version = version + 1"
             f" WHERE organization_id = ? AND id = ? AND version = ? RETURNING {COLUMNS}",
-            connection_id, name, fold(name), external_id, doc, members_by, now(), organization_id, group.id,
+            connection_id,
+            *_columns(document),
+            now(),
+            organization_id,
+            group.id,
             group.version,
-        )  # fmt: skip
+        )
         return GroupRecord._make(row) if row else None
 
     def recount(self, organization_id: int, group_id: int, by: int) -> None:
@@ -162,3 +160,9 @@ class Groups:
             limit,
         )
         return [GroupRecord._make(row) for row in rows]
+
+
+def _columns(document: Json) -> tuple[Any, ...]:
+    """What is kept of a document beside it, so that SQL can compare it, and the document."""
+    name, text = document["displayName"], dumps(document)
+    return name, fold(name), document.get("externalId"), text, folded(text)

@@ -6,16 +6,19 @@ or one reason less of two, moves nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.records import GroupRecord, MemberRecord
 from gateway.store.users import VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
+#: Members that one statement reads of a large group.
+MEMBERS_AT_ONCE = 1000
 
 _GROUPS_OF_USER = (
-    "SELECT DISTINCT g.uid, g.name FROM grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = ?"
+    "SELECT DISTINCT g.uid, g.name, g.id FROM grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = ?"
     " AND g.organization_id = ? AND (g.connection_id = ? OR g.connection_id IS NULL) ORDER BY g.id"
 )
 
@@ -31,7 +34,7 @@ class Memberships:
     def groups_of(self, organization_id: int, connection_id: int | None, user_id: int) -> list[MemberRecord]:
         """The groups of a user that this connection sees."""
         rows = self._db.all(_GROUPS_OF_USER, user_id, organization_id, connection_id)
-        return [MemberRecord._make(row) for row in rows]
+        return [MemberRecord(uid, name) for uid, name, _ in rows]
 
     def groups_of_many(
         self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
@@ -73,15 +76,33 @@ class Memberships:
         self, organization_id: int, connection_id: int | None, group: GroupRecord
     ) -> Iterable[MemberRecord]:
         """The members of a group that this connection sees, in the order of their making."""
-        rows = self._db.each(
-            "SELECT DISTINCT u.uid, COALESCE(u.doc ->> '$.displayName', u.user_name), u.id FROM grants r"
-            f" JOIN users u ON u.id = r.user_id WHERE r.group_id = ? AND u.deleted = 0 AND {visible('u.')}"
-            " ORDER BY r.user_id",
-            group.id,
-            organization_id,
-            connection_id,
-        )
-        return (MemberRecord(uid, display) for uid, display, _ in rows)
+        for page in self.member_pages(organization_id, connection_id, group):
+            yield from page
+
+    def member_pages(
+        self, organization_id: int, connection_id: int | None, group: GroupRecord
+    ) -> Iterator[list[MemberRecord]]:
+        """The same in pages, each a statement of its own: nothing stays open while somebody takes them slowly.
+
+        Whoever joins or leaves meanwhile may be shown or not. Not every page is full: the hidden are counted too.
+        """
+        after, more = 0, True
+        while more:
+            # One more than a page, so that the last page is known for it.
+            rows = self._db.all(
+                f"SELECT u.id, u.uid, u.display, u.deleted = 0 AND {visible('u.')} FROM users u WHERE u.id IN"
+                " (SELECT DISTINCT user_id FROM grants WHERE group_id = ? AND user_id > ? ORDER BY user_id LIMIT ?)"
+                " ORDER BY u.id",
+                organization_id,
+                connection_id,
+                group.id,
+                after,
+                MEMBERS_AT_ONCE + 1,
+            )
+            more = len(rows) > MEMBERS_AT_ONCE
+            page = rows[:MEMBERS_AT_ONCE]
+            yield [MemberRecord(uid, display) for _, uid, display, seen in page if seen]
+            after = page[-1][0] if more else after
 
     def members_of_many(
         self, organization_id: int, connection_id: int | None, group_ids: Sequence[int]
@@ -90,7 +111,7 @@ class Memberships:
         rows = self._db.among(
             group_ids,
             lambda marks: (
-                "SELECT DISTINCT r.group_id, u.uid, COALESCE(u.doc ->> '$.displayName', u.user_name), r.user_id"
+                "SELECT DISTINCT r.group_id, u.uid, u.display, r.user_id"
                 " FROM grants r JOIN users u ON u.id = r.user_id"
                 f" WHERE u.deleted = 0 AND {visible('u.')} AND r.group_id IN ({marks}) ORDER BY r.group_id, r.user_id"
             ),
@@ -234,16 +255,41 @@ class Memberships:
         )
 
     def drop_user(self, organization_id: int, user_id: int) -> list[int]:
-        """A deleted user leaves every group; the keys of those groups."""
+        """A deleted user leaves every group, and their versions tell it; the keys of those groups."""
         rows = self._db.all("DELETE FROM grants WHERE user_id = ? RETURNING group_id", user_id)
-        groups = sorted({row[0] for row in rows})
+        groups, moment = sorted({row[0] for row in rows}), now()
         for group_id in groups:
             self._db.run(
-                "UPDATE groups SET members = members - 1 WHERE organization_id = ? AND id = ?",
+                "UPDATE groups SET members = members - 1, modified = ?, version = version + 1"
+                " WHERE organization_id = ? AND id = ?",
+                moment,
                 organization_id,
                 group_id,
             )
         return groups
+
+    def reshow(self, organization_id: int, user_id: int) -> None:
+        """A user has another name to be shown by, or another connection manages it: its groups are shown otherwise."""
+        # `+`: SQLite would else look through all groups of the organization.
+        self._db.run(
+            "UPDATE groups SET modified = ?, version = version + 1 WHERE +organization_id = ?"
+            " AND id IN (SELECT group_id FROM grants WHERE user_id = ?)",
+            now(),
+            organization_id,
+            user_id,
+        )
+
+    def reveal(self, organization_id: int, connection_id: int) -> None:
+        """Before a connection is removed: those that it managed will be seen by all, in whichever groups they are."""
+        self._db.run(
+            "UPDATE groups SET modified = ?, version = version + 1 WHERE +organization_id = ? AND id IN"
+            " (SELECT r.group_id FROM grants r JOIN users u ON u.id = r.user_id"
+            " WHERE u.organization_id = ? AND u.connection_id = ?)",
+            now(),
+            organization_id,
+            organization_id,
+            connection_id,
+        )
 
     # Members pushed before their user was here ---------------------------------------------------------------------
 

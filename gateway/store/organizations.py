@@ -60,8 +60,11 @@ class Organizations:
         return OrganizationRecord._make(row) if row else None
 
     def present(self, keys: Sequence[int]) -> set[int]:
-        """Those of the keys whose organizations were not removed."""
-        rows = self._db.among(keys, lambda marks: f"SELECT id FROM organizations WHERE id IN ({marks})")
+        """Those of the keys whose organizations were not removed, and will not be before this transaction ends."""
+        rows = self._db.among(
+            keys,
+            lambda marks: f"SELECT id FROM organizations WHERE id IN ({marks}){self._db.dialect.keep}",
+        )
         return {row[0] for row in rows}
 
     def page(self, after: int, limit: int) -> list[OrganizationRecord]:
@@ -118,7 +121,7 @@ class Organizations:
         """Keep the tally of what a connection (or nobody) manages."""
         self._db.run(
             "INSERT INTO tallies (organization_id, resource, connection, n) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = n + excluded.n",
+            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n",
             organization_id,
             resource,
             connection_id or 0,

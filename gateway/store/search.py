@@ -67,7 +67,7 @@ class Search:
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
-        parts = [_part(kind, query, connection) for kind in query.types]
+        parts = [self._part(kind, query, connection) for kind in query.types]
         if count == 0:
             return Page(self._total(connection, parts), [])
         # One more than the page holds tells whether this is the last one.
@@ -85,7 +85,7 @@ class Search:
 
     def page_after(self, connection: ConnectionRecord, query: Query, after: int, count: int) -> Page:
         """The page behind a place that an earlier page ended at (0: the first page), in the order of making."""
-        parts = [_part(kind, query, connection) for kind in query.types]
+        parts = [self._part(kind, query, connection) for kind in query.types]
         placed = self._rows(connection, parts, after, 0, count + 1)
         records = [record for _, record in placed[:count]]
         if len(placed) > count:
@@ -134,7 +134,7 @@ class Search:
             # Two ranges of one index, each cut to a page: the same cost however many there are, whoever owns them.
             half = (
                 f"SELECT * FROM (SELECT {table.columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
-                " AND id > ? ORDER BY id LIMIT ?)"
+                " AND id > ? ORDER BY id LIMIT ?) half"
             )
             return self._db.all(
                 f"{half % 'connection_id = ?'} UNION ALL {half % 'connection_id IS NULL'} ORDER BY id LIMIT ?",
@@ -161,7 +161,7 @@ class Search:
         # RFC 7644, 3.4.2.3: whoever has no value comes last, first in descending order.
         order = "DESC NULLS FIRST" if sort.descending else "ASC NULLS LAST"
         found = self._db.all(
-            f"SELECT part, id FROM ({keys}) ORDER BY sort_key {order}, part, id LIMIT ? OFFSET ?",
+            f"SELECT part, id FROM ({keys}) keys ORDER BY sort_key {order}, part, id LIMIT ? OFFSET ?",
             *(value for part in parts for value in (*part.key.parameters, *_seen_by(connection, part))),
             count,
             offset,
@@ -185,13 +185,19 @@ class Search:
         )
         return {row[0]: table.record._make(row) for row in rows}
 
+    def _part(self, resource: ResourceType, query: Query, connection: ConnectionRecord) -> _Part:
+        table = USERS if resource.name == "User" else GROUPS
+        compiler = Compiler(self._db.dialect, resource, table, connection)
+        where = compiler.condition(query.tree) if query.tree else None
+        return _Part(table, where, compiler.key(query.sort.path) if query.sort else NULL)
+
     def _total(self, connection: ConnectionRecord, parts: Sequence[_Part]) -> int:
         return sum(self._total_of(connection, part) for part in parts)
 
     def _total_of(self, connection: ConnectionRecord, part: _Part) -> int:
         if part.where is None:
             row = self._db.one(
-                "SELECT COALESCE(SUM(n), 0) FROM tallies"
+                "SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM tallies"
                 " WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
                 connection.organization_id,
                 "User" if part.table is USERS else "Group",
@@ -200,13 +206,6 @@ class Search:
         else:
             row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
         return row[0] if row else 0
-
-
-def _part(resource: ResourceType, query: Query, connection: ConnectionRecord) -> _Part:
-    table = USERS if resource.name == "User" else GROUPS
-    compiler = Compiler(resource, table, connection)
-    where = compiler.condition(query.tree) if query.tree else None
-    return _Part(table, where, compiler.key(query.sort.path) if query.sort else NULL)
 
 
 def _seen(part: _Part) -> str:

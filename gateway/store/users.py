@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gateway.scim.documents import fold
+from gateway.scim.texts import Json, dumps, fold, folded
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
+#: Users that one statement reads of a connection.
+_AT_ONCE = 1000
 COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
 
 
@@ -24,14 +27,14 @@ VISIBLE = visible()
 _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
 _INSERT = (
-    "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, deleted,"
-    " doc, created, modified, version) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1)"
-    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+    "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
+    " display_key, doc, doc_key, created, modified, deleted, version)"
+    f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
 )
 _UPDATE = (
-    "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, doc = ?,"
-    " deleted = 0, modified = ?, version = version + 1 WHERE organization_id = ? AND id = ? AND version = ?"
-    f" RETURNING {COLUMNS}"
+    "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, display = ?,"
+    " display_key = ?, doc = ?, doc_key = ?, modified = ?, deleted = 0, version = version + 1"
+    f" WHERE organization_id = ? AND id = ? AND version = ? RETURNING {COLUMNS}"
 )
 
 
@@ -69,25 +72,15 @@ class Users:
         )
         return [UserRecord._make(row) for row in rows]
 
-    def add(
-        self,
-        organization_id: int,
-        connection: ConnectionRecord | None,
-        user_name: str,
-        external_id: str | None,
-        active: bool,
-        doc: str,
-        emails: Iterable[str],
-    ) -> UserRecord | None:
+    def add(self, organization_id: int, connection_id: int | None, document: Json) -> UserRecord | None:
         """A new user, or None when a unique value is taken: ask `holder` by whom."""
         moment = now()
         row = self._db.one(
-            _INSERT, new_id(), organization_id, connection.id if connection else None, user_name, fold(user_name),
-            external_id, active, doc, moment, moment,
-        )  # fmt: skip
+            _INSERT, new_id(), organization_id, connection_id, *_columns(document), moment, moment
+        )
         if row is None:
             return None
-        self._add_emails(organization_id, row[0], emails)
+        self._add_emails(organization_id, row[0], _addresses(document))
         return UserRecord._make(row)
 
     def rewrite(
@@ -95,26 +88,22 @@ class Users:
         organization_id: int,
         connection_id: int | None,
         user: UserRecord,
-        user_name: str,
-        external_id: str | None,
-        active: bool,
-        doc: str,
-        emails: Iterable[str] | None,
+        document: Json,
     ) -> UserRecord | None:
-        """Store the new state of a user, or None when somebody else wrote it since. `emails` None = unchanged."""
+        """Store the new state of a user, or None when somebody else wrote it since."""
         row = self._db.one(
-            _UPDATE, connection_id, user_name, fold(user_name), external_id, active, doc, now(), organization_id,
-            user.id, user.version,
-        )  # fmt: skip
+            _UPDATE, connection_id, *_columns(document), now(), organization_id, user.id, user.version
+        )
         if row is None:
             return None
-        if emails is not None:
+        emails = _addresses(document)
+        if emails != _addresses(json.loads(user.doc)):
             self._db.run("DELETE FROM emails WHERE user_id = ?", user.id)
             self._add_emails(organization_id, user.id, emails)
         return UserRecord._make(row)
 
-    def _add_emails(self, organization_id: int, user_id: int, emails: Iterable[str]) -> None:
-        for key in {fold(value) for value in emails}:
+    def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
+        for key in keys:
             self._db.run(
                 "INSERT INTO emails (user_id, organization_id, value_key) VALUES (?, ?, ?)",
                 user_id,
@@ -197,12 +186,37 @@ class Users:
         )
         return [UserRecord._make(row) for row in rows]
 
-    def values_at(self, connection: ConnectionRecord, path: str) -> Iterable[tuple[Any, ...]]:
-        """For each user of a connection that has a value at a JSON path: (key, id, userName, the value as JSON)."""
-        return self._db.each(
-            "SELECT id, uid, user_name, doc -> ? FROM users WHERE organization_id = ? AND connection_id = ?"
-            " AND deleted = 0 ORDER BY id",
-            path,
-            connection.organization_id,
-            connection.id,
-        )
+    def managed(self, connection: ConnectionRecord) -> Iterator[UserRecord]:
+        """Every user of a connection, in the order of making; read in pages, for there may be any number."""
+        after, more = 0, True
+        while more:
+            rows = self._db.all(
+                f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND connection_id = ? AND deleted = 0"
+                " AND id > ? ORDER BY id LIMIT ?",
+                connection.organization_id,
+                connection.id,
+                after,
+                _AT_ONCE,
+            )
+            yield from map(UserRecord._make, rows)
+            more = len(rows) == _AT_ONCE
+            after = rows[-1][0] if rows else after
+
+
+def display_of(document: Json) -> str:
+    """The name that groups show a user by."""
+    return document.get("displayName") or document["userName"]
+
+
+def _columns(document: Json) -> tuple[Any, ...]:
+    """What is kept of a document beside it, so that SQL can compare it, and the document."""
+    name, display, text = document["userName"], display_of(document), dumps(document)
+    return (
+        name, fold(name), document.get("externalId"), int(document["active"]), display, fold(display), text,
+        folded(text),
+    )  # fmt: skip
+
+
+def _addresses(document: Json) -> set[str]:
+    """The e-mail addresses of a user as they are compared, for the index that finds a user by one."""
+    return {fold(entry["value"]) for entry in document.get("emails", ()) if "value" in entry}

@@ -77,11 +77,13 @@ class Walks:
                     place.walk,
                 )
                 return
+            older = now() + PAUSE_OF_OLDER
             self._db.run(
-                "UPDATE walks SET until = min(until, ?) WHERE connection_id = ? AND query = ?",
-                now() + PAUSE_OF_OLDER,
+                "UPDATE walks SET until = ? WHERE connection_id = ? AND query = ? AND until > ?",
+                older,
                 connection.id,
                 query,
+                older,
             )
             self._db.run(
                 "DELETE FROM walks WHERE id IN (SELECT id FROM walks WHERE until < ? LIMIT 100)", now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from gateway.app import create_app
 from gateway.contracts import Answer
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.store.records import ConnectionRecord, OrganizationRecord
+from gateway.testing import engines
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -25,11 +27,11 @@ class Deployment:
     """The application (`app`), its stories (`gateway`), and shortcuts to set things up."""
 
     def __init__(self, instance: Path, **settings: Any) -> None:
-        settings = {
-            "instance": instance,
-            "admin_token": ADMIN_TOKEN,
-            "sqlite_synchronous": "NORMAL",
-        } | settings
+        self._instance = instance
+        usual = {"instance": instance, "admin_token": ADMIN_TOKEN, "sqlite_synchronous": "NORMAL"}
+        if "database_url" not in settings:
+            usual |= engines.take(instance)
+        settings = usual | settings
         self.app: Flask = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
@@ -38,6 +40,17 @@ class Deployment:
         """Stop the background worker and close the database."""
         self.gateway.recorder.close()
         self.gateway.store.database.close()
+        engines.give_back(self._instance)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What another process needs to serve the same data, without anything else that begins with `GATEWAY_`."""
+        config = self.gateway.config
+        settings = {"INSTANCE": str(config.instance), "ADMIN_TOKEN": config.admin_token}
+        settings |= {"DATABASE_URL": config.database_url, "SECRET_KEY": config.secret_key}
+        settings |= {"SQLITE_SYNCHRONOUS": config.sqlite_synchronous}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+        return others | {f"GATEWAY_{name}": value for name, value in settings.items()}
 
     # Setting up -----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,35 @@ import pytest
 
 if TYPE_CHECKING:
     from gateway.testing.deployment import Deployment, Scim
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--engine`: where deployments keep their data."""
+    parser.addoption(
+        "--engine", choices=("sqlite", "postgresql"), default="sqlite", help="the database of deployments"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the server of a run on PostgreSQL, once for all its processes."""
+    config.addinivalue_line("markers", "sqlite: looks into SQLite itself; left out on PostgreSQL")
+    if config.getoption("engine") != "postgresql" or hasattr(config, "workerinput"):
+        return
+    from gateway.testing import engines
+
+    os.environ[engines.ENGINE] = "postgresql"
+    if engines.SERVER not in os.environ:
+        running = ExitStack()
+        os.environ[engines.SERVER] = running.enter_context(engines.server())
+        config.add_cleanup(running.close)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what looks into the file of SQLite."""
+    if config.getoption("engine") == "postgresql":
+        kept = [item for item in items if item.get_closest_marker("sqlite") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
 
 
 @pytest.fixture

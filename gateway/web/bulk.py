@@ -13,7 +13,7 @@ from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_
 from gateway.scim.documents import Json, shown
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
 from gateway.scim.operations import read_operations
-from gateway.store.records import GroupRecord, UserRecord
+from gateway.store.records import GroupRecord
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
 
@@ -80,16 +80,14 @@ class _Run:
             raise Circular(_CIRCLE)
         _check(operation)
         operation = operation.resolved(self._ids)
-        record = self._told(caller, operation, trace)
+        left = self._told(caller, operation, trace)
         self._gateway.recorder.changed(trace)
-        if operation.method == "POST" and record is not None:
-            self._ids[str(operation.bulk_id)] = record.uid
-        return self._success(operation, record, trace.status)
+        if operation.method == "POST" and left is not None:
+            self._ids[str(operation.bulk_id)] = left[0]
+        return self._success(operation, left, trace.status)
 
-    def _told(
-        self, caller: IdpCaller, operation: BulkOperation, trace: Trace
-    ) -> UserRecord | GroupRecord | None:
-        """The story that a request of this method would tell; what it leaves, None after a DELETE."""
+    def _told(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> tuple[str, str] | None:
+        """The story that a request of this method would tell; id and tag of what it leaves, None after a DELETE."""
         kind, uid, version = _KINDS[operation.place], operation.uid or "", operation.version
         stories = self._gateway.users if kind == "User" else self._gateway.groups
         trace.status = 204 if (operation.method, kind) == ("PATCH", "Group") else _STATUS[operation.method]
@@ -104,18 +102,18 @@ class _Run:
                 told = stories.replace(caller, uid, self._document(caller, operation, trace), trace, version)
             case _:
                 told = stories.create(caller, self._document(caller, operation, trace), trace)
-        return told.user if isinstance(told, Outcome) else told
+        if isinstance(told, Outcome):
+            return told.user.uid, etag(told.user, told.groups)
+        return told.uid, etag(told)
 
     def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
         return document(self._gateway.host, caller, _KINDS[operation.place], operation.data or {}, trace)
 
-    def _success(
-        self, operation: BulkOperation, record: UserRecord | GroupRecord | None, status: int
-    ) -> Json:
-        uid = record.uid if record is not None else operation.uid
+    def _success(self, operation: BulkOperation, left: tuple[str, str] | None, status: int) -> Json:
+        uid = left[0] if left is not None else operation.uid
         answer: Json = {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
-        if record is not None:
-            answer["version"] = etag(record)
+        if left is not None:
+            answer["version"] = left[1]
         return answer | {"status": str(status)}
 
     def _where(self, operation: BulkOperation) -> Json:

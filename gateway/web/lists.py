@@ -89,13 +89,23 @@ class Lists:
 
 def projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
     """Only what was asked for (RFC 7644, 3.9)."""
-    excluded = tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
-    if not asked.attributes and not excluded:
+    if not reshaped(resource, asked):
         return list(shown)
+    left_out = excluded(resource, asked)
     return [
-        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, excluded))
+        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, left_out))
         for text in shown
     ]
+
+
+def reshaped(resource: ResourceType, asked: Search) -> bool:
+    """Whether a resource is shown other than it is stored."""
+    return bool(asked.attributes or excluded(resource, asked))
+
+
+def excluded(resource: ResourceType, asked: Search) -> tuple[str, ...]:
+    """What has to be left out of a text; members that are not wanted were never read."""
+    return tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
 
 
 def wanted(name: str, asked: Search) -> bool:

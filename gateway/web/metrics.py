@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from flask import g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -30,7 +31,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "gateway_request_seconds",
-            "Seconds from a request's arrival in Python to its answer.",
+            "Seconds from a request's arrival in Python to its answer; of a streamed one, to its end.",
             ("operation", "idp"),
             buckets=BUCKETS,
             registry=self._registry,
@@ -38,16 +39,24 @@ class Metrics:
         # Finding the children of a metric by their labels costs more than counting.
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    def answered(self, status: int) -> None:
-        """The current request was answered; `g.began` says when it came, `g.idp` from which kind of provider."""
+    def answering(self, status: int) -> Callable[[], None]:
+        """What to call once the current request was answered, be it after its context has ended.
+
+        `g.began` says when it came, `g.idp` from which kind of provider.
+        """
         key = (_operation(), g.get("idp", ""), status)
         found = self._known.get(key)
         if found is None:
             operation, idp, _ = key
             found = self._requests.labels(operation, idp, status), self._seconds.labels(operation, idp)
             self._known[key] = found
-        found[0].inc()
-        found[1].observe(time.perf_counter() - g.began)
+        requests, seconds, began = *found, g.began
+
+        def answered() -> None:
+            requests.inc()
+            seconds.observe(time.perf_counter() - began)
+
+        return answered
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, g, request
@@ -24,8 +25,11 @@ from gateway.scim.errors import (
 from gateway.scim.messages import Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
-from gateway.store.records import GroupRecord, MemberRecord
+from gateway.store.memberships import MEMBERS_AT_ONCE
+from gateway.store.records import GroupRecord
+from gateway.web import streaming
 from gateway.web.bulk import Bulk
+from gateway.web.conditional import kept, only_new, refuse_to_replace, unmodified
 from gateway.web.cursors import LIFETIME
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
@@ -121,6 +125,8 @@ class Endpoints:
             trace.status = response.status_code
             if trace.written:
                 recorder.changed(trace)
+            elif response.is_streamed and request.method != "HEAD":
+                response.call_on_close(partial(streaming.note, recorder, trace))
             elif not open_:
                 recorder.later(trace)
             return response
@@ -151,6 +157,8 @@ class Endpoints:
         groups = self._gateway.store.memberships.groups_of(
             caller.organization.id, caller.connection.id, user.id
         )
+        if kept(etag(user, groups), caller.kept.user, _chosen()):
+            return unmodified(etag(user, groups))
         return self._user(caller, Outcome(user, groups), trace)
 
     def create_user(self, caller: IdpCaller, trace: Trace) -> Response:
@@ -160,6 +168,8 @@ class Endpoints:
 
     def replace_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         document = self._document(caller, "User", trace)
+        if only_new():
+            refuse_to_replace(self._gateway.store.users.seen(caller.connection, uid) is not None)
         outcome = self._gateway.users.replace(caller, uid, document, trace, request.headers.get("If-Match"))
         return self._user(caller, outcome, trace)
 
@@ -179,7 +189,7 @@ class Endpoints:
         if request.query_string:
             body = projected(caller.kept.user, [body], _chosen())[0]
         headers = {"Location": f"{base}/Users/{user.uid}"} if status == 201 else {}
-        return answer(body, status, ETag=etag(user), **headers)
+        return answer(body, status, ETag=etag(user, outcome.groups), **headers)
 
     # Groups -----------------------------------------------------------------------------------------------------
 
@@ -193,6 +203,8 @@ class Endpoints:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
             raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
+        if kept(etag(group), caller.kept.group, _chosen()):
+            return unmodified(etag(group))
         return self._group(caller, group, trace)
 
     def create_group(self, caller: IdpCaller, trace: Trace) -> Response:
@@ -202,6 +214,8 @@ class Endpoints:
 
     def replace_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         document = self._document(caller, "Group", trace)
+        if only_new():
+            refuse_to_replace(self._gateway.store.groups.seen(caller.connection, uid) is not None)
         group = self._gateway.groups.replace(caller, uid, document, trace, request.headers.get("If-Match"))
         return self._group(caller, group, trace)
 
@@ -218,15 +232,24 @@ class Endpoints:
         return answer("", 204)
 
     def _group(self, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
-        asked = _chosen()
-        members: Iterable[MemberRecord] | None = None
+        asked, base, resource = _chosen(), _base(caller), caller.kept.group
         if wanted("members", asked):
-            members = self._gateway.store.memberships.members_of(
-                caller.organization.id, caller.connection_id, group
+            pages = self._gateway.store.memberships.member_pages(
+                caller.organization.id, caller.connection.id, group
             )
-        body = projected(caller.kept.group, [group_json(group, members, _base(caller))], asked)[0]
-        headers = {"Location": f"{_base(caller)}/Groups/{group.uid}"} if status == 201 else {}
-        return answer(body, status, ETag=etag(group), **headers)
+            body = streaming.pieces(resource, group, pages, base, asked)
+            response = (
+                answer("".join(body))
+                if group.members <= MEMBERS_AT_ONCE
+                else streaming.streamed(body, trace, MEDIA_TYPE)
+            )
+        else:
+            response = answer(projected(resource, [group_json(group, None, base)], asked)[0])
+        response.status_code = status
+        response.headers["ETag"] = etag(group)
+        if status == 201:
+            response.headers["Location"] = f"{base}/Groups/{group.uid}"
+        return response
 
     def bulk(self, caller: IdpCaller, trace: Trace) -> Response:
         return answer(self._bulk.run(caller, trace, self._body()))

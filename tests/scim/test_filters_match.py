@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scim2_models import EnterpriseUser, ScimFilter, User
 
-from gateway.scim.filters import element_matches, matches, parse_filter
+from gateway.scim.filters import check_filter, element_matches, matches, parse_filter
 from gateway.scim.schemas import ENTERPRISE, ENTERPRISE_URN, USER_URN, Attribute, Schema, narrow, user_type
 
 USERS = user_type(ENTERPRISE)
@@ -136,6 +136,13 @@ TYPED = user_type(
 def test_numbers_are_compared_as_numbers(text, found):
     document = {"userName": "x", "urn:acme:typed": {"count": 7, "ratio": 0.5}}
     assert matches(parse_filter(text), document, TYPED) is found
+
+
+@pytest.mark.parametrize("path", ["value.x", "urn:x:y:value", "nope"])
+def test_what_an_element_does_not_have_is_absent_and_not_refused(path):
+    tree = parse_filter(f'x509Certificates[{path} gt "a"]')
+    check_filter(tree, USERS)
+    assert not matches(tree, USER, USERS)
 
 
 def test_an_attribute_that_a_connection_does_not_keep_is_absent():

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.scim.documents import clean
-from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability, NoTarget, Refusal
+from gateway.scim.errors import (
+    InvalidFilter,
+    InvalidPath,
+    InvalidSyntax,
+    InvalidValue,
+    Mutability,
+    NoTarget,
+    Refusal,
+)
 from gateway.scim.patch import Operation, apply, read_operations
 from gateway.scim.schemas import (
     ENTERPRISE,
@@ -80,6 +88,13 @@ ADD = [
     (op("add", "emails", [HOME]), {}),
     (op("add", "emails", [{"value": HOME["value"]}]), {}),
     (op("add", "emails", [{**HOME, "display": "Home"}]), {"emails": [WORK, {**HOME, "display": "Home"}]}),
+    # Letter case does not make it another one, and does not change it either.
+    (op("add", "emails", [{"value": HOME["value"].upper(), "type": "HOME"}]), {}),
+    (
+        op("add", "photos", [{"value": "https://acme.test/a"}, {"value": "https://acme.test/A"}]),
+        {"photos": [{"value": "https://acme.test/a"}, {"value": "https://acme.test/A"}]},
+    ),
+    (op("add", "addresses", [{**TOWN, "locality": "TOWN"}]), {}),
     (op("add", "emails", [{**HOME, "type": "other"}]), {"emails": [WORK, HOME, {**HOME, "type": "other"}]}),
     (op("add", "addresses", [TOWN]), {}),
     (
@@ -147,6 +162,9 @@ REPLACE = [
         op("replace", f"{ENTERPRISE_URN}:manager.value", "u3"),
         {ENTERPRISE_URN: {"department": "Tours", "manager": {"value": "u3"}}},
     ),
+    # No sub-attribute is named, so all are left unchanged.
+    (op("replace", "name", {}), {}),
+    (op("replace", 'emails[type eq "home"]', {}), {}),
     # An empty value unassigns (RFC 7643, 2.5).
     (op("replace", "nickName", None), {"nickName": None}),
     (op("replace", "nickName", ""), {"nickName": None}),
@@ -246,6 +264,9 @@ REFUSED = [
     (op("replace", None, {f"{ENTERPRISE_URN}:department": "x"}), InvalidPath, 'put it in "path"'),
     (op("replace", "", "x"), InvalidPath, "cannot be read"),
     (op("replace", "emails[type]", "x"), InvalidPath, "cannot be read"),
+    # RFC 7644, 3.4.2.2: booleans and binaries have no order.
+    (op("remove", 'emails[primary gt "a"]'), InvalidFilter, "primary is a boolean"),
+    (op("replace", 'phoneNumbers[primary co "a"].type', "x"), InvalidFilter, "primary is a boolean"),
     (op("replace", 'nickName[value eq "x"]', "x"), InvalidPath, "no values to choose from"),
     (op("replace", 'name[givenName eq "x"].givenName', "x"), InvalidPath, "no values to choose from"),
     (op("replace", None, {"nickName": "a", "nickname": "b"}), InvalidSyntax, "two spellings"),
@@ -263,6 +284,12 @@ def test_an_operation_that_cannot_be_applied_is_refused(operation, refusal, word
         patched(operation)
     assert words in raised.value.detail
     assert before == USER
+
+
+def test_a_value_without_a_type_is_the_one_that_stands_without_a_type_if_there_is_one():
+    bare = {"value": HOME["value"], "display": "Any"}
+    of = changed(emails=[HOME, bare])
+    assert patched(op("add", "emails", [bare]), of=of) == of
 
 
 @pytest.mark.parametrize(

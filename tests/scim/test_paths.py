@@ -32,6 +32,9 @@ URNS = (USER_URN, ENTERPRISE_URN)
         ),
         # A bare URN is known only where the schema is.
         (ENTERPRISE_URN.upper(), PatchPath(ENTERPRISE_URN, "")),
+        # Spaces around a path do not count, whatever it names.
+        (f" {ENTERPRISE_URN}\n", PatchPath(ENTERPRISE_URN, "")),
+        (" name.familyName ", PatchPath(None, "name", None, "familyName")),
         ("urn:acme:2.0:User", PatchPath("urn:acme:2.0", "User")),
     ],
 )
@@ -60,7 +63,8 @@ def test_paths_are_read(text, path):
         ('emails.value[type eq "work"]', "after a sub-attribute"),
         ("roles.^[type=='base'].value", "the name of an attribute"),
         ("/emails/0", "the name of an attribute"),
-        ("emails[" + "(" * 100, "more than 64 brackets"),
+        ("emails[" + "(" * 100, "more than 32 brackets"),
+        ("emails[value eq " + "9" * 400 + "]", "a smaller number"),
         ("x" * 9000, "at most 8192"),
     ],
 )

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.testing import Deployment
+from gateway.testing.engines import is_postgresql
 
-#: What must never be, each with a statement that finds it. Read from the file, past the code that wrote it.
+#: What must never be, each with a statement that finds it. Read from the rows, past the code that wrote them.
 OFFENCES = {
     "seats in use are not the active users": """
-        SELECT o.name, o.seats_used, (SELECT COUNT(*) FROM users u
+        SELECT * FROM (SELECT o.name, o.seats_used, (SELECT COUNT(*) FROM users u
           WHERE u.organization_id = o.id AND u.active = 1 AND u.deleted = 0) AS active
-        FROM organizations o WHERE o.seats_used <> active""",
+        FROM organizations o) told WHERE seats_used <> active""",
     "a deleted user is active": "SELECT uid FROM users WHERE deleted = 1 AND active = 1",
     "event numbers have a gap": """
-        SELECT o.name, o.event_seq, COUNT(e.seq), MIN(e.seq), MAX(e.seq) FROM organizations o
-        LEFT JOIN events e ON e.organization_id = o.id GROUP BY o.id
-        HAVING o.event_seq <> COUNT(e.seq) OR (COUNT(e.seq) > 0 AND (MIN(e.seq) <> 1 OR MAX(e.seq) <> o.event_seq))""",
+        SELECT * FROM (SELECT o.name, o.event_seq, COUNT(e.seq) AS n, MIN(e.seq) AS first, MAX(e.seq) AS last
+          FROM organizations o LEFT JOIN events e ON e.organization_id = o.id GROUP BY o.id, o.name, o.event_seq) told
+        WHERE event_seq <> n OR (n > 0 AND (first <> 1 OR last <> event_seq))""",
     "a tally of users is wrong": """
-        SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM users u WHERE u.deleted = 0
+        SELECT * FROM (SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM users u WHERE u.deleted = 0
           AND u.organization_id = t.organization_id AND COALESCE(u.connection_id, 0) = t.connection) AS there
-        FROM tallies t WHERE t.resource = 'User' AND t.n <> there""",
+        FROM tallies t WHERE t.resource = 'User') told WHERE n <> there""",
     "a tally of groups is wrong": """
-        SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM groups g
+        SELECT * FROM (SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM groups g
           WHERE g.organization_id = t.organization_id AND COALESCE(g.connection_id, 0) = t.connection) AS there
-        FROM tallies t WHERE t.resource = 'Group' AND t.n <> there""",
+        FROM tallies t WHERE t.resource = 'Group') told WHERE n <> there""",
     "users nobody tallies": """
         SELECT u.uid FROM users u WHERE u.deleted = 0 AND NOT EXISTS (SELECT 1 FROM tallies t
           WHERE t.organization_id = u.organization_id AND t.resource = 'User'
@@ -46,29 +44,33 @@ OFFENCES = {
         SELECT u.uid, g.uid FROM grants r JOIN users u ON u.id = r.user_id JOIN groups g ON g.id = r.group_id
         WHERE u.organization_id <> g.organization_id""",
     "a group's number of members is wrong": """
-        SELECT g.name, g.members, (SELECT COUNT(DISTINCT user_id) FROM grants r WHERE r.group_id = g.id) AS inside
-        FROM groups g WHERE g.members <> inside""",
+        SELECT * FROM (SELECT g.name, g.members, (SELECT COUNT(DISTINCT user_id) FROM grants r
+          WHERE r.group_id = g.id) AS inside FROM groups g) told WHERE members <> inside""",
     "an address without its user": """
         SELECT e.user_id, e.value_key FROM emails e LEFT JOIN users u
         ON u.id = e.user_id AND u.organization_id = e.organization_id WHERE u.id IS NULL""",
     "a user was created without telling, or told twice": """
-        SELECT u.uid, (SELECT COUNT(*) FROM events e WHERE e.organization_id = u.organization_id
-          AND e.resource_uid = u.uid AND e.type = 'user.created') AS told FROM users u WHERE told <> 1""",
+        SELECT * FROM (SELECT u.uid, (SELECT COUNT(*) FROM events e WHERE e.organization_id = u.organization_id
+          AND e.resource_uid = u.uid AND e.type = 'user.created') AS told FROM users u) made WHERE told <> 1""",
     "an event tells of a user that never was": """
         SELECT e.seq, e.resource_uid FROM events e LEFT JOIN users u ON u.uid = e.resource_uid
         AND u.organization_id = e.organization_id WHERE e.resource = 'User' AND u.id IS NULL""",
     "one externalId twice in a connection": """
         SELECT connection_id, external_id FROM users WHERE deleted = 0 AND external_id IS NOT NULL
         AND connection_id IS NOT NULL GROUP BY connection_id, external_id HAVING COUNT(*) > 1""",
+}
+#: The same of a file.
+DAMAGES = {
     "the file is damaged": "SELECT * FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
     "a reference leads nowhere": "SELECT * FROM pragma_foreign_key_check",
 }
 
 
-def audit(database: Path) -> None:
-    """Look through a database file for everything that must never be."""
-    with closing(sqlite3.connect(database)) as connection:
-        found = {offence: connection.execute(sql).fetchmany(5) for offence, sql in OFFENCES.items()}
+def audit(deployment: Deployment) -> None:
+    """Look through a database for everything that must never be."""
+    database = deployment.gateway.store.database
+    offences = OFFENCES if is_postgresql() else OFFENCES | DAMAGES
+    found = {offence: database.all(sql)[:5] for offence, sql in offences.items()}
     assert {offence: rows for offence, rows in found.items() if rows} == {}
 
 
@@ -99,7 +101,7 @@ def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[
 
 
 @pytest.fixture(name="audit")
-def _audit() -> Callable[[Path], None]:
+def _audit() -> Callable[[Deployment], None]:
     """See `audit`."""
     return audit
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from gateway import hookimpl
 from gateway.contracts import Answer
+from gateway.store import open_database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
@@ -66,7 +66,7 @@ def test_a_storm_of_conflicts_is_answered_soon(
     assert max(answer.seconds for answer in answers) < SOON
     assert deployment.used(acme) == 1
     assert len(deployment.activity(acme, outcome="failure")) == len(answers)
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 def test_of_all_who_create_one_name_at_once_one_does_and_all_others_hear_who_has_it(
@@ -85,7 +85,7 @@ def test_of_all_who_create_one_name_at_once_one_does_and_all_others_hear_who_has
     assert Counter(answer.status for answer in answers) == {201: 15, 409: 15 * (THREADS - 1)}
     assert max(answer.seconds for answer in answers) < SOON
     assert deployment.used(acme) == 15
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 # Changes of one resource ----------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_members_pushed_from_all_sides_are_all_in(deployment: Deployment, togeth
             assert followed >= set(data["removed"])
             followed = (followed | set(data["added"])) - set(data["removed"])
     assert followed == set(new)
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 class Slow:
@@ -170,7 +170,7 @@ def test_attributes_changed_from_all_sides_are_all_there(
         top, _, sub = path.partition(".")
         assert (stored[top][sub] if sub else stored[top]) == f"{path} 24"
     assert stored["meta"]["version"] == f'W/"{THREADS * 25 + 1}"'
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 def test_of_all_who_name_one_version_one_may_write(deployment: Deployment, together: Any) -> None:
@@ -203,7 +203,7 @@ def test_activated_and_deactivated_from_all_sides_a_user_holds_one_seat_or_none(
     assert deployment.used(acme) == int(active)
     kinds = [kind for kind, _ in deployment.events(acme)][1:]
     assert kinds == [("user.deactivated", "user.reactivated")[n % 2] for n in range(len(kinds))]
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 # Readers --------------------------------------------------------------------------------------------------------
@@ -211,13 +211,13 @@ def test_activated_and_deactivated_from_all_sides_a_user_holds_one_seat_or_none(
 
 @contextmanager
 def a_writer_elsewhere(scim: Scim) -> Iterator[None]:
-    """Another process holds the write lock, in the middle of something."""
-    path = scim.deployment.gateway.store.database.path
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        other.execute("UPDATE users SET doc = '{}'")
+    """Somebody else is in the middle of writing everything."""
+    other = open_database(scim.deployment.gateway.config.database_url, "NORMAL")
+    with suppress(KeyboardInterrupt), other.transaction(organization_id=scim.organization.id):
+        other.run("UPDATE users SET doc = '{}'")
         yield
-        other.execute("ROLLBACK")
+        raise KeyboardInterrupt  # and gives it up
+    other.close()
 
 
 READS = (

@@ -12,7 +12,6 @@ import os
 import random
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -36,16 +35,14 @@ SHORTEST, LONGEST = 0.1, 1.0
 class Server:
     """`gateway serve` in a process group of its own."""
 
-    def __init__(self, instance: Path) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        environment |= {"GATEWAY_INSTANCE": str(instance), "GATEWAY_ADMIN_TOKEN": ADMIN_TOKEN}
-        environment |= {"GATEWAY_SQLITE_SYNCHRONOUS": "FULL"}
+    def __init__(self, deployment: Deployment) -> None:
         arguments = ["serve", "--port", "0", "--workers", str(WORKERS)]
-        self.log = instance / "server.log"
+        deployment.gateway.config.instance.mkdir(exist_ok=True)
+        self.log = deployment.gateway.config.instance / "server.log"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli", *arguments],
-                env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+                env=deployment.environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             )  # fmt: skip
         assert self.process.stdout
         line = self.process.stdout.readline()
@@ -149,27 +146,25 @@ def followed(port: int, organization: str) -> list[dict[str, Any]]:
         events += page["items"]
 
 
-def stored_names(database: Path) -> dict[str, str]:
-    """Every user in the file."""
-    with closing(sqlite3.connect(database)) as db:
-        return dict(db.execute("SELECT uid, user_name FROM users WHERE deleted = 0"))
+def stored_names(deployment: Deployment) -> dict[str, str]:
+    """Every user in the database."""
+    return dict(deployment.gateway.store.database.all("SELECT uid, user_name FROM users WHERE deleted = 0"))
 
 
 def test_a_killed_server_has_kept_every_create_it_answered(
-    tmp_path: Path, audit: Callable[[Path], None]
+    tmp_path: Path, audit: Callable[[Deployment], None]
 ) -> None:
     instance, begun = tmp_path / "instance", time.monotonic()
     deployment = Deployment(instance, sqlite_synchronous="FULL")
     acme = deployment.organization(seats=1_000_000)
     scim = deployment.connection("generic", acme)
     stream = Stream(scim, scim.group()["id"])
-    database = deployment.gateway.store.database.path
     assert scim.base  # read while the file is at rest
     chance, answered_before = random.Random(KILLS), 0
 
     with stream.flowing():
         for _ in range(KILLS):
-            server = Server(instance)
+            server = Server(deployment)
             try:
                 stream.port = server.port
                 stream.up.set()
@@ -183,11 +178,11 @@ def test_a_killed_server_has_kept_every_create_it_answered(
                 server.kill()
             assert len(promised) > answered_before, server.log.read_text()
             answered_before = len(promised)
-            audit(database)
-            assert promised.items() <= stored_names(database).items()
+            audit(deployment)
+            assert promised.items() <= stored_names(deployment).items()
 
     assert set(stream.statuses) == {201}
-    server = Server(instance)
+    server = Server(deployment)
     try:
         # The seats are those of the users, by what the server says as well.
         seats = get(server.port, f"/admin/v1/organizations/{acme.uid}/seats", ADMIN_TOKEN)
@@ -198,12 +193,12 @@ def test_a_killed_server_has_kept_every_create_it_answered(
     finally:
         server.kill()
     told = Counter(event["resource_id"] for event in events if event["type"] == "user.created")
-    found = stored_names(database)
+    found = stored_names(deployment)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert told == dict.fromkeys(found, 1)
     assert stream.answered.items() <= found.items()
     assert seats["used"] == there == len(found)
-    audit(database)
+    audit(deployment)
     deployment.close()
     unanswered = len(found) - len(stream.answered)
     assert unanswered <= stream.lost  # stored but not answered: the request was under way
@@ -214,14 +209,13 @@ def test_a_killed_server_has_kept_every_create_it_answered(
 
 
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(
-    tmp_path: Path, audit: Callable[[Path], None]
+    tmp_path: Path, audit: Callable[[Deployment], None]
 ) -> None:
     """The other worker serves on meanwhile."""
     instance = tmp_path / "instance"
     deployment = Deployment(instance, sqlite_synchronous="FULL")
     scim = deployment.connection("generic", deployment.organization())
-    stream, server = Stream(scim, ""), Server(instance)
-    database = deployment.gateway.store.database.path
+    stream, server = Stream(scim, ""), Server(deployment)
     try:
         with stream.flowing():
             stream.port = server.port
@@ -240,26 +234,25 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
             time.sleep(0.3)
             assert len(stream.answered) > before
         assert set(stream.statuses) == {201}
-        assert stream.answered.items() <= stored_names(database).items()
+        assert stream.answered.items() <= stored_names(deployment).items()
     finally:
         server.kill()
         deployment.close()
-    audit(database)
+    audit(deployment)
 
 
 def test_a_push_that_was_killed_halfway_is_not_there_at_all(
-    tmp_path: Path, audit: Callable[[Path], None]
+    tmp_path: Path, audit: Callable[[Deployment], None]
 ) -> None:
     """A large group is stored with all its members, its event and its place in the list, or not at all."""
     instance = tmp_path / "instance"
     deployment = Deployment(instance, sqlite_synchronous="FULL")
     scim = deployment.connection("generic", deployment.organization())
     people = [scim.user(f"user{number}@acme.test")["id"] for number in range(300)]
-    database = deployment.gateway.store.database.path
     body = json.dumps(
         {"schemas": [GROUP], "displayName": "Everybody", "members": [{"value": uid} for uid in people]}
     )
-    server = Server(instance)
+    server = Server(deployment)
     headers = {"Authorization": f"Bearer {scim.token}", "Content-Type": "application/scim+json"}
     base = scim.base
     try:
@@ -270,10 +263,10 @@ def test_a_push_that_was_killed_halfway_is_not_there_at_all(
             time.sleep(0.01)
     finally:
         server.kill()
-    audit(database)
-    with closing(sqlite3.connect(database)) as db:
-        members = [number for (number,) in db.execute("SELECT members FROM groups")]
-        told = db.execute("SELECT type FROM events WHERE resource = 'Group' ORDER BY seq").fetchall()
+    audit(deployment)
+    database = deployment.gateway.store.database
+    members = [number for (number,) in database.all("SELECT members FROM groups")]
+    told = database.all("SELECT type FROM events WHERE resource = 'Group' ORDER BY seq")
     assert members in ([], [300])
     assert told == [("group.created",), ("group.members_changed",)] * len(members)
     deployment.close()

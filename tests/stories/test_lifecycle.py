@@ -33,7 +33,7 @@ def scim(deployment: Deployment, acme: OrganizationRecord) -> Scim:
 def _books_balance(deployment: Deployment, audit: Any) -> Iterator[None]:
     """Whatever the story, at its end the books balance."""
     yield
-    audit(deployment.gateway.store.database.path)
+    audit(deployment)
 
 
 def delete(scim: Scim, user: dict[str, Any]) -> None:
@@ -454,8 +454,8 @@ def writes(user: dict[str, Any], group: str) -> list[tuple[str, str, Any]]:
 def stored(deployment: Deployment) -> list[Any]:
     """Everything that a write could have touched."""
     tables = ("organizations", "users", "emails", "groups", "grants", "waiting_members", "events", "tallies")
-    with closing(sqlite3.connect(deployment.gateway.store.database.path)) as db:
-        return [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    database = deployment.gateway.store.database
+    return [sorted(map(repr, database.all(f"SELECT * FROM {table}"))) for table in tables]
 
 
 @contextmanager
@@ -490,6 +490,7 @@ def full(deployment: Deployment) -> Iterator[None]:
     database.run("PRAGMA max_page_count = 1000000")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(("state", "says"), [(locked, "busy"), (read_only, "read-only")])
 def test_no_write_is_half_done_when_the_database_is_shut(
     deployment: Deployment, scim: Scim, state: Callable[..., Any], says: str
@@ -526,6 +527,7 @@ def test_no_write_is_half_done_when_the_database_is_shut(
         assert scim.call(method, path, body).status == expected, f"{method} {path}"
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_is_told_and_leaves_nothing_half_done(deployment: Deployment, scim: Scim) -> None:
     user = scim.user(NAME)
     with full(deployment):
@@ -550,6 +552,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(deployment: Deployment
     assert scim.call("POST", "/Users", refused).status == 201
 
 
+@pytest.mark.sqlite
 def test_a_database_that_stays_busy_is_waited_for_as_long_as_is_promised(
     deployment: Deployment, scim: Scim
 ) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,10 +119,10 @@ def stored(deployment: Deployment) -> dict[str, list[Any]]:
         "events",
     )
     tables = (*tables, "mapping_rules", "tallies")
-    with closing(sqlite3.connect(deployment.gateway.store.database.path)) as db:
-        kept = {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
-        kept["tokens"] = db.execute("SELECT uid, connection_id, digest FROM tokens").fetchall()
-    return kept
+    database = deployment.gateway.store.database
+    # In an order of their own, which a database need not keep.
+    kept = {table: sorted(map(repr, database.all(f"SELECT * FROM {table}"))) for table in tables}
+    return kept | {"tokens": sorted(database.all("SELECT uid, connection_id, digest FROM tokens"))}
 
 
 # Tokens and ids of others ---------------------------------------------------------------------------------------
@@ -391,7 +389,7 @@ def test_a_connection_that_is_removed_leaves_its_users_to_be_linked(world: World
     assert [user["id"] for user in found] == [world.users["acme generic"]]
     linked = okta.call("PUT", f"/Users/{found[0]['id']}", {**found[0], "externalId": "00u2"})
     assert linked.status == 200, linked.text
-    audit(world.deployment.gateway.store.database.path)
+    audit(world.deployment)
 
 
 def test_members_of_others_are_not_added_and_are_named_in_the_activity(world: World, audit: Any) -> None:
@@ -421,7 +419,7 @@ def test_members_of_others_are_not_added_and_are_named_in_the_activity(world: Wo
             continue
         groups = world.connections[place].call("GET", f"/Users/{uid}").json["groups"]
         assert {each["value"] for each in groups} & {world.groups["acme okta"], shown[-1]["id"]} == set()
-    audit(world.deployment.gateway.store.database.path)
+    audit(world.deployment)
 
 
 def test_a_group_that_waits_for_a_user_of_others_does_not_win_it_when_it_comes_back(
@@ -443,7 +441,7 @@ def test_a_group_that_waits_for_a_user_of_others_does_not_win_it_when_it_comes_b
     assert restored["id"] == uid
     shown = world.deployment.admin("GET", f"/organizations/{world.organizations['acme'].uid}/users/{uid}")
     assert {group["id"] for group in shown.json["groups"]} == {own["id"]}
-    audit(world.deployment.gateway.store.database.path)
+    audit(world.deployment)
 
 
 # The admin REST -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from gateway.store.clock import now
 from gateway.store.tokens import new_token
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
+from gateway.testing.engines import is_postgresql
 
 SECOND = 1_000_000
 PASSWORD = "correct-horse-battery-staple"
@@ -173,12 +174,12 @@ def test_when_a_token_was_last_used_is_shown(scim: Scim) -> None:
 
 @contextmanager
 def statements(deployment: Deployment) -> Iterator[list[str]]:
-    """What the database is asked meanwhile, by this thread."""
-    seen: list[str] = []
-    connection = deployment.gateway.store.database.peewee.connection()
-    connection.set_trace_callback(seen.append)
+    """What the database is asked meanwhile."""
+    database, seen = deployment.gateway.store.database, []
+    execute = database._execute
+    database._execute = lambda sql, parameters: seen.append(sql) or execute(sql, parameters)
     yield seen
-    connection.set_trace_callback(None)
+    del database._execute
 
 
 def test_a_typing_error_is_noticed_without_a_look_into_the_database(scim: Scim) -> None:
@@ -270,12 +271,14 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
 
     # Every row of every table, and the bytes of the files, with what was deleted in them.
     deployment.gateway.recorder.flush()
-    files = list(deployment.gateway.config.instance.glob("*.sqlite3*"))
-    assert any(file.name.endswith(".sqlite3-wal") for file in files)
-    stored = b"".join(file.read_bytes() for file in files)
-    assert b"user1@acme.test" in stored
-    assert_hidden(secrets, stored.decode("latin-1"), "the database")
-    assert_hidden([deployment.gateway.config.secret_key], stored.decode("latin-1"), "the database")
+    database = deployment.gateway.store.database
+    stored = repr([database.all(f"SELECT * FROM {table}") for table in database.peewee.get_tables()])
+    if not is_postgresql():
+        files = list(deployment.gateway.config.instance.glob("*.sqlite3*"))
+        assert any(file.name.endswith(".sqlite3-wal") for file in files)
+        stored += "".join(file.read_bytes().decode("latin-1") for file in files)
+    assert "user1@acme.test" in stored
+    assert_hidden([*secrets, deployment.gateway.config.secret_key], stored, "the database")
 
     shown = [
         deployment.admin("GET", f"/organizations/{scim.organization.uid}/{feed}").text
@@ -294,6 +297,7 @@ def assert_hidden(secrets: list[str], text: str, where: str) -> None:
     assert found == [], f"tokens that begin with these are in {where}"
 
 
+@pytest.mark.sqlite
 def test_a_token_is_kept_as_a_digest_under_the_key_of_the_deployment(scim: Scim, tmp_path: Any) -> None:
     """The file alone opens nothing, whoever takes it along: elsewhere the same token has another digest."""
     copy = tmp_path / "copy"

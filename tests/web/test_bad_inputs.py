@@ -472,7 +472,7 @@ class Place:
     def stored(self):
         """Everything in the database but who came when."""
         database = self.deployment.gateway.store.database
-        names = [name for (name,) in database.all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        names = database.peewee.get_tables()
         return {
             name: sorted(self._rows(name), key=repr) for name in names if name not in ("activity", "walks")
         }

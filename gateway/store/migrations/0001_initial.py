@@ -10,12 +10,20 @@ from peewee import (
     BigAutoField,
     BigIntegerField,
     CompositeKey,
+    Field,
     ForeignKeyField,
     IntegerField,
     Model,
+    PostgresqlDatabase,
     SmallIntegerField,
     TextField,
 )
+
+
+class Folded(Field):
+    """A document as it is compared: every name and text of it folded. JSONB where there is such a type, else text."""
+
+    field_type = "JSON"
 
 
 class Table(Model):
@@ -100,7 +108,10 @@ class User(Table):
     external_id = TextField(null=True)
     active = SmallIntegerField()
     deleted = SmallIntegerField(default=0)
+    display = TextField()  # what a group shows of the user
+    display_key = TextField()
     doc = TextField()  # canonical SCIM JSON without id, meta and groups
+    doc_key = Folded()
 
     class Meta:
         table_name = "users"
@@ -128,6 +139,7 @@ class Group(Table):
     external_id = TextField(null=True)
     members = BigIntegerField(default=0)
     doc = TextField()  # canonical SCIM JSON without id, meta and members
+    doc_key = Folded()
 
     class Meta:
         table_name = "groups"
@@ -211,7 +223,7 @@ class Activity(Model):
     connection_uid = TextField(null=True)
     principal = TextField(null=True)
     operation = TextField()
-    user = TextField(null=True)
+    user_name = TextField(null=True)
     user_key = TextField(null=True)
     status = IntegerField()
     outcome = TextField()
@@ -279,6 +291,12 @@ TABLES = [
 
 
 def up(migrator, db):
+    if isinstance(db, PostgresqlDatabase):
+        for model in TABLES:
+            model._meta.without_rowid = False
+            for field in model._meta.sorted_fields:
+                if isinstance(field, TextField):
+                    field.collation = '"C"'  # the same order as everywhere, and ranges served by indexes
     with db.bind_ctx(TABLES, bind_refs=False, bind_backrefs=False):
         db.create_tables(TABLES)
         # A name is free again once its user is deleted; what was deleted can be found again to be restored.

