@@ -221,7 +221,10 @@ class Groups:
             return memberships.grant(group.id, self._arrive(caller, group, step.ids, trace), PUSH), ()
         if step.kind == "remove":
             memberships.forget_waiting(group.id, step.ids)
-            return (), memberships.withdraw(group.id, list(self._resolve(caller, step.ids).values()), PUSH)
+            # Whoever manages a member by now: in a group of its own a connection takes out whom it put in.
+            return (), memberships.withdraw(
+                group.id, memberships.known(caller.organization.id, step.ids), PUSH
+            )
         if step.kind == "remove_where":
             assert step.filter is not None
             return (), memberships.withdraw(group.id, self._selected(caller, group, step.filter), PUSH)

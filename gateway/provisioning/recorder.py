@@ -177,6 +177,8 @@ class Recorder:
                 self.relay()
             except Refusal as error:
                 log.warning("activity and listeners wait: %s", error.detail)
+            except Exception:  # what fails now must not end it: there is no second worker
+                log.exception("activity and listeners could not be served")
         self._store.database.close()
 
     def close(self) -> None:

@@ -143,6 +143,15 @@ class Memberships:
         )
         return dict(rows)
 
+    def known(self, organization_id: int, uids: Sequence[str]) -> list[int]:
+        """The keys of those ids whose users are here, whoever manages them."""
+        rows = self._db.among(
+            uids,
+            lambda marks: f"SELECT id FROM users WHERE deleted = 0 AND organization_id = ? AND uid IN ({marks})",
+            organization_id,
+        )
+        return [row[0] for row in rows]
+
     def uids(self, organization_id: int, user_ids: Sequence[int]) -> list[str]:
         """The public ids behind keys."""
         rows = self._db.among(

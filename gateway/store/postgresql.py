@@ -6,7 +6,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -162,14 +162,15 @@ class PostgresqlDatabase(Database):
         """See Database. A transaction of its own holds the lock, which a pooler in transaction mode keeps whole."""
         with self._outages():
             connection = _Connection.connect(self._url)
-        with connection:
+        # Closed rather than committed: a lock that was lost meanwhile is nobody's error.
+        with closing(connection):
             with self._outages():
                 found = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_number(task)]).fetchone()
             yield bool(found and found[0])
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with _Connection.connect(self._url) as connection:
+        with closing(_Connection.connect(self._url)) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_number("migrate")])
             yield
 
@@ -182,7 +183,9 @@ class _Outages:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        cause: Any = error.__context__ if isinstance(error, peewee.PeeweeException) else error
+        cause: Any = error
+        while isinstance(cause, peewee.PeeweeException) and cause.__context__:
+            cause = cause.__context__
         if not isinstance(cause, psycopg.Error):
             return
         state = cause.sqlstate

@@ -13,17 +13,18 @@ import pytest
 if TYPE_CHECKING:
     from gateway.testing.deployment import Deployment, Scim
 
+ENGINES = ("sqlite", "postgresql")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--engine`: where deployments keep their data."""
-    parser.addoption(
-        "--engine", choices=("sqlite", "postgresql"), default="sqlite", help="the database of deployments"
-    )
+    parser.addoption("--engine", choices=ENGINES, default="sqlite", help="the database of deployments")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server of a run on PostgreSQL, once for all its processes."""
-    config.addinivalue_line("markers", "sqlite: looks into SQLite itself; left out on PostgreSQL")
+    for engine in ENGINES:
+        config.addinivalue_line("markers", f"{engine}: looks into that engine itself; left out on the other")
     if config.getoption("engine") != "postgresql" or hasattr(config, "workerinput"):
         return
     from gateway.testing import engines
@@ -36,11 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what looks into the file of SQLite."""
-    if config.getoption("engine") == "postgresql":
-        kept = [item for item in items if item.get_closest_marker("sqlite") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-        items[:] = kept
+    """Leave out what looks into the engine that this run is not on."""
+    (other,) = set(ENGINES) - {config.getoption("engine")}
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker(other)]
 
 
 @pytest.fixture

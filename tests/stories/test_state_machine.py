@@ -295,8 +295,9 @@ class Model:
                 self.grants |= {(group, uid, "push") for uid in here}
                 self.waiting |= {(group, uid) for uid in ids if uid not in here}
             elif verb == "remove":
+                # Also who went to the other connection since: the group is this one's own.
                 self.waiting -= {(group, uid) for uid in ids}
-                self.grants -= {(group, uid, "push") for uid in here}
+                self.grants -= {(group, uid, "push") for uid in ids}
 
     def group_delete(self, by: int, uid: str) -> None:
         team = self.team(by, uid)
@@ -1404,6 +1405,23 @@ def test_who_follows_hears_of_a_user_before_its_memberships() -> None:
         gateway.one(ANN_COMES)
         kinds = [kind for kind, _ in gateway.deployment.events(gateway.acme)]
         assert kinds == ["group.created", "user.created", "group.members_changed"]
+    finally:
+        gateway.teardown()
+
+
+def test_a_member_that_another_connection_adopted_can_be_taken_out() -> None:
+    """The connection that put it in no longer sees it, but the group is its own."""
+    gateway = Gateway()
+    try:
+        gateway.one(BOB_COMES)
+        gateway.one(Op("group_create", 0, values="Sales", members=(0,)))
+        gateway.one(Op("user_put", 1, values={**ANN, "userName": "bob@acme.test"}))
+        (group,), bob = gateway.model.teams, gateway.uid(0)
+        assert gateway.model.inside(group) == {bob}
+        assert gateway.scims[0].call("GET", f"/Users/{bob}").status == 404
+        gateway.one(Op("group_patch", 0, values=[("remove", (0,))]))
+        assert gateway.model.inside(group) == set()
+        gateway.holds()
     finally:
         gateway.teardown()
 

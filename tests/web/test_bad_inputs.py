@@ -474,7 +474,9 @@ class Place:
         database = self.deployment.gateway.store.database
         names = database.peewee.get_tables()
         return {
-            name: sorted(self._rows(name), key=repr) for name in names if name not in ("activity", "walks")
+            name: sorted(self._rows(name), key=repr)
+            for name in names
+            if name not in ("activity", "walks", "deliveries")
         }
 
     def _rows(self, table):
