@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench fuzz clean
+.PHONY: demo test lint serve bench failover soak fuzz clean
 
 demo: $(STAMP)
 	@$(BIN)/gateway demo $(ARGS)
@@ -13,7 +13,7 @@ demo: $(STAMP)
 # Twice: all of it on SQLite, and whatever looks at a deployment from outside once more on PostgreSQL.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
-	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/test_conformance.py plugins
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy tests/test_conformance.py plugins
 
 lint: $(STAMP)
 	$(BIN)/ruff check gateway plugins tests bench
@@ -27,6 +27,15 @@ serve: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
+
+# Needs haproxy and pgbouncer. docs/operations.md
+failover: $(STAMP)
+	$(BIN)/python -m bench.failover $(ARGS)
+
+# Half an hour or more.
+soak: $(STAMP)
+	GATEWAY_KILLS=200 $(BIN)/pytest -s tests/stories/test_kill.py $(ARGS)
+	GATEWAY_KILLS=200 $(BIN)/pytest -s --engine postgresql tests/stories/test_kill.py $(ARGS)
 
 # Linux only. docs/fuzzing.md
 fuzz: $(STAMP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gateway.cli.backup import backup, restore
 from gateway.cli.common import Commands
 from gateway.cli.demo import demo
 from gateway.cli.plugins import plugins
@@ -21,5 +22,5 @@ def main() -> None:
     """
 
 
-for command in (serve, migrate, admin_token, simulate, plugins, demo):
+for command in (serve, migrate, backup, restore, admin_token, simulate, plugins, demo):
     main.add_command(command)

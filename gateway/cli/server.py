@@ -8,6 +8,7 @@ from gateway import serving
 from gateway.app import build
 from gateway.cli.common import opened
 from gateway.config import load
+from gateway.store.copies import in_use
 
 
 @click.command()
@@ -32,7 +33,10 @@ def serve(host: str, port: int, workers: int | None) -> None:
     # Settings, plugins and database are looked at here, before workers could fail on them again and again.
     with opened() as gateway:
         workers = workers or gateway.config.workers or serving.default_workers()
-    serving.serve(host, port, workers)
+        url = gateway.config.database_url
+    # Workers may come and go: while the server runs, nobody restores an older database under it.
+    with in_use(url):
+        serving.serve(host, port, workers)
 
 
 @click.command()

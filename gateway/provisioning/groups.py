@@ -178,7 +178,8 @@ class Groups:
     def _link(self, caller: Caller, group: GroupRecord) -> None:
         """A group made by hand becomes one that this connection pushes: who is in it is decided there from now on."""
         self._check_unmapped(group)
-        self._store.memberships.rename_source(group.id, MANUAL, PUSH)
+        # Those given by hand, and those that an earlier mapping left: nobody else could take them back.
+        self._store.memberships.hand_over(group.id)
         self._store.organizations.count(caller.organization.id, "Group", None, -1)
         self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
 

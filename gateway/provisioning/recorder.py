@@ -1,8 +1,8 @@
 """Writes the activity and tells listening plugins, apart from the request.
 
-Refusals are written before the answer is out, changes in their own transaction. Reads are gathered and written
-together, at most a second later or a hundred at a time: a lookup costs no write of its own. What a killed process had
-gathered is lost; no change ever is.
+Refusals are written before the answer is out, changes in their own transaction. Reads, and refusals of those who come
+too often, are gathered and written together, at most a second later or a hundred at a time: a lookup costs no write of
+its own, and a storm makes no others wait. What a killed process had gathered is lost; no change ever is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from gateway.contracts import Event
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Callers, Trace
-from gateway.scim.errors import Refusal, Unavailable
+from gateway.scim.errors import Refusal, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import Line
 from gateway.store.clock import now, rfc3339
@@ -55,9 +55,12 @@ class Recorder:
 
     def later(self, trace: Trace) -> None:
         """A read that went well: gathered."""
+        self._gather(trace, trace.line(trace.status))
+
+    def _gather(self, trace: Trace, line: Line) -> None:
         moment = now()
         with self._lock:
-            self._lines.append((moment, trace.line(trace.status)))
+            self._lines.append((moment, line))
             if trace.token_id:
                 self._used[trace.token_id] = moment
             full = len(self._lines) >= FLUSH_LINES
@@ -76,8 +79,11 @@ class Recorder:
             self._wake.set()
 
     def refused(self, trace: Trace, refusal: Refusal) -> None:
-        """A refusal: written at once, if the database can be written at all."""
+        """A refusal: written at once, if the database can be written at all; gathered if it is one of very many."""
         if not trace.organization_id:
+            return
+        if isinstance(refusal, TooManyRequests):
+            self._gather(trace, trace.line(refusal.status, refusal.detail))
             return
         # What was refused because nobody could write has waited long enough.
         patience = BRIEF if isinstance(refusal, Unavailable) else BUSY_SECONDS

@@ -48,6 +48,8 @@ IGNORED_COUNT = 100
 
 #: What says something about a value, but is no value by itself.
 _LABELS = frozenset({"type", "primary", "display"})
+#: What a value is known by.
+_PAIR = frozenset({"value", "type"})
 _LITERALS = (bool, int, float)
 
 
@@ -156,9 +158,36 @@ def _many(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> li
         cleaned = check(attribute, item, path, ignored)
         if cleaned is not None and not (attribute.sub and cleaned.keys() <= _LABELS):
             result.append(cleaned)
-    if len(result) > 1 and "primary" in attribute.table:
-        _refuse_two_primaries(result, path)
+    if len(result) > 1 and attribute.sub:
+        result = _each_once(attribute, result, path, ignored)
+        if "primary" in attribute.table:
+            _refuse_two_primaries(result, path)
     return result
+
+
+def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list[str]) -> list[Json]:
+    """Each pair of type and value once (RFC 7643, 2.4).
+
+    One that comes again completes the first, as an `add` of a PATCH would. Where they contradict each other the later
+    one is right, and what the first one said is named as ignored.
+    """
+    value, kind_of = attribute.table.get("value"), attribute.table.get("type")
+    once: dict[Any, Json] = {}
+    for item in items:
+        pair: Any = id(item)  # a postal address has no `value`, so it equals no other
+        if "value" in item:
+            pair = (_compared(value, item["value"]), _compared(kind_of, item.get("type")))
+        first = once.setdefault(pair, item)
+        if first is not item:
+            later = {name: part for name, part in item.items() if name not in _PAIR}
+            ignored += [f"{path}.{name}" for name, part in later.items() if first.get(name, part) != part]
+            first.update(later)
+    return list(once.values())
+
+
+def _compared(attribute: Attribute | None, value: Any) -> Any:
+    exact = attribute is None or attribute.case_exact or not isinstance(value, str)
+    return value if exact else fold(value)
 
 
 def _refuse_two_primaries(items: list[Json], path: str) -> None:
@@ -214,8 +243,9 @@ def _check_datetime(attribute: Attribute, value: Any, path: str, ignored: list[s
 
 def _check_binary(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     try:
-        # RFC 7643, 2.3.6
-        binascii.a2b_base64(value.encode("ascii"), strict_mode=True)
+        # RFC 7643, 2.3.6: the padding may be left out, but not a part of it.
+        padding = "" if value.endswith("=") else "=" * (-len(value) % 4)
+        binascii.a2b_base64((value + padding).encode("ascii"), strict_mode=True)
     except (AttributeError, ValueError):
         raise _wrong(path, "base64 in a text", value) from None
     return value

@@ -33,7 +33,7 @@ class Refusal(Exception):
         return json.dumps(body)
 
 
-# RFC 7644, table 9: the detail error keywords, all but `uniqueness` with status 400.
+# RFC 7644, table 9: the detail error keywords that are needed here, all but `uniqueness` with status 400.
 
 
 class InvalidFilter(Refusal):
@@ -83,12 +83,6 @@ class InvalidValue(Refusal):
     """A value is missing, of the wrong type, or not allowed here."""
 
     scim_type = "invalidValue"
-
-
-class InvalidVersion(Refusal):
-    """The protocol version in the URL is not served."""
-
-    scim_type = "invalidVers"
 
 
 # RFC 9865, 2.1: the detail error keywords of cursors.

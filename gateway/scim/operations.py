@@ -8,9 +8,12 @@ from typing import Any, Literal
 
 from gateway.scim.documents import Json, check_urn, shown
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarget
+from gateway.scim.filters import MAX_LENGTH
 from gateway.scim.schemas import PATCH_URN
 
 MAX_OPERATIONS = 1000
+#: How long all paths of a PATCH may be together: 131 characters for each of 1000, and far more for a few.
+MAX_PATHS_LENGTH = 16 * MAX_LENGTH
 PLACE_LENGTH = 120
 
 _OPS = ("add", "replace", "remove")
@@ -30,7 +33,7 @@ class Operation:
         """Check one operation object; letter case does not count in its keys and in `op`."""
         if not isinstance(raw, Mapping):
             raise InvalidSyntax(f"Each operation must be an object, but one is {shown(raw)}.")
-        given = {str(key).lower(): value for key, value in raw.items()}
+        given = _folded(raw, "An operation")
         op = given.get("op")
         # RFC 7644, 3.5.2 has the words in lower case; capitals are common and cannot be misread.
         if not isinstance(op, str) or op.lower() not in _OPS:
@@ -81,7 +84,7 @@ def read_operations(body: Mapping[str, Any]) -> list[Json]:
 
     `op` is in lower case, `path` and `value` are there where they were given.
     """
-    given = {key.lower(): value for key, value in body.items()}
+    given = _folded(body, "The message")
     check_urn(given.get("schemas"), PATCH_URN)
     operations = given.get("operations")
     if not isinstance(operations, list) or not operations:
@@ -90,4 +93,19 @@ def read_operations(body: Mapping[str, Any]) -> list[Json]:
         raise InvalidValue(
             f"The message has {len(operations)} operations; at most {MAX_OPERATIONS} are taken at once."
         )
-    return [Operation.read(raw).as_dict() for raw in operations]
+    read = [Operation.read(raw) for raw in operations]
+    length = sum(len(operation.path or "") for operation in read)
+    if length > MAX_PATHS_LENGTH:
+        raise InvalidPath(
+            f"The paths of the message are {length} characters long together; at most {MAX_PATHS_LENGTH} are read."
+        )
+    return [operation.as_dict() for operation in read]
+
+
+def _folded(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The values by their names in lower case; a name may stand there once only."""
+    given = {str(key).lower(): value for key, value in raw.items()}
+    if len(given) != len(raw):
+        # RFC 7643, 2.1: names are case-insensitive, so two spellings are one name twice.
+        raise InvalidSyntax(f"{what} has one attribute twice, in two spellings.")
+    return given

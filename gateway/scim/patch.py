@@ -11,13 +11,16 @@ from typing import Any
 
 from gateway.scim.documents import Json, clean, clean_value, fold, is_empty, named, refuse_doubled, shown
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
-from gateway.scim.filters import AttrPath, ValueFilter, check_filter, element_matches
+from gateway.scim.filters import And, AttrPath, Filter, Not, Or, ValueFilter, check_filter, element_matches
 from gateway.scim.members import MemberChange, split_members
 from gateway.scim.operations import Operation, read_operations
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import Attribute, ResourceType
 
 __all__ = ["MemberChange", "Operation", "Patched", "apply", "read_operations", "split_members"]
+
+#: How much the operations of one PATCH may look at and change (`_size`); about half a second of work.
+MAX_WORK = 750_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ def apply(
     """Apply the operations, in order, to a copy of a canonical document, and validate the result.
 
     The document has no `id`, `meta` or `groups`; `resource_id` is what a client may repeat as `id`.
-    Membership changes of a group are taken out before, by `split_members`.
+    Membership changes of a group are taken out before, by `split_members`. Raises InvalidValue where many
+    operations or long filters go through so many values that all together take long.
     """
     work = _Work(resource_type, _copied(document), resource_id)
     for raw in operations:
@@ -65,6 +69,9 @@ class _Work:
     document: Json
     resource_id: str | None
     ignored: list[str] = field(default_factory=list)
+    work: int = 0
+    #: The values that were added to last, for as long as nothing but additions comes.
+    joining: _Joining | None = None
 
     def apply(self, operation: Operation) -> None:
         if operation.path is None:
@@ -84,6 +91,14 @@ class _Work:
             return
         box = self.document if extension is None else self.document.setdefault(extension, {})
         self._at(box, attribute, path, operation)
+
+    def _spend(self, work: int) -> None:
+        self.work += work
+        if self.work > MAX_WORK:
+            raise InvalidValue(
+                "The operations of this PATCH go through too many values, one after the other. Send fewer of them"
+                " at once, with shorter filters, or replace all values in one operation."
+            )
 
     def _whole(self, operation: Operation) -> None:
         # RFC 7644, 3.5.2.1 and 3.5.2.3: without a path, the value holds attributes of the resource.
@@ -187,7 +202,19 @@ class _Work:
         if op == "replace" or single:
             self._store(box, attribute, cleaned)
         elif cleaned is not None:
-            box[attribute.name] = _joined(attribute, _listed(present), _listed(cleaned))
+            self._join(box, attribute, _listed(cleaned), path)
+
+    def _join(self, box: Json, attribute: Attribute, added: Sequence[Any], path: str) -> None:
+        present = box[attribute.name] = _listed(box.get(attribute.name))
+        if self.joining is None or self.joining.present is not present:
+            self._spend(_size(present))
+            self.joining = _Joining(attribute, present)
+        self.joining.add(added)
+        if attribute.limit is not None and len(present) > attribute.limit:
+            raise InvalidValue(f"{path} has {len(present)} values; at most {attribute.limit} are kept.")
+        if any(isinstance(new, dict) and new.get("primary") is True for new in added):
+            # Other values have changed, and may be known by all that they hold.
+            self.joining = None
 
     def _selected(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
@@ -196,11 +223,11 @@ class _Work:
         if path.filter is not None:
             check_filter(ValueFilter(AttrPath(path.urn, path.name), path.filter), self.resource_type)
         elements: list[Json] = box.get(attribute.name, [])
-        chosen = [
-            element
-            for element in elements
-            if path.filter is None or element_matches(path.filter, element, attribute)
-        ]
+        chosen = elements
+        if path.filter is not None:
+            self._spend(_terms(path.filter) * _size(elements))
+            chosen = [element for element in elements if element_matches(path.filter, element, attribute)]
+        self.joining = None
         if operation.op == "remove":
             self._remove(box, attribute, chosen, sub)
             return
@@ -209,6 +236,7 @@ class _Work:
             raise NoTarget(
                 f"{operation.place} selects no value, so there is nothing to {operation.op} there."
             )
+        self._spend(len(chosen) * (1 + _size(operation.value)))
         for element in chosen:
             self._change(element, attribute, sub, operation, _name(path))
         if any(element.get("primary") is True for element in chosen):
@@ -255,35 +283,56 @@ def _pairs(attribute: Attribute, value: Mapping[str, Any]) -> Iterator[tuple[str
 def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
-    return list(value) if isinstance(value, list) else [value]
+    return value if isinstance(value, list) else [value]
 
 
-def _joined(attribute: Attribute, present: list[Any], added: Sequence[Any]) -> list[Any]:
-    """Values added to those present; one that is there already is completed, not doubled."""
-    index: dict[Any, Any] = {}
-    for old in present:
-        _enter(index, old, attribute)
-    for new in added:
-        twin = index.get(_keys(new, attribute)[-1])
-        if twin is None:
-            present.append(new)
-            _enter(index, new, attribute)
-        elif isinstance(twin, dict) and "value" in twin:
-            # What it is known by stays as it is spelt.
-            twin.update({**new, **{name: twin[name] for name in ("value", "type") if name in twin}})
-        # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
-        if isinstance(new, dict) and new.get("primary") is True:
-            _yield_primary(present, [new if twin is None else twin])
-    return present
+def _size(value: Any) -> int:
+    """How much there is to look at in a value: each value in it, and more for a long text."""
+    if isinstance(value, str):
+        # Letters beyond ASCII are folded more slowly.
+        return 1 + len(value) // (256 if value.isascii() else 32)
+    if isinstance(value, Mapping):
+        return 1 + sum(map(_size, value.values()))
+    return 1 + sum(map(_size, value)) if isinstance(value, list) else 1
 
 
-def _enter(index: dict[Any, Any], element: Any, attribute: Attribute) -> None:
-    *others, own = _keys(element, attribute)
-    # Where a value stands without a type too, that one is meant by it, and no other.
-    if own not in index or _keys(index[own], attribute)[-1] != own:
-        index[own] = element
-    for key in others:
-        index.setdefault(key, element)
+def _terms(node: Filter) -> int:
+    """How many comparisons a filter has."""
+    if isinstance(node, (And, Or)):
+        return sum(map(_terms, node.operands))
+    return _terms(node.operand) if isinstance(node, Not) else 1
+
+
+class _Joining:
+    """Values that others are added to, with an index of what each is known by."""
+
+    def __init__(self, attribute: Attribute, present: list[Any]) -> None:
+        self.attribute, self.present = attribute, present
+        self._index: dict[Any, Any] = {}
+        for element in present:
+            self._enter(element)
+
+    def add(self, added: Sequence[Any]) -> None:
+        """Add values; one that is there already is completed, not doubled."""
+        for new in added:
+            twin = self._index.get(_keys(new, self.attribute)[-1])
+            if twin is None:
+                self.present.append(new)
+                self._enter(new)
+            elif isinstance(twin, dict) and "value" in twin:
+                # What it is known by stays as it is spelt.
+                twin.update({**new, **{name: twin[name] for name in ("value", "type") if name in twin}})
+            # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
+            if isinstance(new, dict) and new.get("primary") is True:
+                _yield_primary(self.present, [new if twin is None else twin])
+
+    def _enter(self, element: Any) -> None:
+        *others, own = _keys(element, self.attribute)
+        # Where a value stands without a type too, that one is meant by it, and no other.
+        if own not in self._index or _keys(self._index[own], self.attribute)[-1] != own:
+            self._index[own] = element
+        for key in others:
+            self._index.setdefault(key, element)
 
 
 def _keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:

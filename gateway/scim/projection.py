@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gateway.scim.schemas import Attribute, ResourceType
@@ -22,13 +22,18 @@ def project(
     result = dict(document)
     if attributes:
         result = _only(resource_type, document, attributes)
-    for path in excluded:
+    for path in _once(excluded):
         _leave_out(resource_type, result, path)
     return result
 
 
+def _once(paths: Sequence[str]) -> Iterable[str]:
+    """Each path once: letter case does not count in names."""
+    return {path.lower(): path for path in paths}.values()
+
+
 def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Sequence[str]) -> Json:
-    wanted = [located for path in paths if (located := resource_type.locate(path))]
+    wanted = [located for path in _once(paths) if (located := resource_type.locate(path))]
     result: Json = {}
     for key, value in document.items():
         # RFC 7643, 7: what is returned always is returned, whatever was asked for.

@@ -243,7 +243,7 @@ USER = Schema(
         _values(
             "ims",
             "instant messaging address",
-            *("aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo"),
+            *("aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo", "other"),
         ),
         _values(
             "photos",

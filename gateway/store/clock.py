@@ -6,6 +6,7 @@ import random
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def now() -> int:
@@ -16,7 +17,12 @@ def now() -> int:
 def rfc3339(microseconds: int) -> str:
     """`2026-11-24T08:00:00.123Z`: RFC 3339, in UTC, to the millisecond."""
     seconds, rest = divmod(microseconds, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest // 1000:03d}Z"
+    return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def microseconds(moment: datetime) -> int:

@@ -147,7 +147,9 @@ class Memberships:
         """The keys of those ids whose users are here, whoever manages them."""
         rows = self._db.among(
             uids,
-            lambda marks: f"SELECT id FROM users WHERE deleted = 0 AND organization_id = ? AND uid IN ({marks})",
+            lambda marks: (
+                f"SELECT id FROM users WHERE deleted = 0 AND organization_id = ? AND uid IN ({marks})"
+            ),
             organization_id,
         )
         return [row[0] for row in rows]
@@ -232,16 +234,15 @@ class Memberships:
         )
         return [row[0] for row in rows]
 
-    def rename_source(self, group_id: int, source: str, to: str) -> None:
-        """Every grant of a group with that reason gets another; nobody moves."""
+    def hand_over(self, group_id: int) -> None:
+        """Whatever the reason for a membership of this group was, it is pushed from now on; nobody moves."""
         self._db.run(
-            "INSERT INTO grants (group_id, user_id, source) SELECT group_id, user_id, ? FROM grants"
-            " WHERE group_id = ? AND source = ? ON CONFLICT DO NOTHING",
-            to,
+            "INSERT INTO grants (group_id, user_id, source) SELECT DISTINCT group_id, user_id, ? FROM grants"
+            " WHERE group_id = ? ON CONFLICT DO NOTHING",
+            PUSH,
             group_id,
-            source,
         )
-        self._db.run("DELETE FROM grants WHERE group_id = ? AND source = ?", group_id, source)
+        self._db.run("DELETE FROM grants WHERE group_id = ? AND source <> ?", group_id, PUSH)
 
     def release(self, organization_id: int, connection_id: int, source: str) -> None:
         """When a connection stops (its mapping, or all of it), what it granted becomes manual; nobody moves.

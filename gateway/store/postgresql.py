@@ -14,6 +14,7 @@ import peewee
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
@@ -34,10 +35,19 @@ _OUTAGES = {
 }
 # Two writers were in each other's way (serialization, deadlock, one value taken by both): one of them begins anew.
 _CONFLICTS = ("40001", "40P01", "23505")
-#: Seconds until a server that does not answer is given up, where the URL does not say.
-_CONNECT_SECONDS = 5
+# How soon a server is given up that is silent: to a new connection, to what was sent (a machine without power answers
+# nothing), to a waiting reader. Seconds, the second one milliseconds. What the URL says wins.
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 #: Asked for in the place of a text with NUL, which PostgreSQL does not take: nothing that is stored is equal to either.
 _ODD = secrets.token_hex(16)
+_HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
+_WHO = "SELECT pg_backend_pid(), current_setting('transaction_read_only')"
 _TOKEN = re.compile(r"'(?:[^']|'')*'|[?%]")
 
 
@@ -51,9 +61,53 @@ class _Flag(Dumper):
 
 
 class _Connection(psycopg.Connection[Any]):
+    @classmethod
+    def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
+        """A connection to the server that the URL means. A silent one is given up."""
+        told = _PATIENCE | conninfo_to_dict(url)
+        if told.get("target_session_attrs") not in ("read-write", "primary"):
+            return cls._asked(told, autocommit)[0]
+        # libpq believes what it was told at login, and a pooler tells what its server was when it last looked. So the
+        # server itself is asked, one after the other.
+        del told["target_session_attrs"]
+        failure: psycopg.Error | None = None
+        for server in _servers(told):
+            try:
+                connection, read_only = cls._asked(server, autocommit)
+            except psycopg.Error as error:
+                failure = failure or error
+                continue
+            if not read_only:
+                return connection
+            connection.close()
+            failure = ReadOnlySqlTransaction("Only a standby answers.")
+        assert failure
+        raise failure
+
+    @classmethod
+    def _asked(cls, parameters: dict[str, Any], autocommit: bool) -> tuple[_Connection, bool]:
+        """A connection, and whether it only reads. It prepares no statement where a pooler may lose it."""
+        connection = cls.connect("", autocommit=True, **parameters)
+        connection.adapters.register_dumper(bool, _Flag)
+        row = connection.execute(_WHO, prepare=False).fetchone()
+        number, read_only = row or (0, "off")
+        # A pooler makes its own number up. In transaction mode it gives the next transaction another session, which
+        # has not seen what was prepared; and it does not tell whether it is in that mode.
+        if number != connection.info.backend_pid:
+            connection.prepare_threshold = None
+        connection.autocommit = autocommit
+        return connection, read_only == "on"
+
     def __del__(self, *_: Any) -> None:
         # A thread that ended leaves its connection behind: closed quietly, not told as an oversight.
         self.pgconn.finish()
+
+
+def _servers(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parameters of each server of a URL that names several."""
+    lists = {name: str(told[name]).split(",") for name in ("host", "hostaddr", "port") if told.get(name)}
+    for number in range(max(map(len, lists.values()), default=1)):
+        yield told | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}
 
 
 class _Engine(peewee.PostgresqlDatabase):
@@ -61,14 +115,9 @@ class _Engine(peewee.PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, prefer_psycopg3=True)
-        self._options: dict[str, Any] = (
-            {} if "connect_timeout" in conninfo_to_dict(url) else {"connect_timeout": _CONNECT_SECONDS}
-        )
 
     def _connect(self) -> _Connection:
-        connection = _Connection.connect(self.database, autocommit=True, **self._options)
-        connection.adapters.register_dumper(bool, _Flag)
-        return connection
+        return _Connection.to(self.database, autocommit=True)
 
     def lost(self) -> bool:
         """Whether the connection of this thread is gone; the next statement then opens another one."""
@@ -76,6 +125,17 @@ class _Engine(peewee.PostgresqlDatabase):
             return False
         self._state.reset()
         return True
+
+    @contextmanager
+    def leaving_a_standby(self) -> Iterator[None]:
+        """Behind a pooler a connection may outlive the primary that it led to; the next one looks for the new one."""
+        try:
+            yield
+        except (psycopg.Error, peewee.PeeweeException) as error:
+            stands_by = getattr(_cause(error), "sqlstate", None) == ReadOnlySqlTransaction.sqlstate
+            if stands_by and not self._state.closed:
+                self._state.conn.close()
+            raise
 
     def begin(self, isolation_level: Any = None) -> None:
         """BEGIN, unless `PostgresqlDatabase.transaction` sent it together with its locks."""
@@ -114,31 +174,30 @@ class PostgresqlDatabase(Database):
         """See Database. The lock of an organization is that of its row."""
         if self.peewee.in_transaction():
             if organization_id is not None:
-                self._hold(organization_id)
+                self.run(_HOLD.format(organization_id))
             yield
             return
-        with self._outages():
-            self._begin(f"BEGIN; SET LOCAL lock_timeout = {int(patience * 1000)}")
+        # One message and one answer for all three.
+        begin = f"BEGIN; SET LOCAL lock_timeout = {int(patience * 1000)}"
+        with self._outages(), self._engine.leaving_a_standby():
+            self._begin(begin if organization_id is None else f"{begin}; {_HOLD.format(organization_id)}")
             with self.peewee.atomic():
-                if organization_id is not None:
-                    self._hold(organization_id)
                 yield
 
     def _begin(self, sql: str) -> None:
-        try:
-            self._send(sql)
-        except psycopg.OperationalError:
-            # The server went away while nothing was asked of it: nothing is lost by asking again.
-            if not self._engine.lost():
-                raise
-            self._send(sql)
-
-    def _send(self, sql: str) -> None:
-        self._engine.lost()
-        self.peewee.connection().execute(sql, prepare=False)
-
-    def _hold(self, organization_id: int) -> None:
-        self.run("SELECT 1 FROM organizations WHERE id = ? FOR NO KEY UPDATE", organization_id)
+        for again in (True, False):
+            self._engine.lost()
+            connection = self.peewee.connection()
+            try:
+                connection.execute(sql, prepare=False)
+                return
+            except psycopg.Error:
+                # The server went away while nothing was asked of it: nothing is lost by asking again.
+                if not connection.closed:
+                    connection.rollback()
+                    raise
+                if not again:
+                    raise
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Database."""
@@ -161,7 +220,7 @@ class PostgresqlDatabase(Database):
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. A transaction of its own holds the lock, which a pooler in transaction mode keeps whole."""
         with self._outages():
-            connection = _Connection.connect(self._url)
+            connection = _Connection.to(self._url)
         # Closed rather than committed: a lock that was lost meanwhile is nobody's error.
         with closing(connection):
             with self._outages():
@@ -170,7 +229,7 @@ class PostgresqlDatabase(Database):
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with closing(_Connection.connect(self._url)) as connection:
+        with closing(_Connection.to(self._url)) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_number("migrate")])
             yield
 
@@ -183,9 +242,7 @@ class _Outages:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        cause: Any = error
-        while isinstance(cause, peewee.PeeweeException) and cause.__context__:
-            cause = cause.__context__
+        cause = _cause(error)
         if not isinstance(cause, psycopg.Error):
             return
         state = cause.sqlstate
@@ -202,6 +259,13 @@ class _Outages:
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
         if outage:
             raise unavailable(outage) from None
+
+
+def _cause(error: BaseException | None) -> BaseException | None:
+    """What the driver said."""
+    while isinstance(error, peewee.PeeweeException) and error.__context__:
+        error = error.__context__
+    return error
 
 
 @lru_cache(maxsize=4096)

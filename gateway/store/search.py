@@ -97,10 +97,11 @@ class Search:
     ) -> list[_Placed]:
         """The page at `start` and one row more, found by the note of the page before it."""
         place = self._walks.place(connection, query.digest, start)
-        after, offset = (place.after, 0) if place else (0, start - 1)
+        _, after, offset = place or Place(None, 0, start - 1)
         placed = self._rows(connection, parts, after, offset, count + 1)
         if len(placed) > count:
-            place = place or Place(None, placed[0][0] - 1)
+            if place is None or offset:
+                place = Place(None, placed[0][0] - 1)
             last = placed[count - 1][0]
             self._walks.step(connection, query.digest, start, place, start + count, last)
         elif place:
@@ -115,7 +116,7 @@ class Search:
             begin = number * _STRETCH
             if len(placed) == count or after >= begin + _STRETCH:
                 continue
-            if offset and number:
+            if offset and number and after < begin:
                 # Past the end of the types before: the offset goes on within this one.
                 offset = max(0, offset - self._total_of(connection, parts[number - 1]))
             behind = max(0, after - begin)

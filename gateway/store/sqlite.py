@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -20,11 +21,67 @@ from gateway.store.dialects import SqliteDialect
 _OUTAGES = {
     sqlite3.SQLITE_BUSY: "the database is busy",
     sqlite3.SQLITE_LOCKED: "the database is busy",
+    sqlite3.SQLITE_PROTOCOL: "the database is busy",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "the database is read-only",
     sqlite3.SQLITE_IOERR: "the disk does not answer",
     sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
 }
+
+
+class Use:
+    """That somebody has a database open: a shared lock on a file beside it, until `end`, the latest when this is gone.
+
+    With `alone` it is told that nobody else has. Raises BlockingIOError where the two meet.
+    """
+
+    def __init__(self, database: Path, alone: bool = False) -> None:
+        # Reading is enough for a lock, so it can be taken whoever made the file.
+        self._handle = os.open(database.with_suffix(".open.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BaseException:
+            self.end()
+            raise
+
+    @classmethod
+    @contextmanager
+    def of(cls, database: Path) -> Iterator[None]:
+        """Have it open until the end. Raises Unavailable while it is being restored."""
+        use = _use(database)
+        try:
+            yield
+        finally:
+            use.end()
+
+    def end(self) -> None:
+        """Give it up."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self.end()
+
+
+def _use(database: Path) -> Use:
+    try:
+        return Use(database)
+    except BlockingIOError:
+        raise unavailable("the database is being restored") from None
+    except OSError:
+        raise unavailable("the database cannot be opened") from None
+
+
+class _Connection(sqlite3.Connection):
+    def __init__(self, database: str, *args: Any, **options: Any) -> None:
+        self._use = _use(Path(database))
+        super().__init__(database, *args, **options)
+
+    def close(self) -> None:
+        super().close()
+        self._use.end()
 
 
 class _Engine(peewee.SqliteDatabase):
@@ -53,6 +110,7 @@ class SqliteDatabase(Database):
             ],
             timeout=BUSY_SECONDS,
             cached_statements=512,
+            factory=_Connection,
         )
         super().__init__(engine, SqliteDialect())
         # One writer of a process at a time, queued here. Without this queue a thread that holds SQLite's write lock

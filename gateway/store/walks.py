@@ -3,8 +3,8 @@
 `startIndex` counts positions, and positions shift with every user that goes. A walk remembers, for its last page and
 for the one it expects next, the row behind which that page begins. Several walks of one list may be under way at once;
 a page that could belong to more than one of them begins where the earliest would: a user may then be shown twice,
-never be missed. A page is handed out also while nothing can be remembered of it: the next one is then found by its
-position.
+never be missed. A page is handed out also while nothing can be remembered of it: the next one is then counted from
+where a walk was known last, for what went before that does not shift it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ PAUSE = 3600 * _SECOND
 PAUSE_OF_OLDER = 300 * _SECOND
 #: How long the last page may still be asked for again.
 RETRY = 60 * _SECOND
+#: How many positions behind its last note a walk is still recognized.
+NEAR = 1000
 
 
 class Place(NamedTuple):
-    """Where a page begins: behind that row, as the next step of that walk (None: a new one)."""
+    """Where a page begins: so many rows behind that one, as the next step of that walk (None: a new one)."""
 
     walk: int | None
     after: int
+    offset: int = 0
 
 
 class Walks:
@@ -54,7 +57,21 @@ class Walks:
             start,
             start,
         )
-        return Place(row[0], row[1]) if row else None
+        return Place(row[0], row[1]) if row else self._near(connection, query, start)
+
+    def _near(self, connection: ConnectionRecord, query: str, start: int) -> Place | None:
+        """Of the page before nothing could be remembered, but of one shortly before that."""
+        row = self._db.one(
+            "SELECT next_start, next_after FROM walks WHERE connection_id = ? AND query = ? AND until > ?"
+            " AND next_start BETWEEN ? AND ? ORDER BY next_start DESC, next_after LIMIT 1",
+            connection.id,
+            query,
+            now(),
+            start - NEAR,
+            start - 1,
+        )
+        # A walk of its own: another client may be on that one.
+        return Place(None, row[1], start - row[0]) if row else None
 
     def step(
         self,

@@ -27,11 +27,10 @@ def kept(tag: str, resource: ResourceType, asked: Search) -> bool:
     return _any(header) or (_names(header, tag) and not reshaped(resource, asked))
 
 
-def unmodified(tag: str) -> Response:
+def unmodified() -> Response:
     """304 (RFC 9110, 15.4.5)."""
     response = Response(status=304)
     del response.headers["Content-Type"]
-    response.headers["ETag"] = tag
     return response
 
 

@@ -40,7 +40,7 @@ class Cursors:
             return 0
         place, key, moment, digest = self._held(cursor)
         if (key, digest) != (connection.id, _digest(query)):
-            raise InvalidCursor("The cursor belongs to another query. Begin this one with an empty cursor.")
+            raise _strange()
         if self._clock() - moment > LIFETIME * _SECOND:
             raise ExpiredCursor(
                 f"The cursor is older than {LIFETIME} seconds. Begin again with an empty cursor."
@@ -54,12 +54,17 @@ class Cursors:
             sealed = b""
         held, seal = sealed[: _HELD.size], sealed[_HELD.size :]
         if not hmac.compare_digest(seal, self._seal(held)):
-            raise InvalidCursor("The cursor is none that the gateway gave out. Begin with an empty cursor.")
+            raise _strange()
         return _HELD.unpack(held)
 
     def _seal(self, held: bytes) -> bytes:
         # Tokens are digested under the same key: the word in front keeps the two apart.
         return hmac.digest(self._key, b"cursor\0" + held, "sha256")
+
+
+def _strange() -> InvalidCursor:
+    # RFC 9865, 5.2: forged, damaged, or somebody else's: who guesses learns nothing from the sentence.
+    return InvalidCursor("The cursor is none that was given out for this query. Begin with an empty cursor.")
 
 
 def _digest(query: str) -> bytes:

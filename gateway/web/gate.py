@@ -9,7 +9,7 @@ from flask import Request, g, request
 
 from gateway.contracts import Credentials
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
 from gateway.web.limits import Limits
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
@@ -38,7 +38,14 @@ class Gate:
 
     def enter(self, slug: str, trace: Trace) -> IdpCaller:
         """The connection, once its caller is known and it may be provisioned."""
-        caller = self._known(slug, trace)
+        # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
+        # a client that still sends never sees the refusal. Not for a stranger, whose body may never come.
+        try:
+            caller = self._known(slug, trace)
+        except Unavailable:
+            request.get_data()
+            raise
+        request.get_data()
         self._limits.admit(caller.connection.uid)
         self._admit(caller, trace)
         return caller

@@ -1,6 +1,7 @@
 """The limit of requests a second, for each connection: a bucket of tokens in each worker process.
 
-No store is asked, so refusing costs little. A connection's requests may all meet one worker, which knows only its share
+The store is asked for the connection and its token alone and nothing is written at once, so refusing costs little and
+keeps nobody else waiting. A connection's requests may all meet one worker, which knows only its share
 of the limit; set the limit well above what an identity provider sends.
 """
 

@@ -48,11 +48,14 @@ class Lists:
         if query.sort:
             # A place in the order of making says nothing of a place in another order.
             raise InvalidValue("A sorted list has no cursors: page it by startIndex, or leave sortBy out.")
-        count = self.usual if asked.count is None else asked.count
-        if not 1 <= count <= self._most:
-            # RFC 9865, 2.1: unlike with startIndex, a count out of bounds is an error.
-            raise InvalidCount(f"With a cursor, count must be between 1 and {self._most}.")
+        # RFC 9865, 2: less than none is none, and none asks for the total alone.
+        count = self.usual if asked.count is None else max(0, asked.count)
+        if count > self._most:
+            # RFC 9865, 2.1: unlike with startIndex, a count beyond the limit is an error.
+            raise InvalidCount(f"With a cursor, count must be {self._most} at most.")
         after = self._cursors.open(caller.connection, query.digest, cursor)
+        if count == 0:
+            return list_response(self._store.search.page(caller.connection, query, 1, 0).total, None, ())
         page = self._store.search.page_after(caller.connection, query, after, count)
         more = None
         if page.next is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +38,8 @@ from gateway.web.lists import Lists, projected, wanted
 
 MEDIA_TYPE = "application/scim+json"
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
+#: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
 def answer(body: str, status: int = 200, **headers: str) -> Response:
@@ -44,6 +47,16 @@ def answer(body: str, status: int = 200, **headers: str) -> Response:
     response = Response(body, status, mimetype=MEDIA_TYPE)
     for name, value in headers.items():
         response.headers[name] = value
+    return response
+
+
+def of_resource(response: Response, location: str, tag: str | None = None) -> Response:
+    """An answer about one resource: its headers are those of its `meta` (RFC 7643, 3.1; RFC 7644, 3.3 and 3.14)."""
+    response.headers["Content-Location"] = location
+    if response.status_code == 201:
+        response.headers["Location"] = location
+    if tag is not None:
+        response.headers["ETag"] = tag
     return response
 
 
@@ -157,8 +170,9 @@ class Endpoints:
         groups = self._gateway.store.memberships.groups_of(
             caller.organization.id, caller.connection.id, user.id
         )
-        if kept(etag(user, groups), caller.kept.user, _chosen()):
-            return unmodified(etag(user, groups))
+        tag = etag(user, groups)
+        if kept(tag, caller.kept.user, _chosen()):
+            return of_resource(unmodified(), f"{_base(caller)}/Users/{user.uid}", tag)
         return self._user(caller, Outcome(user, groups), trace)
 
     def create_user(self, caller: IdpCaller, trace: Trace) -> Response:
@@ -188,8 +202,7 @@ class Endpoints:
         body = user_json(user, outcome.groups, base)
         if request.query_string:
             body = projected(caller.kept.user, [body], _chosen())[0]
-        headers = {"Location": f"{base}/Users/{user.uid}"} if status == 201 else {}
-        return answer(body, status, ETag=etag(user, outcome.groups), **headers)
+        return of_resource(answer(body, status), f"{base}/Users/{user.uid}", etag(user, outcome.groups))
 
     # Groups -----------------------------------------------------------------------------------------------------
 
@@ -204,7 +217,7 @@ class Endpoints:
         if group is None:
             raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
         if kept(etag(group), caller.kept.group, _chosen()):
-            return unmodified(etag(group))
+            return of_resource(unmodified(), f"{_base(caller)}/Groups/{group.uid}", etag(group))
         return self._group(caller, group, trace)
 
     def create_group(self, caller: IdpCaller, trace: Trace) -> Response:
@@ -220,11 +233,13 @@ class Endpoints:
         return self._group(caller, group, trace)
 
     def patch_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
-        # No body: nobody who adds one member of many wants the list of all back.
-        trace.status = 204
+        # No body unless parts of it are asked for (RFC 7644, 3.5.2): nobody who adds one member of many wants the
+        # list of all back.
+        shown = "attributes" in request.args or "excludedAttributes" in request.args
+        trace.status = 200 if shown else 204
         operations = read_operations(self._body())
         group = self._gateway.groups.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
-        return answer("", 204, ETag=etag(group))
+        return self._group(caller, group, trace) if shown else answer("", 204, ETag=etag(group))
 
     def delete_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
         trace.status = 204
@@ -246,10 +261,7 @@ class Endpoints:
         else:
             response = answer(projected(resource, [group_json(group, None, base)], asked)[0])
         response.status_code = status
-        response.headers["ETag"] = etag(group)
-        if status == 201:
-            response.headers["Location"] = f"{base}/Groups/{group.uid}"
-        return response
+        return of_resource(response, f"{base}/Groups/{group.uid}", etag(group))
 
     def bulk(self, caller: IdpCaller, trace: Trace) -> Response:
         return answer(self._bulk.run(caller, trace, self._body()))
@@ -257,6 +269,7 @@ class Endpoints:
     # Discovery --------------------------------------------------------------------------------------------------
 
     def service_provider_config(self, caller: IdpCaller, trace: Trace) -> Response:
+        _refuse_filter()
         config = discovery.service_provider_config(
             _base(caller),
             filter_max=self._gateway.config.page_limit,
@@ -264,7 +277,7 @@ class Endpoints:
             page=self._lists.usual,
             cursor_seconds=LIFETIME,
         )
-        return answer(documents.dumps(config))
+        return _described(config)
 
     def resource_types(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
         return _catalogue(discovery.resource_types(_types(caller), _base(caller)), uid)
@@ -321,15 +334,23 @@ def _base(caller: IdpCaller) -> str:
 
 def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
     """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
+    _refuse_filter()
     if uid is None:
-        if "filter" in request.args:
-            # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
-            raise Forbidden("Discovery documents cannot be filtered.")
         return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
     if found is None:
         raise NotFound(f"This connection has no {documents.shown(uid)} here.")
-    return answer(documents.dumps(found))
+    return _described(found)
+
+
+def _described(entry: dict[str, Any]) -> Response:
+    return of_resource(answer(documents.dumps(entry)), entry["meta"]["location"])
+
+
+def _refuse_filter() -> None:
+    # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
+    if "filter" in request.args:
+        raise Forbidden("Discovery documents cannot be filtered.")
 
 
 def _chosen() -> Search:
@@ -349,9 +370,6 @@ def _number(
 ) -> int | None:
     if text is None or not text.strip():
         return default
-    try:
-        if len(text) > 18:
-            raise ValueError
-        return int(text)
-    except ValueError:
-        raise bad(f"{name} must be a whole number, not {text[:40]!r}.") from None
+    if not _NUMBER.fullmatch(text):
+        raise bad(f"{name} must be a whole number, not {text[:40]!r}.")
+    return int(text)

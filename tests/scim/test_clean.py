@@ -287,6 +287,63 @@ def test_a_user_name_has_at_most_320_characters(length, taken):
             clean(USERS, body)
 
 
+WORK = {"value": "a@acme.test", "type": "work"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kept", "ignored"),
+    [
+        ("emails", [WORK, WORK], [WORK], ()),
+        ("emails", [WORK, {"value": "A@acme.test", "type": "Work"}], [WORK], ()),
+        ("emails", [WORK, WORK | {"type": "home"}], [WORK, WORK | {"type": "home"}], ()),
+        ("emails", [WORK, {"value": "a@acme.test"}], [WORK, {"value": "a@acme.test"}], ()),
+        ("emails", [WORK | {"primary": True}, WORK | {"primary": True}], [WORK | {"primary": True}], ()),
+        ("emails", [WORK, WORK | {"display": "A"}], [WORK | {"display": "A"}], ()),
+        (
+            "emails",
+            [WORK | {"display": "A", "primary": True}, WORK | {"display": "B"}],
+            [WORK | {"display": "B", "primary": True}],
+            ("emails.display",),
+        ),
+        ("emails", [WORK | {"display": d} for d in "ABAB"], [WORK | {"display": "B"}], ("emails.display",)),
+        ("roles", [{"value": "guide"}, {"value": "Guide"}], [{"value": "guide"}], ()),
+        (
+            "x509Certificates",
+            [{"value": "TUlJ"}, {"value": "TUlj"}],
+            [{"value": "TUlJ"}, {"value": "TUlj"}],
+            (),
+        ),
+        ("addresses", [{"locality": "Bonn"}, {"locality": "Bonn"}], [{"locality": "Bonn"}] * 2, ()),
+    ],
+)
+def test_a_pair_of_type_and_value_is_kept_once(name, values, kept, ignored):
+    """RFC 7643, 2.4."""
+    result = clean(USERS, user(**{name: values}))
+    assert (result.document[name], result.ignored) == (kept, ignored)
+
+
+def test_a_pair_is_known_by_what_a_connection_keeps_of_it():
+    kept = narrow(USERS, ["emails.value"])
+    assert clean(kept, user(emails=[WORK, WORK | {"type": "home"}])).document["emails"] == [
+        {"value": "a@acme.test"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [("TQ==", True), ("TQ", True), ("TUk", True), ("TUlJ", True), ("T", False), ("TQ=", False), ("TUk==", False),
+     ("TUlJT", False), ("=", False), ("TR", True), ("T Q", False), ("TQ==TQ==", False), ("_-8", False)],
+)  # fmt: skip
+def test_base64_is_taken_with_its_padding_or_without_and_stored_as_sent(value, taken):
+    """RFC 7643, 2.3.6."""
+    body = user(x509Certificates=[{"value": value}])
+    if taken:
+        assert clean(USERS, body).document == body
+    else:
+        with pytest.raises(InvalidValue, match=r"x509Certificates\.value must be base64"):
+            clean(USERS, body)
+
+
 def test_at_most_one_value_is_primary():
     emails = [{"value": "a", "primary": True}, {"value": "b", "primary": True}]
     with pytest.raises(InvalidValue, match="emails has more than one value with primary true"):

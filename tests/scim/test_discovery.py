@@ -1,5 +1,6 @@
 """Discovery tells the truth: what the service can do, and exactly the attributes that a connection keeps."""
 
+import pytest
 from scim2_models import ResourceType as PeerResourceType
 from scim2_models import Schema as PeerSchema
 from scim2_models import ServiceProviderConfig as PeerConfig
@@ -94,6 +95,23 @@ def test_user_name_is_unique_and_groups_are_read_only():
     assert by_name["userName"]["caseExact"] is False
     assert by_name["groups"]["mutability"] == "readOnly"
     assert by_name["emails"]["subAttributes"][2]["canonicalValues"] == ["work", "home", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("emails", "work home other"),
+        ("phoneNumbers", "work home mobile fax pager other"),
+        ("ims", "aim gtalk icq xmpp msn skype qq yahoo other"),
+        ("photos", "photo thumbnail"),
+        ("addresses", "work home other"),
+    ],
+)
+def test_types_of_values_are_those_of_the_rfc(name, types):
+    """RFC 7643, 4.1.2."""
+    described = next(each for each in schemas(TYPES, BASE)[0]["attributes"] if each["name"] == name)
+    kind = next(sub for sub in described["subAttributes"] if sub["name"] == "type")
+    assert kind["canonicalValues"] == types.split()
 
 
 def test_a_narrowed_type_lists_what_it_keeps():

@@ -50,8 +50,10 @@ OFFENCES = {
         SELECT e.user_id, e.value_key FROM emails e LEFT JOIN users u
         ON u.id = e.user_id AND u.organization_id = e.organization_id WHERE u.id IS NULL""",
     "a user was created without telling, or told twice": """
-        SELECT * FROM (SELECT u.uid, (SELECT COUNT(*) FROM events e WHERE e.organization_id = u.organization_id
-          AND e.resource_uid = u.uid AND e.type = 'user.created') AS told FROM users u) made WHERE told <> 1""",
+        SELECT u.uid, made.told FROM users u LEFT JOIN (SELECT organization_id, resource_uid, COUNT(*) AS told
+          FROM events WHERE type = 'user.created' GROUP BY organization_id, resource_uid) made
+          ON made.resource_uid = u.uid AND made.organization_id = u.organization_id
+        WHERE COALESCE(made.told, 0) <> 1""",
     "an event tells of a user that never was": """
         SELECT e.seq, e.resource_uid FROM events e LEFT JOIN users u ON u.uid = e.resource_uid
         AND u.organization_id = e.organization_id WHERE e.resource = 'User' AND u.id IS NULL""",

@@ -2,16 +2,31 @@
 
 `startIndex` counts positions, and positions shift with every user that goes. An identity provider that imports its
 users so, and misses some, takes them for gone.
+
+The last part does it at large: many writers, several walks and two nodes at once. `GATEWAY_WALK` in the environment is
+the number of users, where the few hundred of an ordinary run are not enough; `pytest -rP` shows the figures.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from gateway.provisioning.changes import Changes
+from gateway.provisioning.representation import user_json
+from gateway.store.database import BRIEF, unavailable
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
@@ -245,6 +260,32 @@ def test_a_page_that_is_asked_for_again_is_the_same_page(scim: Scim) -> None:
     assert first + second + third == everybody
 
 
+@pytest.mark.parametrize("lost", [{1}, {2}, {3}, {2, 3}, {2, 3, 4}])
+def test_a_note_that_could_not_be_written_misleads_nobody(scim: Scim, lost: set[int]) -> None:
+    """The database was busy when a page was handed out; those who go from the first page shift nothing."""
+    everybody = people(scim, 250)
+    present, database = list(everybody), scim.deployment.gateway.store.database
+    transaction, number = database.transaction, 1
+
+    def busy(patience: float = 5.0, organization_id: int | None = None) -> Any:
+        if patience == BRIEF and number in lost:
+            raise unavailable("the database is busy")
+        return transaction(patience, organization_id)
+
+    def between(page: int) -> None:
+        nonlocal number
+        number = page + 1
+        if page > 1:
+            for name in everybody[(page - 2) * 10 : (page - 1) * 10]:
+                present.remove(name)
+                remove(scim, name)
+
+    database.transaction = busy  # type: ignore[method-assign]
+    met = together(walk(scim, 50, between=between))
+    assert set(present) - set(met) == set()
+    assert len(met) == len(set(met))
+
+
 def test_groups_are_walked_alike(scim: Scim) -> None:
     ids = [scim.group(f"Group {number:02}")["id"] for number in range(24)]
     first = page(scim, 1, 10, path="/Groups")
@@ -346,3 +387,225 @@ def test_without_a_count_a_page_holds_a_hundred(scim: Scim) -> None:
 def test_what_is_no_number_is_refused(scim: Scim, query: str) -> None:
     answer = scim.call("GET", f"/Users?{query}")
     assert (answer.status, answer.json["scimType"]) == (400, "invalidValue")
+
+
+# At large: many writers, several walks, two nodes ---------------------------------------------------------------
+
+USERS = int(os.environ.get("GATEWAY_WALK", "600"))
+WRITERS = 8
+#: So many writes come between two pages, at least.
+WRITES_A_PAGE = 6
+
+
+def person(number: int, name: str = "user") -> dict[str, Any]:
+    """A user as it is sent and as it is stored."""
+    address = f"{name}{number:06}@acme.test"
+    return {
+        "schemas": [USER], "userName": address, "externalId": f"x-{name}{number}", "active": True,
+        "displayName": f"{name.title()} {number}", "emails": [{"value": address, "primary": True}],
+    }  # fmt: skip
+
+
+def settle(scim: Scim, documents: list[dict[str, Any]]) -> list[str]:
+    """Users put into the store in one change for all, which saves minutes; their ids."""
+    store, caller, connection = scim.deployment.gateway.store, scim.caller(), scim.connection
+    uids = []
+    with Changes(store).open(caller, scim.deployment.trace(caller.organization)) as change:
+        for document in documents:
+            user = store.users.add(connection.organization_id, connection.id, document)
+            assert user
+            change.tell("user.created", "User", user.uid, user_json(user, (), None))
+            uids.append(user.uid)
+        change.seats = len(documents)
+        store.organizations.count(connection.organization_id, "User", connection.id, len(documents))
+    return uids
+
+
+#: What a create leaves behind, but for ids and moments.
+STORED = {
+    "users": "user_name, user_name_key, external_id, active, deleted, display, display_key, doc, doc_key, version",
+    "emails": "value_key, 0",
+    "tallies": "resource, n",
+    "events": "seq, type, resource",
+}
+
+
+def test_users_that_are_put_into_the_store_are_as_requests_make_them(deployment: Deployment) -> None:
+    """The control of what follows."""
+    database, documents = deployment.gateway.store.database, [person(number) for number in range(5)]
+    kept = []
+    for way in ("requests", "store"):
+        scim = deployment.connection("generic")
+        if way == "store":
+            settle(scim, documents)
+        for document in documents if way == "requests" else ():
+            assert scim.call("POST", "/Users", document).status == 201
+        acme = scim.organization
+        rows = {
+            table: database.all(
+                f"SELECT {columns} FROM {table} WHERE organization_id = ? ORDER BY 1, 2", acme.id
+            )
+            for table, columns in STORED.items()
+        }
+        told = [{**data, "id": "", "meta": ""} for _, data in deployment.events(acme)]
+        shown = [{**user, "id": "", "meta": ""} for user in scim.call("GET", "/Users").json["Resources"]]
+        assert len(rows["users"]) == len(told) == len(shown) == 5
+        kept.append((rows, told, shown, acme.seats_used))
+    assert kept[0] == kept[1]
+
+
+@dataclass
+class Walker:
+    """One client on its way, and what it met."""
+
+    by: str
+    count: int
+    query: str = ""
+    met: list[str] = field(default_factory=list)
+    there: set[str] = field(default_factory=set)
+    seconds: list[float] = field(default_factory=list)
+    took: float = 0
+
+    def go(self, town: Town) -> None:
+        """From the first page to the last: each from the other node, some writes after the one before."""
+        begun, start, cursor = time.perf_counter(), 1, ""
+        while True:
+            place = f"cursor={cursor}" if self.by == "cursor" else f"startIndex={start}"
+            scim = town.nodes[len(self.seconds) % 2]
+            answer = scim.call("GET", f"/Users?{place}&count={self.count}{self.query}")
+            assert answer.status == 200, answer.text
+            body, page = answer.json, [user["id"] for user in answer.json["Resources"]]
+            self.seconds.append(answer.seconds)
+            self.met += page
+            self.there.update(page)
+            start, cursor = start + self.count, body.get("nextCursor", "")
+            if not page or (not cursor if self.by == "cursor" else start > body["totalResults"]):
+                break
+            town.wait_for_writes()
+        self.took = time.perf_counter() - begun
+
+    def __str__(self) -> str:
+        first, last = (statistics.median(part) * 1000 for part in (self.seconds[:20], self.seconds[-20:]))
+        return (
+            f"by {self.by}, {self.count} a page, {'filtered' if self.query else 'all'}: {len(self.seconds)} pages of"
+            f" {len(self.met)} users in {self.took:.1f} s; p50 of the first pages {first:.1f} ms, of the last"
+            f" {last:.1f} ms"
+        )
+
+
+class Town:
+    """Two nodes on one database. A third of the users come and go; the others, who may change, stay all along."""
+
+    def __init__(self, folder: Path) -> None:
+        self.deployments = [Deployment(folder / "first")]
+        config = self.deployments[0].gateway.config
+        same = {"database_url": config.database_url, "secret_key": config.secret_key}
+        self.deployments.append(Deployment(folder / "second", **same))
+        scim = self.deployments[0].connection("generic")
+        self.nodes = [Scim(deployment, scim.uid, scim.token) for deployment in self.deployments]
+        uids = settle(scim, [person(number) for number in range(USERS)])
+        self.guests = {number: uid for number, uid in enumerate(uids) if number % 3 == 1}
+        self.residents = {number: uid for number, uid in enumerate(uids) if number % 3 != 1}
+        self.walkers: list[Walker] = []
+        self.writes: Counter[str] = Counter()
+        #: Those who went when the first walk was past them already: each shifts the positions that follow.
+        self.behind = 0
+        self.written, self.over = threading.Condition(), threading.Event()
+        self.failures: list[BaseException] = []
+
+    def close(self) -> None:
+        for deployment in reversed(self.deployments):
+            deployment.close()
+
+    def wait_for_writes(self) -> None:
+        """Until some more were answered."""
+        with self.written:
+            wanted = self.writes.total() + WRITES_A_PAGE
+            assert self.written.wait_for(lambda: self.failures or self.writes.total() >= wanted, 60)
+
+    def write(self, number: int) -> None:
+        """Until the walks have ended: somebody goes, somebody comes or comes back, somebody is changed."""
+        chance, scim = random.Random(number), self.nodes[number % 2]
+        here = {f"user{n}": (person(n), uid) for n, uid in self.guests.items() if n % WRITERS == number}
+        gone: dict[str, tuple[dict[str, Any], str]] = {}
+        residents = [each for each in self.residents.items() if each[0] % WRITERS == number]
+        for turn in range(1 << 30):
+            if self.over.is_set():
+                return
+            act = chance.choice(("delete", "delete", "create", "restore", "rename", "switch"))
+            if act == "delete":
+                name = chance.choice(list(here))
+                document, uid = gone[name] = here.pop(name)
+                answer, status = scim.call("DELETE", f"/Users/{uid}"), 204
+                self.behind += uid in self.walkers[0].there
+            elif act in ("create", "restore"):
+                name = chance.choice(list(gone)) if gone and act == "restore" else f"new{number}-{turn}"
+                document, uid = gone.pop(name, (person(turn, f"new{number}-"), ""))
+                answer, status = scim.call("POST", "/Users", document), 201
+                here[name] = document, str(answer.json.get("id"))
+                assert uid in ("", here[name][1])
+            else:
+                resident, uid = chance.choice(residents)
+                value: Any = {"userName": f"renamed{resident}-{turn}@acme.test"}
+                value = value if act == "rename" else {"active": turn % 2 == 0}
+                answer, status = scim.patch(f"/Users/{uid}", {"op": "replace", "value": value}), 200
+            assert answer.status == status, answer.text
+            with self.written:
+                self.writes[act] += 1
+                self.written.notify_all()
+
+    def run(self, *walkers: Walker) -> None:
+        """All writers and walkers at once, until the last walk has ended."""
+        self.walkers = list(walkers)
+        writers = [self._thread(self.write, number) for number in range(WRITERS)]
+        walking = [self._thread(walker.go, self) for walker in walkers]
+        for thread in walking:
+            thread.join(1800)
+            assert not thread.is_alive(), "a walk does not end"
+        self.over.set()
+        for thread in writers:
+            thread.join(60)
+            assert not thread.is_alive(), "a writer hangs"
+        if self.failures:
+            raise self.failures[0]
+
+    def _thread(self, job: Callable[[Any], None], argument: Any) -> threading.Thread:
+        def work() -> None:
+            try:
+                job(argument)
+            except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
+                with self.written:
+                    self.failures.append(failure)
+                    self.written.notify_all()
+                self.over.set()
+            finally:
+                for deployment in self.deployments:
+                    deployment.gateway.store.database.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
+
+@pytest.mark.parametrize("by", ["startIndex", "cursor"])
+def test_whoever_stays_is_met_just_once_by_every_walk_while_many_write_on_two_nodes(
+    tmp_path: Path, audit: Callable[[Deployment], None], by: str
+) -> None:
+    town = Town(tmp_path)
+    try:
+        walkers = [Walker(by, 100), Walker(by, 97, "&filter=" + quote('userName co "@acme.test"'))]
+        town.run(*walkers)
+        told = []
+        for walker in walkers:
+            times = Counter(walker.met)
+            missed = [uid for uid in town.residents.values() if uid not in times]
+            repeated = [uid for uid, number in times.items() if number > 1]
+            told.append(f"{walker}; missed {len(missed)}, repeated {len(repeated)}")
+        writes = f"{town.writes.total()} writes meanwhile, {dict(town.writes)}; {town.behind} went behind the first"
+        sys.stdout.write("\n".join([f"{USERS} users", *told, writes, ""]))
+        assert [each for each in told if not each.endswith("missed 0, repeated 0")] == []
+        # Positions did shift: a walk that counted them would have missed somebody.
+        assert town.behind > 0
+        audit(town.deployments[0])
+    finally:
+        town.close()

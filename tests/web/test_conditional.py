@@ -108,6 +108,8 @@ def test_what_the_client_has_is_not_sent_again(still):
             assert (again.status, again.text, same) == (304, "", tag), view
             headers = still.deployment.last_headers
             assert not {"Content-Type", "Content-Length", "Transfer-Encoding"} & set(headers.keys())
+            # RFC 9110, 15.4.5: what the 200 would say of where it is.
+            assert headers["Content-Location"] == answer.json["meta"]["location"]
         assert still.get(view)[0].json == answer.json
 
 

@@ -321,8 +321,12 @@ def test_a_change_of_members_costs_the_same_however_many_there_are(crowd, few):
     )
 
 
-def test_a_patch_answers_without_the_members(crowd):
+def test_a_patch_answers_without_the_members_unless_they_are_asked_for(crowd):
     operation = {"op": "add", "path": "members", "value": [{"value": crowd.uids[0]}]}
     body = {"schemas": [PATCH], "Operations": [operation]}
     answer = crowd.scim.call("PATCH", crowd.path, body)
     assert (answer.status, answer.text) == (204, "")
+    answer = crowd.scim.call("PATCH", f"{crowd.path}?attributes=members.value", body)
+    assert (answer.status, len(answer.json["members"])) == (200, crowd.record().members)
+    line = crowd.deployment.activity(crowd.scim.organization)[0]
+    assert (line.operation, line.status) == ("PATCH /Groups/{id}", 200)

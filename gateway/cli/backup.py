@@ -1,0 +1,114 @@
+"""`gateway backup` and `gateway restore`: copies of a SQLite database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from gateway.cli.common import as_json, echo_json
+from gateway.config import Config, load
+from gateway.store.copies import SQLITE, Copy, CopyError, Progress, back_up
+from gateway.store.copies import restore as put_in_place
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@as_json
+def backup(file: Path, force: bool, as_json: bool) -> None:
+    """Write a copy of the SQLite database to FILE, also while the server runs.
+
+    FILE is an SQLite database of one moment, checked, and readable by you alone. It holds people's data and the digests
+    of tokens, but not the secret key, so that who finds one of them has not both: keep the key as well, elsewhere.
+    """
+    config, database = _sqlite("pg_dump or pg_basebackup")
+    with _told("Copying") as progress:
+        copy = back_up(database, file, force, progress)
+    if as_json:
+        echo_json({"file": str(file.absolute()), **_shown(copy)})
+        return
+    click.echo(f"Wrote {file} ({_size(copy)}).")
+    click.echo(f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}.")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@as_json
+def restore(file: Path, as_json: bool) -> None:
+    """Put FILE, which `gateway backup` wrote, in the place of the SQLite database. Stop the server first.
+
+    The database that was there is kept beside it, with the time in its name. What came after the backup is gone from
+    the new one, and its event numbers are given again: let whoever follows a feed of events begin anew, with after=0
+    on an empty copy.
+    """
+    config, database = _sqlite("pg_restore, or the files of pg_basebackup")
+    with _told("Restoring") as progress:
+        copy, kept = put_in_place(file, database, progress)
+    if as_json:
+        echo_json({"database": str(database), "kept": str(kept) if kept else None, **_shown(copy)})
+        return
+    click.echo(f"Restored {database} from {file} ({_size(copy)}).")
+    if kept:
+        click.echo(f"What was there before is kept as {kept.name}; remove it when nobody needs it.")
+    if copy.pending:
+        click.echo(f"It lacks the migrations {', '.join(copy.pending)}: run `gateway migrate` next.")
+    click.echo(f"Its tokens need the secret key they were made with: {_key(config)}.")
+    click.echo("Event numbers since the backup are given again: who follows a feed begins anew with after=0.")
+
+
+def _sqlite(instead: str) -> tuple[Config, Path]:
+    """The configuration and the file of its database."""
+    config = load()
+    if not config.database_url.startswith(SQLITE):
+        raise click.ClickException(
+            f"The database is a PostgreSQL, which has tools of its own: use {instead}."
+        )
+    return config, Path(config.database_url.removeprefix(SQLITE))
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[Progress]:
+    """A bar for people, nothing for programs; and what cannot be done in a sentence."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    try:
+        with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(doing, total=None)
+
+            def progress(done: int, pages: int) -> None:
+                # What follows the last page is the check of the whole.
+                bar.update(
+                    task, completed=done, total=pages, description=doing if done < pages else "Checking"
+                )
+
+            yield progress
+    except CopyError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _shown(copy: Copy) -> dict[str, object]:
+    return {
+        "bytes": copy.bytes,
+        "migrations": copy.migrations,
+        "pending": copy.pending,
+        "last_events": copy.last_events,
+    }
+
+
+def _size(copy: Copy) -> str:
+    organizations = len(copy.last_events)
+    return f"{decimal(copy.bytes)}, {organizations} organization{'' if organizations == 1 else 's'}"
+
+
+def _key(config: Config) -> str:
+    kept = config.instance / "secret_key"
+    if kept.is_file() and kept.read_text("ascii").strip() == config.secret_key:
+        return str(kept)
+    return "the value of GATEWAY_SECRET_KEY"
