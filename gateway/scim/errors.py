@@ -42,12 +42,6 @@ class InvalidFilter(Refusal):
     scim_type = "invalidFilter"
 
 
-class TooMany(Refusal):
-    """The request would return or touch more than the server is willing to process."""
-
-    scim_type = "tooMany"
-
-
 class Uniqueness(Refusal):
     """A value that must be unique is held by another resource."""
 

@@ -37,6 +37,7 @@ from gateway.web.incoming import document
 from gateway.web.lists import Lists, projected, wanted
 
 MEDIA_TYPE = "application/scim+json"
+_ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
@@ -355,6 +356,8 @@ def _refuse_filter() -> None:
 
 def _chosen() -> Search:
     """Which attributes of one resource are asked for (RFC 7644, 3.9). Never a refusal: a change is done by now."""
+    if not request.query_string:
+        return _ALL
     given = request.args
     return Search(
         attributes=_names(given.get("attributes")), excluded=_names(given.get("excludedAttributes"))
