@@ -179,6 +179,11 @@ STORIES = {
 }  # fmt: skip
 
 
+def reckoned(statements):
+    """What PostgreSQL expects all of them to cost, in its own unit."""
+    return sum(float(re.search(r"cost=[\d.]+\.\.([\d.]+)", plan[0])[1]) for _, plan in statements)
+
+
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory):
     """For each story: its statements with their plans in the large town, and the work in both towns."""
@@ -189,8 +194,8 @@ def costs(tmp_path_factory):
         for name, (story, _) in STORIES.items():
             with town.recorded() as (statements, ticks):
                 town.ask(story)
-            told[name][users] = ticks[0]
             told[name]["statements"] = [(sql, town.plan(sql, parameters)) for sql, parameters in statements]
+            told[name][users] = reckoned(told[name]["statements"]) if is_postgresql() else ticks[0]
         town.deployment.close()
     return told
 
@@ -208,8 +213,9 @@ def test_a_request_takes_just_so_many_statements(costs, name):
     assert len(statements) == STORIES[name][1], "\n".join(statements)
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("name", STORIES)
 def test_a_request_costs_the_same_in_a_town_ten_times_as_large(costs, name):
     small, large = costs[name][SMALL], costs[name][LARGE]
-    assert large <= small * 1.2 + 5, f"{small} ticks with {SMALL} users, {large} with {LARGE}"
+    # PostgreSQL reckons with deeper indexes, and with more rows for each of a page.
+    most = small * (1.6 if is_postgresql() else 1.2) + 5
+    assert large <= most, f"{small} ticks with {SMALL} users, {large} with {LARGE}"
