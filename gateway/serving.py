@@ -188,7 +188,10 @@ def _supervise(address: str, port: int, workers: int) -> None:
     _on_stop(stop)
     while not stop.is_set():
         server, began = _server(address, port, workers), time.monotonic()
-        with contextlib.suppress(SystemExit):  # how granian tells that workers failed
+        with (
+            contextlib.suppress(SystemExit),
+            _insisting(server),
+        ):  # which is how granian tells that workers failed
             server.serve(target_loader=worker)
         _on_stop(stop)  # granian had put its own handlers in place
         if server.interrupt_signal:
@@ -204,6 +207,26 @@ def _supervise(address: str, port: int, workers: int) -> None:
 def _on_stop(stop: threading.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+
+
+@contextmanager
+def _insisting(server: MPServer) -> Iterator[None]:
+    """While it serves: workers are told to stop again and again once they were told.
+
+    One that was started a moment before takes the first time for a signal to its parent, whose handlers it still has.
+    """
+    over = threading.Event()
+
+    def insist() -> None:
+        while not over.wait(1):
+            for worker in server.wrks if server.interrupt_signal else ():
+                worker.terminate()
+
+    threading.Thread(target=insist, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _server(address: str, port: int, workers: int) -> MPServer:

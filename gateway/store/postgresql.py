@@ -48,6 +48,7 @@ _PATIENCE: dict[str, Any] = {
 _ODD = secrets.token_hex(16)
 _HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
 _WHO = "SELECT pg_backend_pid(), current_setting('transaction_read_only')"
+_USUAL_LENGTH = 4096
 _TOKEN = re.compile(r"'(?:[^']|'')*'|[?%]")
 
 
@@ -268,10 +269,17 @@ def _cause(error: BaseException | None) -> BaseException | None:
     return error
 
 
-@lru_cache(maxsize=4096)
 def _translated(sql: str) -> str:
     """`?` becomes `%s`, outside of texts, and `%` what stands for itself."""
+    # Of statements that clients make with long filters none is kept.
+    return _usual(sql) if len(sql) < _USUAL_LENGTH else _placeholders(sql)
+
+
+def _placeholders(sql: str) -> str:
     return _TOKEN.sub(lambda token: "%s" if token[0] == "?" else token[0].replace("%", "%%"), sql)
+
+
+_usual = lru_cache(maxsize=2048)(_placeholders)
 
 
 def _number(task: str) -> int:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,12 @@ class _Connection(sqlite3.Connection):
 
 
 class _Engine(peewee.SqliteDatabase):
+    def _connect(self) -> Any:
+        # People stand in it: a new file is its owner's alone, and SQLite gives the files beside it the same mode.
+        with suppress(OSError):
+            os.close(os.open(self.database, os.O_CREAT | os.O_EXCL, 0o600))
+        return super()._connect()  # type: ignore[misc]
+
     def rollback(self) -> None:
         # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
         if self.connection().in_transaction:

@@ -319,6 +319,14 @@ def test_a_value_that_another_transaction_took_makes_this_one_begin_anew(
     assert scim.call("GET", f"/Users/{second_user.uid}").json["userName"] == "user2@acme.test"
 
 
+@pytest.mark.sqlite
+def test_a_new_file_is_its_owners_alone(deployment: Deployment, scim: Scim) -> None:
+    scim.user()
+    files = list(deployment.gateway.config.instance.glob("*.sqlite3*"))
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert len(files) == 3  # with what is written ahead, and its index
+
+
 def user_of(scim: Scim, name: str) -> UserRecord:
     """A new user, as it is stored."""
     found = scim.deployment.gateway.store.users.of(scim.organization, scim.user(name)["id"])
