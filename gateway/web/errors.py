@@ -46,6 +46,11 @@ def refused(refusal: Refusal) -> Response:
     if not scim and refusal.scim_type == "invalidValue":
         refusal = Unprocessable(refusal.detail)
     if trace := g.get("trace"):
+        if trace.written and refusal.status >= 500:
+            refusal.detail = (
+                f"The change was stored, but the gateway failed to answer it (request id {g.request_id}). Read what is"
+                " there before you send it again."
+            )
         gateway: Provisioning = current_app.extensions["gateway"]
         gateway.recorder.refused(trace, refusal)
     return refusal_answer(refusal) if scim else admin_answer(refusal)

@@ -10,7 +10,7 @@ from gateway.scim.errors import Unavailable
 from gateway.scim.texts import dumps, folded
 from gateway.store import memberships
 from gateway.testing import Deployment
-from gateway.testing.deployment import PATCH, USER
+from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql
 
 SMALL, LARGE = 10, 20_000
@@ -266,6 +266,24 @@ def test_what_fails_at_once_is_refused(few, monkeypatch, query):
 
 
 # Changing --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure", [Unavailable("Nothing was changed.", retry_after=10), RuntimeError("odd")]
+)
+def test_what_was_stored_before_its_answer_failed_is_told_so(deployment, scim, monkeypatch, failure):
+    def broken(*_):
+        raise failure
+
+    group = scim.group("Sales")["id"]
+    monkeypatch.setattr(deployment.gateway.store.memberships, "member_pages", broken)
+    body = {"schemas": [GROUP], "displayName": "Sold"}
+    answer = scim.call("PUT", f"/Groups/{group}", body)
+    monkeypatch.undo()
+    assert answer.status == (503 if isinstance(failure, Unavailable) else 500)
+    assert answer.json["detail"].startswith("The change was stored, but the gateway failed to answer it")
+    assert "othing was changed" not in answer.json["detail"]
+    assert scim.call("GET", f"/Groups/{group}").json["displayName"] == "Sold"
 
 
 def test_many_who_change_one_group_at_once_lose_nothing(tmp_path):
