@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -147,16 +148,16 @@ class Postgres:
             self._do("pg_ctl", ["-m", "immediate", "stop"])
 
 
-class Service:
+class Service(ABC):
     """A process with a log, that is started again at the same port."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name, self.port = folder, name, free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> tuple[list[str], dict[str, Any]]:
         """What to run, and how."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """And wait until it listens."""

@@ -186,7 +186,8 @@ class Users:
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
         judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
-        same = owner == user.connection_id and json.loads(user.doc) == document
+        before = json.loads(user.doc)
+        same = owner == user.connection_id and before == document
         with self._changes.open(caller, trace, judgement.seats) as change:
             stored: UserRecord | None
             if same:
@@ -198,7 +199,7 @@ class Users:
                 stored = self._store.users.rewrite(caller.organization.id, owner, user, document)
             if stored is None:
                 raise Stale
-            if owner != user.connection_id or display_of(document) != display_of(json.loads(user.doc)):
+            if owner != user.connection_id or display_of(document) != display_of(before):
                 self._store.memberships.reshow(caller.organization.id, user.id)
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)

@@ -28,6 +28,7 @@ from gateway.scim.texts import (
 __all__ = [
     "Clean",
     "Json",
+    "as_compared",
     "check_urn",
     "clean",
     "clean_value",
@@ -176,7 +177,7 @@ def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list
     for item in items:
         pair: Any = id(item)  # a postal address has no `value`, so it equals no other
         if "value" in item:
-            pair = (_compared(value, item["value"]), _compared(kind_of, item.get("type")))
+            pair = (as_compared(value, item["value"]), as_compared(kind_of, item.get("type")))
         first = once.setdefault(pair, item)
         if first is not item:
             later = {name: part for name, part in item.items() if name not in _PAIR}
@@ -185,7 +186,8 @@ def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list
     return list(once.values())
 
 
-def _compared(attribute: Attribute | None, value: Any) -> Any:
+def as_compared(attribute: Attribute | None, value: Any) -> Any:
+    """A value in the form in which it equals the same one in other letters (RFC 7643, 2.2)."""
     exact = attribute is None or attribute.case_exact or not isinstance(value, str)
     return value if exact else fold(value)
 

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.scim.documents import Json, clean, clean_value, fold, is_empty, named, refuse_doubled, shown
+from gateway.scim.documents import (
+    Json,
+    as_compared,
+    clean,
+    clean_value,
+    is_empty,
+    named,
+    refuse_doubled,
+    shown,
+)
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
 from gateway.scim.filters import And, AttrPath, Filter, Not, Or, ValueFilter, check_filter, element_matches
 from gateway.scim.members import MemberChange, split_members
@@ -338,19 +347,13 @@ class _Joining:
 def _keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
     """What an element is known by. A value without a type is the same as that value with any type."""
     if not isinstance(element, dict):
-        return (_compared(attribute, element),)
-    parts = {name: _compared(attribute.table.get(name), value) for name, value in element.items()}
+        return (as_compared(attribute, element),)
+    parts = {name: as_compared(attribute.table.get(name), value) for name, value in element.items()}
     if "value" not in parts:
         return (frozenset(parts.items()),)
     # RFC 7643, 2.4: a pair of type and value stands once at most.
     bare = (parts["value"], None)
     return (bare, (parts["value"], parts["type"])) if "type" in parts else (bare,)
-
-
-def _compared(attribute: Attribute | None, value: Any) -> Any:
-    """A value in the form in which it equals the same one in other letters (RFC 7643, 2.2)."""
-    exact = attribute is None or attribute.case_exact or not isinstance(value, str)
-    return value if exact else fold(value)
 
 
 def _yield_primary(elements: Sequence[Any], chosen: Sequence[Any]) -> None:
