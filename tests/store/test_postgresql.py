@@ -53,9 +53,9 @@ def test_a_write_after_the_connection_was_ended_begins_on_another_one(
     deployment: Deployment, scim: Scim
 ) -> None:
     database = deployment.gateway.store.database
-    database.one("SELECT 1")
+    organization = scim.organization.id  # connected, and asked nothing more until it begins
     cut(deployment)
-    with database.transaction(organization_id=scim.organization.id):
+    with database.transaction(organization_id=organization):
         database.run("UPDATE organizations SET name = 'Later'")
     assert scim.organization.name == "Later"
 
