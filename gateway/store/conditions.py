@@ -6,20 +6,17 @@ compared there; everything else in the stored document. An attribute that no sch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.scim.documents import fold, read_datetime
+from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidFilter
 from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.sorting import compared
-from gateway.store import groups, users
-from gateway.store.clock import microseconds
 from gateway.store.dialects import Dialect
-from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
+from gateway.store.records import ConnectionRecord
+from gateway.store.tables import ONLY_SORTED, SHOWN_BY, Column, Table
 
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -34,89 +31,6 @@ class Condition(NamedTuple):
 
 
 TRUE, FALSE, NULL = Condition("TRUE"), Condition("FALSE"), Condition("NULL")
-
-
-@dataclass(frozen=True)
-class Column:
-    """An attribute that has a column: the SQL that reads it, how a value is turned into what it holds."""
-
-    sql: str
-    convert: Callable[[Any], Any] | None = None
-    nullable: bool = False
-
-
-def _moment(value: Any) -> int:
-    from_text = read_datetime(value) if isinstance(value, str) else None
-    if from_text is None:
-        raise InvalidFilter(f"{value!r} is not a date and time such as 2026-11-24T08:00:00Z.")
-    return microseconds(from_text)
-
-
-def _tag(value: Any) -> Any:
-    """Without the digest of groups, which is not stored: whoever asks for that tag finds the version it names."""
-    return re.sub(r'^(W/"\d+)-[0-9a-f]+"$', r'\1"', value) if isinstance(value, str) else value
-
-
-@dataclass(frozen=True)
-class Table:
-    """How one resource type is stored."""
-
-    name: str
-    columns: str
-    record: Any
-    alive: str
-    by_path: dict[str, Column]
-    #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
-    #: and the SQL of each sub-attribute as it is compared.
-    joined: dict[str, tuple[str, dict[str, str]]]
-
-
-_COMMON = {
-    "id": Column("{t}.uid"),
-    "externalid": Column("{t}.external_id", nullable=True),
-    "meta.created": Column("{t}.created", _moment),
-    "meta.lastmodified": Column("{t}.modified", _moment),
-    "meta.version": Column("""('W/"' || {t}.version || '"')""", _tag),
-}
-USERS = Table(
-    name="users",
-    columns=users.COLUMNS,
-    record=UserRecord,
-    alive="{t}.deleted = 0",
-    by_path=_COMMON
-    | {
-        "username": Column("{t}.user_name_key"),
-        "active": Column("{t}.active"),
-        "meta.resourcetype": Column("'User'"),
-    },
-    joined={
-        "groups": (
-            "grants r JOIN groups g ON g.id = r.group_id WHERE r.user_id = {t}.id"
-            " AND (g.connection_id = ? OR g.connection_id IS NULL)",
-            {"value": "g.uid", "display": "g.name_key"},
-        )
-    },
-)
-GROUPS = Table(
-    name="groups",
-    columns=groups.COLUMNS,
-    record=GroupRecord,
-    alive="TRUE",
-    by_path=_COMMON | {"displayname": Column("{t}.name_key"), "meta.resourcetype": Column("'Group'")},
-    joined={
-        "members": (
-            "grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = {t}.id AND u.deleted = 0"
-            " AND (u.connection_id = ? OR u.connection_id IS NULL)",
-            {"value": "u.uid", "display": "u.display_key", "type": "'user'"},
-        )
-    },
-)
-
-
-#: A location is the id behind a text that is the same for all of a type.
-_ONLY_SORTED = {"meta.location": Column("{t}.uid")}
-#: By what the rows elsewhere are ordered where they are shown.
-_SHOWN_BY = {"users": "group_id", "groups": "user_id"}
 
 
 class Compiler:
@@ -138,7 +52,7 @@ class Compiler:
         if found is None:
             return NULL
         attribute, target = found
-        column = (self._table.by_path | _ONLY_SORTED).get(_dotted(attribute, path))
+        column = (self._table.by_path | ONLY_SORTED).get(_dotted(attribute, path))
         joined = self._table.joined.get(attribute.name.lower())
         if column:
             key = Condition(column.sql.format(t=self._table.name))
@@ -152,7 +66,7 @@ class Compiler:
         # A `$ref` is the id behind a text that is the same for all.
         sql = subs.get("value" if target.name == "$ref" else target.name.lower(), "NULL")
         source = source.format(t=self._table.name)
-        return Condition(f"(SELECT {sql} FROM {source} ORDER BY r.{_SHOWN_BY[self._table.name]} LIMIT 1)",
+        return Condition(f"(SELECT {sql} FROM {source} ORDER BY r.{SHOWN_BY[self._table.name]} LIMIT 1)",
                          (self._connection.id,))  # fmt: skip
 
     def _value(self, path: AttrPath, attribute: Attribute, target: Attribute) -> Condition:

@@ -15,9 +15,10 @@ from gateway.scim.filters import Filter
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort
 from gateway.store import users
-from gateway.store.conditions import FALSE, GROUPS, NULL, TRUE, USERS, Compiler, Condition, Table
+from gateway.store.conditions import FALSE, NULL, TRUE, Compiler, Condition
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord
+from gateway.store.tables import GROUPS, USERS, Table
 from gateway.store.walks import Place, Walks
 
 #: The stretch of each type on the axis of a list: more than there are rows of one type.
