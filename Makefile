@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench failover soak fuzz clean
+.PHONY: demo test lint serve bench failover onboarding soak fuzz clean
 
 demo: $(STAMP)
 	@$(BIN)/gateway demo $(ARGS)
@@ -25,12 +25,18 @@ serve: $(STAMP)
 	$(BIN)/gateway migrate
 	$(BIN)/gateway serve $(ARGS)
 
+# Most of an hour, and 5 GB of disk for a while; `ARGS=--quick` takes a minute or two. docs/performance.md
 bench: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m bench $(ARGS)
 
 # Needs haproxy and pgbouncer. docs/operations.md
 failover: $(STAMP)
 	$(BIN)/python -m bench.failover $(ARGS)
+
+# A minute or two. docs/scaling.md
+onboarding: $(STAMP)
+	$(BIN)/python -m bench.onboarding $(ARGS)
 
 # Half an hour or more.
 soak: $(STAMP)

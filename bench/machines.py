@@ -1,6 +1,7 @@
-"""The machines of `make failover`, each a process or a few on this one: PostgreSQL, pgbouncer, nodes and haproxy.
+"""Machines, each a process or a few on this one: PostgreSQL, pgbouncer, nodes and haproxy.
 
-haproxy and pgbouncer run with the files of `deploy/`; only addresses and paths are replaced.
+For `make failover` and `make onboarding`. haproxy and pgbouncer run with the files of `deploy/`; only addresses and
+paths are replaced.
 """
 
 from __future__ import annotations
@@ -50,9 +51,14 @@ def until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def installed(name: str) -> str | None:
+    """Where a program is, if anywhere; Debian keeps these out of the path of people."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
 def program(name: str) -> str:
-    """Where it is; Debian keeps both out of the path of people."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    """Where it is."""
+    found = installed(name)
     if not found:
         raise SystemExit(f"{name} is not installed: `apt-get install haproxy pgbouncer`.")
     return found

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask
 
 from gateway.config import Config, load
 from gateway.host import PluginHost
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
-from gateway.store.clock import new_id
-from gateway.web import admin, errors, health, scim
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+from gateway.web import admin, health, scim
+from gateway.web.dispatch import App
 
 
 def build(config: Config) -> Provisioning:
@@ -31,28 +27,8 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
     gateway, metrics = build(load(overrides)), Metrics()
-    app = Flask("gateway", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = gateway.config.body_limit
-    app.extensions["gateway"] = gateway
-
-    @app.before_request
-    def begin() -> None:
-        g.began = time.perf_counter()
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else new_id()
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.request_id
-        answered = metrics.answering(response.status_code)
-        if response.is_streamed and request.method != "HEAD":
-            response.call_on_close(answered)
-        else:
-            answered()
-        return response
-
-    errors.install(app)
-    admin.install(app)
+    app = App(gateway, metrics)
+    admin.install(app, app.errors)
     app.register_blueprint(scim.blueprint(gateway))
     app.register_blueprint(health.blueprint(gateway, metrics))
     return app

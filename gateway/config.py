@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from werkzeug.urls import iri_to_uri
+
 
 class ConfigurationError(Exception):
     """A setting is missing or cannot be used; the sentence names it."""
@@ -123,7 +125,11 @@ def _completed(config: Config) -> Config:
         )
     key = config.secret_key or _kept_secret_key(config.instance / "secret_key")
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
-    values |= {"database_url": url, "secret_key": key, "public_url": config.public_url.rstrip("/")}
+    values |= {
+        "database_url": url,
+        "secret_key": key,
+        "public_url": iri_to_uri(config.public_url.rstrip("/")),
+    }
     values |= {"sqlite_synchronous": config.sqlite_synchronous.upper()}
     return Config(**values)
 

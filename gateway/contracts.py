@@ -67,19 +67,23 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a caller presented. `secret` is kept out of every repr; never log or store it."""
-
-    scheme: str
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Principal:
     """Who knocked: a label for the activity, and the id of the token that opened, where there is one."""
 
     label: str
     token_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a caller presented. `secret` is kept out of every repr; never log or store it.
+
+    `own` is whom the gateway's own token stands for, where it is a live one of this connection that was presented.
+    """
+
+    scheme: str
+    secret: str = field(repr=False)
+    own: Principal | None = None
 
 
 @dataclass(frozen=True, slots=True)

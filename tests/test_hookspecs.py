@@ -282,7 +282,8 @@ def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deploym
     gateway.host.add(Listener(), "listener")
     scim = deployment.connection("generic")
     assert scim.user()["active"] is True
-    gateway.recorder.close()  # its thread; what it did is done again here, without waiting a second
+    gateway.recorder.close()  # its thread; what it does is done here, without waiting a second
+    gateway.recorder.relay()
     gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
     gateway.recorder.relay()
     scim.user("user2@acme.test")

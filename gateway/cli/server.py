@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import click
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
 
 from gateway import serving
 from gateway.app import build
-from gateway.cli.common import opened
+from gateway.cli.common import as_json, echo_json, opened
 from gateway.config import load
 from gateway.store.copies import in_use
+from gateway.store.upgrade import Progress
+
+#: Connections to the database that a worker may have: its threads, its recorder, and the lock of who tells plugins.
+SESSIONS = serving.THREADS + 2
+#: Seconds between two lines about a migration that takes long, where nobody sees a bar.
+SPEAK = 10.0
 
 
 @click.command()
@@ -34,20 +47,69 @@ def serve(host: str, port: int, workers: int | None) -> None:
     with opened() as gateway:
         workers = workers or gateway.config.workers or serving.default_workers()
         url = gateway.config.database_url
+        wanted, given = workers * SESSIONS, gateway.store.database.sessions()
+        if given is not None and wanted > given:
+            click.echo(
+                f"Warning: {workers} workers may want {wanted} connections to the database, which gives {given} to all"
+                " nodes together. Take fewer workers, raise max_connections, or put pgbouncer between.",
+                err=True,
+            )
     # Workers may come and go: while the server runs, nobody restores an older database under it.
     with in_use(url):
         serving.serve(host, port, workers)
 
 
 @click.command()
-def migrate() -> None:
-    """Bring the database to the newest schema. Safe when many nodes start at once."""
+@as_json
+def migrate(as_json: bool) -> None:
+    """Bring the database to the newest schema. Safe when many nodes start at once, and while others serve.
+
+    Stopped in the middle it goes on from there the next time.
+    """
     gateway = build(load())
+    applied: list[Progress] = []
     try:
-        applied = gateway.store.database.migrate()
+        with _told(None if as_json else click.echo) as told:
+
+            def hear(progress: Progress) -> None:
+                told(progress)
+                if progress.seconds is not None:
+                    applied.append(progress)
+
+            gateway.store.database.migrate(hear)
     finally:
         gateway.store.database.close()
-    for name in applied:
-        click.echo(f"Applied {name}.")
-    if not applied:
+    if as_json:
+        echo_json({"applied": [{"name": each.migration, "seconds": each.seconds} for each in applied]})
+    elif not applied:
         click.echo("Nothing to do: the database has the newest schema.")
+
+
+@contextmanager
+def _told(say: Callable[[str], None] | None) -> Iterator[Callable[[Progress], None]]:
+    """What is under way: a bar for people, a line now and then for a log. What is applied is said."""
+    console, spoken = Console(stderr=True), time.monotonic()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def told(progress: Progress) -> None:
+            nonlocal spoken
+            if progress.seconds is not None:
+                bar.update(task, description="", completed=0, total=None)
+                if say:
+                    say(f"Applied {progress.migration} in {progress.seconds:.1f} s.")
+                return
+            bar.update(
+                task, description=progress.migration, completed=progress.done, total=progress.total or None
+            )
+            if progress.total and not console.is_terminal and time.monotonic() - spoken > SPEAK:
+                spoken = time.monotonic()
+                click.echo(f"{progress.migration}: {progress.done * 100 // progress.total} %", err=True)
+
+        yield told

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Protocol
 
@@ -28,9 +28,31 @@ _TAG = re.compile(r'(?:W/)?"(\d+)(?:-[0-9a-f]+)?"')
 
 def user_json(user: UserRecord, groups: Sequence[MemberRecord], base_url: str | None) -> str:
     """A user as SCIM JSON; without `base_url` (in events) it has no locations."""
-    refs = ",".join(entry(group, "Groups", base_url) for group in groups)
-    listed = f'"groups":[{refs}],' if refs else ""
-    return f'{{"id":"{user.uid}",{_meta("User", user, etag(user, groups), base_url)},{listed}{user.doc[1:]}'
+    return users_json([user], {user.id: tuple(groups)}, base_url)[0]
+
+
+def users_json(
+    users: Iterable[UserRecord], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
+) -> list[str]:
+    """A page of users; what is said of the same groups is made once for all who are in them."""
+    told: dict[tuple[MemberRecord, ...], tuple[str, str]] = {(): ("", "")}
+    shown = []
+    for user in users:
+        of = groups.get(user.id, ())
+        if of not in told:
+            told[of] = (
+                _digest(of),
+                f'"groups":[{",".join(entry(group, "Groups", base_url) for group in of)}],',
+            )
+        digest, listed = told[of]
+        location = f',"location":"{base_url}/Users/{user.uid}"' if base_url else ""
+        created = rfc3339(user.created)
+        modified = created if user.modified == user.created else rfc3339(user.modified)
+        shown.append(
+            f'{{"id":"{user.uid}","meta":{{"resourceType":"User","created":"{created}","lastModified":"{modified}",'
+            f'"version":"W/\\"{user.version}{digest}\\""{location}}},{listed}{user.doc[1:]}'
+        )
+    return shown
 
 
 def group_json(group: GroupRecord, members: Iterable[MemberRecord] | None, base_url: str | None) -> str:
@@ -42,7 +64,11 @@ def group_pieces(
     group: GroupRecord, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
 ) -> Iterator[str]:
     """The same in pieces, one for each page of members and one at either end; together they are the text."""
-    yield f'{{"id":"{group.uid}",{_meta("Group", group, etag(group), base_url)},'
+    location = f',"location":"{base_url}/Groups/{group.uid}"' if base_url else ""
+    yield (
+        f'{{"id":"{group.uid}","meta":{{"resourceType":"Group","created":"{rfc3339(group.created)}","lastModified":"'
+        f'{rfc3339(group.modified)}","version":{encode_basestring(etag(group))}{location}}},'
+    )
     opened = False
     for page in pages:
         refs = ",".join(entry(member, "Users", base_url) for member in page)
@@ -59,25 +85,21 @@ def etag(record: Versioned, groups: Sequence[MemberRecord] = ()) -> str:
     a user that has any, as a digest of their ids and names. A group's version counts up with all that is shown of its
     members (`store.memberships`). The base URL, which another deployment would have, is not in a tag.
     """
+    return f'W/"{record.version}{_digest(groups)}"'
+
+
+def _digest(groups: Sequence[MemberRecord]) -> str:
     if not groups:
-        return f'W/"{record.version}"'
+        return ""
     # No text that is stored holds NUL, so no two lists of groups run together into one.
     told = "\0".join([text for group in groups for text in group])
-    return f'W/"{record.version}-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"'
+    return f"-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
 
 
 def version_in(tag: str) -> int | None:
     """The version that an entity tag names, whatever it says of groups; None when it is no tag of ours."""
     found = _TAG.fullmatch(tag.strip())
     return int(found[1]) if found else None
-
-
-def _meta(kind: str, record: UserRecord | GroupRecord, tag: str, base_url: str | None) -> str:
-    location = f',"location":"{base_url}/{kind}s/{record.uid}"' if base_url else ""
-    return (
-        f'"meta":{{"resourceType":"{kind}","created":"{rfc3339(record.created)}","lastModified":"'
-        f'{rfc3339(record.modified)}","version":{encode_basestring(tag)}{location}}}'
-    )
 
 
 def entry(member: MemberRecord, endpoint: str, base_url: str | None) -> str:

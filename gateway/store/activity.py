@@ -6,19 +6,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.scim.documents import fold
-from gateway.store.clock import new_id, now
+from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.records import ActivityRecord
 
 COLUMNS = (
-    "id, uid, at, connection_uid, principal, operation, user_name, status, outcome, detail, ignored,"
+    "id, at, connection_uid, principal, operation, user_name, status, outcome, detail, ignored,"
     " decisions, request_id"
 )
-_INSERT = (
-    "INSERT INTO activity (uid, organization_id, at, connection_uid, principal, operation, user_name, user_key,"
-    " status, outcome, detail, ignored, decisions, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INTO = (
+    "activity (organization_id, at, connection_uid, principal, operation, user_name, user_key, status, outcome, detail,"
+    " ignored, decisions, request_id)"
 )
 
+#: The outcome in words of SQL: as a parameter it would not find the index of failures.
+_OUTCOMES: dict[str | None, tuple[str, ...]] = {
+    None: (),
+    "success": ("outcome = 'success'",),
+    "failure": ("outcome = 'failure'",),
+}
 #: organization key, connection id, principal, operation, user, status, detail, ignored, decisions, request id
 Line = tuple[int, str | None, str | None, str, str | None, int, str | None, str, str, str | None]
 
@@ -31,7 +37,7 @@ class ActivityLog:
 
     def add(self, lines: Sequence[tuple[int, Line]]) -> None:
         """Write lines, each with its moment."""
-        self._db.run_many(_INSERT, [_row(moment, line) for moment, line in lines])
+        self._db.insert(_INTO, [_row(moment, line) for moment, line in lines])
 
     def page(
         self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,
@@ -42,12 +48,13 @@ class ActivityLog:
         By the moment, for reads are written a little after they happened.
         """
         wanted: dict[str, Any] = {
-            "outcome = ?": outcome,
             "user_key = ?": fold(user) if user else None,
             "connection_uid = ?": connection,
         }
         conditions = {sql: value for sql, value in wanted.items() if value is not None}
-        where = "".join(f" AND {sql}" for sql in conditions) + (" AND (at, id) < (?, ?)" if before else "")
+        where = "".join(f" AND {sql}" for sql in (*_OUTCOMES[outcome], *conditions))
+        if before:
+            where += " AND (at, id) < (?, ?)"
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ?{where} ORDER BY at DESC, id DESC LIMIT ?",
             organization_id,
@@ -65,19 +72,22 @@ class ActivityLog:
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
             " AND operation LIKE '% /%'"
             " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
-            f"{' AND outcome = ?' if outcome else ''} ORDER BY at DESC, id DESC LIMIT 1",
+            f"{''.join(f' AND {sql}' for sql in _OUTCOMES[outcome])} ORDER BY at DESC, id DESC LIMIT 1",
             organization_id,
             connection,
-            *([outcome] if outcome else []),
         )
         return ActivityRecord._make(row) if row else None
 
     def prune(self, before: int, most: int = 1000) -> int:
         """Forget the oldest lines from before a moment, a few at a time; how many."""
+        oldest = self._db.one("SELECT at FROM activity ORDER BY id LIMIT 1")
+        if oldest is None or oldest[0] >= before:
+            return 0
+        # Lines are written in the order of their moments, but for a second or so.
         return self._db.run(
-            "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE at < ? ORDER BY at LIMIT ?)",
-            before,
+            "DELETE FROM activity WHERE id IN (SELECT id FROM activity ORDER BY id LIMIT ?) AND at < ?",
             most,
+            before,
         )
 
 
@@ -97,6 +107,6 @@ def _row(moment: int, line: Line) -> tuple[Any, ...]:
     outcome = "success" if status < 400 else "failure"
     key = fold(user) if user else None
     return (
-        new_id(), organization_id, moment or now(), connection, principal, operation, user, key, status, outcome,
+        organization_id, moment or now(), connection, principal, operation, user, key, status, outcome,
         detail, ignored, decisions, request_id,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
@@ -18,7 +18,11 @@ COLUMNS = (
 )
 _WIDTH = len(ConnectionRecord._fields)
 _BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
-_BY_SLUG = f"{_BY} WHERE c.slug = ?"
+_AT_THE_GATE = (
+    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.expires FROM connections c"
+    " JOIN organizations o ON o.id = c.organization_id"
+    " LEFT JOIN tokens t ON t.digest = ? AND t.connection_id = c.id WHERE c.slug = ?"
+)
 _BY_ID = f"{_BY} WHERE c.uid = ?"
 _BY_KEY = f"{_BY} WHERE c.id = ?"
 # Letters and digits that cannot be taken for one another when read aloud.
@@ -31,15 +35,32 @@ def _pair(row: tuple[Any, ...] | None) -> tuple[ConnectionRecord, OrganizationRe
     return ConnectionRecord._make(row[:_WIDTH]), OrganizationRecord._make(row[_WIDTH:])
 
 
+class Knock(NamedTuple):
+    """Whose base URL was called, and which live token of it was presented, if one was: its id and label."""
+
+    connection: ConnectionRecord
+    organization: OrganizationRecord
+    token: tuple[str, str] | None
+
+
 class Connections:
     """Connections, each with its organization beside it."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def by_slug(self, slug: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
-        """Whose base URL this is."""
-        return _pair(self._db.one(_BY_SLUG, slug))
+    def at_the_gate(self, slug: str, digest: str | None) -> Knock | None:
+        """Whose base URL this is, and which token has that digest: all that a request is let in by, at once."""
+        row = self._db.one(_AT_THE_GATE, digest, slug)
+        if row is None:
+            return None
+        uid, label, expires = row[-3:]
+        live = uid is not None and (expires is None or expires > now())
+        connection, organization = (
+            ConnectionRecord._make(row[:_WIDTH]),
+            OrganizationRecord._make(row[_WIDTH:-3]),
+        )
+        return Knock(connection, organization, (uid, label) if live else None)
 
     def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
         """By public id."""

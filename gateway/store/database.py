@@ -6,16 +6,18 @@ SQL is written with `?` for a parameter. What differs from engine to engine is i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import peewee
-from playhouse.migrations import Runner
 
 from gateway.scim.errors import Unavailable
 from gateway.store.dialects import Dialect
+from gateway.store.upgrade import QUEUE, Told, Upgrade, silent
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Seconds that a write waits for other writers, at most.
@@ -24,6 +26,8 @@ BUSY_SECONDS = 5.0
 BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
+#: How many rows one INSERT takes. Few sizes, so that each engine compiles few statements.
+_ROWS = (100, 10, 1)
 
 
 class Stale(Unavailable):
@@ -38,6 +42,9 @@ class Stale(Unavailable):
 
 class Database(ABC):
     """An engine through peewee. A thread keeps its connection."""
+
+    #: Behind a SELECT: nobody else writes the rows that were found until the transaction ends.
+    held = ""
 
     def __init__(self, engine: peewee.Database, dialect: Dialect) -> None:
         self.peewee, self.dialect = engine, dialect
@@ -97,6 +104,19 @@ class Database(ABC):
             finally:
                 cursor.close()
 
+    def insert(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows into `table (column, …)`, many in a statement.
+
+        A statement for each row would hand the interpreter to another thread and back each time, which costs more than
+        the row.
+        """
+        start = 0
+        for size in _ROWS:
+            while len(rows) - start >= size:
+                values = chain.from_iterable(rows[start : start + size])
+                self.run(_insertion(into, len(rows[0]), size), *values)
+                start += size
+
     def among(
         self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any
     ) -> list[tuple[Any, ...]]:
@@ -112,21 +132,45 @@ class Database(ABC):
             # Past peewee's own `execute_sql`, which costs as much as a small statement.
             return self.peewee.connection().execute(sql, parameters)
 
-    def migrate(self) -> list[str]:
-        """Bring the schema to the newest version; the names of what was applied. Safe when many start at once."""
+    def migrate(self, told: Told = silent, folder: Path | None = None) -> list[str]:
+        """Bring the schema to the newest version; the names of what was applied. Safe when many start at once.
+
+        `told` hears when a migration begins, how far it is, and that it is applied. `folder` has other migrations.
+        """
         with self._outages(), self._migrating():
-            return Runner(self.peewee, str(MIGRATIONS)).up()
+            return Upgrade(self, folder or MIGRATIONS, told).up()
+
+    @contextmanager
+    def altering(self) -> Iterator[None]:
+        """A transaction of a migration: it waits for others briefly, and its statements take as long as they take."""
+        with self.transaction(QUEUE):
+            yield
+
+    def index(self, name: str, table: str, columns: str) -> None:
+        """Have an index. Writers wait while it is built, unless the engine can do better."""
+        with self.altering():
+            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})")
 
     def pending_migrations(self) -> list[str]:
         """Names of migrations that this database has not seen."""
         with self._outages():
-            status = Runner(self.peewee, str(MIGRATIONS)).status()
+            status = Upgrade(self, MIGRATIONS).status()
         return [migration.name for migration in status if migration.path and not migration.applied]
+
+    def sessions(self) -> int | None:
+        """How many connections the engine gives to all nodes together; None where it does not limit them."""
+        return None
 
     def close(self) -> None:
         """Close the connection of this thread."""
         if not self.peewee.is_closed():
             self.peewee.close()
+
+
+@lru_cache(maxsize=64)
+def _insertion(into: str, columns: int, rows: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
 
 
 def unavailable(outage: str) -> Unavailable:

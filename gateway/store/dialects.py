@@ -17,6 +17,8 @@ class Dialect(Protocol):
 
     #: Behind a SELECT: the rows that were found stay until the transaction ends.
     keep: str
+    #: Whether rows that are sorted are copied whole: then their keys are sorted, and the rows looked up.
+    sorts_copies: bool
 
     def shown(self, table: str) -> str:
         """The document of a row as it is shown."""
@@ -39,6 +41,9 @@ class Dialect(Protocol):
     def element(self, alias: str, name: str | None, kind: str) -> str:
         """A value of an element, or (None) the element itself."""
 
+    def pairs(self, query: str, one: str, other: str) -> str:
+        """Two columns of all rows of a query, in its order, as text: a JSON array of arrays, NULL or empty for none."""
+
     def ordered(self, sql: str) -> str:
         """Text that is ordered by the numbers of its characters."""
 
@@ -53,6 +58,7 @@ class SqliteDialect:
     """JSON functions over text, as SQLite 3.38 and later have them."""
 
     keep = ""
+    sorts_copies = True
 
     def shown(self, table: str) -> str:
         return f"{table}.doc"
@@ -80,6 +86,9 @@ class SqliteDialect:
     def element(self, alias: str, name: str | None, kind: str) -> str:
         return f"{alias}.value" if name is None else f"json_extract({alias}.value, {_path([name])})"
 
+    def pairs(self, query: str, one: str, other: str) -> str:
+        return f"(SELECT json_group_array(json_array({one}, {other})) FROM ({query}) found)"
+
     def ordered(self, sql: str) -> str:
         return sql
 
@@ -94,6 +103,7 @@ class PostgresqlDialect:
     """`jsonb`, as PostgreSQL 12 and later have it."""
 
     keep = " FOR KEY SHARE"
+    sorts_copies = False
 
     def shown(self, table: str) -> str:
         return f"{table}.doc::jsonb"
@@ -118,6 +128,9 @@ class PostgresqlDialect:
 
     def element(self, alias: str, name: str | None, kind: str) -> str:
         return _typed(f"{alias}.value{_steps([name] if name else [])}", kind)
+
+    def pairs(self, query: str, one: str, other: str) -> str:
+        return f"(SELECT json_agg(json_build_array({one}, {other}))::text FROM ({query}) found)"
 
     def ordered(self, sql: str) -> str:
         return f'({sql} COLLATE "C")'

@@ -22,9 +22,8 @@ class Events:
     ) -> None:
         """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
         moment, first = now(), last - len(events) + 1
-        self._db.run_many(
-            "INSERT INTO events (organization_id, seq, type, at, resource, resource_uid, connection_uid, data)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        self._db.insert(
+            "events (organization_id, seq, type, at, resource, resource_uid, connection_uid, data)",
             [
                 (organization_id, first + n, kind, moment, resource, uid, connection_uid, data)
                 for n, (kind, resource, uid, connection_uid, data) in enumerate(events)

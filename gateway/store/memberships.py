@@ -6,12 +6,14 @@ or one reason less of two, moves nobody.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from gateway.scim.texts import fold
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.records import GroupRecord, MemberRecord
-from gateway.store.users import VISIBLE, visible
+from gateway.store.records import ConnectionRecord, GroupRecord, MemberRecord, UserRecord
+from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
 #: Members that one statement reads of a large group.
@@ -22,14 +24,48 @@ _GROUPS_OF_USER = (
     " AND g.organization_id = ? AND (g.connection_id = ? OR g.connection_id IS NULL) ORDER BY g.id"
 )
 
+#: A user, and those of its groups that are seen from the same place.
+Seen = tuple[UserRecord, Sequence[MemberRecord]]
+
 
 class Memberships:
     """Who is in which group, and why."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        groups = (
+            f"SELECT DISTINCT g.id, g.uid, g.name FROM grants r JOIN groups g ON g.id = r.group_id"
+            f" WHERE r.user_id = users.id AND {visible('g.')} ORDER BY g.id"
+        )
+        pairs = database.dialect.pairs(groups, "uid", "name")
+        self._user = f"SELECT {COLUMNS}, {pairs} FROM users WHERE deleted = 0 AND {VISIBLE} AND "
 
     # Reading ----------------------------------------------------------------------------------------------------
+
+    def user(self, connection: ConnectionRecord, uid: str) -> Seen | None:
+        """A user that this connection sees, and the groups of it that it sees, in one statement."""
+        return next(iter(self._seen(connection, "uid = ?", uid)), None)
+
+    def users_named(self, connection: ConnectionRecord, user_name: str) -> list[Seen]:
+        """The same for those who have a userName, letter case aside: one, or nobody."""
+        return self._seen(connection, "user_name_key = ?", fold(user_name))
+
+    def users_known_as(self, connection: ConnectionRecord, external_id: str) -> list[Seen]:
+        """The same for those who have an externalId: one of the connection's own, and any that nobody manages."""
+        return self._seen(connection, "external_id IS NOT NULL AND external_id = ?", external_id)
+
+    def _seen(self, connection: ConnectionRecord, which: str, value: str) -> list[Seen]:
+        organization_id, connection_id = connection.organization_id, connection.id
+        rows = self._db.all(
+            self._user + which, organization_id, connection_id, organization_id, connection_id, value
+        )
+        return [
+            (
+                UserRecord._make(row[:-1]),
+                [MemberRecord(uid, name) for uid, name in json.loads(row[-1])] if row[-1] else [],
+            )
+            for row in rows
+        ]
 
     def groups_of(self, organization_id: int, connection_id: int | None, user_id: int) -> list[MemberRecord]:
         """The groups of a user that this connection sees."""
@@ -38,21 +74,32 @@ class Memberships:
 
     def groups_of_many(
         self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
-    ) -> dict[int, list[MemberRecord]]:
-        """The same for a page of users, in one statement."""
+    ) -> dict[int, tuple[MemberRecord, ...]]:
+        """The same for a page of users. Users in the same groups share one tuple."""
         rows = self._db.among(
-            user_ids,
+            user_ids, lambda marks: f"SELECT user_id, group_id FROM grants WHERE user_id IN ({marks})"
+        )
+        keys: dict[int, set[int]] = {}
+        for user_id, group_id in rows:
+            keys.setdefault(user_id, set()).add(group_id)
+        # `+`: SQLite would else look through all groups that are seen.
+        seen = self._db.among(
+            sorted({group_id for _, group_id in rows}),
             lambda marks: (
-                "SELECT DISTINCT r.user_id, g.uid, g.name, g.id FROM grants r JOIN groups g ON g.id = r.group_id"
-                f" WHERE {visible('g.')} AND r.user_id IN ({marks})"
-                " ORDER BY r.user_id, g.id"
+                "SELECT id, uid, name FROM groups WHERE +organization_id = ?"
+                f" AND (+connection_id = ? OR +connection_id IS NULL) AND id IN ({marks})"
             ),
             organization_id,
             connection_id,
         )
-        found: dict[int, list[MemberRecord]] = {}
-        for user_id, uid, name, _ in rows:
-            found.setdefault(user_id, []).append(MemberRecord(uid, name))
+        groups = {key: MemberRecord(uid, name) for key, uid, name in seen}
+        alike: dict[frozenset[int], tuple[MemberRecord, ...]] = {}
+        found = {}
+        for user_id, of in keys.items():
+            known = frozenset(of)
+            if known not in alike:
+                alike[known] = tuple(groups[key] for key in sorted(of) if key in groups)
+            found[user_id] = alike[known]
         return found
 
     def sources_of_many(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -33,6 +34,10 @@ _OUTAGES = {
     "57P": "the database is being restarted",
     "58": "the disk does not answer",
 }
+# What a server says to one connection too many (53300), which libpq gives as a text alone; the last is pgbouncer.
+_FULL = re.compile(
+    "too many clients|too many connections|connection slots are reserved|no more connections allowed"
+)
 # Two writers were in each other's way (serialization, deadlock, one value taken by both): one of them begins anew.
 _CONFLICTS = ("40001", "40P01", "23505")
 # How soon a server is given up that is silent: to a new connection, to what was sent (a machine without power answers
@@ -47,7 +52,15 @@ _PATIENCE: dict[str, Any] = {
 #: Asked for in the place of a text with NUL, which PostgreSQL does not take: nothing that is stored is equal to either.
 _ODD = secrets.token_hex(16)
 _HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
-_WHO = "SELECT pg_backend_pid(), current_setting('transaction_read_only')"
+# Seconds that a statement may take. A COMMIT that waits for a standby is never cut short by this.
+_LONGEST = 30
+# Who answers, whether it writes, and whether its statements may take for ever. Where the number told at login is the
+# server's own, the session is ours, and they may not from now on.
+_WHO = """SELECT pg_backend_pid(), current_setting('transaction_read_only'), current_setting('statement_timeout') = '0',
+    CASE WHEN current_setting('statement_timeout') = '0' AND pg_backend_pid() = {:d}
+    THEN set_config('statement_timeout', '{:d}s', false) END"""
+# Seconds until who waits to migrate looks again.
+_AGAIN = 0.1
 _USUAL_LENGTH = 4096
 _TOKEN = re.compile(r"'(?:[^']|'')*'|[?%]")
 
@@ -62,6 +75,9 @@ class _Flag(Dumper):
 
 
 class _Connection(psycopg.Connection[Any]):
+    #: Follows BEGIN: what cannot be set for a session that others have as well.
+    limit = ""
+
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
         """A connection to the server that the URL means. A silent one is given up."""
@@ -81,7 +97,8 @@ class _Connection(psycopg.Connection[Any]):
             if not read_only:
                 return connection
             connection.close()
-            failure = ReadOnlySqlTransaction("Only a standby answers.")
+            if failure is None or not _FULL.search(str(failure)):
+                failure = ReadOnlySqlTransaction("Only a standby answers.")
         assert failure
         raise failure
 
@@ -90,12 +107,16 @@ class _Connection(psycopg.Connection[Any]):
         """A connection, and whether it only reads. It prepares no statement where a pooler may lose it."""
         connection = cls.connect("", autocommit=True, **parameters)
         connection.adapters.register_dumper(bool, _Flag)
-        row = connection.execute(_WHO, prepare=False).fetchone()
-        number, read_only = row or (0, "off")
+        # What the URL says of it wins, also that there is no end.
+        ours = "statement_timeout" not in str(parameters.get("options"))
+        told = connection.info.backend_pid
+        row = connection.execute(_WHO.format(told if ours else 0, _LONGEST), prepare=False).fetchone()
+        number, read_only, endless, _ = row or (0, "off", False, None)
         # A pooler makes its own number up. In transaction mode it gives the next transaction another session, which
         # has not seen what was prepared; and it does not tell whether it is in that mode.
-        if number != connection.info.backend_pid:
+        if number != told:
             connection.prepare_threshold = None
+            connection.limit = f"; SET LOCAL statement_timeout = '{_LONGEST}s'" if endless and ours else ""
         connection.autocommit = autocommit
         return connection, read_only == "on"
 
@@ -117,8 +138,15 @@ class _Engine(peewee.PostgresqlDatabase):
     def __init__(self, url: str) -> None:
         super().__init__(url, prefer_psycopg3=True)
 
+    def connect(self, reuse_if_open: bool = False) -> bool:
+        """Outside of peewee's lock: threads would wait for a server that is silent one after the other."""
+        if self._state.closed:
+            self._state.opened = _Connection.to(self.database, autocommit=True)
+        return bool(super().connect(reuse_if_open))
+
     def _connect(self) -> _Connection:
-        return _Connection.to(self.database, autocommit=True)
+        opened, self._state.opened = self._state.opened, None
+        return opened  # type: ignore[no-any-return]
 
     def lost(self) -> bool:
         """Whether the connection of this thread is gone; the next statement then opens another one."""
@@ -163,6 +191,8 @@ class _Engine(peewee.PostgresqlDatabase):
 class PostgresqlDatabase(Database):
     """A server, or several in one URL of which the primary is meant (`target_session_attrs=read-write`)."""
 
+    held = " FOR NO KEY UPDATE"
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine = _Engine(url)
@@ -190,7 +220,7 @@ class PostgresqlDatabase(Database):
             self._engine.lost()
             connection = self.peewee.connection()
             try:
-                connection.execute(sql, prepare=False)
+                connection.execute(sql + connection.limit, prepare=False)
                 return
             except psycopg.Error:
                 # The server went away while nothing was asked of it: nothing is lost by asking again.
@@ -225,14 +255,47 @@ class PostgresqlDatabase(Database):
         # Closed rather than committed: a lock that was lost meanwhile is nobody's error.
         with closing(connection):
             with self._outages():
-                found = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_number(task)]).fetchone()
-            yield bool(found and found[0])
+                mine = _taken(connection, task)
+            yield mine
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
         with closing(_Connection.to(self._url)) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_number("migrate")])
+            # Asked again and again: a statement that waits has a snapshot, and an index that is built CONCURRENTLY
+            # waits for that. Both would wait for ever.
+            while not _taken(connection, "migrate"):
+                connection.rollback()
+                time.sleep(_AGAIN)
             yield
+
+    @contextmanager
+    def altering(self) -> Iterator[None]:
+        """See Database."""
+        with super().altering():
+            self.run("SET LOCAL statement_timeout = 0")
+            yield
+
+    def index(self, name: str, table: str, columns: str) -> None:
+        """See Database. While it is built, writers go on."""
+        with self._outages(), closing(_Connection.to(self._url, autocommit=True)) as connection:
+            if connection.prepare_threshold is not None:  # the session is ours
+                connection.execute("SET statement_timeout = 0")
+            sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+            found = connection.execute(sql, [name]).fetchone()
+            if found and found[0]:
+                return
+            if found:  # whoever built it was stopped, and nothing reads from it
+                connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+            connection.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns})")
+
+    def sessions(self) -> int | None:
+        """See Database. What a pooler gives is not known."""
+        with self._outages():
+            if self.peewee.connection().prepare_threshold is None:
+                return None
+        names = ("max_connections", "superuser_reserved_connections")
+        row = self.one("SELECT " + " - ".join(f"current_setting('{name}')::integer" for name in names))
+        return int(row[0]) if row else None
 
     def _outages(self) -> AbstractContextManager[None]:
         return _Outages()
@@ -256,7 +319,7 @@ class _Outages:
         if state == "23503":
             raise NotFound("What this request is about was removed meanwhile.") from None
         if state is None and isinstance(cause, psycopg.OperationalError):
-            state = "08"
+            state = "53300" if _FULL.search(str(cause)) else "08"
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
         if outage:
             raise unavailable(outage) from None
@@ -280,6 +343,14 @@ def _placeholders(sql: str) -> str:
 
 
 _usual = lru_cache(maxsize=2048)(_placeholders)
+
+
+def _taken(connection: _Connection, task: str) -> bool:
+    """Whether the advisory lock of a task is this connection's, until its transaction ends."""
+    # Without a parameter: what is sent with one keeps its snapshot until the transaction ends, which may be long, and
+    # no row that was replaced since could be cleared away.
+    row = connection.execute(f"SELECT pg_try_advisory_xact_lock({_number(task)})", prepare=False).fetchone()
+    return bool(row and row[0])
 
 
 def _number(task: str) -> int:

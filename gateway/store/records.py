@@ -125,7 +125,6 @@ class ActivityRecord(NamedTuple):
     """One request, its outcome, and why. `ignored` and `decisions` are JSON arrays."""
 
     id: int
-    uid: str
     at: int
     connection_uid: str | None
     principal: str | None

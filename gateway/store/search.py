@@ -97,16 +97,19 @@ class Search:
         self, connection: ConnectionRecord, parts: list[_Part], query: Query, start: int, count: int
     ) -> list[_Placed]:
         """The page at `start` and one row more, found by the note of the page before it."""
-        place = self._walks.place(connection, query.digest, start)
+        place = self._walks.place(connection, query.digest, start) if start > 1 else Place(None, 0)
         _, after, offset = place or Place(None, 0, start - 1)
         placed = self._rows(connection, parts, after, offset, count + 1)
         if len(placed) > count:
+            last = placed[count - 1][0]
+            if start == 1:
+                self._walks.begin(connection, query.digest, 1 + count, last)
+                return placed
             if place is None or offset:
                 place = Place(None, placed[0][0] - 1)
-            last = placed[count - 1][0]
             self._walks.step(connection, query.digest, start, place, start + count, last)
         elif place:
-            self._walks.end(connection, place)
+            self._walks.end(connection, query.digest, place)
         return placed
 
     def _rows(
@@ -134,12 +137,19 @@ class Search:
         alive = table.alive.format(t=table.name)
         if where is None and not offset:
             # Two ranges of one index, each cut to a page: the same cost however many there are, whoever owns them.
+            columns = "id" if self._db.dialect.sorts_copies else table.columns
             half = (
-                f"SELECT * FROM (SELECT {table.columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
+                f"SELECT * FROM (SELECT {columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
                 " AND id > ? ORDER BY id LIMIT ?) half"
             )
+            page = (
+                f"{half % 'connection_id = ?'} UNION ALL {half % 'connection_id IS NULL'} ORDER BY id LIMIT ?"
+            )
+            if columns == "id":
+                found = f"SELECT id FROM ({page}) page"
+                page = f"SELECT {table.columns} FROM {table.name} WHERE id IN ({found}) ORDER BY id"
             return self._db.all(
-                f"{half % 'connection_id = ?'} UNION ALL {half % 'connection_id IS NULL'} ORDER BY id LIMIT ?",
+                page,
                 connection.organization_id, connection.id, after, count,
                 connection.organization_id, after, count, count,
             )  # fmt: skip

@@ -84,17 +84,9 @@ class Tokens:
         )
         return [TokenRecord._make(row) for row in rows]
 
-    def live(self, connection_uid: str, token: str) -> tuple[str, str] | None:
-        """Id and label of a live token of that connection, or None for whatever reason it is not one."""
-        if not well_formed(token):
-            return None
-        row = self._db.one(
-            "SELECT t.uid, t.label, t.expires FROM tokens t JOIN connections c ON c.id = t.connection_id"
-            " WHERE t.digest = ? AND c.uid = ?",
-            self._digests.of(token),
-            connection_uid,
-        )
-        return (row[0], row[1]) if row and (row[2] is None or row[2] > now()) else None
+    def digest(self, token: str) -> str:
+        """What a token is found by."""
+        return self._digests.of(token)
 
     def remove(self, connection: ConnectionRecord, uid: str) -> bool:
         """Revoke one; at once, on every node."""

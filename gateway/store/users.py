@@ -103,13 +103,8 @@ class Users:
         return UserRecord._make(row)
 
     def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._db.run(
-                "INSERT INTO emails (user_id, organization_id, value_key) VALUES (?, ?, ?)",
-                user_id,
-                organization_id,
-                key,
-            )
+        rows = [(user_id, organization_id, key) for key in keys]
+        self._db.insert("emails (user_id, organization_id, value_key)", rows)
 
     def holder(
         self,

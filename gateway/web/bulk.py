@@ -14,6 +14,7 @@ from gateway.scim.documents import Json, shown
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
 from gateway.scim.operations import read_operations
 from gateway.store.records import GroupRecord
+from gateway.web.calls import Call
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
 
@@ -31,20 +32,18 @@ class Bulk:
     def __init__(self, gateway: Provisioning, gate: Gate) -> None:
         self._gateway, self._gate = gateway, gate
 
-    def run(self, caller: IdpCaller, trace: Trace, body: Json) -> str:
+    def run(self, call: Call, caller: IdpCaller, body: Json) -> str:
         """Do what a BulkRequest asks for; the BulkResponse, in the order of the request."""
         job = read_bulk(body)
-        return bulk_response(_Run(self._gateway, self._gate, caller, trace.request_id, job).answers())
+        return bulk_response(_Run(self._gateway, self._gate, call, caller, job).answers())
 
 
 class _Run:
     """One bulk request while it is done."""
 
-    def __init__(
-        self, gateway: Provisioning, gate: Gate, caller: IdpCaller, request_id: str, job: Job
-    ) -> None:
-        self._gateway, self._gate, self._caller = gateway, gate, caller
-        self._request_id, self._job = request_id, job
+    def __init__(self, gateway: Provisioning, gate: Gate, call: Call, caller: IdpCaller, job: Job) -> None:
+        self._gateway, self._gate = gateway, gate
+        self._call, self._caller, self._job = call, caller, job
         #: What stands for each bulkId by now.
         self._ids: dict[str, str] = {}
         self._errors = 0
@@ -61,7 +60,7 @@ class _Run:
         return [answered[number] for number in sorted(answered)]
 
     def _answer(self, operation: BulkOperation, circular: bool) -> Json:
-        trace = Trace(f"{_label(operation)} (bulk)", self._request_id)
+        trace = Trace(f"{_label(operation)} (bulk)", self._call.request_id)
         head: Json = {"method": operation.method}
         if operation.bulk_id is not None:
             head["bulkId"] = operation.bulk_id
@@ -75,7 +74,7 @@ class _Run:
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
         # Through the gate each time: a switch, a plan or a token may have changed since the operation before.
         # And the caller is fresh, so that this story is judged by what the one before left.
-        caller = self._gate.again(self._caller.connection.slug, trace)
+        caller = self._gate.again(self._call, self._caller.connection.slug, trace)
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import re
 
-from flask import Response, request
-
 from gateway.scim.errors import PreconditionFailed
 from gateway.scim.messages import Search
 from gateway.scim.schemas import ResourceType
+from gateway.web.calls import Answer, Call
 from gateway.web.lists import reshaped
 
 #: One element of a list of tags: the list may have empty ones (RFC 9110, 5.6.1).
 _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
 
 
-def kept(tag: str, resource: ResourceType, asked: Search) -> bool:
+def kept(call: Call, tag: str, resource: ResourceType, asked: Search) -> bool:
     """Whether the client says that it has what it asks for, as it would be shown."""
-    header = request.headers.get("If-None-Match")
+    header = call.header("HTTP_IF_NONE_MATCH")
     return _any(header) or (_names(header, tag) and not reshaped(resource, asked))
 
 
-def unmodified() -> Response:
+def unmodified(location: str, tag: str) -> Answer:
     """304 (RFC 9110, 15.4.5)."""
-    response = Response(status=304)
-    del response.headers["Content-Type"]
-    return response
+    return Answer("", 304, [("Content-Location", location), ("ETag", tag)])
 
 
 def refuse_to_replace(exists: bool) -> None:
@@ -43,9 +40,9 @@ def refuse_to_replace(exists: bool) -> None:
         )
 
 
-def only_new() -> bool:
+def only_new(call: Call) -> bool:
     """Whether a PUT asks to create only (RFC 9110, 13.1.2), which no PUT of SCIM does."""
-    return _any(request.headers.get("If-None-Match"))
+    return _any(call.header("HTTP_IF_NONE_MATCH"))
 
 
 def _any(header: str | None) -> bool:

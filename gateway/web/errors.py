@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, Response, current_app, g, jsonify, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from gateway.provisioning import Provisioning
@@ -18,7 +18,7 @@ from gateway.scim.errors import (
     Refusal,
     Unexpected,
 )
-from gateway.web.scim import refusal_answer
+from gateway.web.calls import Answer, Call, answer
 
 log = logging.getLogger("gateway")
 
@@ -33,48 +33,92 @@ class Unprocessable(Refusal):
         self.errors = errors or {}
 
 
-def install(app: Flask) -> None:
-    """Register the handlers."""
-    app.register_error_handler(Refusal, refused)
-    app.register_error_handler(HTTPException, http)
-    app.register_error_handler(500, failed)
+class Errors:
+    """Answers what was refused, in the words of the part of the URL space that was called, and records it."""
 
+    def __init__(self, gateway: Provisioning) -> None:
+        self._gateway = gateway
 
-def refused(refusal: Refusal) -> Response:
-    """Record a refusal and answer it, in the format of the part of the URL space that was called."""
-    scim = request.path.startswith("/scim")
-    if not scim and refusal.scim_type == "invalidValue":
-        refusal = Unprocessable(refusal.detail)
-    if trace := g.get("trace"):
-        if trace.written and refusal.status >= 500:
-            refusal.detail = (
-                f"The change was stored, but the gateway failed to answer it (request id {g.request_id}). Read what is"
-                " there before you send it again."
+    def install(self, app: Flask) -> None:
+        """Register the handlers of what Flask serves."""
+        app.register_error_handler(Refusal, lambda refusal: self._of_admin(refusal, here()))
+        app.register_error_handler(HTTPException, self.http)
+        app.register_error_handler(500, lambda error: self._of_admin(_failure(error, here()), here()))
+
+    def scim(self, error: Exception, call: Call) -> Answer:
+        """Any error of a SCIM endpoint."""
+        refusal = self._recorded(self._as_refusal(error, call), call)
+        answered = answer(refusal.as_json(), refusal.status)
+        if refusal.status == 401:
+            answered.headers.append(("WWW-Authenticate", 'Bearer realm="SCIM"'))
+        if refusal.retry_after is not None:
+            # Whole seconds: an IdP that cannot read it waits five minutes.
+            answered.headers.append(("Retry-After", str(refusal.retry_after)))
+        if allowed := _allowed(error):
+            answered.headers.append(("Allow", allowed))
+        return answered
+
+    def http(self, error: HTTPException) -> Response:
+        """What the framework refused outside of SCIM."""
+        response = self._of_admin(self._as_refusal(error, here()), here())
+        if allowed := _allowed(error):
+            response.headers["Allow"] = allowed
+        return response
+
+    def _of_admin(self, refusal: Refusal, call: Call) -> Response:
+        if refusal.scim_type == "invalidValue":
+            refusal = Unprocessable(refusal.detail)
+        return admin_answer(self._recorded(refusal, call))
+
+    def _recorded(self, refusal: Refusal, call: Call) -> Refusal:
+        if trace := call.trace:
+            if trace.written and refusal.status >= 500:
+                refusal.detail = (
+                    f"The change was stored, but the gateway failed to answer it (request id {call.request_id}). Read"
+                    " what is there before you send it again."
+                )
+            self._gateway.recorder.refused(trace, refusal)
+        return refusal
+
+    def _as_refusal(self, error: Exception, call: Call) -> Refusal:
+        if isinstance(error, Refusal):
+            return error
+        if not isinstance(error, HTTPException):
+            return _failure(error, call)
+        if error.code == 404:
+            return NotFound(f"There is nothing at {call.path[:200]!r}. Check the base URL.")
+        if error.code == 405:
+            return MethodNotAllowed(f"{call.method} is not possible at {call.path[:200]!r}.")
+        if error.code == 413:
+            # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
+            most = self._gateway.config.body_limit
+            return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
+        if error.code in (301, 302, 307, 308):
+            return NotFound(
+                f"{call.path[:200]!r} holds a slash too many. Enter the base URL without a slash at its end."
             )
-        gateway: Provisioning = current_app.extensions["gateway"]
-        gateway.recorder.refused(trace, refusal)
-    return refusal_answer(refusal) if scim else admin_answer(refusal)
+        return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 
-def http(error: HTTPException) -> Response:
-    """What the framework refused."""
-    response = refused(_as_refusal(error))
-    if error.code == 405 and getattr(error, "valid_methods", None):
-        response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
-    return response
+def here() -> Call:
+    """The request that Flask serves."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def failed(error: Exception) -> Response:
+def _allowed(error: Exception) -> str | None:
+    methods = getattr(error, "valid_methods", None)
+    return ", ".join(methods) if methods else None
+
+
+def _failure(error: Exception, call: Call) -> Unexpected:
     """What went wrong here; the log has it, the answer does not."""
     original = getattr(error, "original_exception", None) or error
-    log.error("request %s %s failed", g.request_id, request.path, exc_info=original)
+    log.error("request %s %s failed", call.request_id, call.path, exc_info=original)
     # RFC 7644, 3.7: what a bulk request did before stays done.
-    left = "an unknown part of it was done" if request.path.endswith("/Bulk") else "nothing was changed"
-    return refused(
-        Unexpected(
-            f"The gateway failed at this request; {left}. Give the request id"
-            f" {g.request_id} to the operator of the application."
-        )
+    left = "an unknown part of it was done" if call.path.endswith("/Bulk") else "nothing was changed"
+    return Unexpected(
+        f"The gateway failed at this request; {left}. Give the request id {call.request_id} to the operator of the"
+        " application."
     )
 
 
@@ -109,19 +153,3 @@ _REASONS = {
     501: "Not Implemented",
     503: "Service Unavailable",
 }
-
-
-def _as_refusal(error: HTTPException) -> Refusal:
-    if error.code == 404:
-        return NotFound(f"There is nothing at {request.path[:200]!r}. Check the base URL.")
-    if error.code == 405:
-        return MethodNotAllowed(f"{request.method} is not possible at {request.path[:200]!r}.")
-    if error.code == 413:
-        # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
-        most = current_app.config["MAX_CONTENT_LENGTH"]
-        return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
-    if error.code in (301, 302, 307, 308):
-        return NotFound(
-            f"{request.path[:200]!r} holds a slash too many. Enter the base URL without a slash at its end."
-        )
-    return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 
-from flask import Request, g, request
+from flask import Request
 
-from gateway.contracts import Credentials
+from gateway.config import Config
+from gateway.contracts import Credentials, Principal
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
+from gateway.store.connections import Knock
+from gateway.web.calls import Call
 from gateway.web.limits import Limits
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
@@ -24,55 +27,59 @@ class Gate:
         self.gateway = gateway
         self._limits = Limits(gateway.config.rate_limit, gateway.config.workers)
 
-    def find(self, slug: str, trace: Trace) -> IdpCaller:
+    def find(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
-        found = self.gateway.store.connections.by_slug(slug)
-        if found is None:
+        knock = self.gateway.store.connections.at_the_gate(slug, None)
+        if knock is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
-        connection, organization = found
-        trace.organization_id, trace.connection_uid = organization.id, connection.uid
-        g.idp = connection.idp  # a label of the metrics
-        return self.gateway.callers.connection(
-            connection, organization, public_url(self.gateway.config.public_url)
-        )
+        return self._caller(call, knock, trace)
 
-    def enter(self, slug: str, trace: Trace) -> IdpCaller:
+    def enter(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The connection, once its caller is known and it may be provisioned."""
         # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
         # a client that still sends never sees the refusal. Not for a stranger, whose body may never come.
         try:
-            caller = self._known(slug, trace)
+            caller = self._known(call, slug, trace)
         except Unavailable:
-            request.get_data()
+            call.read()
             raise
-        request.get_data()
+        call.read()
         self._limits.admit(caller.connection.uid)
         self._admit(caller, trace)
         return caller
 
-    def again(self, slug: str, trace: Trace) -> IdpCaller:
+    def again(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The same for an operation of a bulk request, which was counted as one request when it came in."""
-        caller = self._known(slug, trace)
+        caller = self._known(call, slug, trace)
         self._admit(caller, trace)
         return caller
 
-    def _known(self, slug: str, trace: Trace) -> IdpCaller:
-        try:
-            caller = self.find(slug, trace)
-        except NotFound:
+    def _known(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
+        store, credentials = self.gateway.store, credentials_of(call)
+        secret = credentials.secret
+        knock = store.connections.at_the_gate(slug, store.tokens.digest(secret) if secret else None)
+        if knock is None:
             # A base URL that names nothing is answered like one whose token is wrong.
-            raise AuthenticationFailed(_NOT_VALID) from None
-        self._authenticate(caller, trace)
-        return caller
-
-    def _authenticate(self, caller: IdpCaller, trace: Trace) -> None:
-        credentials = credentials_of(request)
-        if not credentials.secret:
+            raise AuthenticationFailed(_NOT_VALID)
+        caller = self._caller(call, knock, trace)
+        if not secret:
             raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
+        if knock.token:
+            own = Principal(label=knock.token[1], token_id=knock.token[0])
+            credentials = Credentials(credentials.scheme, secret, own)
         principal = self.gateway.host.authenticate(caller.words, credentials)
         if principal is None:
             raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id
+        return caller
+
+    def _caller(self, call: Call, knock: Knock, trace: Trace) -> IdpCaller:
+        connection, organization, _ = knock
+        trace.organization_id, trace.connection_uid = organization.id, connection.uid
+        call.idp = connection.idp
+        return self.gateway.callers.connection(
+            connection, organization, public_url(call, self.gateway.config)
+        )
 
     def _admit(self, caller: IdpCaller, trace: Trace) -> None:
         reasons = self.gateway.setup.obstacles(caller.tenant, trace.decisions)
@@ -85,9 +92,9 @@ class Gate:
             raise Forbidden(" ".join(reasons))
 
 
-def credentials_of(request: Request) -> Credentials:
+def credentials_of(call: Request) -> Credentials:
     """What `Authorization` holds. A doubled `Bearer` and a bare token are common slips of setting up, and accepted."""
-    header = request.headers.get("Authorization", "").strip()
+    header = call.environ.get("HTTP_AUTHORIZATION", "").strip()
     scheme, _, rest = header.partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -101,6 +108,6 @@ def credentials_of(request: Request) -> Credentials:
     return Credentials("bearer", rest.strip())
 
 
-def public_url(configured: str) -> str:
+def public_url(call: Call, config: Config) -> str:
     """What base URLs begin with: as configured, else as the request came in."""
-    return configured or f"{request.scheme}://{request.host}"
+    return config.public_url or call.called_at()

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.provisioning.representation import group_json, user_json
+from gateway.provisioning.representation import group_json, user_json, users_json
 from gateway.scim import documents
 from gateway.scim.errors import InvalidCount, InvalidValue
 from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
+from gateway.store.memberships import Seen
 from gateway.store.records import GroupRecord, MemberRecord, UserRecord
 from gateway.store.search import Query
 from gateway.web.cursors import Cursors
@@ -39,8 +40,30 @@ class Lists:
         if asked.cursor is not None:
             return self._by_cursor(caller, query, asked, asked.cursor)
         count = self.usual if asked.count is None else min(self._most, asked.count)
+        found = self._looked_up(caller, query) if asked.start == 1 and count > 0 else None
+        if found is not None and len(found) <= 1:
+            shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
+            return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
         return list_response(page.total, asked.start, self._shown(caller, page.records, asked))
+
+    def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
+        """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
+
+        None where anything else is asked; the general way answers that, and would answer this the same.
+        """
+        tree = query.tree
+        if not isinstance(tree, Compare) or tree.op != "eq" or query.types != (caller.kept.user,):
+            return None
+        path, value = tree.path, tree.value
+        if path.urn or path.sub or not isinstance(value, str):
+            return None
+        memberships, name = self._store.memberships, path.name.lower()
+        if name == "username":
+            return memberships.users_named(caller.connection, value)
+        if name == "externalid" and caller.kept.user.find(None, name, None):
+            return memberships.users_known_as(caller.connection, value)
+        return None
 
     def _by_cursor(self, caller: IdpCaller, query: Query, asked: Search, cursor: str) -> str:
         if asked.start > 1:
@@ -76,7 +99,7 @@ class Lists:
         groups = self._store.memberships.groups_of_many(
             caller.organization.id, caller.connection.id, [user.id for user in users]
         )
-        return [user_json(user, groups.get(user.id, ()), caller.words.base_url) for user in users]
+        return users_json(users, groups, caller.words.base_url)
 
     def _groups(self, caller: IdpCaller, groups: Sequence[GroupRecord], asked: Search) -> list[str]:
         members: dict[int, list[MemberRecord]] | None = None

@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Callable
 
-from flask import g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.web.calls import Call
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
@@ -37,24 +38,25 @@ class Metrics:
             registry=self._registry,
         )
         # Finding the children of a metric by their labels costs more than counting.
-        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._known: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
 
-    def answering(self, status: int) -> Callable[[], None]:
-        """What to call once the current request was answered, be it after its context has ended.
-
-        `g.began` says when it came, `g.idp` from which kind of provider.
-        """
-        key = (_operation(), g.get("idp", ""), status)
+    def answering(self, call: Call, status: int) -> Callable[[], None]:
+        """What to call once a request was answered."""
+        key = (call.operation, call.idp, status)
         found = self._known.get(key)
         if found is None:
-            operation, idp, _ = key
-            found = self._requests.labels(operation, idp, status), self._seconds.labels(operation, idp)
+            # A request that met no route is `unknown`, whatever its method.
+            operation = call.operation or "unknown"
+            found = (
+                self._requests.labels(operation, call.idp, status),
+                self._seconds.labels(operation, call.idp),
+            )
             self._known[key] = found
-        requests, seconds, began = *found, g.began
+        requests, seconds = found
 
         def answered() -> None:
             requests.inc()
-            seconds.observe(time.perf_counter() - began)
+            seconds.observe(time.perf_counter() - call.began)
 
         return answered
 
@@ -65,9 +67,3 @@ class Metrics:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
         return generate_latest(registry)
-
-
-def _operation() -> str:
-    """`GET /Users/<uid>`: the route, not the path. A request that met no route is `unknown`, whatever its method."""
-    rule = request.url_rule
-    return f"{request.method} {rule.rule.removeprefix('/scim/v2/<slug>')}" if rule else "unknown"

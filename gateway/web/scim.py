@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import etag, group_json, user_json
@@ -30,57 +30,30 @@ from gateway.store.memberships import MEMBERS_AT_ONCE
 from gateway.store.records import GroupRecord
 from gateway.web import streaming
 from gateway.web.bulk import Bulk
+from gateway.web.calls import MEDIA_TYPE, Answer, Call, answer, empty
 from gateway.web.conditional import kept, only_new, refuse_to_replace, unmodified
 from gateway.web.cursors import LIFETIME
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
 from gateway.web.lists import Lists, projected, wanted
 
-MEDIA_TYPE = "application/scim+json"
+#: Where the endpoints of a connection begin.
+PREFIX = "/scim/v2/<slug>"
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
-def answer(body: str, status: int = 200, **headers: str) -> Response:
-    """A SCIM answer."""
-    response = Response(body, status, mimetype=MEDIA_TYPE)
-    for name, value in headers.items():
-        response.headers[name] = value
-    return response
-
-
-def of_resource(response: Response, location: str, tag: str | None = None) -> Response:
-    """An answer about one resource: its headers are those of its `meta` (RFC 7643, 3.1; RFC 7644, 3.3 and 3.14)."""
-    response.headers["Content-Location"] = location
-    if response.status_code == 201:
-        response.headers["Location"] = location
-    if tag is not None:
-        response.headers["ETag"] = tag
-    return response
-
-
-def refusal_answer(refusal: Refusal) -> Response:
-    """A refusal as RFC 7644, 3.12 has it."""
-    response = answer(refusal.as_json(), refusal.status)
-    if refusal.status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="SCIM"'
-    if refusal.retry_after is not None:
-        # Whole seconds: an IdP that cannot read it waits five minutes.
-        response.headers["Retry-After"] = str(refusal.retry_after)
-    return response
-
-
 def blueprint(gateway: Provisioning) -> Blueprint:
     """All endpoints of all connections."""
     scim = Endpoints(gateway)
-    blueprint = Blueprint("scim", __name__, url_prefix="/scim/v2/<slug>")
+    blueprint = Blueprint("scim", __name__, url_prefix=PREFIX)
     # A double slash is a 404: the redirect would be HTML, and an IdP does not follow it with its body.
     blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
 
     def rule(
-        path: str, method: str, story: Callable[..., Response], open_: bool = False, label: str = ""
+        path: str, method: str, story: Callable[..., Answer], open_: bool = False, label: str = ""
     ) -> None:
         label = label or path.replace("<uid>", "{id}")
         view = scim.view(f"{method} {label}", story, open_)
@@ -128,149 +101,146 @@ class Endpoints:
         self._gateway, self._gate = gateway, Gate(gateway)
         self._bulk, self._lists = Bulk(gateway, self._gate), Lists(gateway)
 
-    def view(self, operation: str, story: Callable[..., Response], open_: bool) -> Callable[..., Response]:
+    def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> Callable[..., Answer]:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
         recorder = self._gateway.recorder
         enter = self._gate.find if open_ else self._gate.enter
 
-        def serve(slug: str, **arguments: str) -> Response:
-            trace = g.trace = Trace(operation, g.request_id)
-            response = story(enter(slug, trace), trace, **arguments)
-            trace.status = response.status_code
+        def serve(call: Call, slug: str, **arguments: str) -> Answer:
+            trace = call.trace = Trace(operation, call.request_id)
+            answered = story(call, enter(call, slug, trace), trace, **arguments)
+            trace.status = answered.status
             if trace.written:
                 recorder.changed(trace)
-            elif response.is_streamed and request.method != "HEAD":
-                response.call_on_close(partial(streaming.note, recorder, trace))
+            elif answered.streamed and call.method != "HEAD":
+                answered.when_sent(partial(streaming.note, recorder, trace))
             elif not open_:
                 recorder.later(trace)
-            return response
+            return answered
 
         return serve
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
-    def list_all(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, _types(caller), self._asked(), trace))
+    def list_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, _types(caller), self._asked(call), trace))
 
-    def search_all(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, _types(caller), read_search(self._body()), trace))
+    def search_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, _types(caller), read_search(self._body(call)), trace))
 
     # Users ------------------------------------------------------------------------------------------------------
 
-    def list_users(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, (caller.kept.user,), self._asked(), trace))
+    def list_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, (caller.kept.user,), self._asked(call), trace))
 
-    def search_users(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, (caller.kept.user,), read_search(self._body()), trace))
+    def search_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, (caller.kept.user,), read_search(self._body(call)), trace))
 
-    def read_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
-        user = self._gateway.store.users.seen(caller.connection, uid)
-        if user is None:
+    def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        found = self._gateway.store.memberships.user(caller.connection, uid)
+        if found is None:
             raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
+        user, groups = found
         trace.user = user.user_name
-        groups = self._gateway.store.memberships.groups_of(
-            caller.organization.id, caller.connection.id, user.id
-        )
         tag = etag(user, groups)
-        if kept(tag, caller.kept.user, _chosen()):
-            return of_resource(unmodified(), f"{_base(caller)}/Users/{user.uid}", tag)
-        return self._user(caller, Outcome(user, groups), trace)
+        if kept(call, tag, caller.kept.user, _chosen(call)):
+            return unmodified(f"{_base(caller)}/Users/{user.uid}", tag)
+        return self._user(call, caller, Outcome(user, groups))
 
-    def create_user(self, caller: IdpCaller, trace: Trace) -> Response:
+    def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         trace.status = 201
-        outcome = self._gateway.users.create(caller, self._document(caller, "User", trace), trace)
-        return self._user(caller, outcome, trace, 201)
+        outcome = self._gateway.users.create(caller, self._document(call, caller, "User", trace), trace)
+        return self._user(call, caller, outcome, 201)
 
-    def replace_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
-        document = self._document(caller, "User", trace)
-        if only_new():
+    def replace_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        document = self._document(call, caller, "User", trace)
+        if only_new(call):
             refuse_to_replace(self._gateway.store.users.seen(caller.connection, uid) is not None)
-        outcome = self._gateway.users.replace(caller, uid, document, trace, request.headers.get("If-Match"))
-        return self._user(caller, outcome, trace)
+        outcome = self._gateway.users.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        return self._user(call, caller, outcome)
 
-    def patch_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
-        operations = read_operations(self._body())
-        outcome = self._gateway.users.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
-        return self._user(caller, outcome, trace)
+    def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        operations = read_operations(self._body(call))
+        outcome = self._gateway.users.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        return self._user(call, caller, outcome)
 
-    def delete_user(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
+    def delete_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         trace.status = 204
-        self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
-        return answer("", 204)
+        self._gateway.users.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        return empty()
 
-    def _user(self, caller: IdpCaller, outcome: Outcome, trace: Trace, status: int = 200) -> Response:
+    def _user(self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200) -> Answer:
         user, base = outcome.user, _base(caller)
         body = user_json(user, outcome.groups, base)
-        if request.query_string:
-            body = projected(caller.kept.user, [body], _chosen())[0]
-        return of_resource(answer(body, status), f"{base}/Users/{user.uid}", etag(user, outcome.groups))
+        if call.environ.get("QUERY_STRING"):
+            body = projected(caller.kept.user, [body], _chosen(call))[0]
+        return answer(body, status, f"{base}/Users/{user.uid}", etag(user, outcome.groups))
 
     # Groups -----------------------------------------------------------------------------------------------------
 
-    def list_groups(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, (caller.kept.group,), self._asked(), trace))
+    def list_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, (caller.kept.group,), self._asked(call), trace))
 
-    def search_groups(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._lists.answer(caller, (caller.kept.group,), read_search(self._body()), trace))
+    def search_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, (caller.kept.group,), read_search(self._body(call)), trace))
 
-    def read_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
+    def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
             raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
-        if kept(etag(group), caller.kept.group, _chosen()):
-            return of_resource(unmodified(), f"{_base(caller)}/Groups/{group.uid}", etag(group))
-        return self._group(caller, group, trace)
+        if kept(call, etag(group), caller.kept.group, _chosen(call)):
+            return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
+        return self._group(call, caller, group, trace)
 
-    def create_group(self, caller: IdpCaller, trace: Trace) -> Response:
+    def create_group(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         trace.status = 201
-        group = self._gateway.groups.create(caller, self._document(caller, "Group", trace), trace)
-        return self._group(caller, group, trace, 201)
+        group = self._gateway.groups.create(caller, self._document(call, caller, "Group", trace), trace)
+        return self._group(call, caller, group, trace, 201)
 
-    def replace_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
-        document = self._document(caller, "Group", trace)
-        if only_new():
+    def replace_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        document = self._document(call, caller, "Group", trace)
+        if only_new(call):
             refuse_to_replace(self._gateway.store.groups.seen(caller.connection, uid) is not None)
-        group = self._gateway.groups.replace(caller, uid, document, trace, request.headers.get("If-Match"))
-        return self._group(caller, group, trace)
+        group = self._gateway.groups.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        return self._group(call, caller, group, trace)
 
-    def patch_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
+    def patch_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         # No body unless parts of it are asked for (RFC 7644, 3.5.2): nobody who adds one member of many wants the
         # list of all back.
-        shown = "attributes" in request.args or "excludedAttributes" in request.args
+        shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
-        operations = read_operations(self._body())
-        group = self._gateway.groups.patch(caller, uid, operations, trace, request.headers.get("If-Match"))
-        return self._group(caller, group, trace) if shown else answer("", 204, ETag=etag(group))
+        operations = read_operations(self._body(call))
+        group = self._gateway.groups.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        return self._group(call, caller, group, trace) if shown else empty(etag(group))
 
-    def delete_group(self, caller: IdpCaller, trace: Trace, uid: str) -> Response:
+    def delete_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         trace.status = 204
-        self._gateway.groups.delete(caller, uid, trace, request.headers.get("If-Match"))
-        return answer("", 204)
+        self._gateway.groups.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        return empty()
 
-    def _group(self, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200) -> Response:
-        asked, base, resource = _chosen(), _base(caller), caller.kept.group
+    def _group(
+        self, call: Call, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200
+    ) -> Answer:
+        asked, base, resource = _chosen(call), _base(caller), caller.kept.group
+        location = f"{base}/Groups/{group.uid}"
         if wanted("members", asked):
             pages = self._gateway.store.memberships.member_pages(
                 caller.organization.id, caller.connection.id, group
             )
-            body = streaming.pieces(resource, group, pages, base, asked)
-            response = (
-                answer("".join(body))
-                if group.members <= MEMBERS_AT_ONCE
-                else streaming.streamed(body, trace, MEDIA_TYPE)
-            )
+            pieces = streaming.pieces(resource, group, pages, base, asked)
+            large = group.members > MEMBERS_AT_ONCE
+            body = streaming.streamed(pieces, trace) if large else "".join(pieces)
         else:
-            response = answer(projected(resource, [group_json(group, None, base)], asked)[0])
-        response.status_code = status
-        return of_resource(response, f"{base}/Groups/{group.uid}", etag(group))
+            body = projected(resource, [group_json(group, None, base)], asked)[0]
+        return answer(body, status, location, etag(group))
 
-    def bulk(self, caller: IdpCaller, trace: Trace) -> Response:
-        return answer(self._bulk.run(caller, trace, self._body()))
+    def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._bulk.run(call, caller, self._body(call)))
 
     # Discovery --------------------------------------------------------------------------------------------------
 
-    def service_provider_config(self, caller: IdpCaller, trace: Trace) -> Response:
-        _refuse_filter()
+    def service_provider_config(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        _refuse_filter(call)
         config = discovery.service_provider_config(
             _base(caller),
             filter_max=self._gateway.config.page_limit,
@@ -280,38 +250,38 @@ class Endpoints:
         )
         return _described(config)
 
-    def resource_types(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
-        return _catalogue(discovery.resource_types(_types(caller), _base(caller)), uid)
+    def resource_types(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
+        return _catalogue(call, discovery.resource_types(_types(caller), _base(caller)), uid)
 
-    def schemas(self, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Response:
-        return _catalogue(discovery.schemas(_types(caller), _base(caller)), uid)
+    def schemas(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
+        return _catalogue(call, discovery.schemas(_types(caller), _base(caller)), uid)
 
-    def not_supported(self, caller: IdpCaller, trace: Trace) -> Response:
+    def not_supported(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         raise NotSupported(
-            f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
+            f"{call.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
         )
 
     # Reading the request ----------------------------------------------------------------------------------------
 
-    def _body(self) -> dict[str, Any]:
-        if request.mimetype not in _READ_AS_JSON:
+    def _body(self, call: Call) -> dict[str, Any]:
+        if call.mimetype not in _READ_AS_JSON:
             raise UnsupportedMediaType(
-                f"The body is {request.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
+                f"The body is {call.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
             )
-        data = request.get_data(cache=False)
-        if request.content_length is None and len(data) >= self._gateway.config.body_limit:
+        data = call.get_data(cache=False)
+        if call.content_length is None and len(data) >= self._gateway.config.body_limit:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
             most = self._gateway.config.body_limit
             raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
         return documents.read_json(data)
 
-    def _document(self, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
+    def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
-        return document(self._gateway.host, caller, kind, self._body(), trace)
+        return document(self._gateway.host, caller, kind, self._body(call), trace)
 
-    def _asked(self) -> Search:
+    def _asked(self, call: Call) -> Search:
         """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
-        given = request.args
+        given = call.query()
         bad_count = InvalidCount if "cursor" in given else InvalidValue
         return Search(
             filter=given.get("filter"),
@@ -333,9 +303,9 @@ def _base(caller: IdpCaller) -> str:
     return caller.words.base_url
 
 
-def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
+def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -> Answer:
     """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
-    _refuse_filter()
+    _refuse_filter(call)
     if uid is None:
         return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
@@ -344,21 +314,21 @@ def _catalogue(entries: Sequence[dict[str, Any]], uid: str | None) -> Response:
     return _described(found)
 
 
-def _described(entry: dict[str, Any]) -> Response:
-    return of_resource(answer(documents.dumps(entry)), entry["meta"]["location"])
+def _described(entry: dict[str, Any]) -> Answer:
+    return answer(documents.dumps(entry), location=entry["meta"]["location"])
 
 
-def _refuse_filter() -> None:
+def _refuse_filter(call: Call) -> None:
     # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
-    if "filter" in request.args:
+    if "filter" in call.query():
         raise Forbidden("Discovery documents cannot be filtered.")
 
 
-def _chosen() -> Search:
+def _chosen(call: Call) -> Search:
     """Which attributes of one resource are asked for (RFC 7644, 3.9). Never a refusal: a change is done by now."""
-    if not request.query_string:
+    if not call.environ.get("QUERY_STRING"):
         return _ALL
-    given = request.args
+    given = call.query()
     return Search(
         attributes=_names(given.get("attributes")), excluded=_names(given.get("excludedAttributes"))
     )

@@ -9,8 +9,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
-from flask import Response, stream_with_context
-
 from gateway.provisioning import Trace
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.representation import entry, group_json, group_pieces
@@ -61,10 +59,10 @@ def _projected(
     yield "]}" if opened else "}"
 
 
-def streamed(body: Iterator[str], trace: Trace, media_type: str) -> Response:
-    """An answer whose body is made while it is sent. What fails at its first piece is refused like anything else."""
+def streamed(body: Iterator[str], trace: Trace) -> Iterator[str]:
+    """A body that is made while it is sent. What fails at its first piece is refused like anything else."""
     first = next(body) + next(body, "")  # the opening, and the first page of members
-    return Response(stream_with_context(_watched(first, body, trace)), 200, mimetype=media_type)
+    return _watched(first, body, trace)
 
 
 def _watched(first: str, rest: Iterator[str], trace: Trace) -> Iterator[str]:

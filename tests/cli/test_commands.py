@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 
 import click
@@ -69,8 +70,16 @@ def test_a_server_that_does_not_answer_is_named(gateway):
 
 
 def test_to_migrate_says_what_was_applied_and_then_that_nothing_is_left(gateway):
-    assert gateway("migrate").stdout.startswith("Applied 0001_initial.\n")
+    assert re.match(r"Applied 0001_initial in \d+\.\d s\.\n", gateway("migrate").stdout)
     assert gateway("migrate").stdout == "Nothing to do: the database has the newest schema.\n"
+
+
+def test_to_migrate_tells_programs_what_was_applied(gateway):
+    told = gateway("migrate", "--json")
+    ((name, seconds),) = (each.values() for each in json.loads(told.stdout)["applied"])
+    assert (told.stderr, name) == ("", "0001_initial")
+    assert seconds > 0
+    assert json.loads(gateway("migrate", "--json").stdout) == {"applied": []}
 
 
 def test_a_simulation_leaves_nothing_in_the_instance(gateway, instance):

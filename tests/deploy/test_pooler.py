@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from gateway.scim.errors import Unavailable
+from gateway.store import open_database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
@@ -109,3 +110,31 @@ def test_a_pooler_that_repeats_what_its_server_was_is_not_believed(
     assert scim.call("GET", f"/Users/{kept}").status == 200
     assert scim.user("later@acme.test")
     deployment.close()
+
+
+def test_a_statement_has_an_end_in_a_transaction_and_no_session_is_left_with_it(
+    machines: Any, running: tuple[Path, ExitStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is another one's next: what is set for it would be set for others, pg_dump and CREATE INDEX too."""
+    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    folder, stack = running
+    server = machines.Postgres(folder / "primary")
+    stack.callback(server.stop)
+    pooled = pooler(machines, folder, stack, server)
+    database = open_database(url(pooled.port), "")
+    try:
+        with database.transaction():
+            assert database.one("SHOW statement_timeout") == ("1s",)
+            with pytest.raises(Unavailable, match="takes too long"):
+                database.one("SELECT pg_sleep(20)")
+        assert database.one("SHOW statement_timeout") == ("0",)
+        database.close()
+        server.ask("ALTER ROLE postgres SET statement_timeout = '2s'")
+        pooled.end(signal.SIGKILL)
+        pooled.start()
+        with database.transaction():
+            assert database.one("SHOW statement_timeout") == ("2s",)
+        with pytest.raises(Unavailable, match="takes too long"):
+            database.one("SELECT pg_sleep(20)")
+    finally:
+        database.close()

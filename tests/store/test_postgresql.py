@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from gateway.scim.errors import Unavailable
 from gateway.store import open_database
+from gateway.store.database import Database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, USER
 
@@ -150,3 +155,120 @@ def test_a_server_that_is_not_there_is_told_by_every_door(tmp_path: Any) -> None
         if status == 503:
             assert deployment.last_headers["Retry-After"] == "10", path
     assert "secret" not in repr(deployment.gateway.config)
+
+
+def test_threads_wait_for_a_silent_server_at_the_same_time() -> None:
+    """One after the other each request would take as long as all that are before it."""
+    took = list[float]()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = open_database(f"postgresql://nobody@127.0.0.1:{port}/gateway?connect_timeout=2", "")
+
+        def ask() -> None:
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="does not answer"):
+                database.one("SELECT 1")
+            took.append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert len(took) == 3
+    assert max(took) < 3.5
+
+
+# Statements without an end -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def limited(deployment: Deployment, options: str = "") -> Iterator[Database]:
+    """A node of its own on the same database."""
+    url = deployment.gateway.config.database_url
+    further = f"{'&' if '?' in url else '?'}options={quote(options)}" if options else ""
+    database = open_database(url + further, "")
+    yield database
+    database.close()
+
+
+def test_a_statement_that_takes_for_ever_is_ended_in_a_sentence(
+    deployment: Deployment, scim: Scim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    with limited(deployment) as database:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match=r"takes too long\. Nothing was changed"):
+            database.one("SELECT pg_sleep(20)")
+        assert 0.9 < time.monotonic() - began < 5
+
+        def change() -> None:
+            with database.transaction(organization_id=scim.organization.id):
+                database.run("UPDATE organizations SET name = 'Late'")
+                database.one("SELECT pg_sleep(20)")
+
+        with pytest.raises(Unavailable, match="takes too long"):
+            change()
+        # The session goes on, and so does who waits for the organization.
+        assert database.one("SELECT 1") == (1,)
+    assert scim.organization.name == "Acme"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "found"),
+    [
+        ("", "", "30s"),
+        ("-c statement_timeout=7s", "", "7s"),
+        ("-c statement_timeout=0", "", "0"),  # whoever says so wants it
+        ("-c work_mem=8MB", "", "30s"),
+        ("", "8s", "8s"),
+    ],
+)
+def test_the_end_is_ours_unless_the_server_or_the_url_has_one(
+    deployment: Deployment, options: str, settings: str, found: str
+) -> None:
+    name = deployment.gateway.store.database.one("SELECT current_database()")
+    assert name
+    with beside(deployment) as other:
+        if settings:
+            other.execute(f"ALTER DATABASE \"{name[0]}\" SET statement_timeout = '{settings}'")
+        try:
+            with limited(deployment, options) as database:
+                assert database.one("SHOW statement_timeout") == (found,)
+                # Work on the tables takes as long as it takes, and only that.
+                with database.altering():
+                    assert database.one("SHOW statement_timeout") == ("0",)
+                assert database.one("SHOW statement_timeout") == (found,)
+        finally:
+            other.execute(f'ALTER DATABASE "{name[0]}" RESET statement_timeout')
+
+
+def test_who_waits_to_migrate_is_not_ended(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    with beside(deployment) as other, other.transaction(), limited(deployment) as database:
+        other.execute(f"SELECT pg_advisory_xact_lock({zlib.crc32(b'provisioning-gateway migrate')})")
+        waiting = threading.Thread(target=lambda: done.append(database.migrate()))
+        done = list[list[str]]()
+        waiting.start()
+        waiting.join(1.6)
+        assert waiting.is_alive()
+        # And nothing waits for whoever waits: an index that is built CONCURRENTLY would.
+        for _ in range(20):
+            assert snapshots(other) == []
+            time.sleep(0.01)
+    waiting.join(10)
+    assert done == [[]]
+
+
+def test_who_holds_a_task_keeps_no_snapshot(deployment: Deployment) -> None:
+    with deployment.gateway.store.database.only_one("relay") as mine, beside(deployment) as other:
+        assert mine
+        assert snapshots(other) == []
+
+
+def snapshots(other: Any) -> list[Any]:
+    """Other sessions that keep old rows from being cleared away, though no statement of theirs is under way."""
+    return other.execute(
+        "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND state LIKE 'idle%' AND backend_xmin IS NOT NULL"
+    ).fetchall()

@@ -20,6 +20,7 @@ import pytest
 
 from gateway.demo.server import running
 from gateway.scim.errors import TooManyRequests, Unavailable
+from gateway.store import open_database
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.web.limits import BURST, Limits
@@ -234,7 +235,12 @@ def test_a_server_without_a_connection_left_is_told_soon_and_serves_again(
                 asked.append(
                     scim.deployment.call(method, f"{base}/Users", body, {"Authorization": scim.token})
                 )
-                told_to_come_back(asked[-1], scim.deployment.last_headers, 503, "Nothing was changed")
+                told_to_come_back(
+                    asked[-1],
+                    scim.deployment.last_headers,
+                    503,
+                    "the database has no connection left. Nothing was changed",
+                )
             assert scim.deployment.app.test_client().get("/ready").status_code == 503
 
         thread = Caught(stranger)
@@ -272,6 +278,66 @@ class Caught(threading.Thread):
             self._job()
         except BaseException as failure:  # noqa: BLE001 - told by the test
             self.failure = failure
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("setting", "whom"), [("ALTER ROLE frugal CONNECTION LIMIT 0", "role"), ("", "all but superusers")]
+)
+def test_an_account_without_a_connection_left_is_told_the_same(server: str, setting: str, whom: str) -> None:
+    """Its own limit, or all that is left is kept for superusers."""
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as operator, ExitStack() as taken:
+        operator.execute("CREATE ROLE frugal LOGIN")
+        try:
+            url = urlsplit(server)
+            there = {part.partition("=")[0] for part in url.query.split("&")}
+            assert "user" not in there
+            if setting:
+                operator.execute(setting)
+            frugal = url._replace(netloc=f"frugal@{url.netloc.rpartition('@')[2]}").geturl()
+            if not setting:
+                take_all(frugal, taken)
+            database = open_database(frugal, "")
+            with pytest.raises(Unavailable, match="the database has no connection left"):
+                database.one("SELECT 1")
+        finally:
+            taken.close()
+            operator.execute("DROP ROLE frugal")
+
+
+@pytest.mark.postgresql
+def test_a_commit_that_waits_for_a_standby_is_never_cut_short(server: str, tmp_path: Path) -> None:
+    """A statement that takes too long is; a COMMIT that ended sooner would acknowledge what one disk has."""
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as operator:
+        url = f"{server}{'&' if '?' in server else '?'}options=-c%20statement_timeout%3D500"
+        database = open_database(url, "")
+        database.run("CREATE TABLE waits (id INTEGER)")
+        operator.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        operator.execute("SELECT pg_reload_conf()")
+
+        def write() -> None:
+            with database.transaction():
+                database.run("SET LOCAL synchronous_commit = on")
+                database.run("INSERT INTO waits VALUES (1)")
+            database.close()
+
+        thread = Caught(write)
+        try:
+            time.sleep(0.3)
+            thread.start()
+            thread.join(2)
+            assert thread.is_alive()
+        finally:
+            operator.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            operator.execute("SELECT pg_reload_conf()")
+        thread.join(10)
+        assert (thread.is_alive(), thread.failure) == (False, None)
+        operator.execute("DROP TABLE waits")
+        database.close()
 
 
 @pytest.mark.postgresql

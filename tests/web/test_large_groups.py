@@ -185,10 +185,10 @@ def test_the_size_of_the_pieces_does_not_show(few, monkeypatch, query, hidden):
 
 def test_a_small_group_is_one_statement_and_one_piece(few, crowd):
     _, told, _ = statements(few, few.get)
-    assert len([sql for sql in told if sql.startswith("SELECT")]) == 4, told
+    assert len([sql for sql in told if sql.startswith("SELECT")]) == 3, told
     assert "Content-Length" in few.deployment.last_headers
     _, told, _ = statements(crowd, crowd.get)
-    assert len([sql for sql in told if sql.startswith("SELECT")]) == 3 + LARGE // PIECE, told
+    assert len([sql for sql in told if sql.startswith("SELECT")]) == 2 + LARGE // PIECE, told
 
 
 def test_who_does_not_want_members_reads_none(crowd):

@@ -21,7 +21,7 @@ SMALL, LARGE = 400, 4000
 WHOLE = re.compile(
     r"Seq Scan on (users|groups|grants|emails|events|activity|waiting_members)\b"
     if is_postgresql()
-    else r"SCAN (?!e VIRTUAL|CONSTANT ROW|half|\(sub|json_each)"
+    else r"SCAN (?!e VIRTUAL|CONSTANT ROW|half|page|found|\(sub|json_each)"
 )
 #: SQLite steps through its own bytecode; this many steps are one tick of the measure.
 TICK = 10
@@ -146,36 +146,36 @@ def without(town):
 
 
 STORIES = {
-    "look a user up by name": (found('userName eq "USER7@acme.test"'), 4),
-    "look up a name that nobody has": (found('userName eq "nobody@acme.test"'), 3),
-    "look a user up by externalId": (found('externalId eq "00u7"'), 4),
+    "look a user up by name": (found('userName eq "USER7@acme.test"'), 2),
+    "look up a name that nobody has": (found('userName eq "nobody@acme.test"'), 2),
+    "look a user up by externalId": (found('externalId eq "00u7"'), 2),
     "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 4),
     "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 4),
     "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 4),
-    "look a group up by name": (found('displayName eq "SALES"', "Groups"), 3),
-    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 8),
-    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 8),
+    "look a group up by name": (found('displayName eq "SALES"', "Groups"), 2),
+    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 7),
+    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 7),
     "read the first page of groups, without members": (
-        lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 7),
-    "read the first page of users and groups": (lambda town: ("GET", "/?count=100", None), 9),
+        lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 5),
+    "read the first page of users and groups": (lambda town: ("GET", "/?count=100", None), 8),
     "read the last users and the first groups by cursor": (
-        lambda town: ("GET", f"/?count=15&excludedAttributes=members&cursor={town.cursor}", None), 7),
+        lambda town: ("GET", f"/?count=15&excludedAttributes=members&cursor={town.cursor}", None), 6),
     "look up by name among users and groups": (
         lambda town: ("GET", "/?filter=" + quote('userName eq "user7@acme.test"'), None), 4),
-    "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 4),
+    "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 2),
     "read a group without its members": (
-        lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 3),
-    "create a user": (lambda town: ("POST", "/Users", user("new")), 10),
-    "replace a user": (lambda town: ("PUT", f"/Users/{town.uids[0]}", user(0, displayName="Other")), 9),
-    "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 6),
-    "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 8),
-    "reactivate a user": (patched({"op": "replace", "value": {"active": True}}), 8),
-    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 10),
-    "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 11),
-    "push a group": (lambda town: ("POST", "/Groups", {"schemas": [GROUP], "displayName": "New"}), 9),
-    "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True), 8),
-    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 12),
-    "remove a member": (without, 13),
+        lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 2),
+    "create a user": (lambda town: ("POST", "/Users", user("new")), 9),
+    "replace a user": (lambda town: ("PUT", f"/Users/{town.uids[0]}", user(0, displayName="Other")), 8),
+    "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 5),
+    "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 7),
+    "reactivate a user": (patched({"op": "replace", "value": {"active": True}}), 7),
+    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 9),
+    "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 10),
+    "push a group": (lambda town: ("POST", "/Groups", {"schemas": [GROUP], "displayName": "New"}), 8),
+    "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True), 7),
+    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 11),
+    "remove a member": (without, 12),
 }  # fmt: skip
 
 

@@ -120,13 +120,15 @@ class User(Table):
 
 class Email(Model):
     user = ForeignKeyField(User, index=False, on_delete="CASCADE")
-    organization = ForeignKeyField(Organization, index=False)
+    # The key first: without rowids SQLite 3.40 takes a column between its parts for damaged.
     value_key = TextField()
+    organization = ForeignKeyField(Organization, index=False)
 
     class Meta:
         table_name = "emails"
         primary_key = CompositeKey("user", "value_key")
         indexes = ((("organization", "value_key"), False),)
+        without_rowid = True
 
 
 class Group(Table):
@@ -216,10 +218,10 @@ class Delivery(Model):
 
 
 class Activity(Model):
+    # Every request leaves a line: each index is paid by all of them.
     id = BigAutoField()
-    uid = TextField(unique=True)
     organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
-    at = BigIntegerField(index=True)
+    at = BigIntegerField()
     connection_uid = TextField(null=True)
     principal = TextField(null=True)
     operation = TextField()
@@ -236,8 +238,6 @@ class Activity(Model):
         table_name = "activity"
         indexes = (
             (("organization", "at", "id"), False),
-            (("organization", "outcome", "at", "id"), False),
-            (("organization", "user_key", "at", "id"), False),
             (("organization", "connection_uid", "at", "id"), False),
         )
 
@@ -253,10 +253,14 @@ class Tally(Model):
     class Meta:
         table_name = "tallies"
         primary_key = CompositeKey("organization", "resource", "connection")
+        without_rowid = True
 
 
 class Walk(Model):
-    """A client on its way through a list: the page it was given last, and the one it will ask for next."""
+    """A client on its way through a list: the page it was given last, and the one it will ask for next.
+
+    With the first page as its last one it stands for all who began that list.
+    """
 
     connection = ForeignKeyField(Connection, index=False, on_delete="CASCADE")
     query = TextField()
@@ -301,6 +305,21 @@ def up(migrator, db):
         db.create_tables(TABLES)
         # A name is free again once its user is deleted; what was deleted can be found again to be restored.
         for index in (
+            Activity.index(
+                Activity.organization,
+                Activity.user_key,
+                Activity.at,
+                Activity.id,
+                where=SQL("user_key IS NOT NULL"),
+                name="activity_of_user",
+            ),
+            Activity.index(
+                Activity.organization,
+                Activity.at,
+                Activity.id,
+                where=SQL("outcome = 'failure'"),
+                name="activity_failures",
+            ),
             User.index(
                 User.organization, User.connection, User.id, where=SQL("deleted = 0"), name="users_listed"
             ),
@@ -342,6 +361,14 @@ def up(migrator, db):
                 unique=True,
                 where=SQL("connection_id IS NULL"),
                 name="groups_manual_name",
+            ),
+            Walk.index(
+                Walk.connection,
+                Walk.query,
+                Walk.next_start,
+                unique=True,
+                where=SQL("page_start = 1"),
+                name="walks_begun",
             ),
             Group.index(
                 Group.connection,

@@ -15,9 +15,9 @@ from flask import Blueprint, Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from gateway.web import errors
 from gateway.web.admin import connections, feeds, groups, mapping, organizations, plugins, users
 from gateway.web.admin.door import PREFIX
+from gateway.web.errors import Errors
 
 _ASSETS = f"{PREFIX}/docs/assets/"
 _SETTINGS: dict[str, Any] = {
@@ -38,19 +38,23 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest, which would like to answer every error of the application, those under `/scim` too."""
+    """flask-smorest, which would like to answer errors in its own words."""
+
+    def __init__(self, app: Flask, errors: Errors) -> None:
+        self._errors = errors
+        super().__init__(app)
 
     def handle_http_exception(self, error: HTTPException) -> Response:
-        """In the words of the part of the URL space that was called."""
-        return errors.http(error)
+        """In ours."""
+        return self._errors.http(error)
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, errors: Errors) -> None:
     """Serve the admin REST and its documentation."""
     app.config.update(_SETTINGS)
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False  # answers read as they are written here
-    api = Api(app)
+    api = Api(app, errors)
     for resource in (organizations, connections, mapping, users, groups, feeds, plugins):
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(_assets())

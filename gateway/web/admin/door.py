@@ -22,6 +22,7 @@ from gateway.store.clock import now
 from gateway.store.database import BRIEF
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
 from gateway.web.admin.arguments import Reader
+from gateway.web.errors import here as calling
 from gateway.web.gate import credentials_of, public_url
 
 PREFIX = "/admin/v1"
@@ -66,7 +67,7 @@ class Visit:
     @property
     def public_url(self) -> str:
         """What base URLs begin with."""
-        return public_url(self.gateway.config.public_url)
+        return public_url(calling(), self.gateway.config)
 
     @property
     def if_match(self) -> str | None:
@@ -126,7 +127,9 @@ def tagged(answer: Any, record: Versioned) -> Any:
 
 def _enter() -> None:
     gateway: Provisioning = current_app.extensions["gateway"]
-    trace = g.trace = Trace(_operation(), g.request_id, status=_USUAL_STATUS.get(request.method, 200))
+    call = calling()
+    trace = Trace(_operation(), call.request_id, status=_USUAL_STATUS.get(request.method, 200))
+    call.trace = trace
     visit = g.visit = Visit(gateway, trace, _scope(gateway, trace))
     # What the door looked up need not be an argument of every view.
     arguments = request.view_args or {}

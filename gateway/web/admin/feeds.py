@@ -77,7 +77,7 @@ def _event(event: EventRecord) -> dict[str, Any]:
 
 def _line(line: ActivityRecord) -> dict[str, Any]:
     return {
-        "id": line.uid,
+        "id": str(line.id),
         "at": rfc3339(line.at),
         "connection": line.connection_uid,
         "operation": line.operation,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 VARIABLE = "GATEWAY_BILLING_SCIM_PLANS"
 DEFAULT = "enterprise"
@@ -19,5 +20,6 @@ def has_scim(plan: str, names: Sequence[str]) -> bool:
     return plan.strip().lower() in {name.lower() for name in names}
 
 
+@lru_cache(maxsize=16)
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,161 @@
+"""`python -m bench.peers`: the gateway and other servers of SCIM in turn, at 10,000 users, on what all of them can do.
+
+They are installed in an environment of their own and served by the same kind of server; those that keep everything in
+memory have one process. Who cannot be installed, started or asked is named, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from bench.driver import Channels, Failed, encoded
+from bench.figures import Figures, grid, shown
+from bench.machines import free_port
+from bench.operations import FOR_PEERS, SMALL, Ask, Subject, okta_user
+from bench.report import PAGE, machine, replaced, show
+from bench.served import Lane, Plan, lanes, rounds, served
+from gateway.serving import THREADS
+from gateway.testing.deployment import GROUP
+
+HERE = Path(__file__).resolve().parent
+PLACE = HERE.parent.parent / ".venv" / "peers"
+PACKAGES = ["scim2-server", "scim2-flask", "django-scim2", "granian"]
+
+
+class Peer(NamedTuple):
+    """How one is run: its application, its base path, and how many processes it can have."""
+
+    application: str
+    base: str
+    processes: int
+
+
+PEERS = {
+    "scim2-server": Peer("scim2_peer:bare", "/v2", 1),
+    "scim2-flask": Peer("scim2_peer:in_flask", "/scim/v2", 1),
+    "django-scim2": Peer("django.core.wsgi:get_wsgi_application", "/scim/v2", 2),
+}
+
+
+def main() -> None:
+    """Install, fill, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--peers", default=",".join(PEERS), help="which, with commas; else all")
+    parser.add_argument("--json", action="store_true", help="print every round for programs")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/performance.md")
+    given = parser.parse_args()
+    plan = Plan(
+        (given.users,),
+        ("sqlite",),
+        (8,),
+        tuple(FOR_PEERS),
+        given.rounds,
+        given.seconds,
+        2,
+        "FULL",
+        limit=False,
+    )
+    _install()
+    missing: list[str] = []
+    with ExitStack() as running:
+        found = list(lanes(running, plan, "sqlite", _told))
+        for name in given.peers.split(","):
+            try:
+                found.append(_peer(running, name, PEERS[name], given.users))
+            except (Failed, OSError, KeyError, subprocess.CalledProcessError) as trouble:
+                missing.append(name)
+                print(f"{name} cannot take part: {trouble}", file=sys.stderr)
+        figures = Figures(rounds(plan, found, _told, forgiving=True))
+    if given.json:
+        print(json.dumps(figures.rows, indent=1))
+        return
+    heads, rows = _grid(figures)
+    title = f"{given.users:,} users, 8 at once: requests a second (the gateway is so many times as fast)"
+    show(Console(), title, heads, rows)
+    if given.write:
+        how = f"{given.rounds} rounds of {given.seconds} seconds, durability FULL"
+        absent = f" Could not take part: {', '.join(missing)}." if missing else ""
+        replaced(PAGE, "peers", f"{machine(how)}{absent}\n\n### {title}\n\n{grid(rows, heads)}")
+
+
+def _told(words: str, done: int, total: int) -> None:
+    print(f"\r{words:70} {done}/{total}", end="" if done < total - 1 else "\n", file=sys.stderr, flush=True)
+
+
+def _install() -> None:
+    if not (PLACE / "bin" / "granian").exists():
+        print(f"Installing {', '.join(PACKAGES)} in {PLACE.name}/", file=sys.stderr)
+        venv.create(PLACE, with_pip=True)
+        pip = [PLACE / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PACKAGES], check=True)
+
+
+def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
+    folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="gateway-peer-")))
+    environment = os.environ | {"PEER_FOLDER": str(folder), "PYTHONPATH": str(HERE)}
+    if name == "django-scim2":
+        migrate = [PLACE / "bin" / "django-admin", "migrate", "--run-syncdb", "--verbosity", "0"]
+        environment |= {"DJANGO_SETTINGS_MODULE": "django_peer"}
+        subprocess.run(migrate, env=environment, check=True)
+    port = free_port()
+    command = [str(PLACE / "bin" / "granian"), "--interface", "wsgi", "--port", str(port), "--no-ws"]
+    command += ["--http", "1", "--workers", str(peer.processes), "--blocking-threads", str(THREADS)]
+    command += ["--factory"] * peer.application.startswith("django")
+    process = running.enter_context(served([*command, peer.application], port, environment, folder / "log"))
+    channels, ids = Channels(port, process), dict[int, str]()
+    subject = Subject(peer.base, "peer", users, ids.__getitem__)
+    for done in range(0, users, 500):
+        _told(f"{name}: users", done, users)
+        for number, body in _made(channels, subject, range(done, min(users, done + 500))):
+            ids[number] = json.loads(body)["id"]
+    group = {"schemas": [GROUP], "displayName": "Few"}
+    group["members"] = [{"value": ids[number]} for number in range(SMALL)]
+    ask = Ask("POST", "/Groups", "", json.dumps(group).encode())
+    subject.groups["small"] = json.loads(channels.send([[encoded(subject, ask)]], 1, keep=True).answers[0])[
+        "id"
+    ]
+    return Lane("sqlite", name, subject, channels, process)
+
+
+def _made(channels: Channels, subject: Subject, numbers: range) -> Iterator[tuple[int, bytes]]:
+    asks = (Ask("POST", "/Users", "", json.dumps(okta_user("u", number)).encode()) for number in numbers)
+    yield from zip(
+        numbers, channels.send([[encoded(subject, ask)] for ask in asks], 1, keep=True).answers, strict=True
+    )
+
+
+def _grid(figures: Figures) -> tuple[list[str], list[list[str]]]:
+    targets, rows = figures.different("target"), []
+    for name in figures.different("operation"):
+        rows.append([name])
+        for target in targets:
+            cell = shown(figures.median("per_second", target=target, operation=name), 0)
+            times = figures.ratio("per_second", {"target": "gateway"}, {"target": target}, operation=name)
+            verdict = (
+                ""
+                if target == "gateway"
+                else f" ({times:.1f}, {'pass' if times >= 1 else 'FAIL'})"
+                if times
+                else "-"
+            )
+            rows[-1].append(cell + verdict)
+    return ["operation", *targets], rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""scim2-server, bare and in Flask, over the store that it brings along: memory, so one process."""
+
+from flask import Flask
+from scim2_flask import ScimServer
+from scim2_server.memory import InMemoryStorage
+from scim2_server.testserver.application import BearerTokenApplication
+from scim2_server.utils import load_default_provider
+
+_provider, _store = load_default_provider(), InMemoryStorage()
+_bare = BearerTokenApplication(_store, _provider, bearer_tokens=["peer"])
+
+in_flask = Flask("peer")
+ScimServer(_store, _provider, app=in_flask)
+
+
+def bare(environ, start_response):
+    """Without Flask. It reads a body also where none was announced, which granian does not let it."""
+    environ.setdefault("CONTENT_LENGTH", "0")
+    return _bare(environ, start_response)

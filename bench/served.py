@@ -1,0 +1,263 @@
+"""Over HTTP: gateway and limit at every size side by side, each behind the same server, asked in turn.
+
+All of them are up all the time and only one is loaded at a time. A round goes through everything once, so what is
+compared, the limit, another size or another operation, was measured moments apart, and ratios are taken round by round.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench.driver import HOST, Channels, Failed, Round, encoded
+from bench.machines import free_port
+from bench.operations import OPERATIONS, PAGE, WALK, Subject, list_page
+from bench.processes import children, cpu_seconds, memory
+from bench.raw import connected
+from bench.stock import filled, limit_filled
+from gateway.serving import GRACE, end_with_parent
+from gateway.testing import Deployment, engines
+
+START_SECONDS = 60
+#: Pages at either end of a walk whose times are compared.
+ENDS = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    users: tuple[int, ...]
+    engines: tuple[str, ...]
+    concurrency: tuple[int, ...]
+    operations: tuple[str, ...]
+    rounds: int
+    seconds: float
+    workers: int
+    synchronous: str
+    limit: bool = True
+
+
+@dataclass
+class Lane:
+    """A server that is up, and whom it serves."""
+
+    engine: str
+    target: str
+    subject: Subject
+    channels: Channels
+    pid: int
+    database: int = 0
+    #: Pieces of work that fill the seconds of a round, by operation and concurrency.
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+Row = dict[str, Any]
+Told = Callable[[str, int, int], None]
+
+
+def measured(plan: Plan, told: Told) -> list[Row]:
+    """Every round of everything, as rows. `told` hears what is done, how much of it is, and of how much."""
+    rows: list[Row] = []
+    for engine in plan.engines:
+        with ExitStack() as running:
+            up = list(lanes(running, plan, engine, told))
+            rows += rounds(plan, up, told)
+            for lane in up:
+                if WALK in plan.operations and lane.target == "gateway":
+                    told(f"{engine}: a walk through {lane.subject.users:,} users", 0, 1)
+                    rows += _walk(lane)
+            rows += [row for lane in up for row in _memory(lane)]
+            for lane in up:
+                lane.channels.close()
+    return rows
+
+
+def rounds(plan: Plan, up: Sequence[Lane], told: Told, forgiving: bool = False) -> list[Row]:
+    """Through everything again and again. With `forgiving`, who fails at something is not asked for it again."""
+    steps = [
+        (name, concurrency, lane)
+        for name in plan.operations
+        if name != WALK
+        for concurrency in plan.concurrency
+        for lane in up
+        if lane.target != "limit" or OPERATIONS[name].of_limit
+    ]
+    rows, total, failed = list[Row](), plan.rounds * len(steps), set[tuple[str, str]]()
+    for done, (turn, (name, concurrency, lane)) in enumerate(itertools.product(range(plan.rounds), steps)):
+        of = f"{lane.engine}: {name}, {concurrency} at once, {lane.target} of {lane.subject.users:,}"
+        told(of, done, total)
+        if (name, lane.target) in failed:
+            continue
+        try:
+            rows.append(_round(plan, lane, name, concurrency, turn))
+        except (Failed, OSError) as trouble:
+            if not forgiving:
+                raise
+            failed.add((name, lane.target))
+            print(f"\n{of}: {trouble}", file=sys.stderr)
+            lane.channels.close()
+    return rows
+
+
+def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Row:
+    key = (name, concurrency)
+    if key not in lane.counts:
+        # Once for nothing, so that every worker has seen the operation, then to learn how many fill a round.
+        _send(lane, name, 4 * concurrency, concurrency)
+        trial = _send(lane, name, 10 * concurrency, concurrency)
+        lane.counts[key] = max(4 * concurrency, int(trial.count / trial.seconds * plan.seconds))
+    count = lane.counts[key]
+    # What the gateway writes down later then falls due as often within the round as after it.
+    _send(lane, name, max(concurrency, count // 5), concurrency)
+    work = _work(lane, name, count)
+    before = cpu_seconds(lane.pid), lane.database and cpu_seconds(lane.database), time.process_time()
+    found = lane.channels.send(work, concurrency)
+    after = cpu_seconds(lane.pid), lane.database and cpu_seconds(lane.database), time.process_time()
+    times = sorted(found.times)
+    cpu, database, own = (end - begin for begin, end in zip(before, after, strict=True))
+    return _row(lane, name) | {
+        "concurrency": concurrency,
+        "round": turn,
+        "per_second": found.count / found.seconds,
+        "p50_ms": times[len(times) // 2],
+        "p99_ms": times[int(len(times) * 0.99)],
+        "cpu_ms": cpu / found.count * 1000,
+        "database_cpu_ms": database / found.count * 1000,
+        "driver_share": own / found.seconds,
+    }
+
+
+def _row(lane: Lane, operation: str) -> Row:
+    return {"engine": lane.engine, "target": lane.target, "users": lane.subject.users, "operation": operation}
+
+
+def _work(lane: Lane, name: str, count: int) -> list[list[bytes]]:
+    subject = lane.subject
+    return [[encoded(subject, ask) for ask in subject.next(name)] for _ in range(count)]
+
+
+def _send(lane: Lane, name: str, count: int, concurrency: int) -> Round:
+    return lane.channels.send(_work(lane, name, count), concurrency)
+
+
+def _walk(lane: Lane) -> Iterator[Row]:
+    """Every page at its turn, from the first to the last; then the first ones again, as the machine is now."""
+    starts = range(1, lane.subject.users - PAGE + 1, PAGE)
+    asks = [[encoded(lane.subject, list_page(start))] for start in starts]
+    ends = min(ENDS, len(asks) // 3)
+    times = lane.channels.send(asks, 1).times
+    again = lane.channels.send(asks[: ends + 1], 1).times
+    # The first page of all begins a walk and has no note to follow; all others are alike.
+    first = sorted(times[1 : ends + 1] + again[1:])
+    last = sorted(times[-ends:])
+    for name, found in (("first of walk", first), ("last of walk", last)):
+        median = found[len(found) // 2]
+        yield _row(lane, name) | {"concurrency": 1, "round": 0, "p50_ms": median, "pages": len(asks)}
+
+
+def _memory(lane: Lane) -> Iterator[Row]:
+    held = [memory(worker) for worker in children(lane.pid)]
+    yield _row(lane, "memory") | {
+        "pss_mb": sum(pss for pss, _ in held) / len(held),
+        "own_mb": sum(own for _, own in held) / len(held),
+    }
+
+
+def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[Lane]:
+    """Fill databases and start their servers. All of them end with `running`."""
+    folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
+    server = (
+        _Server(running.enter_context(engines.server()), plan.synchronous) if engine != "sqlite" else None
+    )
+    for users in plan.users:
+        for target in ("gateway", "limit") if plan.limit else ("gateway",):
+            told(f"{engine}: filling the {target} with {users:,} users", 0, 1)
+            name, port, environment = f"{target}_{users}", free_port(), dict(os.environ)
+            url = server.made(name) if server else f"sqlite:///{folder / name}.sqlite3"
+            if target == "gateway":
+                settings = {
+                    "database_url": url,
+                    "sqlite_synchronous": plan.synchronous,
+                    "secret_key": "bench",
+                }
+                with closing(Deployment(folder / name, **settings)) as deployment:
+                    subject, _ = filled(deployment, users)
+                    environment = deployment.environment
+                command = ["gateway.cli", "serve", "--port", str(port), "--workers", str(plan.workers)]
+            else:
+                subject = limit_filled(url, plan.synchronous, users)
+                command = ["bench.limit", url, plan.synchronous, str(port), str(plan.workers)]
+            process = running.enter_context(
+                served([sys.executable, "-m", *command], port, environment, folder / f"{name}.log")
+            )
+            yield Lane(engine, target, subject, Channels(port, process), process, server.pid if server else 0)
+    if server:
+        server.durable()
+    os.sync()  # or the first commits would wait for what the filling left to be written
+
+
+class _Server:
+    """A PostgreSQL for the gateway and the limit alike, quick while they are filled and durable afterwards."""
+
+    def __init__(self, url: str, synchronous: str) -> None:
+        self._url, self._synchronous = url, synchronous
+        with connected(url) as connection:
+            folder = connection.execute("SHOW data_directory").fetchone()[0]
+        self.pid = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+
+    def made(self, name: str) -> str:
+        """The URL of a new database."""
+        with connected(self._url) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+
+    def durable(self) -> None:
+        """From now on what was acknowledged is on disk; with NORMAL all but the last moments, as SQLite has it."""
+        committed = "on" if self._synchronous == "FULL" else "off"
+        with connected(self._url) as connection:
+            for setting in ("fsync = on", "full_page_writes = on", f"synchronous_commit = {committed}"):
+                connection.execute(f"ALTER SYSTEM SET {setting}")
+            connection.execute("CHECKPOINT")
+            connection.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def served(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[int]:
+    """A server in processes of its own, until the end; the number of the one that has started the workers."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            preexec_fn=end_with_parent,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + START_SECONDS
+        while True:
+            with suppress(OSError):
+                socket.create_connection((HOST, port), timeout=1).close()
+                break
+            if process.poll() is not None or time.monotonic() > end:
+                raise Failed(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,0 +1,125 @@
+"""A request as it comes in and an answer as it goes out, for the SCIM endpoints, which use nothing else of Flask.
+
+Pushing Flask's contexts, reading through its proxies and building its responses cost more than all that is done for a
+read; so a view of a SCIM endpoint is given its request, and answers with headers that are ready to be sent.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import Request
+from werkzeug.sansio.utils import get_host
+from werkzeug.urls import iri_to_uri
+from werkzeug.wsgi import ClosingIterator
+
+from gateway.provisioning import Trace
+from gateway.store.clock import new_id
+
+MEDIA_TYPE = "application/scim+json"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Call(Request):
+    """A request, and what becomes known of it on its way: its id, its trace, the kind of its identity provider."""
+
+    def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
+        super().__init__(environ, populate_request, shallow)
+        self.began = time.perf_counter()
+        given = environ.get("HTTP_X_REQUEST_ID")
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
+        self.trace: Trace | None = None
+        #: A label of the metrics.
+        self.idp = ""
+        #: The method and the route, never the path: a label of the metrics. None where no route was met.
+        self.operation: str | None = None
+
+    def header(self, name: str) -> str | None:
+        """A header, by its name in the environment of WSGI: `HTTP_IF_MATCH`."""
+        return self.environ.get(name)
+
+    def read(self) -> None:
+        """Take the whole body in, if one was sent."""
+        if (
+            self.environ.get("CONTENT_LENGTH") not in (None, "", "0")
+            or "HTTP_TRANSFER_ENCODING" in self.environ
+        ):
+            self.get_data()
+
+    def query(self) -> dict[str, str]:
+        """The parameters behind the `?`; of one that is there twice the first."""
+        told = self.environ.get("QUERY_STRING")
+        if not told:
+            return {}
+        # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
+        pairs = parse_qsl(told.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
+        return dict(reversed(pairs))
+
+    def called_at(self) -> str:
+        """Scheme and host as they were called."""
+        return _origin(self.scheme, self.environ.get("HTTP_HOST"), self.server)
+
+
+@lru_cache(maxsize=256)
+def _origin(scheme: str, header: str | None, server: tuple[str, int | None] | None) -> str:
+    return iri_to_uri(f"{scheme}://{get_host(scheme, header, server)}")
+
+
+class Answer:
+    """What goes out: a status, headers as they are sent, and a body in one piece or in many."""
+
+    def __init__(self, body: str | Iterator[str], status: int, headers: list[tuple[str, str]]) -> None:
+        self.status, self.headers = status, headers
+        self._pieces = None if isinstance(body, str) else body
+        self._body = body.encode() if isinstance(body, str) else b""
+        self._closing: list[Callable[[], None]] = []
+
+    @property
+    def streamed(self) -> bool:
+        """Whether its body is made while it is sent."""
+        return self._pieces is not None
+
+    def when_sent(self, told: Callable[[], None]) -> None:
+        """Call this once a streamed body has ended, one way or another."""
+        self._closing.append(told)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Send it, as WSGI has it."""
+        headers = self.headers
+        if self._pieces is None and self.status not in (204, 304):
+            headers.append(("Content-Length", str(len(self._body))))
+        start_response(_line(self.status), headers)
+        if environ["REQUEST_METHOD"] == "HEAD" or self._pieces is None:
+            body = () if environ["REQUEST_METHOD"] == "HEAD" else (self._body,)
+            return ClosingIterator(body, self._closing) if self._closing else body
+        return ClosingIterator((piece.encode() for piece in self._pieces), self._closing)
+
+
+def answer(
+    body: str | Iterator[str], status: int = 200, location: str | None = None, tag: str | None = None
+) -> Answer:
+    """A SCIM answer. One about a resource has the headers of its `meta` (RFC 7643, 3.1; RFC 7644, 3.3 and 3.14)."""
+    headers = [("Content-Type", MEDIA_TYPE)]
+    if location is not None:
+        headers.append(("Content-Location", location))
+        if status == 201:
+            headers.append(("Location", location))
+    if tag is not None:
+        headers.append(("ETag", tag))
+    return Answer(body, status, headers)
+
+
+def empty(tag: str | None = None) -> Answer:
+    """204: it was done, and there is nothing to say."""
+    return Answer("", 204, [("ETag", tag)] if tag else [])
+
+
+@lru_cache(maxsize=64)
+def _line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
