@@ -12,7 +12,24 @@ from json.encoder import encode_basestring
 from typing import Protocol
 
 from gateway.store.clock import rfc3339
-from gateway.store.records import GroupRecord, MemberRecord, UserRecord
+from gateway.store.records import ListedUser, MemberRecord
+
+
+class Shown(Protocol):
+    """A stored resource as it is shown."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def doc(self) -> str: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def modified(self) -> int: ...
+    @property
+    def version(self) -> int: ...
 
 
 class Versioned(Protocol):
@@ -26,42 +43,46 @@ class Versioned(Protocol):
 _TAG = re.compile(r'(?:W/)?"(\d+)(?:-[0-9a-f]+)?"')
 
 
-def user_json(user: UserRecord, groups: Sequence[MemberRecord], base_url: str | None) -> str:
+def user_json(user: Shown, groups: Sequence[MemberRecord], base_url: str | None) -> str:
     """A user as SCIM JSON; without `base_url` (in events) it has no locations."""
-    return users_json([user], {user.id: tuple(groups)}, base_url)[0]
+    listed = ListedUser(user.id, user.uid, user.doc, user.created, user.modified, user.version)
+    return users_json([listed], {user.id: tuple(groups)}, base_url)[0]
 
 
 def users_json(
-    users: Iterable[UserRecord], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
+    users: Iterable[ListedUser], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
 ) -> list[str]:
     """A page of users; what is said of the same groups is made once for all who are in them."""
     told: dict[tuple[MemberRecord, ...], tuple[str, str]] = {(): ("", "")}
+    before: tuple[MemberRecord, ...] = ()
+    digest = listed = ""
+    place = f',"location":"{base_url}/Users/' if base_url else ""
     shown = []
-    for user in users:
-        of = groups.get(user.id, ())
-        if of not in told:
-            told[of] = (
-                _digest(of),
-                f'"groups":[{",".join(entry(group, "Groups", base_url) for group in of)}],',
-            )
-        digest, listed = told[of]
-        location = f',"location":"{base_url}/Users/{user.uid}"' if base_url else ""
-        created = rfc3339(user.created)
-        modified = created if user.modified == user.created else rfc3339(user.modified)
+    for key, uid, doc, made, changed, version in users:
+        of = groups.get(key, ())
+        if of is not before:
+            before = of
+            if of not in told:
+                refs = ",".join(entry(group, "Groups", base_url) for group in of)
+                told[of] = _digest(of), f'"groups":[{refs}],'
+            digest, listed = told[of]
+        created = rfc3339(made)
+        modified = created if changed == made else rfc3339(changed)
+        location = f'{place}{uid}"' if place else ""
         shown.append(
-            f'{{"id":"{user.uid}","meta":{{"resourceType":"User","created":"{created}","lastModified":"{modified}",'
-            f'"version":"W/\\"{user.version}{digest}\\""{location}}},{listed}{user.doc[1:]}'
+            f'{{"id":"{uid}","meta":{{"resourceType":"User","created":"{created}","lastModified":"{modified}",'
+            f'"version":"W/\\"{version}{digest}\\""{location}}},{listed}{doc[1:]}'
         )
     return shown
 
 
-def group_json(group: GroupRecord, members: Iterable[MemberRecord] | None, base_url: str | None) -> str:
+def group_json(group: Shown, members: Iterable[MemberRecord] | None, base_url: str | None) -> str:
     """A group as SCIM JSON; `members` None leaves them out."""
     return "".join(group_pieces(group, () if members is None else (members,), base_url))
 
 
 def group_pieces(
-    group: GroupRecord, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
+    group: Shown, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
 ) -> Iterator[str]:
     """The same in pieces, one for each page of members and one at either end; together they are the text."""
     location = f',"location":"{base_url}/Groups/{group.uid}"' if base_url else ""

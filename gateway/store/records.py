@@ -89,6 +89,28 @@ class GroupRecord(NamedTuple):
     version: int
 
 
+class ListedUser(NamedTuple):
+    """What a list shows of a user."""
+
+    id: int
+    uid: str
+    doc: str
+    created: int
+    modified: int
+    version: int
+
+
+class ListedGroup(NamedTuple):
+    """What a list shows of a group, but for its members."""
+
+    id: int
+    uid: str
+    doc: str
+    created: int
+    modified: int
+    version: int
+
+
 class TokenRecord(NamedTuple):
     """A token without its value, which is not kept. Of an admin token `owner_id` is the organization, None = all."""
 

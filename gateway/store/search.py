@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.scim.filters import Filter
@@ -54,10 +55,11 @@ class _Part(NamedTuple):
     table: Table
     where: Condition | None
     key: Condition
-
-
-#: A row of a list: its place on the axis, and its record.
-_Placed = tuple[int, Any]
+    #: Where its stretch of the axis begins.
+    begin: int
+    #: How many nobody manages, and how many the connection does, as counted before; where there is no condition.
+    of_nobody: int = 0
+    of_connection: int = 0
 
 
 class Search:
@@ -68,15 +70,17 @@ class Search:
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
-        parts = [self._part(kind, query, connection) for kind in query.types]
+        parts = self._parts(query, connection)
         if count == 0:
             return Page(self._total(connection, parts), [])
         # One more than the page holds tells whether this is the last one.
         if query.sort:
-            placed = self._sorted(connection, parts, query.sort, start - 1, count + 1)
+            records = self._sorted(connection, parts, query.sort, start - 1, count + 1)
         else:
-            placed = self._walked(connection, parts, query, start, count)
-        records, more = [record for _, record in placed[:count]], len(placed) > count
+            records = self._walked(connection, parts, query, start, count)
+        more = len(records) > count
+        if more:
+            records.pop()
         if start == 1 and not more:
             return Page(len(records), records)
         # Users may go while a client walks: a total below what was handed out would end its walk too early.
@@ -86,47 +90,47 @@ class Search:
 
     def page_after(self, connection: ConnectionRecord, query: Query, after: int, count: int) -> Page:
         """The page behind a place that an earlier page ended at (0: the first page), in the order of making."""
-        parts = [self._part(kind, query, connection) for kind in query.types]
-        placed = self._rows(connection, parts, after, 0, count + 1)
-        records = [record for _, record in placed[:count]]
-        if len(placed) > count:
-            return Page(self._total(connection, parts), records, placed[count - 1][0])
+        parts = self._parts(query, connection)
+        records = self._rows(connection, parts, after, 0, count + 1)
+        if len(records) > count:
+            records.pop()
+            return Page(self._total(connection, parts), records, _place(parts, records[-1]))
         return Page(self._total(connection, parts) if after else len(records), records)
 
     def _walked(
         self, connection: ConnectionRecord, parts: list[_Part], query: Query, start: int, count: int
-    ) -> list[_Placed]:
+    ) -> list[Any]:
         """The page at `start` and one row more, found by the note of the page before it."""
         place = self._walks.place(connection, query.digest, start) if start > 1 else Place(None, 0)
         _, after, offset = place or Place(None, 0, start - 1)
-        placed = self._rows(connection, parts, after, offset, count + 1)
-        if len(placed) > count:
-            last = placed[count - 1][0]
+        records = self._rows(connection, parts, after, offset, count + 1)
+        if len(records) > count:
+            last = _place(parts, records[count - 1])
             if start == 1:
                 self._walks.begin(connection, query.digest, 1 + count, last)
-                return placed
+                return records
             if place is None or offset:
-                place = Place(None, placed[0][0] - 1)
+                place = Place(None, _place(parts, records[0]) - 1)
             self._walks.step(connection, query.digest, start, place, start + count, last)
         elif place:
             self._walks.end(connection, query.digest, place)
-        return placed
+        return records
 
     def _rows(
         self, connection: ConnectionRecord, parts: list[_Part], after: int, offset: int, count: int
-    ) -> list[_Placed]:
-        placed: list[_Placed] = []
+    ) -> list[Any]:
+        records: list[Any] = []
         for number, part in enumerate(parts):
-            begin = number * _STRETCH
-            if len(placed) == count or after >= begin + _STRETCH:
+            if len(records) == count or after >= part.begin + _STRETCH:
                 continue
-            if offset and number and after < begin:
+            if offset and number and after < part.begin:
                 # Past the end of the types before: the offset goes on within this one.
                 offset = max(0, offset - self._total_of(connection, parts[number - 1]))
-            behind = max(0, after - begin)
-            rows = self._rows_of(connection, part, behind, 0 if placed else offset, count - len(placed))
-            placed += [(begin + row[0], part.table.record._make(row)) for row in rows]
-        return placed
+            behind = max(0, after - part.begin)
+            rows = self._rows_of(connection, part, behind, 0 if records else offset, count - len(records))
+            # `_make` does the same in Python, at twice the cost.
+            records += map(partial(tuple.__new__, part.table.record), rows)
+        return records
 
     def _rows_of(
         self, connection: ConnectionRecord, part: _Part, after: int, offset: int, count: int
@@ -134,25 +138,8 @@ class Search:
         table, where = part.table, part.where
         if where == FALSE:
             return []
-        alive = table.alive.format(t=table.name)
         if where is None and not offset:
-            # Two ranges of one index, each cut to a page: the same cost however many there are, whoever owns them.
-            columns = "id" if self._db.dialect.sorts_copies else table.columns
-            half = (
-                f"SELECT * FROM (SELECT {columns} FROM {table.name} WHERE organization_id = ? AND %s AND {alive}"
-                " AND id > ? ORDER BY id LIMIT ?) half"
-            )
-            page = (
-                f"{half % 'connection_id = ?'} UNION ALL {half % 'connection_id IS NULL'} ORDER BY id LIMIT ?"
-            )
-            if columns == "id":
-                found = f"SELECT id FROM ({page}) page"
-                page = f"SELECT {table.columns} FROM {table.name} WHERE id IN ({found}) ORDER BY id"
-            return self._db.all(
-                page,
-                connection.organization_id, connection.id, after, count,
-                connection.organization_id, after, count, count,
-            )  # fmt: skip
+            return self._range(connection, part, after, count)
         # `+id`: SQLite would else walk the primary key in order rather than use the index of the condition.
         return self._db.all(
             f"SELECT {table.columns} FROM {_seen(part)} AND +id > ? ORDER BY +id LIMIT ? OFFSET ?",
@@ -162,9 +149,37 @@ class Search:
             offset,
         )
 
+    def _range(
+        self, connection: ConnectionRecord, part: _Part, after: int, count: int
+    ) -> list[tuple[Any, ...]]:
+        """A page of all that a connection sees: the same cost however many there are."""
+        table = part.table
+        alive = table.alive.format(t=table.name)
+        one = (
+            "SELECT {columns} FROM {table} WHERE organization_id = ? AND connection_id {owner} AND {alive} AND id > ?"
+            " ORDER BY id LIMIT ?"
+        )
+        organization_id = connection.organization_id
+        if (
+            part.of_nobody == 0
+        ):  # a user of nobody's who is made meanwhile comes after this page was asked for
+            sql = one.format(columns=table.columns, table=table.name, owner="= ?", alive=alive)
+            return self._db.all(sql, organization_id, connection.id, after, count)
+        # Two ranges of one index, each cut to a page, whoever owns them.
+        columns = "id" if self._db.dialect.sorts_copies else table.columns
+        halves = (
+            f"SELECT * FROM ({one.format(columns=columns, table=table.name, owner=owner, alive=alive)}) half"
+            for owner in ("= ?", "IS NULL")
+        )
+        sql = f"{' UNION ALL '.join(halves)} ORDER BY id LIMIT ?"
+        if columns == "id":
+            sql = f"SELECT {table.columns} FROM {table.name} WHERE id IN (SELECT id FROM ({sql}) page) ORDER BY id"
+        mine, nobodys = (organization_id, connection.id, after, count), (organization_id, after, count)
+        return self._db.all(sql, *mine, *nobodys, count)
+
     def _sorted(
         self, connection: ConnectionRecord, parts: list[_Part], sort: Sort, offset: int, count: int
-    ) -> list[_Placed]:
+    ) -> list[Any]:
         """In the order of a value; among equals in that of making. Positions are counted: no row is a place here."""
         keys = " UNION ALL ".join(
             f"SELECT {number} AS part, id, {part.key.sql} AS sort_key FROM {_seen(part)}"
@@ -180,7 +195,7 @@ class Search:
         )
         records = [self._records(connection, part, found, number) for number, part in enumerate(parts)]
         # Whoever went between the two statements is left out.
-        return [(id_, records[part][id_]) for part, id_ in found if id_ in records[part]]
+        return [records[part][id_] for part, id_ in found if id_ in records[part]]
 
     def _records(
         self, connection: ConnectionRecord, part: _Part, found: list[tuple[Any, ...]], number: int
@@ -197,27 +212,42 @@ class Search:
         )
         return {row[0]: table.record._make(row) for row in rows}
 
-    def _part(self, resource: ResourceType, query: Query, connection: ConnectionRecord) -> _Part:
-        table = USERS if resource.name == "User" else GROUPS
-        compiler = Compiler(self._db.dialect, resource, table, connection)
-        where = compiler.condition(query.tree) if query.tree else None
-        return _Part(table, where, compiler.key(query.sort.path) if query.sort else NULL)
+    def _parts(self, query: Query, connection: ConnectionRecord) -> list[_Part]:
+        parts = []
+        for number, resource in enumerate(query.types):
+            table, where, key = USERS if resource.name == "User" else GROUPS, None, NULL
+            if query.tree or query.sort:
+                compiler = Compiler(self._db.dialect, resource, table, connection)
+                where = compiler.condition(query.tree) if query.tree else None
+                key = compiler.key(query.sort.path) if query.sort else NULL
+            counted = () if where else self._tally(connection, resource.name)
+            parts.append(_Part(table, where, key, number * _STRETCH, *counted))
+        return parts
 
     def _total(self, connection: ConnectionRecord, parts: Sequence[_Part]) -> int:
         return sum(self._total_of(connection, part) for part in parts)
 
     def _total_of(self, connection: ConnectionRecord, part: _Part) -> int:
         if part.where is None:
-            row = self._db.one(
-                "SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM tallies"
-                " WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
-                connection.organization_id,
-                "User" if part.table is USERS else "Group",
-                connection.id,
-            )
-        else:
-            row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
+            return part.of_nobody + part.of_connection
+        row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
         return row[0] if row else 0
+
+    def _tally(self, connection: ConnectionRecord, resource: str) -> tuple[int, int]:
+        """How many of a type nobody manages, and how many this connection does."""
+        rows = self._db.all(
+            "SELECT connection, n FROM tallies WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
+            connection.organization_id,
+            resource,
+            connection.id,
+        )
+        counted = dict(rows)
+        return counted.get(0, 0), counted.get(connection.id, 0)
+
+
+def _place(parts: Sequence[_Part], record: Any) -> int:
+    """Of a record, on the axis."""
+    return next(part.begin for part in parts if isinstance(record, part.table.record)) + record.id
 
 
 def _seen(part: _Part) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from gateway.scim.documents import read_datetime
 from gateway.scim.errors import InvalidFilter
-from gateway.store import groups, users
 from gateway.store.clock import microseconds
-from gateway.store.records import GroupRecord, UserRecord
+from gateway.store.records import ListedGroup, ListedUser
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Table:
     joined: dict[str, tuple[str, dict[str, str]]]
 
 
+_LISTED = ", ".join(ListedUser._fields)
 _COMMON = {
     "id": Column("{t}.uid"),
     "externalid": Column("{t}.external_id", nullable=True),
@@ -58,8 +58,8 @@ _COMMON = {
 }
 USERS = Table(
     name="users",
-    columns=users.COLUMNS,
-    record=UserRecord,
+    columns=_LISTED,
+    record=ListedUser,
     alive="{t}.deleted = 0",
     by_path=_COMMON
     | {
@@ -77,8 +77,8 @@ USERS = Table(
 )
 GROUPS = Table(
     name="groups",
-    columns=groups.COLUMNS,
-    record=GroupRecord,
+    columns=_LISTED,
+    record=ListedGroup,
     alive="TRUE",
     by_path=_COMMON | {"displayname": Column("{t}.name_key"), "meta.resourcetype": Column("'Group'")},
     joined={

@@ -14,7 +14,7 @@ from gateway.scim.messages import Search, list_response
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
 from gateway.store.memberships import Seen
-from gateway.store.records import GroupRecord, MemberRecord, UserRecord
+from gateway.store.records import ListedGroup, ListedUser, MemberRecord
 from gateway.store.search import Query
 from gateway.web.cursors import Cursors
 
@@ -86,22 +86,24 @@ class Lists:
         return list_response(page.total, None, self._shown(caller, page.records, asked), more)
 
     def _shown(
-        self, caller: IdpCaller, records: Sequence[UserRecord | GroupRecord], asked: Search
+        self, caller: IdpCaller, records: Sequence[ListedUser | ListedGroup], asked: Search
     ) -> list[str]:
         """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
-        users = [record for record in records if isinstance(record, UserRecord)]
-        groups = [record for record in records if isinstance(record, GroupRecord)]
+        users = [record for record in records if isinstance(record, ListedUser)]
+        if len(users) == len(records):
+            return projected(caller.kept.user, self._users(caller, users), asked)
+        groups = [record for record in records if isinstance(record, ListedGroup)]
         of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))
         of_groups = iter(projected(caller.kept.group, self._groups(caller, groups, asked), asked))
-        return [next(of_users if isinstance(record, UserRecord) else of_groups) for record in records]
+        return [next(of_users if isinstance(record, ListedUser) else of_groups) for record in records]
 
-    def _users(self, caller: IdpCaller, users: Sequence[UserRecord]) -> list[str]:
+    def _users(self, caller: IdpCaller, users: Sequence[ListedUser]) -> list[str]:
         groups = self._store.memberships.groups_of_many(
             caller.organization.id, caller.connection.id, [user.id for user in users]
         )
         return users_json(users, groups, caller.words.base_url)
 
-    def _groups(self, caller: IdpCaller, groups: Sequence[GroupRecord], asked: Search) -> list[str]:
+    def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
         members: dict[int, list[MemberRecord]] | None = None
         if wanted("members", asked):
             members = self._store.memberships.members_of_many(
