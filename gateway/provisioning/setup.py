@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.contracts import Json, Organization
-from gateway.host import Decision, Kept, PluginHost, settings_of
+from gateway.host import Decision, Kept, PluginHost
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.mapping import check_attribute
@@ -58,6 +58,7 @@ class Setup:
         organization = caller.organization
         with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
+            self._store.events.remove(organization.id)
             self._store.organizations.remove(organization)
         # Its activity went with it, so this line is all that is left.
         log.warning(
@@ -115,7 +116,7 @@ class Setup:
         if declaration is None:
             known = ", ".join(plugin.name for plugin in self._host.plugins() if plugin.idp)
             raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
-        settings = settings_of(declaration, values)
+        settings = self._host.checked_settings(idp, values)
         try:
             return settings, self._host.would_keep(idp, settings)
         except ValueError as error:

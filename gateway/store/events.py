@@ -10,6 +10,14 @@ from gateway.store.records import EventRecord
 
 COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"
 
+#: More than one organization ever has.
+_MOST = 1 << 40
+
+
+def position(organization_id: int, seq: int) -> int:
+    """The key of an event: those of an organization lie side by side, in their order."""
+    return organization_id * _MOST + seq
+
 
 class Events:
     """Events of organizations."""
@@ -23,22 +31,40 @@ class Events:
         """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
         moment, first = now(), last - len(events) + 1
         self._db.insert(
-            "events (organization_id, seq, type, at, resource, resource_uid, connection_uid, data)",
+            "events (id, organization_id, seq, type, at, resource, resource_uid, connection_uid, data)",
             [
-                (organization_id, first + n, kind, moment, resource, uid, connection_uid, data)
-                for n, (kind, resource, uid, connection_uid, data) in enumerate(events)
+                (
+                    position(organization_id, seq),
+                    organization_id,
+                    seq,
+                    kind,
+                    moment,
+                    resource,
+                    uid,
+                    connection_uid,
+                    data,
+                )
+                for seq, (kind, resource, uid, connection_uid, data) in enumerate(events, first)
             ],
         )
 
     def page(self, organization_id: int, after: int, limit: int) -> list[EventRecord]:
         """In order, from the one behind `after` on."""
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM events WHERE organization_id = ? AND seq > ? ORDER BY seq LIMIT ?",
-            organization_id,
-            after,
+            f"SELECT {COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            position(organization_id, after),
+            position(organization_id + 1, 0),
             limit,
         )
         return [EventRecord._make(row) for row in rows]
+
+    def remove(self, organization_id: int) -> None:
+        """All of an organization."""
+        self._db.run(
+            "DELETE FROM events WHERE id >= ? AND id < ?",
+            position(organization_id, 0),
+            position(organization_id + 1, 0),
+        )
 
     # Telling plugins --------------------------------------------------------------------------------------------
 

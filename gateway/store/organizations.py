@@ -136,7 +136,7 @@ class Organizations:
             ("walks", f"connection_id IN {connections}"),
             ("mapping_rules", f"connection_id IN {connections}"),
             ("grants", f"user_id IN {users}"),
-            ("emails", f"user_id IN {users}"),
+            ("emails", "organization_id = ?"),
             ("users", "organization_id = ?"),
             ("groups", "organization_id = ?"),
             ("tokens", f"connection_id IN {connections}"),

@@ -129,7 +129,8 @@ class SqliteDatabase(Database):
         self, patience: float = BUSY_SECONDS, organization_id: int | None = None
     ) -> Iterator[None]:
         """See Database. All writers follow each other, whatever the organization."""
-        if self.peewee.in_transaction():
+        connection = self.peewee.connection()
+        if connection.in_transaction:
             yield
             return
         if not self._writers.acquire(timeout=patience):
@@ -137,8 +138,15 @@ class SqliteDatabase(Database):
         try:
             if patience != BUSY_SECONDS:
                 self._wait_at_most(patience)
-            with self._outages(), self.peewee.atomic("IMMEDIATE"):
-                yield
+            with self._outages():
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    connection.execute("COMMIT")
+                finally:
+                    # A full disk makes SQLite roll back by itself: ROLLBACK would then hide why.
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
         finally:
             if patience != BUSY_SECONDS:
                 self._wait_at_most(BUSY_SECONDS)

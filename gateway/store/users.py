@@ -26,6 +26,7 @@ VISIBLE = visible()
 
 _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
+_DELETED = f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND deleted = 1"
 _INSERT = (
     "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
     " display_key, doc, doc_key, created, modified, deleted, version)"
@@ -96,15 +97,20 @@ class Users:
         )
         if row is None:
             return None
-        emails = _addresses(document)
-        if emails != _addresses(json.loads(user.doc)):
-            self._db.run("DELETE FROM emails WHERE user_id = ?", user.id)
-            self._add_emails(organization_id, user.id, emails)
+        before, after = _addresses(json.loads(user.doc)), _addresses(document)
+        for key in before - after:
+            self._db.run(
+                "DELETE FROM emails WHERE organization_id = ? AND value_key = ? AND user_id = ?",
+                organization_id,
+                key,
+                user.id,
+            )
+        self._add_emails(organization_id, user.id, after - before)
         return UserRecord._make(row)
 
     def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
-        rows = [(user_id, organization_id, key) for key in keys]
-        self._db.insert("emails (user_id, organization_id, value_key)", rows)
+        rows = [(organization_id, key, user_id) for key in keys]
+        self._db.insert("emails (organization_id, value_key, user_id)", rows)
 
     def holder(
         self,
@@ -142,21 +148,21 @@ class Users:
     ) -> UserRecord | None:
         """A deleted user of this connection that a create means: same externalId, or same userName where one side has
         no externalId. In any other case nobody inherits an account."""
-        if external_id is not None:
+        by_name = f"{_DELETED} AND user_name_key = ?"
+        if external_id is None:
+            row = self._db.one(f"{by_name} ORDER BY id DESC LIMIT 1", connection.id, fold(user_name))
+        else:
+            by_id = f"{_DELETED} AND external_id = ? AND external_id IS NOT NULL"
             row = self._db.one(
-                f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND external_id = ? AND deleted = 1"
-                " AND external_id IS NOT NULL ORDER BY id DESC LIMIT 1",
+                f"SELECT * FROM (SELECT 1 AS way, found.* FROM ({by_id} ORDER BY id DESC LIMIT 1) found UNION ALL"
+                f" SELECT 2, found.* FROM ({by_name} AND external_id IS NULL ORDER BY id DESC LIMIT 1) found) ways"
+                " ORDER BY way LIMIT 1",
                 connection.id,
                 external_id,
+                connection.id,
+                fold(user_name),
             )
-            if row:
-                return UserRecord._make(row)
-        row = self._db.one(
-            f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND user_name_key = ? AND deleted = 1"
-            f" {'AND external_id IS NULL' if external_id is not None else ''} ORDER BY id DESC LIMIT 1",
-            connection.id,
-            fold(user_name),
-        )
+            row = row[1:] if row else None
         return UserRecord._make(row) if row else None
 
     def remove(self, organization_id: int, user: UserRecord) -> bool:

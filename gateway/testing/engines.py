@@ -90,7 +90,11 @@ def _emptied(url: str) -> str:
         referring = connection.execute(
             "SELECT confrelid::regclass::text, conrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
         )
-        order = TopologicalSorter[str]()
+        tables = connection.execute(
+            "SELECT oid::regclass::text FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'migrat%'"
+        )
+        order = TopologicalSorter[str]({table: () for (table,) in tables})
         for table, by in referring:
             order.add(table, by)
         # Row by row, for TRUNCATE makes new files for every table and index.

@@ -165,7 +165,7 @@ STORIES = {
     "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 2),
     "read a group without its members": (
         lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 2),
-    "create a user": (lambda town: ("POST", "/Users", user("new")), 9),
+    "create a user": (lambda town: ("POST", "/Users", user("new")), 8),
     "replace a user": (lambda town: ("PUT", f"/Users/{town.uids[0]}", user(0, displayName="Other")), 8),
     "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 5),
     "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 7),

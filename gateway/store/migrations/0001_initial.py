@@ -119,15 +119,15 @@ class User(Table):
 
 
 class Email(Model):
-    user = ForeignKeyField(User, index=False, on_delete="CASCADE")
-    # The key first: without rowids SQLite 3.40 takes a column between its parts for damaged.
-    value_key = TextField()
+    # In the order in which it is looked through, so that one b-tree is all of it. No reference to the user, which would
+    # want another: whoever writes a user writes these.
     organization = ForeignKeyField(Organization, index=False)
+    value_key = TextField()
+    user_id = BigIntegerField()
 
     class Meta:
         table_name = "emails"
-        primary_key = CompositeKey("user", "value_key")
-        indexes = ((("organization", "value_key"), False),)
+        primary_key = CompositeKey("organization", "value_key", "user_id")
         without_rowid = True
 
 
@@ -188,7 +188,10 @@ class MappingRule(Model):
 
 
 class Event(Model):
-    organization = ForeignKeyField(Organization, index=False, on_delete="CASCADE")
+    # Counts through the events of one organization after the other (`store.events.position`): SQLite keeps a row where
+    # its key says, so an event is written to one place.
+    id = BigIntegerField(primary_key=True)
+    organization_id = BigIntegerField()
     seq = BigIntegerField()
     type = TextField()
     at = BigIntegerField()
@@ -199,8 +202,6 @@ class Event(Model):
 
     class Meta:
         table_name = "events"
-        primary_key = CompositeKey("organization", "seq")
-        without_rowid = True
 
 
 class Delivery(Model):
