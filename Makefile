@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/billing/setup.cfg
+DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
 
 .PHONY: demo test lint serve bench failover onboarding soak fuzz clean
 
@@ -51,7 +51,7 @@ fuzz: $(STAMP)
 $(STAMP): $(DISTRIBUTIONS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint,gunicorn]' -e plugins/okta -e plugins/billing
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint,gunicorn]' -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
 	@touch $(STAMP)
 
 clean:

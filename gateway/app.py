@@ -18,7 +18,13 @@ from gateway.web.dispatch import App
 def build(config: Config) -> Provisioning:
     """Store, plugins and stories for a configuration, without a web server: what commands use."""
     store = Store(open_database(config.database_url, config.sqlite_synchronous), config.secret_key)
-    host = PluginHost(store, config.extension_urn, config.application_name, config.plugins_disabled)
+    host = PluginHost(
+        store,
+        config.extension_urn,
+        config.application_name,
+        config.plugins_disabled,
+        config.plugin_seconds,
+    )
     return Provisioning(config, store, host)
 
 
@@ -26,7 +32,8 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     """The WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
-    gateway, metrics = build(load(overrides)), Metrics()
+    gateway = build(load(overrides))
+    metrics = Metrics(gateway.host.watch)
     app = App(gateway, metrics)
     admin.install(app, app.errors)
     app.register_blueprint(scim.blueprint(gateway))

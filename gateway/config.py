@@ -37,6 +37,8 @@ class Config:
     admin_token: str = field(default="", repr=False)
     #: Names of plugins not to load.
     plugins_disabled: tuple[str, ...] = ()
+    #: Whole seconds; a call of a plugin that takes longer is named in the log, the activity and the metrics. 0 = none.
+    plugin_seconds: int = 1
     #: SCIM requests a second for each connection; 0 = none.
     rate_limit: int = 0
     #: Worker processes that `gateway serve` starts; 0 = by the number of cores. Each takes its share of `rate_limit`.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -225,3 +226,5 @@ class Declaration:
     keeps: Callable[[Mapping[str, Any]], Sequence[str] | None] | None = None
     setup_steps: Callable[[Connection], Sequence[str]] = _no_steps
     simulator: Simulator | None = None
+    #: The folder of its recorded conversations, one JSON file a story, installed with the plugin.
+    transcripts: Path | None = None

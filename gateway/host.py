@@ -6,13 +6,14 @@ in which plugins were found.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
 
 import pluggy
 from marshmallow import ValidationError
@@ -32,6 +33,20 @@ from gateway.contracts import (
     User,
     Verdict,
 )
+from gateway.isolation import (
+    ANSWERED,
+    FAILED,
+    NONE,
+    REFUSED,
+    RUBBISH,
+    Listener,
+    Rubbish,
+    Tally,
+    Watch,
+    check_plain,
+    copied,
+    frozen,
+)
 from gateway.scim.errors import Refusal, Unavailable
 from gateway.scim.schemas import (
     ENTERPRISE,
@@ -46,7 +61,6 @@ from gateway.store import Store
 log = logging.getLogger("gateway.plugins")
 
 ENTRY_POINTS = "gateway.plugins"
-Kind = TypeVar("Kind")
 
 
 class PluginError(Exception):
@@ -83,6 +97,20 @@ class PluginInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook of one plugin: how it is called, how its answer is read, and the tally of its calls.
+
+    `read` hands back the answer as the core takes it, or raises Rubbish.
+    """
+
+    plugin: str
+    name: str
+    call: Callable[[Mapping[str, Any]], Any]
+    read: Callable[[Any], Any]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The resource types as one connection keeps them."""
 
@@ -94,8 +122,15 @@ class PluginHost:
     """The plugins of one application."""
 
     def __init__(
-        self, store: Store, extension_urn: str, application: str, disabled: Sequence[str] = ()
+        self,
+        store: Store,
+        extension_urn: str,
+        application: str,
+        disabled: Sequence[str] = (),
+        seconds: float = 1,
     ) -> None:
+        #: What plugins were seen doing; a call that takes more than `seconds` is slow.
+        self.watch = Watch(seconds)
         self._extension = application_extension(extension_urn, application)
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
@@ -130,7 +165,12 @@ class PluginHost:
         names = sorted(name for name, plugin in self._manager.list_name_plugin() if plugin is not None)
         # The defaults come last wherever the first answer stands.
         names.sort(key=lambda name: name == defaults.NAME)
-        self._callers = {name: self._callers_of(name, names) for name in names}
+        self._callers = {name: self._hooks_of(name, names) for name in names}
+        self._listeners = {
+            name: Listener(name, self._teller(hooks["gateway_provisioned"]))
+            for name, hooks in self._callers.items()
+            if "gateway_provisioned" in hooks
+        }
         self._plugins = {name: self._info(name) for name in names}
         self._having = {
             hook: [name for name in names if hook in self._callers[name]]
@@ -138,21 +178,29 @@ class PluginHost:
             if hook.startswith("gateway_")
         }
 
-    def _callers_of(self, name: str, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    def _hooks_of(self, name: str, names: Sequence[str]) -> dict[str, Hook]:
         plugin = self._manager.get_plugin(name)
         others = [self._manager.get_plugin(other) for other in names if other != name]
-        implemented = {caller.name for caller in self._manager.get_hookcallers(plugin) or ()}
-        return {hook: self._manager.subset_hook_caller(hook, others) for hook in sorted(implemented)}
+        found = {}
+        for hook in sorted({caller.name for caller in self._manager.get_hookcallers(plugin) or ()}):
+            caller = self._manager.subset_hook_caller(hook, others)
+            called = hook.removeprefix("gateway_")
+            found[hook] = Hook(
+                name, called, _direct(caller), _READERS.get(hook, _as_it_is), self.watch.tally(name, called)
+            )
+        return found
 
     def _info(self, name: str) -> PluginInfo:
         declaration = Declaration(title=name)
-        if caller := self._callers[name].get("gateway_declare"):
-            answers = caller()
-            declaration = answers[0] if answers else declaration
+        if hook := self._callers[name].get("gateway_declare"):
+            answer = hook.call({})
+            declaration = declaration if answer is None else answer
         if not isinstance(declaration, Declaration):
             raise PluginError(
                 f"The plugin {name} declares a {type(declaration).__name__}, not a Declaration."
             )
+        if not isinstance(declaration.title, str) or not declaration.title.strip():
+            raise PluginError(f"The plugin {name} declares no title: a text that people read.")
         return PluginInfo(name, self._version(name), declaration.idp, tuple(self._callers[name]), declaration)
 
     def _version(self, name: str) -> str:
@@ -183,7 +231,31 @@ class PluginHost:
             return list(declaration.setup_steps(connection)) if declaration else []
         except Exception:  # a plugin may fail in any way; the connection can be shown without its steps
             log.exception("plugin %s failed to tell its setup steps", connection.idp)
+            self._count(connection.idp, "setup_steps")
             return []
+
+    def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the plugin of an identity provider takes them. Raises marshmallow's ValidationError."""
+        declaration = self.declaration(idp)
+        assert declaration is not None
+        try:
+            settings = settings_of(declaration, values)
+            check_plain(settings)
+            return settings
+        except ValidationError:
+            raise
+        except Exception as error:  # a plugin may fail in any way, or load what cannot be stored
+            raise self.failed(idp, "settings") from error
+
+    def shown_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as they may be shown: secrets are not. None at all where nobody can say which are secret."""
+        declaration = self.declaration(idp)
+        try:
+            return shown_settings(declaration, values) if declaration else {}
+        except Exception:  # a plugin may fail in any way; the connection can be shown without its settings
+            log.exception("plugin %s failed to tell which settings are secret", idp)
+            self._count(idp, "settings")
+            return {}
 
     def title(self, idp: str) -> str:
         """What people call an identity provider."""
@@ -213,16 +285,18 @@ class PluginHost:
             paths = keeps(connection.settings) if keeps else None
             return self._kept(tuple(paths) if paths is not None else None)
         except Exception as error:  # a plugin may fail in any way, or name what no schema knows
-            raise _failed(connection.idp, "keeps") from error
+            raise self.failed(connection.idp, "keeps") from error
 
     def would_keep(self, idp: str, settings: Mapping[str, Any]) -> Kept:
         """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
         declaration = self.declaration(idp)
         try:
-            paths = declaration.keeps(settings) if declaration and declaration.keeps else None
+            told = declaration.keeps(frozen(settings)) if declaration and declaration.keeps else None
+            paths = None if told is None else tuple(told)
+            check_plain(list(paths or ()))
         except Exception as error:  # a plugin may fail in any way
-            raise _failed(idp, "keeps") from error
-        return self._keep(tuple(paths) if paths is not None else None)
+            raise self.failed(idp, "keeps") from error
+        return self._keep(paths)
 
     def _keep(self, paths: tuple[str, ...] | None) -> Kept:
         whole = user_type(ENTERPRISE, self._extension)
@@ -236,7 +310,8 @@ class PluginHost:
         if declaration is None:
             raise Unavailable(
                 f"The gateway has no plugin for the identity provider {connection.idp!r} of this connection any more."
-                " Nothing was changed; ask the operator of the application to install it."
+                " Nothing was changed; ask the operator of the application to install it.",
+                retry_after=300,
             )
         return declaration
 
@@ -248,43 +323,57 @@ class PluginHost:
 
     # Asking -----------------------------------------------------------------------------------------------------
 
-    def authenticate(self, connection: Connection, credentials: Credentials) -> Principal | None:
+    def authenticate(
+        self, connection: Connection, credentials: Credentials, decisions: list[Decision]
+    ) -> Principal | None:
         """Who presented these credentials; None when nobody knows them."""
+        own = credentials.own.token_id if credentials.own else None
         for name in (connection.idp, defaults.NAME):
-            answer = self._ask(name, "gateway_authenticate", connection=connection, credentials=credentials)
-            if answer is not None:
-                return _expect(name, "gateway_authenticate", answer, Principal)
+            hook = self._callers.get(name, _NOTHING).get("gateway_authenticate")
+            if hook is None:
+                continue
+            answer: Principal | None = self._ask(
+                hook, decisions, {"connection": connection, "credentials": credentials}
+            )
+            if answer is None:
+                continue
+            if answer.token_id is not None and answer.token_id != own:
+                # It would be shown as used, whoever's it is.
+                raise self._unusable(hook, decisions, "names a token that was not presented")
+            return answer
         return None
 
-    def map_resource(self, connection: Connection, resource_type: str, document: Json) -> Json:
+    def map_resource(
+        self, connection: Connection, resource_type: str, document: Json, decisions: list[Decision]
+    ) -> Json:
         """The canonical document, still to be validated."""
-        answer = self._ask(
-            connection.idp,
-            "gateway_map_resource",
-            connection=connection,
-            resource_type=resource_type,
-            document=document,
-        )
-        return document if answer is None else _expect(connection.idp, "gateway_map_resource", answer, dict)
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_resource")
+        if hook is None:
+            return document
+        arguments = {"connection": connection, "resource_type": resource_type, "document": copied(document)}
+        answer: Json | None = self._ask(hook, decisions, arguments)
+        return document if answer is None else answer
 
     def map_patch(
-        self, connection: Connection, resource_type: str, operations: list[Json], current: Json
+        self,
+        connection: Connection,
+        resource_type: str,
+        operations: list[Json],
+        current: Json,
+        decisions: list[Decision],
     ) -> list[Json]:
         """The canonical operations, still to be validated."""
-        if "gateway_map_patch" not in self._callers.get(connection.idp, {}):
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_patch")
+        if hook is None:
             return operations
-        answer = self._ask(
-            connection.idp,
-            "gateway_map_patch",
-            connection=connection,
-            resource_type=resource_type,
-            operations=operations,
-            current=copy.deepcopy(current),
-        )
-        if answer is None:
-            return operations
-        listed = _expect(connection.idp, "gateway_map_patch", answer, list)
-        return [_expect(connection.idp, "gateway_map_patch", one, dict) for one in listed]
+        arguments = {
+            "connection": connection,
+            "resource_type": resource_type,
+            "operations": copied(operations),
+            "current": copied(current),
+        }
+        answer: list[Json] | None = self._ask(hook, decisions, arguments)
+        return operations if answer is None else answer
 
     def resolve_groups(
         self, connection: Connection, user: User, decisions: list[Decision]
@@ -292,12 +381,16 @@ class PluginHost:
         """The groups that a user should be in, by the source that wants it (`mapping`, or a plugin's name)."""
         resolved: dict[str, frozenset[str]] = {}
         for name in self._audience(connection.idp):
-            answer = self._ask(name, "gateway_resolve_groups", connection=connection, user=user)
-            if answer is None:
+            hook = self._callers[name].get("gateway_resolve_groups")
+            if hook is None:
                 continue
-            wanted = frozenset(
-                _expect(name, "gateway_resolve_groups", grant, GroupGrant).group for grant in answer
+            # What is about to be stored is not handed out.
+            shown = user if name == defaults.NAME else replace(user, document=_shown(user.document))
+            wanted: frozenset[str] | None = self._ask(
+                hook, decisions, {"connection": connection, "user": shown}
             )
+            if wanted is None:
+                continue
             resolved["mapping" if name == defaults.NAME else name] = wanted
             decisions.append(Decision(name, "resolve_groups", ", ".join(sorted(wanted)) or "none"))
         return resolved
@@ -307,11 +400,11 @@ class PluginHost:
     ) -> str | None:
         """The sentence of a denial, or None when the organization may."""
         for name in self._having["gateway_check_entitlement"]:
-            answer = self._ask(name, "gateway_check_entitlement", organization=organization, feature=feature)
-            if answer is None:
-                continue
-            verdict = _expect(name, "gateway_check_entitlement", answer, Verdict)
-            if not verdict.allowed:
+            hook = self._callers[name]["gateway_check_entitlement"]
+            verdict: Verdict | None = self._ask(
+                hook, decisions, {"organization": organization, "feature": feature}
+            )
+            if verdict is not None and not verdict.allowed:
                 decisions.append(Decision(name, "check_entitlement", "denied"))
                 return verdict.sentence
         return None
@@ -322,68 +415,227 @@ class PluginHost:
         """The lowest ceiling, or None when nobody sets a limit."""
         lowest: SeatLimit | None = None
         for name in self._having["gateway_check_seats"]:
-            answer = self._ask(name, "gateway_check_seats", organization=organization, request=request)
-            if answer is None:
+            hook = self._callers[name]["gateway_check_seats"]
+            verdict: SeatVerdict | None = self._ask(
+                hook, decisions, {"organization": organization, "request": request}
+            )
+            if verdict is None:
                 continue
-            verdict = _expect(name, "gateway_check_seats", answer, SeatVerdict)
-            _expect(name, "gateway_check_seats", verdict.ceiling, int)
             decisions.append(Decision(name, "check_seats", f"at most {verdict.ceiling}"))
             if lowest is None or verdict.ceiling < lowest.ceiling:
                 lowest = SeatLimit(name, verdict.ceiling, verdict.sentence)
         return lowest
 
-    def tell(self, plugin: str, event: Event) -> bool:
-        """Tell one plugin of one event; False when it raised, which was logged."""
-        try:
-            self._callers[plugin]["gateway_provisioned"](event=event)
-        except Exception:  # a listener may fail in any way; the change stands, and it is told again later
-            log.exception(
-                "plugin %s failed at event %s of organization %s", plugin, event.id, event.organization.id
-            )
-            return False
-        return True
+    def tell(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
+        """Tell one plugin of events in their order, for so long: how many were told, and whether it can go on.
 
-    def _ask(self, name: str, hook: str, **arguments: Any) -> Any:
-        caller = self._callers.get(name, {}).get(hook)
-        if caller is None:
-            return None
+        It cannot when the plugin raised, which was logged, or when it is still at an event.
+        """
+        return self._listeners[plugin].hear(events, seconds)
+
+    def _teller(self, hook: Hook) -> Callable[[Event], bool]:
+        def tell(event: Event) -> bool:
+            began = perf_counter()
+            try:
+                hook.call({"event": event})
+            except (Exception, SystemExit):  # it may fail in any way; the change stands, and it is told again
+                log.exception(
+                    "plugin %s failed at event %s of organization %s",
+                    hook.plugin,
+                    event.id,
+                    event.organization.id,
+                )
+                self.watch.ended(hook.tally, FAILED, perf_counter() - began)
+                return False
+            self.watch.ended(hook.tally, ANSWERED, perf_counter() - began)
+            return True
+
+        return tell
+
+    def _ask(self, hook: Hook, decisions: list[Decision], arguments: Mapping[str, Any]) -> Any:
+        """One question to one plugin. Whatever it does but answer ends here, named in the activity."""
+        began = perf_counter()
         try:
-            answer = caller(**arguments)
-            if hook in _COLLECTED:
-                # The list of the one plugin that was asked.
-                answer = answer[0] if answer else None
-            # What is yielded is made here, where a plugin may fail.
-            return list(answer) if hook == "gateway_resolve_groups" and answer is not None else answer
-        except Refusal:
+            answer = hook.call(arguments)
+            if answer is not None:
+                answer = hook.read(answer)
+        except Refusal as refusal:
+            if not _proper(refusal):
+                raise self._unusable(hook, decisions, "raised a refusal that is none", began) from refusal
+            self._note(hook, decisions, REFUSED, "refused", perf_counter() - began)
             raise
-        except Exception as error:  # a plugin may fail in any way; the request is refused, to be tried again
-            raise _failed(name, hook) from error
+        except Rubbish as rubbish:
+            raise self._unusable(hook, decisions, f"answer {rubbish}", began) from None
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # it may fail in any way; the request is refused, to be tried again
+            log.exception("plugin %s failed in %s", hook.plugin, hook.name)
+            # Never its text, which may hold what the plugin was given.
+            what = f"failed: {type(error).__name__}"
+            self._note(hook, decisions, FAILED, what, perf_counter() - began)
+            raise _failed(hook.plugin) from error
+        seconds, tally = perf_counter() - began, hook.tally
+        if seconds > self.watch.limit:
+            self._note(hook, decisions, NONE if answer is None else ANSWERED, "", seconds)
+            return answer
+        with tally.lock:
+            if answer is None:
+                tally.none += 1
+            else:
+                tally.answered += 1
+            tally.seconds += seconds
+        return answer
+
+    def _note(self, hook: Hook, decisions: list[Decision], outcome: str, what: str, seconds: float) -> None:
+        late = self.watch.ended(hook.tally, outcome, seconds)
+        told = ", ".join(part for part in (what, late) if part)
+        decisions.append(Decision(hook.plugin, hook.name, told))
+
+    def _unusable(
+        self, hook: Hook, decisions: list[Decision], what: str, began: float | None = None
+    ) -> Unavailable:
+        log.error("plugin %s answered %s with rubbish: %s", hook.plugin, hook.name, what)
+        self._note(hook, decisions, RUBBISH, f"rubbish: {what}", perf_counter() - began if began else 0.0)
+        return Unavailable(
+            f"The gateway's plugin {hook.plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
+            " operator of the application.",
+            retry_after=30,
+        )
+
+    def _count(self, plugin: str, name: str) -> None:
+        self.watch.ended(self.watch.tally(plugin, name), FAILED, 0.0)
+
+    def failed(self, plugin: str, name: str) -> Unavailable:
+        """The refusal for what a plugin declared and could not do; call it where that was caught."""
+        log.exception("plugin %s failed in %s", plugin, name)
+        self._count(plugin, name)
+        return _failed(plugin)
 
 
-_COLLECTED = frozenset(
-    name
-    for name, spec in vars(hookspecs).items()
-    if name.startswith("gateway_") and not (getattr(spec, "gateway_spec", None) or {}).get("firstresult")
-)
+_NOTHING: Mapping[str, Hook] = {}
 
 
-def _failed(plugin: str, hook: str) -> Unavailable:
-    log.exception("plugin %s failed in %s", plugin, hook)
+def _direct(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
+    """The one implementation of a plugin, called without pluggy's loop over many; None where nothing is answered."""
+    implementations = caller.get_hookimpls()
+    if len(implementations) == 1 and not (implementations[0].wrapper or implementations[0].hookwrapper):
+        function, names = implementations[0].function, implementations[0].argnames
+        return lambda arguments: function(*[arguments[name] for name in names])
+    first = caller.spec is not None and caller.spec.opts["firstresult"]
+
+    def call(arguments: Mapping[str, Any]) -> Any:
+        answer = caller(**arguments)
+        return answer if first else answer[0] if answer else None
+
+    return call
+
+
+# What is taken for an answer, hook by hook -----------------------------------------------------------------------
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _a(kind: str, answer: Any) -> Rubbish:
+    return Rubbish(f"is a {type(answer).__name__}, not {kind}")
+
+
+def _read_principal(answer: Any) -> Principal:
+    if not isinstance(answer, Principal):
+        raise _a("a Principal", answer)
+    if not isinstance(answer.label, str) or not (answer.token_id is None or isinstance(answer.token_id, str)):
+        raise Rubbish("is a Principal whose label or token_id is no text")
+    return answer
+
+
+def _read_document(answer: Any) -> Any:
+    if not isinstance(answer, dict):
+        raise _a("a dict", answer)
+    check_plain(answer)
+    return answer
+
+
+def _read_operations(answer: Any) -> Any:
+    if not isinstance(answer, list):
+        raise _a("a list", answer)
+    for operation in answer:
+        if not isinstance(operation, dict):
+            raise _a("a list of dicts", operation)
+    check_plain(answer)
+    return answer
+
+
+def _read_grants(answer: Any) -> frozenset[str]:
+    wanted = set()
+    for grant in answer:  # what is yielded is made here, where a plugin may fail
+        if not isinstance(grant, GroupGrant):
+            raise _a("a list of GroupGrants", grant)
+        if not isinstance(grant.group, str):
+            raise Rubbish("is a GroupGrant whose group is no text")
+        wanted.add(grant.group)
+    return frozenset(wanted)
+
+
+def _read_verdict(answer: Any) -> Verdict:
+    if not isinstance(answer, Verdict):
+        raise _a("a Verdict", answer)
+    if not isinstance(answer.allowed, bool) or not isinstance(answer.sentence, str):
+        raise Rubbish("is a Verdict whose allowed is no bool, or whose sentence is no text")
+    if not answer.allowed and not answer.sentence:
+        raise Rubbish("is a Verdict that denies without a sentence")
+    return answer
+
+
+def _read_seats(answer: Any) -> SeatVerdict:
+    if not isinstance(answer, SeatVerdict):
+        raise _a("a SeatVerdict", answer)
+    ceiling = answer.ceiling
+    if not isinstance(ceiling, int) or isinstance(ceiling, bool) or not isinstance(answer.sentence, str):
+        raise Rubbish("is a SeatVerdict whose ceiling is no int, or whose sentence is no text")
+    return answer
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "gateway_authenticate": _read_principal,
+    "gateway_map_resource": _read_document,
+    "gateway_map_patch": _read_operations,
+    "gateway_resolve_groups": _read_grants,
+    "gateway_check_entitlement": _read_verdict,
+    "gateway_check_seats": _read_seats,
+}
+
+
+def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A document to look at: what is done to it reaches nobody else."""
+    return MappingProxyType(copied(dict(document)))
+
+
+#: How a request may be refused: a plugin's own kind of `Refusal` may say any of these.
+_STATUSES = frozenset((400, 401, 403, 404, 409, 412, 413, 429, 500, 501, 503))
+
+
+def _proper(refusal: Refusal) -> bool:
+    """Whether an error can be answered with what a plugin raised."""
+    detail, status, after = (
+        getattr(refusal, "detail", None),
+        refusal.status,
+        getattr(refusal, "retry_after", None),
+    )
+    return (
+        isinstance(detail, str)
+        and isinstance(status, int)
+        and status in _STATUSES
+        and (after is None or isinstance(after, int))
+    )
+
+
+def _failed(plugin: str) -> Unavailable:
     return Unavailable(
         f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"
         " id to the operator of the application.",
         retry_after=30,
-    )
-
-
-def _expect(plugin: str, hook: str, answer: Any, kind: type[Kind]) -> Kind:
-    """The answer, if it is of the kind that the hook's contract names."""
-    if isinstance(answer, kind):
-        return answer
-    log.error("plugin %s answered %s with a %s, not a %s", plugin, hook, type(answer).__name__, kind.__name__)
-    raise Unavailable(
-        f"The gateway's plugin {plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
-        " operator of the application."
     )
 
 

@@ -3,6 +3,7 @@
 Plugins here are small and wrong on purpose; they are registered beside the real ones in a real deployment.
 """
 
+import dataclasses
 import importlib.metadata
 import inspect
 import itertools
@@ -11,12 +12,14 @@ import re
 import typing
 from pathlib import Path
 
+import pluggy
 import pytest
 
+import gateway
 from gateway import Declaration, GroupGrant, Principal, SeatVerdict, Verdict, hookimpl, hookspecs
 from gateway.app import create_app
-from gateway.host import PluginError
-from gateway.testing import Deployment
+from gateway.host import PluginError, PluginHost
+from gateway.testing import Deployment, examples, promises
 from gateway.testing.deployment import GROUP, USER
 
 GUIDE = (Path(__file__).parents[1] / "plugins" / "README.md").read_text("utf-8")
@@ -70,9 +73,45 @@ def test_the_guide_shows_no_hook_that_does_not_exist():
     assert set(re.findall(r"^(gateway_\w+)\(", GUIDE, re.MULTILINE)) == SPECS.keys()
 
 
+VALUES = re.findall(
+    r"^\| `([A-Z]\w+)` \| (.*) \|$", GUIDE.partition("## What the values hold")[2], re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("name", "told"), [value for value in VALUES if hasattr(gateway, value[0])])
+def test_the_guide_tells_every_field_of_a_value(name, told):
+    names = {field.name for field in dataclasses.fields(getattr(gateway, name))}
+    shown = {word.rstrip("?") for word in re.findall(r"`(\w+\??)`", told)}
+    assert names <= shown
+
+
+def test_the_guide_tells_every_value_that_a_hook_takes_or_gives():
+    hints = [hint for spec in SPECS.values() for hint in typing.get_type_hints(spec).values()]
+    used = {
+        word
+        for hint in hints
+        for word in re.findall(r"gateway\.contracts\.(\w+)|'(\w+)'", repr(hint))
+        if word
+    }
+    named = {
+        word
+        for pair in used
+        for word in pair
+        if word and dataclasses.is_dataclass(getattr(gateway, word, None))
+    }
+    assert named
+    assert named <= {name for name, _ in VALUES}
+
+
 @each_hook
 def test_a_hook_is_used_by_a_plugin_that_is_here(deployment, name):
     assert name in {hook for plugin in deployment.gateway.host.plugins() for hook in plugin.hooks}
+
+
+@each_hook
+def test_the_kit_has_a_promise_for_a_hook(name):
+    asked = inspect.getsource(promises) + inspect.getsource(examples)
+    assert f'"{name}"' in asked
 
 
 # Wrong plugins ---------------------------------------------------------------------------------------------------
@@ -182,7 +221,7 @@ def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch
         told.append([(info.name, info.version, info.hooks) for info in deployment.gateway.host.plugins()])
         deployment.close()
     assert told[0] == told[1]
-    assert [name for name, *_ in told[0]] == ["billing", "generic", "okta"]
+    assert {"billing", "generic", "okta"} <= {name for name, *_ in told[0]}
 
 
 # Start-up --------------------------------------------------------------------------------------------------------
@@ -215,6 +254,25 @@ def test_a_plugin_that_cannot_be_imported_stops_start_up(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match="gateway_gone_module"):
         create_app({"instance": tmp_path / "instance"})
+
+
+RETIRED = {
+    "a hook": {"warn_on_impl": DeprecationWarning("gateway_lost is retired, implement gateway_found.")},
+    "an argument": {"warn_on_impl_args": {"user": DeprecationWarning("user is retired, take user_name.")}},
+}
+
+
+@pytest.mark.parametrize("markers", RETIRED.values(), ids=RETIRED)
+def test_what_is_retired_goes_on_working_with_a_warning_that_says_what_to_do(
+    deployment, monkeypatch, markers
+):
+    spec = pluggy.HookspecMarker("gateway")(**markers)(lambda user: None)
+    monkeypatch.setattr(hookspecs, "gateway_lost", spec, raising=False)
+    lost = type("Plugin", (), {"gateway_lost": hookimpl(lambda self, user: [user])})()
+    host = PluginHost(deployment.gateway.store, "urn:acme:User", "Acme")
+    with pytest.warns(DeprecationWarning, match="is retired, (implement|take)"):
+        host.add(lost, "lost")
+    assert ("lost", ("gateway_lost",)) in {(plugin.name, plugin.hooks) for plugin in host.plugins()}
 
 
 # While requests are served ---------------------------------------------------------------------------------------

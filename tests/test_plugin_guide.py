@@ -1,61 +1,114 @@
-"""The plugin that `plugins/README.md` shows, run as it stands there: found by its entry point, passing its own test."""
+"""The plugins that an outsider writes: the one of `plugins/README.md` and the one of `gateway plugin new`.
 
-import configparser
+They are built and installed beside the core's own wheel, in an environment that knows nothing of this folder, and run
+there. Nothing is fetched: the libraries are those of this environment.
+"""
+
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-GUIDE = Path(__file__).parents[1] / "plugins" / "README.md"
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "plugins" / "README.md"
+OURS = re.compile(r"gateway(_.*)?$|provisioning[_-]gateway.*|__editable__.*|.*\.pth|gateway_\w+-.*")
+OFFLINE = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
 
 
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory):
-    """The files of the guide in a folder, installed there: an installation is modules and their metadata."""
-    folder = tmp_path_factory.mktemp("plugin")
-    shown = re.findall(
-        r"^`([\w.]+)`\n\n```\w+\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
+def shown_files():
+    """The files of the guide's example by their paths."""
+    blocks = re.findall(
+        r"^`([\w./]+)`\n\n```\w+\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
-    for name, text in shown:
-        (folder / name).write_text(text, "utf-8")
-    setup = configparser.ConfigParser()
-    setup.read(folder / "setup.cfg")
-    name, version = setup["metadata"]["name"], setup["metadata"]["version"]
-    metadata = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    groups = setup["options.entry_points"].items()
-    (metadata / "entry_points.txt").write_text("".join(f"[{group}]{lines}\n" for group, lines in groups))
-    return folder
+    return dict(blocks)
 
 
-def run(plugin, *command):
-    """A command in a fresh process that has the plugin installed."""
-    environment = os.environ | {"PYTHONPATH": str(plugin), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        [sys.executable, *command], cwd=plugin, env=environment, capture_output=True, text=True, timeout=120
+class Environment:
+    """A fresh virtual environment with the libraries that are here, and without what is of this repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")])
+        self.bin = folder / "venv" / "bin"
+        site = next((folder / "venv" / "lib").glob("python*/site-packages"))
+        for entry in Path(sysconfig.get_path("purelib")).iterdir():
+            if not OURS.fullmatch(entry.name) and entry.name != "__pycache__":
+                (site / entry.name).symlink_to(entry)
+
+    def install(self, *what: str) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install", *OFFLINE]
+        self._run([*pip, "--no-build-isolation", *what])
+
+    def wheel(self, source: Path) -> Path:
+        """The wheel of a distribution, built beside its source."""
+        dist = source.parent / f"{source.name}-dist"
+        pip = [sys.executable, "-m", "pip", "wheel", *OFFLINE, "--no-build-isolation"]
+        self._run([*pip, "--wheel-dir", str(dist), str(source)])
+        (built,) = dist.glob("*.whl")
+        return built
+
+    def run(self, command: str, *arguments: str) -> str:
+        """A command of the environment; its output."""
+        return self._run([str(self.bin / command), *arguments])
+
+    def _run(self, command: list[str]) -> str:
+        names = {"PYTHONPATH", "VIRTUAL_ENV"}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in names and not name.startswith(("GATEWAY_", "PYTEST_"))
+        }
+        environment |= {"GATEWAY_INSTANCE": str(self.folder / "instance"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def test_the_guide_shows_a_whole_distribution():
+    assert set(shown_files()) == {
+        "setup.cfg",
+        "pyproject.toml",
+        "gateway_acme/__init__.py",
+        "gateway_acme/transcripts/assign.json",
+        "tests/test_acme.py",
+    }
+
+
+@pytest.mark.sqlite  # once: what is looked at is how it is built, installed and found
+def test_plugins_of_an_outsider_are_built_installed_beside_the_core_and_keep_their_promises(tmp_path):
+    environment = Environment(tmp_path)
+    core = tmp_path / "core"
+    shutil.copytree(ROOT / "gateway", core / "gateway", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, core)
+    acme = tmp_path / "gateway-acme"
+    for name, text in shown_files().items():
+        (acme / name).parent.mkdir(parents=True, exist_ok=True)
+        (acme / name).write_text(text, "utf-8")
+    environment.install(str(environment.wheel(core)), str(environment.wheel(acme)))
+    assert [p["name"] for p in json.loads(environment.run("gateway", "plugins", "--json"))] == [
+        "acme",
+        "generic",
+    ]
+
+    written = environment.run(
+        "gateway", "plugin", "new", "globex", "--into", str(tmp_path / "gateway-globex")
     )
+    assert "pip install -e" in written
+    environment.install("-e", str(tmp_path / "gateway-globex"))
+    found = {p["name"]: p for p in json.loads(environment.run("gateway", "plugins", "--json"))}
+    assert (found["acme"]["idp"], found["acme"]["version"]) == (True, "0.1.0")
+    assert found["globex"]["hooks"] == ["gateway_declare", "gateway_map_patch", "gateway_map_resource"]
 
-
-def test_the_guide_shows_a_whole_distribution(plugin):
-    names = {path.name for path in plugin.iterdir() if path.is_file()}
-    assert names == {"setup.cfg", "pyproject.toml", "gateway_acme.py", "test_acme.py"}
-
-
-def test_the_plugin_of_the_guide_passes_its_own_test(plugin):
-    done = run(plugin, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_acme.py")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
-
-
-def test_the_plugin_of_the_guide_is_found_by_its_entry_point(plugin, tmp_path):
-    program = (
-        "from gateway.testing import Deployment; from pathlib import Path;"
-        f" d = Deployment(Path({str(tmp_path / 'instance')!r}));"
-        " print(*((p.name, p.version, p.idp) for p in d.gateway.host.plugins()), sep='\\n'); d.close()"
-    )
-    done = run(plugin, "-W", "error", "-c", program)
-    assert "('acme', '0.1.0', True)" in done.stdout.splitlines(), done.stdout + done.stderr
+    tests = [str(acme / "tests"), str(tmp_path / "gateway-globex" / "tests")]
+    done = environment.run("python", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *tests)
+    assert "failed" not in done
+    assert "skipped" not in done

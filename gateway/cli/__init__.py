@@ -6,8 +6,9 @@ import click
 
 from gateway.cli.backup import backup, restore
 from gateway.cli.common import Commands
+from gateway.cli.conformance import conformance
 from gateway.cli.demo import demo
-from gateway.cli.plugins import plugins
+from gateway.cli.plugins import plugin, plugins
 from gateway.cli.server import migrate, serve
 from gateway.cli.simulate import simulate
 from gateway.cli.tokens import admin_token
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (serve, migrate, backup, restore, admin_token, simulate, plugins, demo):
+for command in (serve, migrate, backup, restore, admin_token, simulate, conformance, plugins, plugin, demo):
     main.add_command(command)

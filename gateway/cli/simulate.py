@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
 import click
@@ -11,7 +13,8 @@ from rich.console import Console
 from gateway.app import build
 from gateway.cli.common import as_json, echo_json
 from gateway.config import load
-from gateway.contracts import Play, Simulator
+from gateway.contracts import Declaration, Play, Simulator
+from gateway.host import PluginInfo
 from gateway.simulation import HttpSession, people, summary, table, watch
 from gateway.simulation import as_json as steps_as_json
 
@@ -22,7 +25,7 @@ from gateway.simulation import as_json as steps_as_json
 @click.option("--token", required=True, envvar="GATEWAY_SIMULATE_TOKEN", help="Its bearer token.")
 @click.option("--users", default=3, show_default=True, type=click.IntRange(0), help="How many to assign.")
 @click.option("--groups", default=1, show_default=True, type=click.IntRange(0), help="How many to push.")
-@click.option("--style", default="", help="The kind of app that is played; oin or aiw for Okta.")
+@click.option("--style", default="", help="The kind of app that is played.")
 @click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 256), help="At a time.")
 @as_json
 @click.pass_context
@@ -47,14 +50,8 @@ def simulate(
         raise click.ClickException(
             f"{idp} can be played in the styles {', '.join(simulator.styles)}, not {style!r}."
         )
-    try:
-        session = HttpSession(base_url, token)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from None
     play = Play(users=users, groups=groups, style=style, concurrency=concurrency, run=new_run())
-    with session:
-        if (answer := session.call("GET", "/ServiceProviderConfig")).status == 0:
-            raise click.ClickException(f"No server answers at {base_url}: {answer.text}.")
+    with session_to(base_url, token) as session:
         steps = watch(simulator.play(session, play), simulator.steps(play), Console(stderr=True))
     if as_json:
         echo_json(steps_as_json(steps))
@@ -68,15 +65,41 @@ def new_run() -> str:
     return secrets.token_hex(3)
 
 
-def simulator_of(idp: str) -> Simulator:
-    """The simulator that a plugin brings. No instance is needed, and none is made."""
-    with TemporaryDirectory() as folder:
-        overrides = {"instance": folder, "database_url": "", "secret_key": "not used", "plugins_disabled": ""}
-        plugins = build(load(overrides)).host.plugins()
-    known = {each.name: each.declaration.simulator for each in plugins if each.declaration.simulator}
-    simulator = known.get(idp)
-    if simulator is None:
+@contextmanager
+def session_to(base_url: str, token: str) -> Iterator[HttpSession]:
+    """A line to a server that answers; who does not is named in a sentence."""
+    try:
+        session = HttpSession(base_url, token)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    with session:
+        if (answer := session.call("GET", "/ServiceProviderConfig")).status == 0:
+            raise click.ClickException(f"No server answers at {base_url}: {answer.text}.")
+        yield session
+
+
+def declared(idp: str) -> Declaration:
+    """What the plugin of an identity provider says of itself. No instance is needed, and none is made."""
+    found = {each.name: each.declaration for each in _plugins() if each.idp}
+    if idp not in found:
         raise click.ClickException(
-            f"No plugin plays {idp!r}. There are simulators for: {', '.join(sorted(known)) or 'nobody'}."
+            f"No plugin is an identity provider called {idp!r}. There are: {', '.join(sorted(found))}."
+        )
+    return found[idp]
+
+
+def simulator_of(idp: str) -> Simulator:
+    """The simulator that a plugin brings."""
+    simulator = declared(idp).simulator
+    if simulator is None:
+        known = ", ".join(sorted(each.name for each in _plugins() if each.declaration.simulator)) or "nobody"
+        raise click.ClickException(
+            f"The plugin {idp} brings no simulator. There are simulators for: {known}."
         )
     return simulator
+
+
+def _plugins() -> list[PluginInfo]:
+    with TemporaryDirectory() as folder:
+        overrides = {"instance": folder, "database_url": "", "secret_key": "not used", "plugins_disabled": ""}
+        return build(load(overrides)).host.plugins()

@@ -17,6 +17,7 @@ from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.setup import Setup
+from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.users import Users
 from gateway.scim.errors import AuthenticationFailed
 from gateway.store import Store
@@ -32,9 +33,11 @@ class Provisioning:
         self.callers = Callers(config, host)
         self.recorder = Recorder(store, host, self.callers, config.activity_days)
         changes = Changes(store)
-        self.users = Users(store, host, changes, GroupMover(store, host), self._refreshed)
+        mover = GroupMover(store, host)
+        self.users = Users(store, host, changes, mover, self._refreshed)
         self.groups = Groups(store, host, changes, self._refreshed)
         self.mapping = MapToGroups(store, changes)
+        self.takeover = Takeover(store, host, changes, mover, self._refreshed)
         self.setup = Setup(store, host, changes, self.callers, self._refreshed)
         self.checkup = Checkup(store, host, self.callers, self.recorder)
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from gateway.config import Config
 from gateway.contracts import Billing, Connection, Organization, Seats
 from gateway.host import Decision, Kept, PluginHost
+from gateway.isolation import frozen
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
@@ -114,7 +114,7 @@ class Callers:
 
 
 def _parsed(settings: str) -> Mapping[str, Any]:
-    return MappingProxyType(json.loads(settings))
+    return frozen(json.loads(settings))  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)

@@ -68,7 +68,12 @@ class Checkup:
 
     def _provisioning(self, connection: ConnectionRecord) -> Check:
         if self._host.declaration(connection.idp) is None:
-            return Check("provisioning", False, f"The plugin {connection.idp} is not installed any more.")
+            return Check(
+                "provisioning",
+                False,
+                f"The plugin {connection.idp} is not installed, or it is disabled: every call is refused until the"
+                " operator of the application brings it back.",
+            )
         if connection.provisioning:
             return Check("provisioning", True, "Provisioning is switched on.")
         return Check(

@@ -69,7 +69,11 @@ class Groups:
             group = self._found(caller, uid, if_match)
             current = json.loads(group.doc)
             mapped = self._host.map_patch(
-                caller.words, "Group", [dict(operation) for operation in operations], current
+                caller.words,
+                "Group",
+                [dict(operation) for operation in operations],
+                current,
+                trace.decisions,
             )
             changes, rest = patch.split_members(mapped)
             patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)

@@ -157,7 +157,7 @@ class Recorder:
             told, well = self._host.tell(plugin, events, max(0.0, until - time.monotonic()))
             seq = records[told - 1].seq if told else seq
             self._note(plugin, organization_id, seq, told, well)
-            if not well or told < len(records) or time.monotonic() > until:
+            if not well or time.monotonic() >= until:
                 with self._lock:
                     self._changed.add(organization_id)
                 self._wake.set()

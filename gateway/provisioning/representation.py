@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Protocol
 
-from gateway.store.clock import rfc3339
+from gateway.store.clock import rfc3339, rfc3339s
 from gateway.store.records import ListedUser, MemberRecord
 
 
@@ -50,7 +50,7 @@ def user_json(user: Shown, groups: Sequence[MemberRecord], base_url: str | None)
 
 
 def users_json(
-    users: Iterable[ListedUser], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
+    users: Sequence[ListedUser], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
 ) -> list[str]:
     """A page of users; what is said of the same groups is made once for all who are in them."""
     told: dict[tuple[MemberRecord, ...], tuple[str, str]] = {(): ("", "")}
@@ -58,7 +58,8 @@ def users_json(
     digest = listed = ""
     place = f',"location":"{base_url}/Users/' if base_url else ""
     shown = []
-    for key, uid, doc, made, changed, version in users:
+    moments = rfc3339s([user.created for user in users])
+    for (key, uid, doc, made, changed, version), created in zip(users, moments, strict=True):
         of = groups.get(key, ())
         if of is not before:
             before = of
@@ -66,7 +67,6 @@ def users_json(
                 refs = ",".join(entry(group, "Groups", base_url) for group in of)
                 told[of] = _digest(of), f'"groups":[{refs}],'
             digest, listed = told[of]
-        created = rfc3339(made)
         modified = created if changed == made else rfc3339(changed)
         location = f'{place}{uid}"' if place else ""
         shown.append(

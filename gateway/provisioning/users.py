@@ -23,6 +23,9 @@ from gateway.store import Stale, Store
 from gateway.store.records import MemberRecord, UserRecord
 from gateway.store.users import display_of
 
+#: The hooks that judge a user.
+_JUDGED = ("resolve_groups", "check_seats")
+
 
 class Outcome(NamedTuple):
     """What became of a user, and the groups that the caller sees it in."""
@@ -90,7 +93,11 @@ class Users:
             user = self._found(caller, uid, trace, if_match)
             current = json.loads(user.doc)
             mapped = self._host.map_patch(
-                caller.words, "User", [dict(operation) for operation in operations], current
+                caller.words,
+                "User",
+                [dict(operation) for operation in operations],
+                current,
+                trace.decisions,
             )
             patched = patch.apply(caller.kept.user, current, mapped, resource_id=user.uid)
             trace.ignored = list(patched.ignored)
@@ -212,7 +219,8 @@ class Users:
         return Outcome(stored, groups)
 
     def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
-        trace.decisions.clear()
+        # What was judged at a former attempt does not hold; who came in and what was translated does.
+        trace.decisions[:] = [each for each in trace.decisions if each.hook not in _JUDGED]
         groups = (
             self._host.resolve_groups(caller.words, user, trace.decisions)
             if isinstance(caller, IdpCaller)
@@ -256,7 +264,7 @@ class Users:
         name = f"{found[0].name!r} ({found[0].idp})" if found else "another one"
         return (
             f"by a user that the connection {name} of this organization manages. To hand the user over, an admin of the"
-            " application deletes it there, or removes that connection, which leaves its users to be linked here."
+            " application lets this connection take it over there."
         )
 
     def _groups(self, caller: Caller, user: UserRecord) -> Sequence[MemberRecord]:

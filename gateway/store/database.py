@@ -95,6 +95,10 @@ class Database(ABC):
         finally:
             cursor.close()
 
+    def later(self, sql: str, *parameters: Any) -> None:
+        """Run it before the transaction ends, which may save its way to the server: nothing in there looks at it."""
+        self.run(sql, *parameters)
+
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """The same statement for each row."""
         with self._outages():
@@ -114,7 +118,7 @@ class Database(ABC):
         for size in _ROWS:
             while len(rows) - start >= size:
                 values = chain.from_iterable(rows[start : start + size])
-                self.run(_insertion(into, len(rows[0]), size), *values)
+                self.later(_insertion(into, len(rows[0]), size), *values)
                 start += size
 
     def among(

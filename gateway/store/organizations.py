@@ -119,7 +119,7 @@ class Organizations:
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""
-        self._db.run(
+        self._db.later(
             "INSERT INTO tallies (organization_id, resource, connection, n) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n",
             organization_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -137,6 +138,7 @@ class _Engine(peewee.PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, prefer_psycopg3=True)
+        self._left = threading.local()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Outside of peewee's lock: threads would wait for a server that is silent one after the other."""
@@ -172,10 +174,16 @@ class _Engine(peewee.PostgresqlDatabase):
             super().begin(isolation_level)
 
     def commit(self) -> None:
+        connection, tail = self._state.conn, self.tail
+        self.tail = []
         try:
-            super().commit()
-        except peewee.OperationalError:
-            if self._state.conn.closed:
+            # In one message, for one answer.
+            with connection.pipeline():
+                for sql, parameters in tail:
+                    connection.execute(sql, parameters)
+                connection.execute("COMMIT")
+        except psycopg.OperationalError:
+            if connection.closed:
                 raise Unavailable(
                     "The database was lost while it stored this: it may have been stored or not. Look before you try"
                     " again.",
@@ -184,8 +192,18 @@ class _Engine(peewee.PostgresqlDatabase):
             raise
 
     def rollback(self) -> None:
+        self.tail = []
         if not self._state.conn.closed:
             super().rollback()
+
+    @property
+    def tail(self) -> list[tuple[str, Sequence[Any]]]:
+        """What this thread still has to write before it commits."""
+        return getattr(self._left, "tail", [])
+
+    @tail.setter
+    def tail(self, statements: list[tuple[str, Sequence[Any]]]) -> None:
+        self._left.tail = statements
 
 
 class PostgresqlDatabase(Database):
@@ -234,6 +252,13 @@ class PostgresqlDatabase(Database):
         """See Database."""
         super().run_many(_translated(sql), rows)
 
+    def later(self, sql: str, *parameters: Any) -> None:
+        """See Database."""
+        if self.peewee.in_transaction():
+            self._engine.tail = [*self._engine.tail, (_translated(sql), parameters)]
+        else:
+            self.run(sql, *parameters)
+
     def _execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         text = _translated(sql)
         if sql.startswith("SELECT"):
@@ -241,11 +266,11 @@ class PostgresqlDatabase(Database):
         with self._outages():
             self._engine.lost()
             try:
-                return self.peewee.execute_sql(text, parameters)
-            except peewee.OperationalError:
+                return self.peewee.connection().execute(text, parameters)
+            except psycopg.OperationalError:
                 if self.peewee.in_transaction() or not sql.startswith("SELECT") or not self._engine.lost():
                     raise
-                return self.peewee.execute_sql(text, parameters)
+                return self.peewee.connection().execute(text, parameters)
 
     @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:

@@ -1,9 +1,63 @@
-"""The test kit for plugin authors, and for the core's own tests: a whole deployment in a folder that goes away.
+"""The test kit for plugin authors, and for the core's own tests.
 
-With the core installed, pytest offers the fixture `deployment` by itself (see `gateway.testing.plugin`).
+With the core installed pytest offers the fixtures of `gateway.testing.plugin` by itself. What an author imports is
+named here, and loaded when it is asked for: `replay` needs no pytest.
 """
 
-from gateway.testing.deployment import Deployment, Scim
-from gateway.testing.transcripts import replay
+from __future__ import annotations
 
-__all__ = ["Deployment", "Scim", "replay"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.testing.deployment import Deployment, Scim
+    from gateway.testing.examples import Document, Patch, Resolved
+    from gateway.testing.promises import (
+        CredentialPromises,
+        DeclarationPromises,
+        DialectPromises,
+        EntitlementPromises,
+        GroupPromises,
+        IdpPromises,
+        ListenerPromises,
+        PluginPromises,
+        SeatPromises,
+        SimulatorPromises,
+        TranscriptPromises,
+    )
+    from gateway.testing.transcripts import replay
+
+__all__ = [
+    "CredentialPromises",
+    "DeclarationPromises",
+    "Deployment",
+    "DialectPromises",
+    "Document",
+    "EntitlementPromises",
+    "GroupPromises",
+    "IdpPromises",
+    "ListenerPromises",
+    "Patch",
+    "PluginPromises",
+    "Resolved",
+    "Scim",
+    "SeatPromises",
+    "SimulatorPromises",
+    "TranscriptPromises",
+    "replay",
+]
+
+_ROOMS = {
+    "Deployment": "deployment",
+    "Scim": "deployment",
+    "Document": "examples",
+    "Patch": "examples",
+    "Resolved": "examples",
+    "replay": "transcripts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"gateway.testing has no {name}")
+    return getattr(import_module(f"gateway.testing.{_ROOMS.get(name, 'promises')}"), name)

@@ -13,6 +13,7 @@ from flask import Flask
 
 from gateway.app import create_app
 from gateway.contracts import Answer
+from gateway.host import settings_of
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.testing import engines
@@ -81,8 +82,14 @@ class Deployment:
         """A connection with a token, ready to be provisioned; its client."""
         organization = organization or self.organization()
         trace = self.trace(organization)
+        declaration = self.gateway.host.declaration(idp)
+        assert declaration, f"no plugin is an identity provider called {idp!r}"
         connection = self.gateway.setup.add_connection(
-            self.gateway.callers.admin(organization), idp, idp.title(), settings or {}, trace
+            self.gateway.callers.admin(organization),
+            idp,
+            idp.title(),
+            settings_of(declaration, settings or {}),
+            trace,
         )
         self.gateway.store.connections.edit(connection, provisioning=int(provisioning))
         _, token = self.gateway.store.tokens.add(connection, "test", None)
@@ -107,6 +114,15 @@ class Deployment:
         """The activity, newest first."""
         self.gateway.recorder.flush()
         return self.gateway.store.activity.page(organization.id, None, 100_000, **wanted)
+
+    def listed(self, path: str) -> list[dict[str, Any]]:
+        """A whole list of the admin REST, by its pages."""
+        items: list[dict[str, Any]] = []
+        after = ""
+        while after is not None:
+            page = self.admin("GET", f"{path}?limit=100{after and f'&after={after}'}").json
+            items, after = items + page["items"], page["next"]
+        return items
 
     def admin(
         self, method: str, path: str, body: Any = None, *, token: str = ADMIN_TOKEN, **headers: str

@@ -13,6 +13,9 @@ import pytest
 if TYPE_CHECKING:
     from gateway.testing.deployment import Deployment, Scim
 
+# Before they are imported: a broken promise shows what was compared.
+pytest.register_assert_rewrite("gateway.testing.promises")
+
 ENGINES = ("sqlite", "postgresql")
 
 
@@ -25,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the server of a run on PostgreSQL, once for all its processes."""
     for engine in ENGINES:
         config.addinivalue_line("markers", f"{engine}: looks into that engine itself; left out on the other")
+    config.addinivalue_line("markers", "no_examples: a promise that the class gives no example of; left out")
     if config.getoption("engine") != "postgresql" or hasattr(config, "workerinput"):
         return
     from gateway.testing import engines
@@ -37,12 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what looks into the engine that this run is not on."""
+    """Leave out what looks into the engine that this run is not on, and promises without an example."""
     (other,) = set(ENGINES) - {config.getoption("engine")}
-    left_out = [item for item in items if item.get_closest_marker(other)]
+    left_out = [item for item in items if any(map(item.get_closest_marker, (other, "no_examples")))]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker(other)]
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture
@@ -53,6 +57,20 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path / "instance")
     yield deployment
     deployment.close()
+
+
+@pytest.fixture
+def gateway(deployment: Deployment) -> Deployment:
+    """The same as `deployment`."""
+    return deployment
+
+
+@pytest.fixture
+def connection(request: pytest.FixtureRequest, deployment: Deployment) -> Scim:
+    """A connection, ready to be provisioned: of the `plugin` and with the `settings` that the test's class says."""
+    return deployment.connection(
+        getattr(request.cls, "plugin", "generic"), settings=getattr(request.cls, "settings", None)
+    )
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """Transcripts: what an identity provider sends and what it needs to hear, told as data and replayed here.
 
-The format stands in `plugins/okta/tests/transcripts/README.md`. Nothing here knows a server: a session
+The format stands in `plugins/README.md`, under «Transcripts». Nothing here knows a server: a session
 sends, and every difference comes back as a sentence.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gateway.contracts import Answer, Session
@@ -15,6 +17,58 @@ from gateway.contracts import Answer, Session
 PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}")
 ANYTHING = "{{any}}"
 ELLIPSIS = "…"
+#: Where a story may come from; each transcript says one of these words.
+SOURCES = ("documented", "captured", "reported", "made up")
+_KEYS = {"story", "source", "headers", "settings", "exchanges", "application_sees"}
+_EXCHANGE = {"tells", "request", "expect", "capture"}
+_REQUEST = {"method", "path", "headers", "body", "token"}
+_EXPECT = {"status", "json", "absent"}
+
+
+def read(folder: Path | None) -> dict[str, dict[str, Any]]:
+    """The transcripts of a folder by their names, in order. Raises ValueError for a file that is no JSON object."""
+    stories: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")) if folder else ():
+        try:
+            stories[path.stem] = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"The transcript {path} cannot be read: {error}.") from None
+        if not isinstance(stories[path.stem], dict):
+            raise ValueError(f"The transcript {path} is no JSON object.")
+    return stories
+
+
+def malformed(transcript: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the form of a transcript: unknown keys, no source, values that nobody captured."""
+    told = _unknown("the transcript", transcript, _KEYS)
+    told += [f"{key} is missing" for key in ("story", "source", "exchanges") if not transcript.get(key)]
+    if not any(word in transcript.get("source", "") for word in SOURCES):
+        told.append(f"source says none of {', '.join(SOURCES)}")
+    known = {"any"}
+    for number, exchange in enumerate(transcript.get("exchanges", ()), 1):
+        at = f"exchange {number}"
+        told += _unknown(at, exchange, _EXCHANGE)
+        told += _unknown(f"the request of {at}", exchange.get("request", {}), _REQUEST)
+        told += _unknown(f"what {at} expects", exchange.get("expect", {}), _EXPECT)
+        told += [f"{at} has no {key}" for key in ("method", "path") if key not in exchange.get("request", {})]
+        used = {name for key in ("request", "expect") for name in _placeholders(exchange.get(key))}
+        told += [f"{at} needs {name}, which was not captured before" for name in sorted(used - known)]
+        known |= set(exchange.get("capture", {}))
+    return told
+
+
+def refusals(transcript: Mapping[str, Any]) -> list[int]:
+    """The statuses of the refused requests for users and groups: the failures that the activity must show."""
+    told = (
+        exchange.get("expect", {}).get("status", 200)
+        for exchange in transcript["exchanges"]
+        if exchange["request"]["path"].startswith(("/Users", "/Groups"))
+    )
+    return sorted(status for status in told if isinstance(status, int) and status >= 400 and status != 405)
+
+
+def _unknown(what: str, given: Mapping[str, Any], known: set[str]) -> list[str]:
+    return [f"{what} has a key {key!r} that means nothing" for key in sorted(set(given) - known)]
 
 
 def replay(session: Session, transcript: Mapping[str, Any]) -> list[str]:

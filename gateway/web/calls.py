@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Request
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.sansio.utils import get_host
 from werkzeug.urls import iri_to_uri
 from werkzeug.wsgi import ClosingIterator
@@ -35,6 +36,7 @@ class Call(Request):
         given = environ.get("HTTP_X_REQUEST_ID")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
         self.trace: Trace | None = None
+        self._body: bytes | None = None
         #: A label of the metrics.
         self.idp = ""
         #: The method and the route, never the path: a label of the metrics. None where no route was met.
@@ -44,19 +46,31 @@ class Call(Request):
         """A header, by its name in the environment of WSGI: `HTTP_IF_MATCH`."""
         return self.environ.get(name)
 
-    def read(self) -> None:
-        """Take the whole body in, if one was sent."""
-        if (
-            self.environ.get("CONTENT_LENGTH") not in (None, "", "0")
-            or "HTTP_TRANSFER_ENCODING" in self.environ
-        ):
-            self.get_data()
+    def body(self) -> bytes:
+        """The whole body. Raises RequestEntityTooLarge and ClientDisconnected, as werkzeug does."""
+        if self._body is None:
+            told, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
+            if told and told.isdecimal() and (most is None or int(told) <= most):
+                self._body = self.environ["wsgi.input"].read(int(told)) if told != "0" else b""
+                if len(self._body) < int(told):
+                    raise ClientDisconnected
+            elif told or self.method not in ("GET", "HEAD") or "HTTP_TRANSFER_ENCODING" in self.environ:
+                self._body = self.get_data()
+            else:
+                self._body = b""
+        return self._body
+
+    def says(self, *types: str) -> bool:
+        """Whether the body says that it is of one of these media types; parameters say nothing."""
+        return self.environ.get("CONTENT_TYPE", "") in types or self.mimetype in types
 
     def query(self) -> dict[str, str]:
         """The parameters behind the `?`; of one that is there twice the first."""
         told = self.environ.get("QUERY_STRING")
         if not told:
             return {}
+        if "%" not in told and "+" not in told and told.isascii():
+            return dict(reversed([part.partition("=")[::2] for part in told.split("&") if part]))
         # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
         pairs = parse_qsl(told.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
         return dict(reversed(pairs))

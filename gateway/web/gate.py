@@ -41,9 +41,9 @@ class Gate:
         try:
             caller = self._known(call, slug, trace)
         except Unavailable:
-            call.read()
+            call.body()
             raise
-        call.read()
+        call.body()
         self._limits.admit(caller.connection.uid)
         self._admit(caller, trace)
         return caller
@@ -67,7 +67,7 @@ class Gate:
         if knock.token:
             own = Principal(label=knock.token[1], token_id=knock.token[0])
             credentials = Credentials(credentials.scheme, secret, own)
-        principal = self.gateway.host.authenticate(caller.words, credentials)
+        principal = self.gateway.host.authenticate(caller.words, credentials, trace.decisions)
         if principal is None:
             raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id

@@ -45,7 +45,7 @@ class Lists:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
             return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
-        return list_response(page.total, asked.start, self._shown(caller, page.records, asked))
+        return list_response(page.total, asked.start, self._shown(caller, types, page.records, asked))
 
     def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
         """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
@@ -83,14 +83,18 @@ class Lists:
         more = None
         if page.next is not None:
             more = self._cursors.seal(caller.connection, query.digest, page.next)
-        return list_response(page.total, None, self._shown(caller, page.records, asked), more)
+        return list_response(page.total, None, self._shown(caller, query.types, page.records, asked), more)
 
     def _shown(
-        self, caller: IdpCaller, records: Sequence[ListedUser | ListedGroup], asked: Search
+        self,
+        caller: IdpCaller,
+        types: tuple[ResourceType, ...],
+        records: Sequence[ListedUser | ListedGroup],
+        asked: Search,
     ) -> list[str]:
         """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
         users = [record for record in records if isinstance(record, ListedUser)]
-        if len(users) == len(records):
+        if len(types) == 1 and users:
             return projected(caller.kept.user, self._users(caller, users), asked)
         groups = [record for record in records if isinstance(record, ListedGroup)]
         of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.isolation import Tally, Watch
 from gateway.web.calls import Call
 
+#: Seconds between two looks at what plugins did. Counting each call here would cost a read as much as two of them.
+LOOK_SECONDS = 1.0
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 
 
@@ -25,7 +28,7 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "gateway_requests", "Requests answered.", ("operation", "idp", "status"), registry=self._registry
@@ -37,6 +40,26 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self._calls = Counter(
+            "gateway_plugin_calls",
+            "Calls of plugins: answered, none (not theirs), refused, failed (raised), rubbish (no answer).",
+            ("plugin", "hook", "outcome"),
+            registry=self._registry,
+        )
+        self._slow = Counter(
+            "gateway_plugin_slow_calls",
+            "Those that took longer than plugin_seconds.",
+            ("plugin", "hook"),
+            registry=self._registry,
+        )
+        self._spent = Counter(
+            "gateway_plugin_seconds",
+            "Seconds that calls of plugins took.",
+            ("plugin", "hook"),
+            registry=self._registry,
+        )
+        self._watch, self._looked = watch, 0.0
+        watch.noted = self.look
         # Finding the children of a metric by their labels costs more than counting.
         self._known: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
 
@@ -55,13 +78,34 @@ class Metrics:
         requests, seconds = found
 
         def answered() -> None:
+            moment = time.perf_counter()
             requests.inc()
-            seconds.observe(time.perf_counter() - call.began)
+            seconds.observe(moment - call.began)
+            if moment - self._looked > LOOK_SECONDS:
+                self._looked = moment
+                self.look()
 
         return answered
 
+    def look(self) -> None:
+        """Take over what plugins were seen doing since the last look."""
+        for tally in self._watch.tallies():
+            self._take(tally)
+
+    def _take(self, tally: Tally) -> None:
+        calls, slow, seconds = tally.taken()
+        if not any(calls.values()):
+            return
+        self._spent.labels(tally.plugin, tally.hook).inc(seconds)
+        if slow:
+            self._slow.labels(tally.plugin, tally.hook).inc(slow)
+        for outcome, number in calls.items():
+            if number:
+                self._calls.labels(tally.plugin, tally.hook, outcome).inc(number)
+
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
+        self.look()
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -264,11 +264,11 @@ class Endpoints:
     # Reading the request ----------------------------------------------------------------------------------------
 
     def _body(self, call: Call) -> dict[str, Any]:
-        if call.mimetype not in _READ_AS_JSON:
+        if not call.says(*_READ_AS_JSON):
             raise UnsupportedMediaType(
                 f"The body is {call.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
             )
-        data = call.get_data(cache=False)
+        data = call.body()
         if call.content_length is None and len(data) >= self._gateway.config.body_limit:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
             most = self._gateway.config.body_limit

@@ -36,7 +36,13 @@ MISTAKES = [
     ("serve", {"GATEWAY_DATABASE_URL": "mysql://acme.test/x"}, "GATEWAY_DATABASE_URL begins with 'mysql'"),
     ("migrate", {"GATEWAY_INSTANCE": "/dev/null"}, "/dev/null"),
     ("plugins", {"GATEWAY_INSTANCE": "/dev/null/x"}, "/dev/null/x"),
-    ("simulate oktopus --base-url http://acme.test --token t", {}, "No plugin plays 'oktopus'"),
+    (
+        "simulate oktopus --base-url http://acme.test --token t",
+        {},
+        "No plugin is an identity provider called 'oktopus'",
+    ),
+    ("simulate billing --base-url http://acme.test --token t", {}, "identity provider called 'billing'"),
+    ("simulate generic --base-url http://acme.test --token t", {}, "The plugin generic brings no simulator."),
     ("simulate okta --base-url acme.test --token t", {}, "'acme.test' is no base URL"),
     ("simulate okta --base-url http://acme.test:port/ --token t", {}, "Port could not be cast"),
     ("simulate okta --base-url http://acme.test --token ü", {}, "characters that no HTTP header can carry"),
@@ -92,6 +98,26 @@ def test_plugins_are_shown_with_what_they_implement(gateway):
     assert (shown["okta"]["idp"], shown["billing"]["idp"]) == (True, False)
     assert "gateway_check_seats" in shown["billing"]["hooks"]
     assert "gateway_map_patch" in gateway("plugins").stdout
+
+
+def test_a_new_plugin_is_written_whole_and_never_over_another(gateway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert gateway("plugin", "new", "acme2").stdout.startswith("Wrote gateway-acme2.")
+    written = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name.removeprefix("gateway-acme2/") for name in written} == {
+        "README.md",
+        "pyproject.toml",
+        "setup.cfg",
+        "gateway_acme2/__init__.py",
+        "gateway_acme2/transcripts/assign.json",
+        "tests/test_acme2.py",
+    }
+    assert [name for name, path in written.items() if "$" in path.read_text()] == []
+    again = gateway("plugin", "new", "acme2")
+    assert (again.exit_code, again.stderr) == (
+        1,
+        "Error: gateway-acme2 exists already; name another folder with --into.\n",
+    )
 
 
 # Admin tokens ------------------------------------------------------------------------------------------------------

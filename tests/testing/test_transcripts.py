@@ -1,21 +1,21 @@
-"""The transcripts are well formed, and replaying them tells right answers from wrong ones."""
+"""Replaying a transcript tells right answers from wrong ones, and a transcript that is not well formed is found out."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from gateway_okta.settings import OktaSettings
 
 from gateway import Answer
-from gateway.testing.transcripts import ANYTHING, PLACEHOLDER, differences, replay, unseen
-
-FILES = sorted(Path(__file__).with_name("transcripts").glob("*.json"))
-STORIES = [json.loads(path.read_text(encoding="utf-8")) for path in FILES]
-KEYS = {"story", "source", "headers", "settings", "exchanges", "application_sees"}
-
-stories = pytest.mark.parametrize("story", STORIES, ids=[path.stem for path in FILES])
+from gateway.testing.transcripts import (
+    ANYTHING,
+    differences,
+    malformed,
+    read,
+    refusals,
+    replay,
+    unseen,
+)
 
 
 class Scripted:
@@ -29,41 +29,6 @@ class Scripted:
         self.sent.append((method, path, body, token, dict(headers)))
         status, document = self.answers.pop(0)
         return Answer(status, document, json.dumps(document), 0.0)
-
-
-# The files --------------------------------------------------------------------------------------------------
-
-
-@stories
-def test_a_transcript_has_the_keys_of_the_format_and_says_where_it_comes_from(story):
-    assert set(story) == KEYS
-    assert any(word in story["source"] for word in ("documented", "captured", "reported"))
-    for exchange in story["exchanges"]:
-        assert set(exchange) <= {"tells", "request", "expect", "capture"}
-        assert set(exchange["request"]) <= {"method", "path", "headers", "body", "token"}
-        assert set(exchange["expect"]) <= {"status", "json", "absent"}
-
-
-@stories
-def test_settings_of_a_transcript_are_settings_of_the_plugin(story):
-    assert OktaSettings().load(story["settings"])["extra_attributes"] is not None
-
-
-@stories
-def test_every_placeholder_was_captured_before(story):
-    known = {"any"}
-    for exchange in story["exchanges"]:
-        used = set(PLACEHOLDER.findall(json.dumps({key: exchange[key] for key in ("request", "expect")})))
-        assert used <= known
-        known |= set(exchange.get("capture", {}))
-
-
-@stories
-def test_okta_deletes_no_user_and_sends_no_bulk(story):
-    for exchange in story["exchanges"]:
-        request = exchange["request"]
-        assert not (request["method"] == "DELETE" and request["path"].startswith("/Users/"))
-        assert request["path"].startswith(("/Users", "/Groups", "/Nothing"))
 
 
 # Replaying --------------------------------------------------------------------------------------------------
@@ -150,3 +115,47 @@ def test_what_the_application_should_see_is_compared_with_its_whole_lists():
         "users has no entry like {'user_name': 'a@b'}: []",
         "users has 0 entries, expected 1",
     ]
+
+
+# The files --------------------------------------------------------------------------------------------------
+
+WHOLE = {"story": "A user is made and read.", "source": "made up", **CREATE_AND_READ}
+
+MALFORMED = [
+    ({"source": "heard of"}, "source says none of documented, captured, reported, made up"),
+    ({"story": ""}, "story is missing"),
+    ({"exchanges": []}, "exchanges is missing"),
+    ({"setting": {}}, "the transcript has a key 'setting' that means nothing"),
+    ({"exchanges": [{"request": {"method": "GET"}}]}, "exchange 1 has no path"),
+    (
+        {"exchanges": [{"request": {"method": "GET", "path": "/Users/{{user.id}}"}}]},
+        "exchange 1 needs user.id, which was not captured before",
+    ),
+    (
+        {"exchanges": [{"request": {"method": "GET", "path": "/"}, "expect": {"state": 200}}]},
+        "what exchange 1 expects has a key 'state' that means nothing",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), MALFORMED, ids=[told for _, told in MALFORMED])
+def test_a_transcript_that_is_not_well_formed_is_told_so(changes, told):
+    assert malformed(WHOLE) == []
+    assert malformed(WHOLE | changes) == [told]
+
+
+def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(WHOLE), "utf-8")
+    assert list(read(tmp_path)) == ["a", "b"]
+    assert read(None) == {}
+    for text in ("{", "[]"):
+        (tmp_path / "c.json").write_text(text, "utf-8")
+        with pytest.raises(ValueError, match=r"c\.json"):
+            read(tmp_path)
+
+
+def test_the_refusals_of_a_story_are_those_for_users_and_groups():
+    paths = [("/Users", 404), ("/Groups/1", 409), ("/Nothing", 404), ("/Users", 405), ("/Users", [200, 404])]
+    told = [{"request": {"path": path}, "expect": {"status": status}} for path, status in paths]
+    assert refusals({"exchanges": [*told, {"request": {"path": "/Users"}}]}) == [404, 409]

@@ -69,7 +69,8 @@ class Town:
     def recorded(self):
         """The statements of what runs inside, each with its parameters, and the ticks that SQLite worked at them."""
         database, statements, ticks = self.store.database, [], [0]
-        execute, run_many, here = database._execute, database.run_many, threading.get_ident()
+        execute, run_many, later = database._execute, database.run_many, database.later
+        here = threading.get_ident()
 
         def note(sql, parameters):
             if threading.get_ident() == here and not sql.startswith("PRAGMA"):
@@ -84,11 +85,17 @@ class Town:
             note(sql, rows[0] if rows else ())
             return run_many(sql, rows)
 
+        def noted_later(sql, *parameters):
+            # In a transaction PostgreSQL is told of it with the commit, past what is noted here.
+            if is_postgresql() and database.peewee.in_transaction():
+                note(sql, parameters)
+            later(sql, *parameters)
+
         def tick():
             ticks[0] += 1
 
         connection = database.peewee.connection()
-        database._execute, database.run_many = noted_execute, noted_run_many
+        database._execute, database.run_many, database.later = noted_execute, noted_run_many, noted_later
         if not is_postgresql():
             connection.set_progress_handler(tick, TICK)
         try:
@@ -96,7 +103,7 @@ class Town:
         finally:
             if not is_postgresql():
                 connection.set_progress_handler(None, TICK)
-            del database._execute, database.run_many
+            del database._execute, database.run_many, database.later
 
     def plan(self, sql, parameters):
         """How the engine would go about a statement, step by step."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.host import shown_settings
+from gateway.provisioning.takeover import Wish
 from gateway.store.clock import now, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.arguments import Paging, page, unprocessable
-from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.door import PreconditionRequired, Resource, Visit, here, tagged, versioned
 
 blueprint = Resource(
     "connections", "Identity providers of organizations: what they reach, and by which tokens."
@@ -86,6 +86,28 @@ def set_provisioning(values: dict[str, bool]) -> Any:
     return values
 
 
+@blueprint.route("/connections/<connection>/takeover", methods=["POST"])
+@blueprint.arguments(schemas.TakeoverRequest)
+@blueprint.response(200, schemas.Takeover)
+@versioned
+def take_over(values: dict[str, Any]) -> Any:
+    """Take over users of another connection: a preview, or with its ETag in If-Match what it showed."""
+    visit, takeover = here(), here().gateway.takeover
+    visit.trace.status = 200
+    source = takeover.source(visit.connection, values["source"])
+    users = values["users"]
+    wish = Wish(values["match"], None if users is None else tuple(dict.fromkeys(users)), values["limit"])
+    if values["preview"]:
+        shown = takeover.preview(visit.caller, visit.connection, source, wish)
+        return shown.as_json(preview=True), {"ETag": shown.etag}
+    if visit.if_match is None:
+        raise PreconditionRequired(
+            'Send the ETag of the preview in If-Match: POST the same body with "preview": true first.'
+        )
+    done = takeover.run(visit.caller, visit.connection, source, wish, visit.if_match, visit.trace)
+    return done.as_json(preview=False)
+
+
 @blueprint.route("/connections/<connection>/tokens", methods=["POST"])
 @blueprint.arguments(schemas.TokenRequest)
 @blueprint.response(201, schemas.NewToken)
@@ -138,7 +160,8 @@ def _shown(visit: Visit, connection: ConnectionRecord) -> dict[str, Any]:
         "base_url": words.base_url,
         "idp": connection.idp,
         "name": connection.name,
-        "settings": shown_settings(host.declaration(connection.idp), connection.setting_values),
+        "plugin_missing": host.declaration(connection.idp) is None,
+        "settings": host.shown_settings(connection.idp, connection.setting_values),
         "provisioning": {"enabled": bool(connection.provisioning)},
         "setup_steps": host.setup_steps(words),
         "extension_urn": words.extension_urn,

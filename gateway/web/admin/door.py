@@ -17,7 +17,7 @@ from flask import Response, current_app, g, request
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
 from gateway.store.clock import now
 from gateway.store.database import BRIEF
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
@@ -29,6 +29,12 @@ PREFIX = "/admin/v1"
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
 #: Microseconds within which a second use of a token is not worth a write.
 _MINUTE = 60_000_000
+
+
+class PreconditionRequired(Refusal):
+    """What may move everybody is done only as it was previewed (RFC 6585, 3)."""
+
+    status = 428
 
 
 @dataclass

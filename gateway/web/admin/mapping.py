@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.provisioning.mapping import Plan
-from gateway.scim.errors import Refusal
 from gateway.web.admin import schemas
-from gateway.web.admin.door import Resource, Visit, here, versioned
+from gateway.web.admin.door import PreconditionRequired, Resource, Visit, here, versioned
 from gateway.web.errors import Unprocessable
 
 blueprint = Resource("group-mapping", "Map to groups: which value of an attribute leads into which group.")
 
 _PATH = "/connections/<connection>/group-mapping"
-
-
-class PreconditionRequired(Refusal):
-    """A mapping may move everybody: it is saved only as it was previewed (RFC 6585, 3)."""
-
-    status = 428
 
 
 @blueprint.route(_PATH)

@@ -117,6 +117,11 @@ class Connection(Schema):
     slug = fields.String()
     base_url = fields.String()
     idp = fields.String()
+    plugin_missing = fields.Boolean(
+        metadata={
+            "description": "The plugin of its identity provider is not here: calls are refused with 503."
+        }
+    )
     name = fields.String()
     settings = fields.Dict()
     provisioning = fields.Nested(Provisioning)
@@ -124,6 +129,68 @@ class Connection(Schema):
     extension_urn = fields.String()
     created_at = _time()
     updated_at = _time()
+
+
+class TakeoverRequest(Schema):
+    source = fields.String(
+        required=True,
+        data_key="from",
+        validate=_LABEL,
+        metadata={"description": "The connection whose users are taken over; one of the same organization."},
+    )
+    match = fields.String(
+        required=True,
+        validate=validate.OneOf(("userName", "email")),
+        metadata={"description": "By what the new identity provider will look its users up."},
+    )
+    users = fields.List(
+        Name(USER_NAME_LENGTH),
+        allow_none=True,
+        load_default=None,
+        validate=validate.Length(min=1, max=1000),
+        metadata={"description": "Only these, by id or userName; null or left out: everybody."},
+    )
+    limit = fields.Integer(
+        strict=True,
+        load_default=10_000,
+        validate=validate.Range(1, 10_000),
+        metadata={"description": "How many users at most; `more` says whether there are others."},
+    )
+    preview = Flag(
+        load_default=True, metadata={"description": "false moves them, with the ETag of the preview."}
+    )
+
+
+class TakenOver(Schema):
+    id = fields.String()
+    user_name = fields.String()
+    found_by = fields.List(
+        fields.String(), metadata={"description": "What the new identity provider finds the user by."}
+    )
+
+
+class NotTakenOver(Schema):
+    id = fields.String(allow_none=True)
+    user_name = fields.String()
+    reason = fields.String(
+        validate=validate.OneOf(
+            ("not_found", "deleted", "already_managed", "managed_elsewhere", "no_email", "email_taken")
+        )
+    )
+    message = fields.String()
+
+
+class TakeoverSummary(Schema):
+    moves = fields.Integer()
+    stays = fields.Integer()
+    more = fields.Boolean()
+
+
+class Takeover(Schema):
+    preview = fields.Boolean()
+    moves = fields.List(fields.Nested(TakenOver), metadata={"description": "The first 100."})
+    stays = fields.List(fields.Nested(NotTakenOver), metadata={"description": "The first 100."})
+    summary = fields.Nested(TakeoverSummary)
 
 
 class TokenRequest(Schema):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import gateway_billing
 import pytest
 
-from gateway import Billing, Event, Organization, SeatRequest, Seats, SeatVerdict
+from gateway import Billing, Event, Organization, SeatRequest, Seats
+from gateway.testing import EntitlementPromises, ListenerPromises, SeatPromises
 
 CONTACT = "https://acme.test/contact"
 PAGE = "https://acme.test/billing"
@@ -25,6 +25,17 @@ def verdict(*args, request=USER, **billing):
 
 def entitled(feature="scim", **values):
     return gateway_billing.gateway_check_entitlement(organization(**values), feature)
+
+
+class TestBilling(EntitlementPromises, SeatPromises, ListenerPromises):
+    plugin = "billing"
+    allowed = ("enterprise", "Enterprise", " ENTERPRISE ")
+    denied = ("team", "free", "", "enterprise-trial")
+    denial = "a new request at https://acme.test/contact"
+    mends = {
+        "invoice": "a new request at https://acme.test/contact",
+        "card": "the Billing page at https://acme.test/billing",
+    }
 
 
 def test_billing_is_no_identity_provider():
@@ -89,23 +100,7 @@ def test_unlimited_seats_need_no_judge():
     assert verdict(None) is None
 
 
-def test_a_verdict_cannot_be_changed_afterwards():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        verdict().ceiling = 99
-    assert isinstance(verdict(), SeatVerdict)
-
-
 # Plans ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("plan", ["enterprise", "Enterprise", " ENTERPRISE "])
-def test_the_enterprise_plan_has_scim(plan):
-    assert entitled(plan=plan).allowed
-
-
-@pytest.mark.parametrize("plan", ["team", "free", "", "enterprise-trial"])
-def test_other_plans_have_not(plan):
-    assert not entitled(plan=plan).allowed
 
 
 def test_the_denial_says_who_can_mend_it():
@@ -134,10 +129,6 @@ def test_the_operator_says_which_plans_have_scim(monkeypatch, setting, allowed, 
     answer = entitled(plan="team")
     assert answer.allowed is allowed
     assert words is None or words in answer.sentence
-
-
-def test_other_features_are_not_ours_to_judge():
-    assert entitled("reports", plan="team") is None
 
 
 # The operator's warning -------------------------------------------------------------------------------------

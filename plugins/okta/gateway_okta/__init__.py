@@ -1,11 +1,12 @@
 """Okta for the provisioning gateway. Only the hooks are here; each is told by a module of its own.
 
 `dialect` translates what Okta sends, `settings` is what a connection may be told, `steps` guides the admin
-through Okta's pages, and `simulator` plays Okta against any SCIM server.
+through Okta's pages, and `simulator` plays Okta against any SCIM server. `transcripts/` is what Okta sends, as data.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from gateway import Declaration, hookimpl
@@ -23,6 +24,7 @@ def gateway_declare() -> Declaration:
         keeps=settings.keeps,
         setup_steps=steps.setup_steps,
         simulator=simulator.SIMULATOR,
+        transcripts=Path(__file__).with_name("transcripts"),
     )
 
 

@@ -21,7 +21,8 @@ def test_a_connection_is_named_after_its_identity_provider_unless_it_is_said(acm
     assert (made["name"], made["settings"]) == ("Generic SCIM 2.0", {})
     assert [c["idp"] for c in acme.get(f"{acme.path}/connections")["items"]] == ["okta", "generic"]
     unknown = acme.post(f"{acme.path}/connections", {"idp": "billing"}, 422)
-    assert unknown["message"] == 'There is no identity provider "billing" here. Known are: generic, okta.'
+    known = ", ".join(item["name"] for item in acme.get("/plugins")["items"] if item["idp"])
+    assert unknown["message"] == f'There is no identity provider "billing" here. Known are: {known}.'
 
 
 def test_settings_are_merged_and_judged_by_the_plugin(acme) -> None:
@@ -197,8 +198,14 @@ def test_a_connection_whose_plugin_is_gone_can_be_read_checked_and_removed(acme,
     later = Deployment(tmp_path / "instance", plugins_disabled=("okta",))
     shown = later.admin("GET", acme.connection)
     assert (shown.status, shown.json["idp"], shown.json["setup_steps"]) == (200, "okta", [])
+    assert (shown.json["plugin_missing"], shown.json["settings"]) == (True, {})
+    assert [each["plugin_missing"] for each in later.listed(f"{acme.path}/connections")] == [True]
     told = later.admin("POST", f"{acme.connection}/test").json
-    assert (told["ok"], told["checks"][2]["message"]) == (False, "The plugin okta is not installed any more.")
+    assert (told["ok"], told["checks"][2]["message"]) == (
+        False,
+        "The plugin okta is not installed, or it is disabled: every call is refused until the operator of the"
+        " application brings it back.",
+    )
     assert later.admin("DELETE", acme.connection).status == 204
     later.close()
 

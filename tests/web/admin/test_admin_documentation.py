@@ -35,7 +35,7 @@ def test_every_operation_is_described(openapi: dict) -> None:
     assert openapi["security"] == [{"token": []}]
     assert openapi["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
     told = operations(openapi)
-    assert len(told) == 39
+    assert len(told) == 40
     for name, operation in told.items():
         assert operation["summary"].endswith("."), name
         assert operation["tags"], name
@@ -91,17 +91,20 @@ def test_the_bodies_of_the_page_are_taken_and_answered_as_it_says(
         if "ETag" in deployment.last_headers:
             known["etag"] = deployment.last_headers["ETag"]
         if path.endswith("/tokens"):
-            _provision(deployment, answer.json["token"], known["connection"])
+            known["old"] = _provision(deployment, answer.json["token"], known["connection"])
         if shown:
             _learn(json.loads(re.sub(r'"<(\w+)>"', r'"{{\1}}"', shown)), answer.json, known, request)
 
 
-def _provision(deployment: Deployment, token: str, connection: str) -> None:
-    """The identity provider does what the page takes for granted."""
+def _provision(deployment: Deployment, token: str, connection: str) -> str:
+    """The identity provider does what the page takes for granted, and so did the one before, whose id is returned."""
     scim = Scim(deployment, connection, token)
     for number, group in enumerate(("Sales EMEA", "Legal"), 1):
         body = {"schemas": [USER, URN], "userName": f"user{number}@acme.test", URN: {"group": group}}
         assert scim.call("POST", "/Users", body).status == 201
+    old = deployment.connection("generic", scim.organization)
+    old.user("mover@acme.test", active=False)
+    return old.uid
 
 
 def _filled(text: str, known: dict[str, str]) -> str:
@@ -117,7 +120,8 @@ def _learn(shown: object, found: object, known: dict[str, str], at: str) -> None
             _learn(shown[key], found[key], known, f"{at} {key}")
     elif isinstance(shown, list):
         assert isinstance(found, list)
-        assert len(shown) == len(found) or shown == ["…"], (at, found)
+        # An `…` at the end of a list stands for more of the kind.
+        assert len(shown) == len(found) or shown[-1:] == ["…"], (at, found)
         for one, other in zip(shown, found, strict=False):
             _learn(one, other, known, at)
     elif isinstance(shown, str) and (name := re.fullmatch(r"\{\{(\w+)\}\}", shown)):

@@ -44,8 +44,8 @@ def test_a_customer_is_set_up_provisioned_mapped_and_followed(deployment: Deploy
     made = call("POST", f"{path}/connections", {"idp": "okta", "name": "Okta"}, 201)
     connection = f"/connections/{made['id']}"
     assert made.keys() == {
-        "id", "slug", "base_url", "idp", "name", "settings", "provisioning", "setup_steps", "extension_urn",
-        "created_at", "updated_at",
+        "id", "slug", "base_url", "idp", "plugin_missing", "name", "settings", "provisioning", "setup_steps",
+        "extension_urn", "created_at", "updated_at",
     }  # fmt: skip
     assert made["base_url"] == f"http://localhost/scim/v2/{made['slug']}"
     assert (made["idp"], made["name"], made["provisioning"]) == ("okta", "Okta", {"enabled": False})

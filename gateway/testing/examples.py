@@ -1,0 +1,143 @@
+"""Examples that an author gives to the promises, and the one installed plugin that they are tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import entry_points
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pluggy
+
+from gateway import defaults, hookspecs
+from gateway.app import build
+from gateway.config import Config, load
+from gateway.contracts import Billing, Connection, Declaration, Json, Organization, ResourceType, Seats
+from gateway.host import ENTRY_POINTS, PluginHost, settings_of
+from gateway.isolation import frozen
+
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+_STORED: Mapping[str, Json] = {
+    "User": {"schemas": [USER], "userName": "user1@acme.test", "active": True},
+    "Group": {"schemas": [GROUP], "displayName": "Sales"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole user or group as it is sent, and what the plugin makes of it.
+
+    With `becomes` it is translated to just that; with `refused` it is a refusal that says these words, which name the
+    remedy; with neither it is canonical already and left alone.
+    """
+
+    sent: Json
+    becomes: Json | None = None
+    refused: str = ""
+    kind: ResourceType = "User"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The operations of a PATCH as they are sent, and what the plugin makes of them; see `Document`.
+
+    `current` is the stored document they meet, of a group without its members; a plain user or group where left out.
+    """
+
+    sent: list[Json]
+    becomes: list[Json] | None = None
+    refused: str = ""
+    kind: ResourceType = "User"
+    current: Json | None = None
+
+    @property
+    def stored(self) -> Json:
+        """The document that the operations meet."""
+        return _STORED[self.kind] if self.current is None else self.current
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A canonical user, and the groups that the plugin puts it in."""
+
+    document: Json
+    groups: frozenset[str] | set[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One installed plugin, asked alone: no other plugin and no default of the core answers in its place."""
+
+    name: str
+    manager: pluggy.PluginManager
+    hooks: frozenset[str]
+
+    def ask(self, hook: str, **arguments: Any) -> Any:
+        """What the plugin answers to a hook; None where it has none. What it raises goes through."""
+        if hook not in self.hooks:
+            return None
+        answer = getattr(self.manager.hook, hook)(**arguments)
+        collected = not (getattr(hookspecs, hook).gateway_spec or {}).get("firstresult")
+        return (answer[0] if answer else None) if collected else answer
+
+    @property
+    def declaration(self) -> Declaration:
+        """What the plugin says of itself."""
+        return self.ask("gateway_declare") or Declaration(title=self.name)
+
+    def connection(self, settings: Mapping[str, Any] | None = None) -> Connection:
+        """A connection of the plugin, with these settings as its schema has them."""
+        return Connection(
+            id="c1",
+            slug=f"{self.name}-1",
+            idp=self.name,
+            name=self.name.title(),
+            organization=organization(),
+            settings=frozen(settings_of(self.declaration, settings or {})),
+            base_url=f"https://gateway.acme.test/scim/v2/{self.name}-1",
+            extension_urn=Config.extension_urn,
+        )
+
+
+@lru_cache
+def installed(name: str) -> Installed:
+    """The plugin of that name. Raises LookupError where none is installed."""
+    manager = pluggy.PluginManager("gateway")
+    manager.add_hookspecs(hookspecs)
+    found = entry_points(group=ENTRY_POINTS, name=name)
+    if not found:
+        others = ", ".join(sorted({point.name for point in entry_points(group=ENTRY_POINTS)})) or "none"
+        raise LookupError(
+            f"No installed plugin is called {name!r} (there are: {others}). Install it with `pip install -e .` first."
+        )
+    plugin = next(iter(found)).load()
+    manager.register(plugin, name)
+    return Installed(
+        name, manager, frozenset(caller.name for caller in manager.get_hookcallers(plugin) or ())
+    )
+
+
+def organization(
+    limit: int | None = 3, used: int = 0, plan: str = "enterprise", payment: str = "invoice"
+) -> Organization:
+    """An organization as plugins see it."""
+    addresses = ("https://acme.test/billing", "https://acme.test/contact")
+    billing = Billing("card" if payment == "card" else "invoice", *addresses)
+    return Organization("o1", "Acme", plan, True, Seats(limit, used), billing)
+
+
+@lru_cache
+def host(name: str) -> PluginHost:
+    """A host that has this plugin and no other, in no instance: what a connection keeps is worked out without one."""
+    with TemporaryDirectory() as folder:
+        overrides = {"instance": folder, "secret_key": "unused", "plugins_disabled": others(name)}
+        return build(load(overrides, {})).host
+
+
+def others(name: str) -> tuple[str, ...]:
+    """All installed plugins but this one and the core's own, for a deployment that leaves them out."""
+    names = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    return tuple(sorted(names - {name, defaults.NAME}))

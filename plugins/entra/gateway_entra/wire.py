@@ -1,0 +1,115 @@
+"""The requests of Entra's SCIM client, in both dialects, as documents and captures show them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote_plus
+
+from gateway_entra.paths import ENTERPRISE, GROUP, USER
+
+Json = dict[str, Any]
+
+PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+#: Among the `schemas` of every group, and no schema of SCIM (documented).
+ADSCIM_GROUP = "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"
+
+#: What the service sends by itself, and what it sends where the tenant URL has the flag aadOptscim062020.
+LEGACY = "legacy"
+RFC = "rfc"
+
+WITH_BODY: Mapping[str, str] = {"Content-Type": "application/scim+json; charset=utf-8"}
+MANAGER = f"{ENTERPRISE}:manager"
+
+
+# Queries ----------------------------------------------------------------------------------------------------
+
+
+def user_named(user_name: str) -> str:
+    """Test Connection asks the same, with a random GUID for a name."""
+    return f"/Users?filter={_equals('userName', user_name)}"
+
+
+def group_named(name: str) -> str:
+    return f"/Groups?excludedAttributes=members&filter={_equals('displayName', name)}"
+
+
+def has_member(group_id: str, user_id: str) -> str:
+    """Members are never read: Entra asks for the group, if it has that one."""
+    terms = f"{_equals('id', group_id)}+and+{_equals('members', user_id)}"
+    return f"/Groups?excludedAttributes=members&filter={terms}"
+
+
+def _equals(attribute: str, value: str) -> str:
+    # Blanks as plus signs, as server logs show them.
+    return quote_plus(f"{attribute} eq {json.dumps(value, ensure_ascii=False)}")
+
+
+# Creates ----------------------------------------------------------------------------------------------------
+
+
+def new_user(user_name: str, given: str, family: str, external_id: str, department: str) -> Json:
+    """What the proposed mappings send of a person; `meta` and an empty list of roles among it (documented)."""
+    return {
+        "schemas": [USER, ENTERPRISE],
+        "externalId": external_id,
+        "userName": user_name,
+        "active": True,
+        "displayName": f"{given} {family}",
+        "emails": [{"primary": True, "type": "work", "value": user_name}],
+        "meta": {"resourceType": "User"},
+        "name": {"formatted": f"{given} {family}", "familyName": family, "givenName": given},
+        "roles": [],
+        "title": None,
+        ENTERPRISE: {"department": department},
+    }
+
+
+def new_group(name: str, external_id: str) -> Json:
+    """Empty: its members follow one PATCH after the other."""
+    return {
+        "schemas": [GROUP, ADSCIM_GROUP],
+        "externalId": external_id,
+        "displayName": name,
+        "meta": {"resourceType": "Group"},
+    }
+
+
+# Changes ----------------------------------------------------------------------------------------------------
+
+
+def change(style: str, values: Mapping[str, Any], op: str = "replace") -> Json:
+    """Attributes by their paths. The legacy dialect has an operation for each and tells booleans as text.
+
+    The other one has an operation for each path with a filter, and one without a path for all the rest, whose names
+    are paths all the same; a single attribute has its path in either.
+    """
+    if style == LEGACY:
+        told = ((path, str(value) if isinstance(value, bool) else value) for path, value in values.items())
+        return patch(*({"op": op.title(), "path": path, "value": value} for path, value in told))
+    rest = {path: value for path, value in values.items() if "[" not in path}
+    if len(rest) == 1:
+        rest = {}
+    apart = ({"op": op, "path": path, "value": value} for path, value in values.items() if path not in rest)
+    return patch(*apart, *([{"op": op, "value": rest}] if rest else []))
+
+
+def manager(style: str, user_id: str) -> Json:
+    """A PATCH of its own, once both are there; the bare id where the RFC has an object."""
+    return change(style, {MANAGER: user_id}, "add")
+
+
+def add_members(style: str, ids: Sequence[str]) -> Json:
+    op = "Add" if style == LEGACY else "add"
+    return patch({"op": op, "path": "members", "value": [{"$ref": None, "value": each} for each in ids]})
+
+
+def remove_member(style: str, user_id: str) -> Json:
+    if style == LEGACY:
+        return patch({"op": "Remove", "path": "members", "value": [{"$ref": None, "value": user_id}]})
+    return patch({"op": "remove", "path": f"members[value eq {json.dumps(user_id)}]"})
+
+
+def patch(*operations: Json) -> Json:
+    return {"schemas": [PATCH_OP], "Operations": list(operations)}

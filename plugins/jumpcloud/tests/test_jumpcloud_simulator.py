@@ -1,0 +1,165 @@
+"""The simulator against the gateway, and against the gateway broken in ways that were met in the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from gateway_jumpcloud.simulator import SIMULATOR
+
+from gateway import Answer, Play
+
+
+class Broken:
+    """A server that does not do what `spoil` takes away: it gets each call, and `call` to pass it on."""
+
+    def __init__(self, session, spoil):
+        self.session, self.spoil, self.sent = session, spoil, []
+
+    def call(self, method, path, body=None, **more):
+        self.sent.append((method, path, body))
+        return self.spoil(self.session.call, method, path, body)
+
+
+def played(session, **play):
+    return list(SIMULATOR.play(session, Play(**({"run": "r1"} | play))))
+
+
+def failures(steps):
+    return {step.title.split(": ")[-1]: step.explanation for step in reversed(steps) if not step.ok}
+
+
+@pytest.mark.parametrize(
+    ("users", "groups", "concurrency"), [(0, 0, 1), (0, 1, 1), (1, 1, 1), (3, 2, 1), (4, 2, 3)]
+)
+def test_the_gateway_passes_and_the_steps_are_counted_beforehand(deployment, users, groups, concurrency):
+    play = Play(users=users, groups=groups, concurrency=concurrency)
+    steps = list(SIMULATOR.play(deployment.connection("jumpcloud"), play))
+    assert failures(steps) == {}
+    assert len(steps) == SIMULATOR.steps(play)
+
+
+@pytest.mark.parametrize(("keep", "active"), [(False, [False] * 3), (True, [True, True, False])])
+def test_what_is_left_behind(deployment, keep, active):
+    """The users that were assigned, and not the test user."""
+    jumpcloud = deployment.connection("jumpcloud")
+    assert failures(played(jumpcloud, keep_active=keep)) == {}
+    users = deployment.listed(f"/organizations/{jumpcloud.organization.uid}/users")
+    assert sorted((user["active"] for user in users), reverse=True) == active
+
+
+def test_it_may_be_played_again(deployment):
+    jumpcloud = deployment.connection("jumpcloud")
+    assert failures(played(jumpcloud, run="a")) == failures(played(jumpcloud, run="b")) == {}
+
+
+def test_a_style_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="not wizard"):
+        list(SIMULATOR.play(None, Play(style="wizard")))
+
+
+def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
+    jumpcloud = deployment.connection("jumpcloud", deployment.organization(seats=2))
+    steps = played(jumpcloud, users=2, refused=1)
+    assert failures(steps) == {}
+    assert any("seat" in step.explanation for step in steps if step.phase == "Over capacity")
+
+
+def test_a_server_that_keeps_to_the_rfc_is_found_out_where_jumpcloud_does_not(deployment):
+    found = failures(played(deployment.connection("generic")))
+    assert set(found) == {"remove the first by value"}
+    assert 'Came 400 with the detail "A remove operation takes no' in found["remove the first by value"]
+
+
+# Broken -----------------------------------------------------------------------------------------------------
+
+
+def removal(method, body):
+    return method == "PATCH" and body["Operations"][0]["op"] == "remove"
+
+
+def ignored(call, method, path, body):
+    return Answer(204, None, "", 0.0) if removal(method, body) else call(method, path, body)
+
+
+def emptied(call, method, path, body):
+    if removal(method, body):
+        body = body | {"Operations": [{"op": "remove", "path": "members"}]}
+    return call(method, path, body)
+
+
+def hidden(call, method, path, body):
+    """Who is inactive is not found."""
+    answer = call(method, path, body)
+    users = (answer.json or {}).get("Resources") or [{}]
+    if "filter=userName" in path and users[0].get("active") is False:
+        return replace(answer, json=answer.json | {"totalResults": 0, "Resources": []})
+    return answer
+
+
+def unfiltered(call, method, path, body):
+    return call(method, path.split("?")[0] if "filter=" in path else path, body)
+
+
+def text_total(call, method, path, body):
+    answer = call(method, path, body)
+    if "totalResults" in (answer.json or {}):
+        return replace(answer, json=answer.json | {"totalResults": str(answer.json["totalResults"])})
+    return answer
+
+
+def active_lost(call, method, path, body):
+    return call(method, path, body | {"active": True} if method == "PUT" else body)
+
+
+def no_id(call, method, path, body):
+    answer = call(method, path, body)
+    return replace(answer, json={}) if method == "POST" else answer
+
+
+def html(call, method, path, body):
+    return Answer(502, None, "<html>Bad Gateway</html>", 0.0)
+
+
+def silent(call, method, path, body):
+    return Answer(0, None, "connection refused", 0.0)
+
+
+def undeleted(call, method, path, body):
+    return Answer(204, None, "", 0.0) if method == "DELETE" else call(method, path, body)
+
+
+BROKEN = [
+    (ignored, "remove the first by value", "Expected members to be"),
+    (emptied, "remove the first by value", "and not []"),
+    (hidden, "deactivate", "the inactive user to be found still"),
+    (unfiltered, "look up", "the filter was not followed"),
+    (text_total, "look up", "totalResults to be a number, and not '0'"),
+    (active_lost, "deactivate", "active to be False, and not True"),
+    (no_id, "create", "an id that is text and not empty"),
+    (undeleted, "activate", "Came 200. Expected status 404."),
+    (html, "activate", "not JSON: '<html>Bad Gateway</html>'"),
+    (silent, "activate", "no answer (connection refused)"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "title", "words"), BROKEN)
+def test_a_broken_server_is_found_out(deployment, spoil, title, words):
+    jumpcloud = deployment.connection("jumpcloud")
+    jumpcloud.user("somebody@acme.test")
+    found = failures(played(Broken(jumpcloud, spoil)))
+    assert words in found[title]
+    assert found[title].startswith("Sent ")
+
+
+@pytest.mark.parametrize(
+    "body", [None, [], "text", 7, {}, {"Resources": [1], "totalResults": 1}, {"id": "x"}]
+)
+@pytest.mark.parametrize("status", [200, 201, 204, 404])
+def test_answers_of_any_shape_are_steps_and_no_crash(body, status):
+    def odd(call, method, path, body_sent):
+        return Answer(status, body, json.dumps(body), 0.0)
+
+    session = type("Session", (), {"call": None})()
+    assert any(not step.ok for step in played(Broken(session, odd)))

@@ -1,0 +1,186 @@
+"""The simulator against the gateway, and against the gateway broken in ways that were met in the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from gateway_onelogin.simulator import SIMULATOR
+
+from gateway import Answer, Play
+
+STYLES = pytest.mark.parametrize("style", SIMULATOR.styles)
+
+
+class Broken:
+    """A server that does not do what `spoil` takes away: it gets each call, and `call` to pass it on."""
+
+    def __init__(self, session, spoil):
+        self.session, self.spoil, self.sent = session, spoil, []
+
+    def call(self, method, path, body=None, **more):
+        self.sent.append((method, path, body))
+        return self.spoil(self.session.call, method, path, body)
+
+
+def played(session, **play):
+    return list(SIMULATOR.play(session, Play(**({"run": "r1"} | play))))
+
+
+def failures(steps):
+    return {step.title.split(": ")[-1]: step.explanation for step in reversed(steps) if not step.ok}
+
+
+@STYLES
+@pytest.mark.parametrize(
+    ("users", "groups", "concurrency"), [(0, 0, 1), (0, 1, 1), (1, 1, 1), (3, 2, 1), (4, 2, 3)]
+)
+def test_the_gateway_passes_and_the_steps_are_counted_beforehand(
+    deployment, style, users, groups, concurrency
+):
+    play = Play(users=users, groups=groups, style=style, concurrency=concurrency)
+    steps = list(SIMULATOR.play(deployment.connection("onelogin"), play))
+    assert failures(steps) == {}
+    assert len(steps) == SIMULATOR.steps(play)
+
+
+@pytest.mark.parametrize(("style", "keep", "active"), [
+    ("suspend", False, [False] * 3), ("suspend", True, [True, True, False]),
+    ("delete", False, []), ("delete", True, [True, True]),
+])  # fmt: skip
+def test_what_is_left_behind(deployment, style, keep, active):
+    onelogin = deployment.connection("onelogin")
+    assert failures(played(onelogin, style=style, keep_active=keep)) == {}
+    users = deployment.listed(f"/organizations/{onelogin.organization.uid}/users")
+    assert sorted((user["active"] for user in users), reverse=True) == active
+
+
+def test_it_may_be_played_again(deployment):
+    onelogin = deployment.connection("onelogin")
+    assert failures(played(onelogin, run="a")) == failures(played(onelogin, run="b")) == {}
+
+
+def test_a_style_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="not wizard"):
+        list(SIMULATOR.play(None, Play(style="wizard")))
+
+
+def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
+    onelogin = deployment.connection("onelogin", deployment.organization(seats=2))
+    steps = played(onelogin, users=2, refused=1)
+    assert failures(steps) == {}
+    assert any("seat" in step.explanation for step in steps if step.phase == "Over capacity")
+
+
+def test_a_server_that_keeps_to_the_rfc_is_found_out_where_onelogin_does_not(deployment):
+    found = failures(played(deployment.connection("generic")))
+    assert set(found) == {"remove the first by value", "suspend"}
+    assert 'Came 400 with the detail "A remove operation takes no' in found["suspend"]
+
+
+# Broken -----------------------------------------------------------------------------------------------------
+
+
+def removal(method, body):
+    return method == "PATCH" and body["Operations"][0]["op"] == "remove"
+
+
+def ignored(call, method, path, body):
+    return Answer(204, None, "", 0.0) if removal(method, body) else call(method, path, body)
+
+
+def emptied(call, method, path, body):
+    if removal(method, body):
+        body = body | {"Operations": [{"op": "remove", "path": "members"}]}
+    return call(method, path, body)
+
+
+def hidden(call, method, path, body):
+    """Who is inactive is not found."""
+    answer = call(method, path, body)
+    users = (answer.json or {}).get("Resources") or [{}]
+    if "filter=userName" in path and users[0].get("active") is False:
+        return replace(answer, json=answer.json | {"totalResults": 0, "Resources": []})
+    return answer
+
+
+def unfiltered(call, method, path, body):
+    return call(method, path.split("?")[0] if "filter=" in path else path, body)
+
+
+def text_total(call, method, path, body):
+    answer = call(method, path, body)
+    if "totalResults" in (answer.json or {}):
+        return replace(answer, json=answer.json | {"totalResults": str(answer.json["totalResults"])})
+    return answer
+
+
+def active_lost(call, method, path, body):
+    return call(method, path, body | {"active": True} if method == "PUT" else body)
+
+
+def no_id(call, method, path, body):
+    answer = call(method, path, body)
+    return replace(answer, json={}) if method == "POST" else answer
+
+
+def html(call, method, path, body):
+    return Answer(502, None, "<html>Bad Gateway</html>", 0.0)
+
+
+def silent(call, method, path, body):
+    return Answer(0, None, "connection refused", 0.0)
+
+
+BROKEN = [
+    (ignored, "remove the first by value", "Expected members to be"),
+    (ignored, "suspend", "to be no member of Group 1"),
+    (emptied, "remove the first by value", "and not []"),
+    (hidden, "suspend", "the inactive user to be found still"),
+    (unfiltered, "look up", "the filter was not followed"),
+    (text_total, "look up nobody", "totalResults to be a number, and not '0'"),
+    (active_lost, "suspend", "active to be False, and not True"),
+    (no_id, "create", "an id that is text and not empty"),
+    (html, "look up nobody", "not JSON: '<html>Bad Gateway</html>'"),
+    (silent, "look up nobody", "no answer (connection refused)"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "title", "words"), BROKEN)
+def test_a_broken_server_is_found_out(deployment, spoil, title, words):
+    onelogin = deployment.connection("onelogin")
+    onelogin.user("somebody@acme.test")
+    found = failures(played(Broken(onelogin, spoil)))
+    assert words in found[title]
+    assert found[title].startswith("Sent ")
+
+
+@STYLES
+@pytest.mark.parametrize(
+    "body", [None, [], "text", 7, {}, {"Resources": [1], "totalResults": 1}, {"id": "x"}]
+)
+@pytest.mark.parametrize("status", [200, 201, 204, 404])
+def test_answers_of_any_shape_are_steps_and_no_crash(style, body, status):
+    def odd(call, method, path, body_sent):
+        return Answer(status, body, json.dumps(body), 0.0)
+
+    session = type("Session", (), {"call": None})()
+    assert any(not step.ok for step in played(Broken(session, odd), style=style))
+
+
+# As OneLogin sends it ---------------------------------------------------------------------------------------
+
+
+def test_members_and_groups_are_told_as_they_were_recorded(deployment):
+    onelogin = deployment.connection("onelogin")
+    server = Broken(onelogin, lambda call, method, path, body: call(method, path, body))
+    played(server, users=1, style="delete")
+    sent = [body for method, _, body in server.sent if body]
+    changes = [body["Operations"][0] for body in sent if "Operations" in body]
+    assert {change["op"] for change in changes} == {"add", "remove"}
+    assert all(set(change) == {"op", "path", "value"} for change in changes)
+    assert all(len(change["value"]) == 1 for change in changes)
+    assert [set(body) for body in sent if "members" in body] == []
+    assert not any("externalId" in body for body in sent)
+    assert ("GET", "/Groups?count=100&startIndex=1", None) in server.sent
