@@ -160,9 +160,8 @@ class Search:
             " ORDER BY id LIMIT ?"
         )
         organization_id = connection.organization_id
-        if (
-            part.of_nobody == 0
-        ):  # a user of nobody's who is made meanwhile comes after this page was asked for
+        if part.of_nobody == 0:
+            # Whoever is made by hand meanwhile came after this page was asked for.
             sql = one.format(columns=table.columns, table=table.name, owner="= ?", alive=alive)
             return self._db.all(sql, organization_id, connection.id, after, count)
         # Two ranges of one index, each cut to a page, whoever owns them.
