@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +19,8 @@ from gateway.scim.errors import NotFound
 from gateway.store.database import BUSY_SECONDS, Database, unavailable
 from gateway.store.dialects import SqliteDialect
 
+#: Seconds between two looks whether the write lock is free, by chance.
+LOOK = 0.0002, 0.001
 # What SQLite says when the machine, not the statement, is at fault.
 _OUTAGES = {
     sqlite3.SQLITE_BUSY: "the database is busy",
@@ -133,13 +137,12 @@ class SqliteDatabase(Database):
         if connection.in_transaction:
             yield
             return
+        until = time.monotonic() + patience
         if not self._writers.acquire(timeout=patience):
             raise unavailable("the database is busy")
         try:
-            if patience != BUSY_SECONDS:
-                self._wait_at_most(patience)
             with self._outages():
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection, until)
                 try:
                     yield
                     connection.execute("COMMIT")
@@ -148,12 +151,26 @@ class SqliteDatabase(Database):
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
         finally:
-            if patience != BUSY_SECONDS:
-                self._wait_at_most(BUSY_SECONDS)
             self._writers.release()
 
-    def _wait_at_most(self, seconds: float) -> None:
-        self.run(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+    def _begin(self, connection: sqlite3.Connection, until: float) -> None:
+        """Take the write lock, before a moment of the monotonic clock.
+
+        SQLite's own waiting sleeps longer with each look, up to a tenth of a second, while a commit takes a
+        thousandth: whoever has waited would go on to wait.
+        """
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                        raise
+                time.sleep(random.uniform(*LOOK))  # noqa: S311 - nothing secret in it
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
