@@ -167,13 +167,20 @@ def _captured(answer: Answer, capture: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _at(document: Any, path: str) -> Any:
-    """The value at a dotted path; a number in it is a place in a list. None where there is nothing."""
-    for part in path.split("."):
-        if isinstance(document, list):
-            document = dict(enumerate(document)).get(int(part)) if part.isdigit() else None
-        else:
-            document = document.get(part) if isinstance(document, dict) else None
-    return document
+    """The value at a dotted path; a number in it is a place in a list. None where there is nothing.
+
+    A key may hold dots itself, as a URN does: the longest key that the path goes on with is meant.
+    """
+    if not path:
+        return document
+    if isinstance(document, list):
+        place, _, rest = path.partition(".")
+        return _at(dict(enumerate(document)).get(int(place)), rest) if place.isdigit() else None
+    if not isinstance(document, dict):
+        return None
+    names = [name for name in document if path == name or path.startswith(f"{name}.")]
+    longest = max(names, key=len, default=None)
+    return None if longest is None else _at(document[longest], path[len(longest) + 1 :])
 
 
 def _filled(value: Any, known: Mapping[str, Any]) -> Any:

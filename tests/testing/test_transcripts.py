@@ -66,6 +66,15 @@ def test_differences_are_told_with_the_exchange_that_shows_them():
     ]
 
 
+def test_what_should_be_absent_is_looked_for_under_names_that_hold_dots_too():
+    urn = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+    exchange = {"request": {"method": "GET", "path": "/Users/1"}, "expect": {"status": 200}}
+    exchange["expect"]["absent"] = [f"Resources.0.{urn}.manager", f"{urn}.manager", f"{urn}.division"]
+    answer = {urn: {"manager": "7"}, "Resources": [{urn: {"manager": "8"}}]}
+    told = replay(Scripted((200, answer)), {"exchanges": [exchange]})
+    assert [line.rsplit(" ", 1)[1] for line in told] == ["'8'", "'7'"]
+
+
 def test_a_story_ends_where_an_answer_lacked_what_is_needed_next():
     session = Scripted((500, None))
     assert replay(session, CREATE_AND_READ) == [
