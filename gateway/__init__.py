@@ -26,11 +26,14 @@ from gateway.contracts import (
     Verdict,
 )
 from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, Refusal, Unavailable
+from gateway.stage import Act, Actor, Line, PlainLine, Scene, Unmet, expect_equal
 
 hookimpl = pluggy.HookimplMarker("gateway")
 """Marks a function as the implementation of the hook of the same name in `gateway.hookspecs`."""
 
 __all__ = [
+    "Act",
+    "Actor",
     "Answer",
     "AuthenticationFailed",
     "Billing",
@@ -41,10 +44,13 @@ __all__ = [
     "Forbidden",
     "GroupGrant",
     "InvalidValue",
+    "Line",
     "Organization",
+    "PlainLine",
     "Play",
     "Principal",
     "Refusal",
+    "Scene",
     "SeatRequest",
     "SeatVerdict",
     "Seats",
@@ -52,7 +58,9 @@ __all__ = [
     "Simulator",
     "Step",
     "Unavailable",
+    "Unmet",
     "User",
     "Verdict",
+    "expect_equal",
     "hookimpl",
 ]

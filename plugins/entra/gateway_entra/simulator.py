@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import Play, Session, Simulator, Step
+from gateway import Actor, Play, Scene, Session, Simulator, Step, Unmet
 from gateway_entra import wire
 from gateway_entra.paths import ENTERPRISE
-from gateway_entra.scenes import Act, Actor, Scene, Talk, Unmet, dig, expect
+from gateway_entra.scenes import Act, Talk, dig, expect
 
 STYLES = (wire.LEGACY, wire.RFC)
 WRONG_TOKEN = "not-a-token-of-this-connection"  # noqa: S105 - opens nothing

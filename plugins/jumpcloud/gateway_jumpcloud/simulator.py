@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gateway import Play, Session, Simulator, Step
-from gateway_jumpcloud.conversation import Act, Actor, Json, Line, Scene, Unmet, equal
+from gateway import Act, Actor, PlainLine, Play, Scene, Session, Simulator, Step, Unmet, expect_equal
+
+Json = dict[str, Any]
 
 #: The integration that any application with SCIM can be set up with.
 CUSTOM = "custom"
@@ -44,7 +46,7 @@ class Group(Actor):
 # Activation -------------------------------------------------------------------------------------------------
 
 
-def activate(line: Line, group: Group) -> str:
+def activate(line: PlainLine, group: Group) -> str:
     """The test user and the test group, from the first to the last; both are gone afterwards (documented)."""
     (person,) = group.people
     look_up(line, person)
@@ -62,46 +64,46 @@ def activate(line: Line, group: Group) -> str:
 # People -----------------------------------------------------------------------------------------------------
 
 
-def look_up(line: Line, person: Person) -> str:
+def look_up(line: PlainLine, person: Person) -> str:
     found = line.found("Users", "userName", person.label)
     person.id = found["id"] if found else ""
     return "There already." if found else "Nobody has this user name yet."
 
 
-def create(line: Line, person: Person) -> str:
+def create(line: PlainLine, person: Person) -> str:
     if person.id:
         return _put(line, person, True)
     person.id = line.resource("POST", "/Users", 200, 201, body=person.body(True))["id"]
     return f"Created with the id {person.id}."
 
 
-def be_refused(line: Line, person: Person) -> str:
+def be_refused(line: PlainLine, person: Person) -> str:
     detail = line.call("POST", "/Users", 403, body=person.body(True)).get("detail")
     if line.found("Users", "userName", person.label) is not None:
         raise Unmet("nobody of this name, since the create was refused")
     return f'Refused, and nothing was stored. The server says: "{detail}"'
 
 
-def update(line: Line, person: Person) -> str:
+def update(line: PlainLine, person: Person) -> str:
     person.family = f"New{person.family}"
     _put(line, person, True)
     name = line.resource("GET", f"/Users/{person.id}", 200).get("name") or {}
-    equal(name.get("familyName"), person.family, "name.familyName")
+    expect_equal(name.get("familyName"), person.family, "name.familyName")
     return "The family name is the new one."
 
 
-def deactivate(line: Line, person: Person) -> str:
+def deactivate(line: PlainLine, person: Person) -> str:
     _put(line, person, False)
     found = line.found("Users", "userName", person.label)
     if found is None:
         raise Unmet("the inactive user to be found still")
-    equal(found.get("active"), False, "active")
+    expect_equal(found.get("active"), False, "active")
     return "Inactive, and still found."
 
 
-def come_back(line: Line, person: Person) -> str:
+def come_back(line: PlainLine, person: Person) -> str:
     found = line.found("Users", "userName", person.label)
-    equal(found and found["id"], person.id, "the id of the inactive user")
+    expect_equal(found and found["id"], person.id, "the id of the inactive user")
     _put(line, person, True)
     return "Active again, with the same id."
 
@@ -109,7 +111,7 @@ def come_back(line: Line, person: Person) -> str:
 # Groups -----------------------------------------------------------------------------------------------------
 
 
-def make(line: Line, group: Group) -> str:
+def make(line: PlainLine, group: Group) -> str:
     """A group is looked for by its name, and taken over where there is one; an empty one is not made (documented)."""
     if line.found("Groups", "displayName", group.label) is not None:
         raise Unmet("no group of this name yet")
@@ -119,38 +121,38 @@ def make(line: Line, group: Group) -> str:
     return _expect_members(line, group, people)
 
 
-def take_out(line: Line, group: Group) -> str:
+def take_out(line: PlainLine, group: Group) -> str:
     """By a value (reported). The others must stay: by the RFC's reading of this message nobody would."""
     people = _known(group)
     _patch(line, group, {"op": "remove", "path": "members", "value": _references(people[:1])})
     return _expect_members(line, group, people[1:])
 
 
-def add_again(line: Line, group: Group) -> str:
+def add_again(line: PlainLine, group: Group) -> str:
     people = _known(group)
     _patch(line, group, {"op": "add", "path": "members", "value": _references(people[:1])})
     return _expect_members(line, group, people)
 
 
-def rename(line: Line, group: Group) -> str:
+def rename(line: PlainLine, group: Group) -> str:
     group.label = f"{group.label} Renamed"
     _patch(line, group, {"op": "replace", "path": "displayName", "value": group.label})
     found = line.found("Groups", "displayName", group.label)
-    equal(found and found["id"], group.id, "the id of the renamed group")
+    expect_equal(found and found["id"], group.id, "the id of the renamed group")
     return f"The group is called {group.label}."
 
 
 # Pieces -----------------------------------------------------------------------------------------------------
 
 
-def _put(line: Line, person: Person, active: bool) -> str:
+def _put(line: PlainLine, person: Person, active: bool) -> str:
     answered = line.resource("PUT", f"/Users/{person.id}", 200, body=person.body(active))
-    equal(answered["id"], person.id, "id")
-    equal(answered.get("active"), active, "active")
+    expect_equal(answered["id"], person.id, "id")
+    expect_equal(answered.get("active"), active, "active")
     return "There already, and taken over."
 
 
-def _patch(line: Line, group: Group, operation: Json) -> None:
+def _patch(line: PlainLine, group: Group, operation: Json) -> None:
     line.call("PATCH", f"/Groups/{group.id}", 200, 204, body={"schemas": [PATCH], "Operations": [operation]})
 
 
@@ -162,8 +164,8 @@ def _references(people: Sequence[Person]) -> list[Json]:
     return [{"value": person.id} for person in people]
 
 
-def _expect_members(line: Line, group: Group, people: Sequence[Person]) -> str:
-    equal(sorted(line.members(group.id)), sorted(person.id for person in people), "members")
+def _expect_members(line: PlainLine, group: Group, people: Sequence[Person]) -> str:
+    expect_equal(sorted(line.members(group.id)), sorted(person.id for person in people), "members")
     return f"Its members are those that it should have: {len(people)}."
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway import Answer
+from gateway import Answer, Unmet
 
 Json = dict[str, Any]
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
-
-
-class Unmet(Exception):
-    """An answer that Okta cannot use. Says what was expected, as the end of a sentence."""
 
 
 def status(answer: Answer, *expected: int) -> Answer:

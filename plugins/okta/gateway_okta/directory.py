@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway import Actor
 from gateway_okta import checks, wire
-from gateway_okta.scenes import Actor, Line
+from gateway_okta.scenes import Line
 
 WRONG_TOKEN = "not-a-token-of-this-connection"  # noqa: S105 (it opens nothing)
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"

@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from gateway import Actor
 from gateway_okta import checks, wire
-from gateway_okta.scenes import Actor, Line
+from gateway_okta.scenes import Line
 
 Json = dict[str, Any]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gateway import Play, Session, Simulator, Step
+from gateway import Play, Scene, Session, Simulator, Step
 from gateway_okta import directory, leaving, people, push
 from gateway_okta.directory import Directory
 from gateway_okta.person import Person
 from gateway_okta.push import Group
-from gateway_okta.scenes import Act, Scene
+from gateway_okta.scenes import Act
 
 #: Apps from Okta's catalogue patch; apps made with its wizard put, and cannot be changed (documented).
 OIN = "oin"

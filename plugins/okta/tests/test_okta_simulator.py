@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from gateway_okta import wire
-from gateway_okta.scenes import together
 from gateway_okta.simulator import SIMULATOR
 
 from gateway import Play
+from gateway.stage import together
 
 # Tests are imported by path (importmode=importlib), so a neighbour is too.
 _spec = importlib.util.spec_from_file_location(

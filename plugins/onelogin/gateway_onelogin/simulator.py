@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gateway import Play, Session, Simulator, Step
-from gateway_onelogin.conversation import Act, Actor, Json, Line, Scene, Unmet, equal
+from gateway import Act, Actor, PlainLine, Play, Scene, Session, Simulator, Step, Unmet, expect_equal
 from gateway_onelogin.dialect import CORE
+
+Json = dict[str, Any]
 
 #: What happens to people who are deleted in OneLogin is the admin's choice (documented).
 SUSPEND, DELETE = "suspend", "delete"
@@ -47,33 +49,33 @@ class Person(Actor):
 # People -----------------------------------------------------------------------------------------------------
 
 
-def connect(line: Line, _: Actor) -> str:
+def connect(line: PlainLine, _: Actor) -> str:
     if line.found("Users", "userName", NOBODY) is not None:
         raise Unmet("nobody of this name")
     return "Nobody has that name, which shows that the server answers."
 
 
-def look_up(line: Line, person: Person) -> str:
+def look_up(line: PlainLine, person: Person) -> str:
     found = line.found("Users", "userName", person.label)
     person.id = found["id"] if found else ""
     return "There already." if found else "Nobody has this user name yet."
 
 
-def create(line: Line, person: Person) -> str:
+def create(line: PlainLine, person: Person) -> str:
     if person.id:
         return _put(line, person, True)
     person.id = line.resource("POST", "/Users", 200, 201, body=person.body(True))["id"]
     return f"Created with the id {person.id}."
 
 
-def be_refused(line: Line, person: Person) -> str:
+def be_refused(line: PlainLine, person: Person) -> str:
     detail = line.call("POST", "/Users", 403, body=person.body(True)).get("detail")
     if line.found("Users", "userName", person.label) is not None:
         raise Unmet("nobody of this name, since the create was refused")
     return f'Refused, and nothing was stored. The server says: "{detail}"'
 
 
-def update(line: Line, person: Person) -> str:
+def update(line: PlainLine, person: Person) -> str:
     """Every change of a user is followed by the groups and the memberships once more (captured)."""
     person.family = f"New{person.family}"
     _put(line, person, True)
@@ -82,28 +84,28 @@ def update(line: Line, person: Person) -> str:
         if group.id:
             _change_members(line, group, "add", person)
     name = line.resource("GET", f"/Users/{person.id}", 200).get("name") or {}
-    equal(name.get("familyName"), person.family, "name.familyName")
+    expect_equal(name.get("familyName"), person.family, "name.familyName")
     return "The family name is the new one."
 
 
-def suspend(line: Line, person: Person) -> str:
+def suspend(line: PlainLine, person: Person) -> str:
     _leave_groups(line, person)
     _put(line, person, False)
     found = line.found("Users", "userName", person.label)
     if found is None:
         raise Unmet("the inactive user to be found still")
-    equal(found.get("active"), False, "active")
+    expect_equal(found.get("active"), False, "active")
     return "In no group, inactive, and still found."
 
 
-def come_back(line: Line, person: Person) -> str:
+def come_back(line: PlainLine, person: Person) -> str:
     found = line.found("Users", "userName", person.label)
-    equal(found and found["id"], person.id, "the id of the inactive user")
+    expect_equal(found and found["id"], person.id, "the id of the inactive user")
     _put(line, person, True)
     return "Active again, with the same id."
 
 
-def delete(line: Line, person: Person) -> str:
+def delete(line: PlainLine, person: Person) -> str:
     _leave_groups(line, person)
     line.call("DELETE", f"/Users/{person.id}", 204)
     line.call("GET", f"/Users/{person.id}", 404)
@@ -113,7 +115,7 @@ def delete(line: Line, person: Person) -> str:
 # Groups -----------------------------------------------------------------------------------------------------
 
 
-def make(line: Line, group: Group) -> str:
+def make(line: PlainLine, group: Group) -> str:
     """A group that is not among those of the server is made, without a word of members (captured)."""
     known = {each.get("displayName"): each["id"] for each in _groups(line)}
     if group.label in known:
@@ -123,14 +125,14 @@ def make(line: Line, group: Group) -> str:
     return f"Made with the id {group.id}."
 
 
-def fill(line: Line, group: Group) -> str:
+def fill(line: PlainLine, group: Group) -> str:
     people = _known(group)
     for person in people:
         _change_members(line, group, "add", person)
     return _expect_members(line, group, people)
 
 
-def take_out(line: Line, group: Group) -> str:
+def take_out(line: PlainLine, group: Group) -> str:
     """The others must stay: by the RFC's reading of this message nobody would."""
     people = _known(group)
     for person in people[:1]:
@@ -141,14 +143,14 @@ def take_out(line: Line, group: Group) -> str:
 # Pieces -----------------------------------------------------------------------------------------------------
 
 
-def _put(line: Line, person: Person, active: bool) -> str:
+def _put(line: PlainLine, person: Person, active: bool) -> str:
     answered = line.resource("PUT", f"/Users/{person.id}", 200, body=person.body(active))
-    equal(answered["id"], person.id, "id")
-    equal(answered.get("active"), active, "active")
+    expect_equal(answered["id"], person.id, "id")
+    expect_equal(answered.get("active"), active, "active")
     return "There already, and taken over."
 
 
-def _groups(line: Line) -> list[Json]:
+def _groups(line: PlainLine) -> list[Json]:
     """All groups, page by page, as OneLogin reads them before it changes memberships."""
     groups: list[Json] = []
     while page := line.listed(f"/Groups?count={PAGE}&startIndex={len(groups) + 1}"):
@@ -158,12 +160,12 @@ def _groups(line: Line) -> list[Json]:
     return groups
 
 
-def _change_members(line: Line, group: Group, op: str, person: Person) -> None:
+def _change_members(line: PlainLine, group: Group, op: str, person: Person) -> None:
     change = {"value": [{"value": person.id}], "op": op, "path": "members"}
     line.call("PATCH", f"/Groups/{group.id}", 200, 204, body={"schemas": [PATCH], "Operations": [change]})
 
 
-def _leave_groups(line: Line, person: Person) -> None:
+def _leave_groups(line: PlainLine, person: Person) -> None:
     for group in person.groups:
         if group.id:
             _change_members(line, group, "remove", person)
@@ -175,8 +177,8 @@ def _known(group: Group) -> list[Person]:
     return [person for person in group.people if person.id and not person.lost]
 
 
-def _expect_members(line: Line, group: Group, people: Sequence[Person]) -> str:
-    equal(sorted(line.members(group.id)), sorted(person.id for person in people), "members")
+def _expect_members(line: PlainLine, group: Group, people: Sequence[Person]) -> str:
+    expect_equal(sorted(line.members(group.id)), sorted(person.id for person in people), "members")
     return f"Its members are those that it should have: {len(people)}."
 
 
