@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from gateway_jumpcloud.simulator import SIMULATOR
 
 from gateway import Answer, Play
-
-
-class Broken:
-    """A server that does not do what `spoil` takes away: it gets each call, and `call` to pass it on."""
-
-    def __init__(self, session, spoil):
-        self.session, self.spoil, self.sent = session, spoil, []
-
-    def call(self, method, path, body=None, **more):
-        self.sent.append((method, path, body))
-        return self.spoil(self.session.call, method, path, body)
+from gateway.testing.faults import (
+    Broken,
+    active_lost,
+    emptied,
+    failures,
+    hidden,
+    html,
+    ignored,
+    no_id,
+    silent,
+    text_total,
+    undeleted,
+    unfiltered,
+)
 
 
 def played(session, **play):
     return list(SIMULATOR.play(session, Play(**({"run": "r1"} | play))))
-
-
-def failures(steps):
-    return {step.title.split(": ")[-1]: step.explanation for step in reversed(steps) if not step.ok}
 
 
 @pytest.mark.parametrize(
@@ -73,61 +71,6 @@ def test_a_server_that_keeps_to_the_rfc_is_found_out_where_jumpcloud_does_not(de
 
 
 # Broken -----------------------------------------------------------------------------------------------------
-
-
-def removal(method, body):
-    return method == "PATCH" and body["Operations"][0]["op"] == "remove"
-
-
-def ignored(call, method, path, body):
-    return Answer(204, None, "", 0.0) if removal(method, body) else call(method, path, body)
-
-
-def emptied(call, method, path, body):
-    if removal(method, body):
-        body = body | {"Operations": [{"op": "remove", "path": "members"}]}
-    return call(method, path, body)
-
-
-def hidden(call, method, path, body):
-    """Who is inactive is not found."""
-    answer = call(method, path, body)
-    users = (answer.json or {}).get("Resources") or [{}]
-    if "filter=userName" in path and users[0].get("active") is False:
-        return replace(answer, json=answer.json | {"totalResults": 0, "Resources": []})
-    return answer
-
-
-def unfiltered(call, method, path, body):
-    return call(method, path.split("?")[0] if "filter=" in path else path, body)
-
-
-def text_total(call, method, path, body):
-    answer = call(method, path, body)
-    if "totalResults" in (answer.json or {}):
-        return replace(answer, json=answer.json | {"totalResults": str(answer.json["totalResults"])})
-    return answer
-
-
-def active_lost(call, method, path, body):
-    return call(method, path, body | {"active": True} if method == "PUT" else body)
-
-
-def no_id(call, method, path, body):
-    answer = call(method, path, body)
-    return replace(answer, json={}) if method == "POST" else answer
-
-
-def html(call, method, path, body):
-    return Answer(502, None, "<html>Bad Gateway</html>", 0.0)
-
-
-def silent(call, method, path, body):
-    return Answer(0, None, "connection refused", 0.0)
-
-
-def undeleted(call, method, path, body):
-    return Answer(204, None, "", 0.0) if method == "DELETE" else call(method, path, body)
 
 
 BROKEN = [
