@@ -148,8 +148,9 @@ def test_a_step_that_fails_is_explained_and_is_the_exit_status(instance):
 def test_the_demonstration_serves_until_it_is_interrupted(instance):
     command = [sys.executable, "-m", "gateway.cli", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as shown:
-        told = {}
+        told, lines = {}, []
         for line in shown.stdout:
+            lines.append(line)
             if match := re.match(r"(Admin REST|Operator token|SCIM base URL)[^ ]*.* (\S+)$", line):
                 told[match[1]] = match[2]
             if "until Ctrl-C" in line:
@@ -162,6 +163,7 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
             assert json.load(answer)["items"][0]["name"].startswith("Acme ")
         children = Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text().split()
         shown.send_signal(signal.SIGINT)
-        assert shown.wait(timeout=20) == 0
+        status = shown.wait(timeout=20)
+        assert status == 0, "".join(lines) + shown.stdout.read()
     assert len(children) == 1
     assert all(gone(pid) for pid in children)
