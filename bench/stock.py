@@ -82,17 +82,18 @@ def limit_filled(url: str, synchronous: str, users: int) -> Subject:
 
 
 def _copy(raw: Any, table: str, order: str, count: int, changed: _Copied) -> None:
-    """Rows like the last one, with the number in every text of it replaced."""
+    """Rows like the last one, with the number in every text of it replaced, and the id in its document."""
     model, mark = row(raw, table, order), str(_MODEL)
     texts = {name: value for name, value in model.items() if mark in str(value) and not str(value).isdigit()}
 
     def rows() -> Iterator[list[Any]]:
         for number in range(count):
             digits = f"{number:07d}"
-            values = (
-                model | {name: value.replace(mark, digits) for name, value in texts.items()} | changed(number)
-            )
-            yield list(values.values())
+            values = model | {name: value.replace(mark, digits) for name, value in texts.items()}
+            new = changed(number)
+            if "uid" in new:
+                values["doc"] = values["doc"].replace(model["uid"], new["uid"])
+            yield list((values | new).values())
 
     insert(raw, table, list(model), rows())
 

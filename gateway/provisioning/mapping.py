@@ -183,7 +183,7 @@ class MapToGroups:
         """All users of the connection with their mapped values, some at a time."""
         portion = []
         for user in self._store.users.managed(caller.connection):
-            values = mapped_values(plan.attribute, json.loads(user.doc))
+            values = mapped_values(plan.attribute, user.document)
             portion.append((user.id, user.uid, user.user_name, values))
             if len(portion) == 500:
                 yield portion

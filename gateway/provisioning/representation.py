@@ -1,35 +1,19 @@
-"""How users and groups are shown: the stored document with id, meta, groups or members spliced in, never parsed.
+"""How users and groups are shown: the stored document with what depends on who looks spliced in, never parsed.
 
-The entity tag is made here, so that `ETag`, `meta.version` and the versions in a bulk response are one.
+A user is stored as it is shown, with its id and `meta`, but for its location, its groups, and what its entity tag says
+of them. A group, whose version counts up with its members, is stored without `id` and `meta`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Protocol
 
-from gateway.store.clock import rfc3339, rfc3339s
-from gateway.store.records import ListedUser, MemberRecord
-
-
-class Shown(Protocol):
-    """A stored resource as it is shown."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def doc(self) -> str: ...
-    @property
-    def created(self) -> int: ...
-    @property
-    def modified(self) -> int: ...
-    @property
-    def version(self) -> int: ...
+from gateway.scim.versions import tag
+from gateway.store.clock import rfc3339
+from gateway.store.records import GroupRecord, ListedGroup, MemberRecord, UserRecord
 
 
 class Versioned(Protocol):
@@ -39,50 +23,50 @@ class Versioned(Protocol):
     def version(self) -> int: ...
 
 
-#: An entity tag: its version, and in the tag of a user behind a dash what stands for its groups.
-_TAG = re.compile(r'(?:W/)?"(\d+)(?:-[0-9a-f]+)?"')
+#: As far as the document of a user is the same for all: up to behind its version, the last that `meta` holds.
+_SAME = slice(-len('\\""}}'))
 
 
-def user_json(user: Shown, groups: Sequence[MemberRecord], base_url: str | None) -> str:
+def user_json(user: UserRecord, groups: Sequence[MemberRecord], base_url: str | None) -> str:
     """A user as SCIM JSON; without `base_url` (in events) it has no locations."""
-    listed = ListedUser(user.id, user.uid, user.doc, user.created, user.modified, user.version)
-    return users_json([listed], {user.id: tuple(groups)}, base_url)[0]
+    to_id, from_id = _ends(groups, base_url)
+    return f"{user.doc[_SAME]}{to_id}{user.uid if base_url else ''}{from_id}"
 
 
 def users_json(
-    users: Sequence[ListedUser], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str | None
+    users: Iterable[tuple[int, str, str]], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str
 ) -> list[str]:
-    """A page of users; what is said of the same groups is made once for all who are in them."""
-    told: dict[tuple[MemberRecord, ...], tuple[str, str]] = {(): ("", "")}
+    """A page of users, each (key, id, document); what is said of the same groups is made once for all in them."""
+    ends: dict[tuple[MemberRecord, ...], tuple[str, str]] = {}
     before: tuple[MemberRecord, ...] = ()
-    digest = listed = ""
-    place = f',"location":"{base_url}/Users/' if base_url else ""
-    shown = []
-    moments = rfc3339s([user.created for user in users])
-    for (key, uid, doc, made, changed, version), created in zip(users, moments, strict=True):
+    (to_id, from_id), shown = _ends((), base_url), []
+    for key, uid, doc in users:
         of = groups.get(key, ())
         if of is not before:
             before = of
-            if of not in told:
-                refs = ",".join(entry(group, "Groups", base_url) for group in of)
-                told[of] = _digest(of), f'"groups":[{refs}],'
-            digest, listed = told[of]
-        modified = created if changed == made else rfc3339(changed)
-        location = f'{place}{uid}"' if place else ""
-        shown.append(
-            f'{{"id":"{uid}","meta":{{"resourceType":"User","created":"{created}","lastModified":"{modified}",'
-            f'"version":"W/\\"{version}{digest}\\""{location}}},{listed}{doc[1:]}'
-        )
+            if of not in ends:
+                ends[of] = _ends(of, base_url)
+            to_id, from_id = ends[of]
+        shown.append(f"{doc[_SAME]}{to_id}{uid}{from_id}")
     return shown
 
 
-def group_json(group: Shown, members: Iterable[MemberRecord] | None, base_url: str | None) -> str:
+def _ends(groups: Sequence[MemberRecord], base_url: str | None) -> tuple[str, str]:
+    """What is put in the place of the end of a document: up to the id in its location, and from there on."""
+    refs = ",".join(entry(group, "Groups", base_url) for group in groups)
+    location, closed = (f',"location":"{base_url}/Users/', '"}') if base_url else ("", "}")
+    return f'{_digest(groups)}\\""{location}', f'{closed},"groups":[{refs}]}}' if refs else f"{closed}}}"
+
+
+def group_json(
+    group: GroupRecord | ListedGroup, members: Iterable[MemberRecord] | None, base_url: str | None
+) -> str:
     """A group as SCIM JSON; `members` None leaves them out."""
     return "".join(group_pieces(group, () if members is None else (members,), base_url))
 
 
 def group_pieces(
-    group: Shown, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
+    group: GroupRecord | ListedGroup, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
 ) -> Iterator[str]:
     """The same in pieces, one for each page of members and one at either end; together they are the text."""
     location = f',"location":"{base_url}/Groups/{group.uid}"' if base_url else ""
@@ -106,7 +90,7 @@ def etag(record: Versioned, groups: Sequence[MemberRecord] = ()) -> str:
     a user that has any, as a digest of their ids and names. A group's version counts up with all that is shown of its
     members (`store.memberships`). The base URL, which another deployment would have, is not in a tag.
     """
-    return f'W/"{record.version}{_digest(groups)}"'
+    return tag(record.version, _digest(groups))
 
 
 def _digest(groups: Sequence[MemberRecord]) -> str:
@@ -115,12 +99,6 @@ def _digest(groups: Sequence[MemberRecord]) -> str:
     # No text that is stored holds NUL, so no two lists of groups run together into one.
     told = "\0".join([text for group in groups for text in group])
     return f"-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
-
-
-def version_in(tag: str) -> int | None:
-    """The version that an entity tag names, whatever it says of groups; None when it is no tag of ours."""
-    found = _TAG.fullmatch(tag.strip())
-    return int(found[1]) if found else None
 
 
 def entry(member: MemberRecord, endpoint: str, base_url: str | None) -> str:

@@ -242,9 +242,7 @@ class Takeover:
             moved = []
             for user, found_by in self._fitting(source, users, match, stayed):
                 # The old identity provider's own name for the user: the new one brings another.
-                document = {
-                    name: value for name, value in json.loads(user.doc).items() if name != "externalId"
-                }
+                document = {name: value for name, value in user.document.items() if name != "externalId"}
                 stored = store.users.rewrite(organization_id, target.id, user, document)
                 if stored is None:
                     raise Stale
@@ -286,4 +284,4 @@ class Takeover:
 
 def _addresses(user: UserRecord) -> list[str]:
     """The e-mail addresses of a user."""
-    return [entry["value"] for entry in json.loads(user.doc).get("emails", ()) if "value" in entry]
+    return [entry["value"] for entry in user.document.get("emails", ()) if "value" in entry]

@@ -6,7 +6,6 @@ organization's policy number: when it moved, the story is told again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,9 +15,10 @@ from gateway.host import PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
-from gateway.provisioning.representation import etag, user_json, version_in
+from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.versions import version_in
 from gateway.store import Stale, Store
 from gateway.store.records import MemberRecord, UserRecord
 from gateway.store.users import display_of
@@ -91,7 +91,7 @@ class Users:
 
         def story(caller: IdpCaller) -> Outcome:
             user = self._found(caller, uid, trace, if_match)
-            current = json.loads(user.doc)
+            current = user.document
             mapped = self._host.map_patch(
                 caller.words,
                 "User",
@@ -117,7 +117,7 @@ class Users:
 
         def story(caller: Caller) -> Outcome:
             user = self._found(caller, uid, trace, if_match)
-            return self._rewrite(caller, user, {**json.loads(user.doc), "active": active}, trace)
+            return self._rewrite(caller, user, {**user.document, "active": active}, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -133,7 +133,7 @@ class Users:
                     f"The user {user.user_name!r} is managed by an identity provider: of it only `active` can be"
                     " changed here. Change the rest there."
                 )
-            document = edited(json.loads(user.doc), values)
+            document = edited(user.document, values)
             return self._rewrite(
                 caller, user, {**document, "active": values.get("active", bool(user.active))}, trace
             )
@@ -193,7 +193,7 @@ class Users:
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
         judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
-        before = json.loads(user.doc)
+        before = user.document
         same = owner == user.connection_id and before == document
         with self._changes.open(caller, trace, judgement.seats) as change:
             stored: UserRecord | None

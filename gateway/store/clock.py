@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -20,17 +19,6 @@ def rfc3339(microseconds: int) -> str:
     """`2026-11-24T08:00:00.123Z`: RFC 3339, in UTC, to the millisecond."""
     seconds, rest = divmod(microseconds, 1_000_000)
     return _to_the_second(seconds) + _MILLISECONDS[rest // 1000]
-
-
-def rfc3339s(moments: Iterable[int]) -> list[str]:
-    """The same for many; those that lie together, as those of a page do, cost half."""
-    told, before, text = [], -1, ""
-    for moment in moments:
-        seconds, rest = divmod(moment, 1_000_000)
-        if seconds != before:
-            before, text = seconds, _to_the_second(seconds)
-        told.append(text + _MILLISECONDS[rest // 1000])
-    return told
 
 
 @lru_cache(maxsize=4096)

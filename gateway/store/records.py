@@ -60,7 +60,7 @@ class ConnectionRecord(NamedTuple):
 
 
 class UserRecord(NamedTuple):
-    """A user: canonical document without id, meta and groups, and the account state."""
+    """A user: what is shown of it, whoever looks, and the account state."""
 
     id: int
     uid: str
@@ -73,9 +73,16 @@ class UserRecord(NamedTuple):
     modified: int
     version: int
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The canonical document: without id, meta and groups."""
+        document: dict[str, Any] = json.loads(self.doc)
+        del document["id"], document["meta"]
+        return document
+
 
 class GroupRecord(NamedTuple):
-    """An application group; its members are grants, never part of the document."""
+    """An application group: canonical document without id and meta; its members are grants."""
 
     id: int
     uid: str
@@ -90,14 +97,11 @@ class GroupRecord(NamedTuple):
 
 
 class ListedUser(NamedTuple):
-    """What a list shows of a user."""
+    """What a list shows of a user, but for its groups."""
 
     id: int
     uid: str
     doc: str
-    created: int
-    modified: int
-    version: int
 
 
 class ListedGroup(NamedTuple):

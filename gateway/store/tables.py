@@ -48,7 +48,6 @@ class Table:
     joined: dict[str, tuple[str, dict[str, str]]]
 
 
-_LISTED = ", ".join(ListedUser._fields)
 _COMMON = {
     "id": Column("{t}.uid"),
     "externalid": Column("{t}.external_id", nullable=True),
@@ -58,7 +57,7 @@ _COMMON = {
 }
 USERS = Table(
     name="users",
-    columns=_LISTED,
+    columns=", ".join(ListedUser._fields),
     record=ListedUser,
     alive="{t}.deleted = 0",
     by_path=_COMMON
@@ -77,7 +76,7 @@ USERS = Table(
 )
 GROUPS = Table(
     name="groups",
-    columns=_LISTED,
+    columns=", ".join(ListedGroup._fields),
     record=ListedGroup,
     alive="TRUE",
     by_path=_COMMON | {"displayname": Column("{t}.name_key"), "meta.resourcetype": Column("'Group'")},

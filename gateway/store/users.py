@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gateway.scim.texts import Json, dumps, fold, folded
-from gateway.store.clock import new_id, now
+from gateway.scim.versions import tag
+from gateway.store.clock import new_id, now, rfc3339
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
@@ -75,10 +75,9 @@ class Users:
 
     def add(self, organization_id: int, connection_id: int | None, document: Json) -> UserRecord | None:
         """A new user, or None when a unique value is taken: ask `holder` by whom."""
-        moment = now()
-        row = self._db.one(
-            _INSERT, new_id(), organization_id, connection_id, *_columns(document), moment, moment
-        )
+        uid, moment = new_id(), now()
+        columns = _columns(document, uid, moment, moment, 1)
+        row = self._db.one(_INSERT, uid, organization_id, connection_id, *columns, moment, moment)
         if row is None:
             return None
         self._add_emails(organization_id, row[0], _addresses(document))
@@ -92,12 +91,12 @@ class Users:
         document: Json,
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since."""
-        row = self._db.one(
-            _UPDATE, connection_id, *_columns(document), now(), organization_id, user.id, user.version
-        )
+        moment = now()
+        columns = _columns(document, user.uid, user.created, moment, user.version + 1)
+        row = self._db.one(_UPDATE, connection_id, *columns, moment, organization_id, user.id, user.version)
         if row is None:
             return None
-        before, after = _addresses(json.loads(user.doc)), _addresses(document)
+        before, after = _addresses(user.document), _addresses(document)
         for key in before - after:
             self._db.run(
                 "DELETE FROM emails WHERE organization_id = ? AND value_key = ? AND user_id = ?",
@@ -209,12 +208,20 @@ def display_of(document: Json) -> str:
     return document.get("displayName") or document["userName"]
 
 
-def _columns(document: Json) -> tuple[Any, ...]:
-    """What is kept of a document beside it, so that SQL can compare it, and the document."""
+def _columns(document: Json, uid: str, created: int, modified: int, version: int) -> tuple[Any, ...]:
+    """What is kept of a document beside it, so that SQL can compare it; the document as it is shown and as it is
+    compared."""
     name, display, text = document["userName"], display_of(document), dumps(document)
+    meta = {
+        "resourceType": "User",
+        "created": rfc3339(created),
+        "lastModified": rfc3339(modified),
+        # The end: what depends on who looks is put in before it (`provisioning.representation`).
+        "version": tag(version),
+    }
     return (
-        name, fold(name), document.get("externalId"), int(document["active"]), display, fold(display), text,
-        folded(text),
+        name, fold(name), document.get("externalId"), int(document["active"]), display, fold(display),
+        f'{{"id":"{uid}",{text[1:-1]},"meta":{dumps(meta)}}}', folded(text),
     )  # fmt: skip
 
 

@@ -423,7 +423,7 @@ def settle(scim: Scim, documents: list[dict[str, Any]]) -> list[str]:
 
 #: What a create leaves behind, but for ids and moments.
 STORED = {
-    "users": "user_name, user_name_key, external_id, active, deleted, display, display_key, doc, doc_key, version",
+    "users": "user_name, user_name_key, external_id, active, deleted, display, display_key, doc_key, version",
     "emails": "value_key, 0",
     "tallies": "resource, n",
     "events": "seq, type, resource",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -107,7 +106,7 @@ def _shown(visit: Visit, users: Sequence[UserRecord]) -> list[dict[str, Any]]:
     )
     urn = visit.gateway.config.extension_urn
     return [
-        _user(user, json.loads(user.doc), urn)
+        _user(user, user.document, urn)
         | {"managed_by": managers.get(user.connection_id), "groups": _groups(groups.get(user.id, ()))}
         for user in users
     ]
