@@ -19,6 +19,8 @@ class Dialect(Protocol):
     keep: str
     #: Whether rows that are sorted are copied whole: then their keys are sorted, and the rows looked up.
     sorts_copies: bool
+    #: Whether each statement is a turn to a server, which costs more than what is asked for.
+    turns: bool
 
     def shown(self, table: str) -> str:
         """The document of a row as it is shown."""
@@ -44,6 +46,9 @@ class Dialect(Protocol):
     def pairs(self, query: str, one: str, other: str) -> str:
         """Two columns of all rows of a query, in its order, as text: a JSON array of arrays, NULL or empty for none."""
 
+    def numbers(self, sql: str) -> str:
+        """The numbers of a column, of all rows of a group, as text: with commas between them, in any order."""
+
     def ordered(self, sql: str) -> str:
         """Text that is ordered by the numbers of its characters."""
 
@@ -59,6 +64,7 @@ class SqliteDialect:
 
     keep = ""
     sorts_copies = True
+    turns = False
 
     def shown(self, table: str) -> str:
         return f"{table}.doc"
@@ -89,6 +95,9 @@ class SqliteDialect:
     def pairs(self, query: str, one: str, other: str) -> str:
         return f"(SELECT json_group_array(json_array({one}, {other})) FROM ({query}) found)"
 
+    def numbers(self, sql: str) -> str:
+        return f"group_concat({sql})"
+
     def ordered(self, sql: str) -> str:
         return sql
 
@@ -104,6 +113,7 @@ class PostgresqlDialect:
 
     keep = " FOR KEY SHARE"
     sorts_copies = False
+    turns = True
 
     def shown(self, table: str) -> str:
         return f"{table}.doc::jsonb"
@@ -131,6 +141,9 @@ class PostgresqlDialect:
 
     def pairs(self, query: str, one: str, other: str) -> str:
         return f"(SELECT json_agg(json_build_array({one}, {other}))::text FROM ({query}) found)"
+
+    def numbers(self, sql: str) -> str:
+        return f"string_agg({sql}::text, ',')"
 
     def ordered(self, sql: str) -> str:
         return f'({sql} COLLATE "C")'

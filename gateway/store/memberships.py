@@ -27,6 +27,8 @@ _GROUPS_OF_USER = (
 
 #: A user, and those of its groups that are seen from the same place.
 Seen = tuple[UserRecord, Sequence[MemberRecord]]
+#: The groups of users by their keys.
+Groups = dict[int, tuple[MemberRecord, ...]]
 
 
 class Memberships:
@@ -40,6 +42,12 @@ class Memberships:
         )
         pairs = database.dialect.pairs(groups, "uid", "name")
         self._user = f"SELECT {COLUMNS}, {pairs} FROM users WHERE deleted = 0 AND {VISIBLE} AND "
+        # CROSS JOIN and `+`: SQLite would else look through all groups that are seen.
+        self._groups = (
+            f"SELECT g.id, g.uid, g.name, {database.dialect.numbers('r.user_id')} FROM grants r CROSS JOIN groups g"
+            " WHERE g.id = r.group_id AND +g.organization_id = ? AND (+g.connection_id = ? OR +g.connection_id IS NULL)"
+            " AND r.user_id {} GROUP BY g.id ORDER BY g.id"
+        )
 
     # Reading ----------------------------------------------------------------------------------------------------
 
@@ -75,40 +83,16 @@ class Memberships:
 
     def groups_of_many(
         self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
-    ) -> dict[int, tuple[MemberRecord, ...]]:
-        """The same for a page of users. Users in the same groups share one tuple."""
-        rows = self._grants(user_ids)
-        # `+`: SQLite would else look through all groups that are seen.
-        seen = self._db.among(
-            sorted({group_id for _, group_id in rows}),
-            lambda marks: (
-                "SELECT id, uid, name FROM groups WHERE +organization_id = ?"
-                f" AND (+connection_id = ? OR +connection_id IS NULL) AND id IN ({marks})"
-            ),
-            organization_id,
-            connection_id,
-        )
-        groups = {key: MemberRecord(uid, name) for key, uid, name in seen}
-        keys: dict[int, tuple[int, ...]] = {}
-        for user_id, group_id in rows:
-            keys[user_id] = (*keys[user_id], group_id) if user_id in keys else (group_id,)
-        alike: dict[tuple[int, ...], tuple[MemberRecord, ...]] = {}
-        for of in set(keys.values()):
-            alike[of] = tuple(groups[key] for key in sorted(set(of)) if key in groups)
-        return {user_id: alike[of] for user_id, of in keys.items()}
-
-    def _grants(self, user_ids: Sequence[int]) -> list[tuple[Any, ...]]:
-        """(user key, group key) of these users; of some others too where that is quicker."""
+    ) -> Groups:
+        """The same for a page of users, by their keys. Users in the same groups share one tuple."""
         if not user_ids:
-            return []
-        first, last = min(user_ids), max(user_ids)
+            return {}
+        first, last, tenant = min(user_ids), max(user_ids), (organization_id, connection_id)
         if last - first < 2 * len(user_ids):
-            # They stand side by side in the index, as users do who were made together.
-            sql = "SELECT user_id, group_id FROM grants WHERE user_id BETWEEN ? AND ?"
-            return self._db.all(sql, first, last)
-        return self._db.among(
-            user_ids, lambda marks: f"SELECT user_id, group_id FROM grants WHERE user_id IN ({marks})"
-        )
+            # They stand side by side in the index, as users do who were made together; a few others may be among them.
+            return groups_by_user(self._db.all(self._groups.format("BETWEEN ? AND ?"), *tenant, first, last))
+        rows = self._db.among(user_ids, lambda marks: self._groups.format(f"IN ({marks})"), *tenant)
+        return groups_by_user(sorted(rows))
 
     def sources_of_many(
         self, organization_id: int, user_ids: Sequence[int]
@@ -386,3 +370,17 @@ class Memberships:
             connection_id,
         )
         return [row[0] for row in rows]
+
+
+def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
+    """The groups of users, each told as (key, id, name, keys of users with commas between them), in their order."""
+    found: Groups = {}
+    for _, uid, name, keys in rows:
+        group, longer = MemberRecord(uid, name), dict[tuple[MemberRecord, ...], tuple[MemberRecord, ...]]()
+        # A user who is in it for two reasons is told twice.
+        for key in set(map(int, keys.split(","))):
+            before = found.get(key, ())
+            if before not in longer:
+                longer[before] = (*before, group)
+            found[key] = longer[before]
+    return found

@@ -16,11 +16,13 @@ from gateway.scim.filters import Filter
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort
 from gateway.store import users
+from gateway.store.at_once import Tally, users_page
 from gateway.store.conditions import FALSE, NULL, TRUE, Compiler, Condition
 from gateway.store.database import Database
+from gateway.store.memberships import Groups
 from gateway.store.records import ConnectionRecord
 from gateway.store.tables import GROUPS, USERS, Table
-from gateway.store.walks import Place, Walks
+from gateway.store.walks import FRESH_NOTE, Place, Walks, fresh_note
 
 #: The stretch of each type on the axis of a list: more than there are rows of one type.
 _STRETCH = 1 << 61
@@ -35,6 +37,11 @@ class Query:
     sort: Sort | None = None
 
     @property
+    def all_users(self) -> bool:
+        """Whether this is the list of all users, in the order of making."""
+        return len(self.types) == 1 and self.types[0].name == "User" and not (self.tree or self.sort)
+
+    @property
     def digest(self) -> str:
         """The same for the same list, whatever part of it is asked for."""
         names = "+".join(kind.name for kind in self.types)
@@ -47,6 +54,8 @@ class Page(NamedTuple):
     total: int
     records: list[Any]
     next: int | None = None
+    #: The groups of users by their keys, where they were read with them.
+    groups: Groups | None = None
 
 
 class _Part(NamedTuple):
@@ -57,9 +66,8 @@ class _Part(NamedTuple):
     key: Condition
     #: Where its stretch of the axis begins.
     begin: int
-    #: How many nobody manages, and how many the connection does, as counted before; where there is no condition.
-    of_nobody: int = 0
-    of_connection: int = 0
+    #: Where there is no condition.
+    tally: Tally = Tally()
 
 
 class Search:
@@ -70,51 +78,69 @@ class Search:
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
-        parts = self._parts(query, connection)
         if count == 0:
-            return Page(self._total(connection, parts), [])
+            return Page(self._total(connection, self._parts(query, connection)), [])
+        known = self._walks.place(connection, query.digest, start) if start > 1 and not query.sort else None
+        place = known or Place(None, 0, start - 1)
         # One more than the page holds tells whether this is the last one.
-        if query.sort:
-            records = self._sorted(connection, parts, query.sort, start - 1, count + 1)
-        else:
-            records = self._walked(connection, parts, query, start, count)
+        parts, records, groups = self._found(connection, query, place, count + 1)
         more = len(records) > count
         if more:
             records.pop()
+        if not query.sort:
+            self._remember(connection, query, parts, start, place, records, more)
         if start == 1 and not more:
-            return Page(len(records), records)
+            return Page(len(records), records, groups=groups)
         # Users may go while a client walks: a total below what was handed out would end its walk too early.
         handed_out = start - 1 + len(records) + more
         total = self._total(connection, parts)
-        return Page(max(total, handed_out) if records else total, records)
+        return Page(max(total, handed_out) if records else total, records, groups=groups)
 
     def page_after(self, connection: ConnectionRecord, query: Query, after: int, count: int) -> Page:
         """The page behind a place that an earlier page ended at (0: the first page), in the order of making."""
-        parts = self._parts(query, connection)
-        records = self._rows(connection, parts, after, 0, count + 1)
+        parts, records, groups = self._found(connection, query, Place(None, after), count + 1)
         if len(records) > count:
             records.pop()
-            return Page(self._total(connection, parts), records, _place(parts, records[-1]))
-        return Page(self._total(connection, parts) if after else len(records), records)
+            return Page(self._total(connection, parts), records, _place(parts, records[-1]), groups)
+        total = self._total(connection, parts) if after else len(records)
+        return Page(total, records, groups=groups)
 
-    def _walked(
-        self, connection: ConnectionRecord, parts: list[_Part], query: Query, start: int, count: int
-    ) -> list[Any]:
-        """The page at `start` and one row more, found by the note of the page before it."""
-        place = self._walks.place(connection, query.digest, start) if start > 1 else Place(None, 0)
-        _, after, offset = place or Place(None, 0, start - 1)
-        records = self._rows(connection, parts, after, offset, count + 1)
-        if len(records) > count:
-            last = _place(parts, records[count - 1])
-            if start == 1:
-                self._walks.begin(connection, query.digest, 1 + count, last)
-                return records
-            if place is None or offset:
-                place = Place(None, _place(parts, records[0]) - 1)
-            self._walks.step(connection, query.digest, start, place, start + count, last)
-        elif place:
+    def _found(
+        self, connection: ConnectionRecord, query: Query, place: Place, count: int
+    ) -> tuple[list[_Part], list[Any], Groups | None]:
+        """What is listed, its rows from a place on, and the groups of those who are in them, if they came with them."""
+        next_start = 0 if place.after or place.offset else count
+        if query.all_users and not place.offset and self._db.dialect.turns:
+            found = users_page(
+                self._db, connection, place.after, count, fresh_note(connection, query.digest, next_start)
+            )
+            return [_Part(USERS, None, NULL, 0, found.tally)], found.users, found.groups
+        parts = self._parts(query, connection, next_start)
+        if query.sort:
+            return parts, self._sorted(connection, parts, query.sort, place.offset, count), None
+        return parts, self._rows(connection, parts, place.after, place.offset, count), None
+
+    def _remember(
+        self,
+        connection: ConnectionRecord,
+        query: Query,
+        parts: list[_Part],
+        start: int,
+        place: Place,
+        records: list[Any],
+        more: bool,
+    ) -> None:
+        """Where the next page begins, for whoever asks for it."""
+        if not more:
             self._walks.end(connection, query.digest, place)
-        return records
+            return
+        next_start, last = start + len(records), _place(parts, records[-1])
+        if start == 1:
+            self._walks.begin(connection, query.digest, next_start, last, parts[0].tally.noted)
+            return
+        if place.offset:
+            place = Place(None, _place(parts, records[0]) - 1)
+        self._walks.step(connection, query.digest, start, place, next_start, last)
 
     def _rows(
         self, connection: ConnectionRecord, parts: list[_Part], after: int, offset: int, count: int
@@ -160,7 +186,7 @@ class Search:
             " ORDER BY id LIMIT ?"
         )
         organization_id = connection.organization_id
-        if part.of_nobody == 0:
+        if part.tally.of_nobody == 0:
             # Whoever is made by hand meanwhile came after this page was asked for.
             sql = one.format(columns=table.columns, table=table.name, owner="= ?", alive=alive)
             return self._db.all(sql, organization_id, connection.id, after, count)
@@ -211,7 +237,7 @@ class Search:
         )
         return {row[0]: table.record._make(row) for row in rows}
 
-    def _parts(self, query: Query, connection: ConnectionRecord) -> list[_Part]:
+    def _parts(self, query: Query, connection: ConnectionRecord, next_start: int = 0) -> list[_Part]:
         parts = []
         for number, resource in enumerate(query.types):
             table, where, key = USERS if resource.name == "User" else GROUPS, None, NULL
@@ -219,8 +245,9 @@ class Search:
                 compiler = Compiler(self._db.dialect, resource, table, connection)
                 where = compiler.condition(query.tree) if query.tree else None
                 key = compiler.key(query.sort.path) if query.sort else NULL
-            counted = () if where else self._tally(connection, resource.name)
-            parts.append(_Part(table, where, key, number * _STRETCH, *counted))
+            note = fresh_note(connection, query.digest, next_start)
+            tally = Tally() if where else self._tally(connection, resource.name, note)
+            parts.append(_Part(table, where, key, number * _STRETCH, tally))
         return parts
 
     def _total(self, connection: ConnectionRecord, parts: Sequence[_Part]) -> int:
@@ -228,24 +255,27 @@ class Search:
 
     def _total_of(self, connection: ConnectionRecord, part: _Part) -> int:
         if part.where is None:
-            return part.of_nobody + part.of_connection
+            return part.tally.of_nobody + part.tally.of_connection
         row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
         return row[0] if row else 0
 
-    def _tally(self, connection: ConnectionRecord, resource: str) -> tuple[int, int]:
-        """How many of a type nobody manages, and how many this connection does."""
+    def _tally(self, connection: ConnectionRecord, resource: str, note: tuple[Any, ...]) -> Tally:
         rows = self._db.all(
-            "SELECT connection, n FROM tallies WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)",
+            "SELECT connection, n FROM tallies WHERE organization_id = ? AND resource = ? AND connection IN (0, ?)"
+            f" UNION ALL SELECT -1, ({FRESH_NOTE})",
             connection.organization_id,
             resource,
             connection.id,
+            *note,
         )
         counted = dict(rows)
-        return counted.get(0, 0), counted.get(connection.id, 0)
+        return Tally(counted.get(0, 0), counted.get(connection.id, 0), counted[-1])
 
 
 def _place(parts: Sequence[_Part], record: Any) -> int:
     """Of a record, on the axis."""
+    if len(parts) == 1:
+        return record[0]  # type: ignore[no-any-return]
     return next(part.begin for part in parts if isinstance(record, part.table.record)) + record.id
 
 

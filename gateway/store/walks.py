@@ -11,7 +11,7 @@ one is then counted from where a walk was known last, for what went before that 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.scim.errors import Unavailable
 from gateway.store.clock import now
@@ -31,6 +31,13 @@ RETRY = 60 * _SECOND
 NEAR = 1000
 
 _LIST = "connection_id = ? AND query = ?"
+#: Where whoever begins a list goes on after its first page, if that was written down lately: `fresh_note`.
+FRESH_NOTE = f"SELECT next_after FROM walks WHERE {_LIST} AND page_start = 1 AND next_start = ? AND until > ?"
+
+
+def fresh_note(connection: ConnectionRecord, query: str, next_start: int) -> tuple[Any, ...]:
+    """The parameters of that statement."""
+    return connection.id, query, next_start, now() + PAUSE - FRESH
 
 
 class Place(NamedTuple):
@@ -80,31 +87,27 @@ class Walks:
         # A walk of its own: another client may be on that one.
         return Place(None, row[1], start - row[0]) if row else None
 
-    def begin(self, connection: ConnectionRecord, query: str, next_start: int, next_after: int) -> None:
-        """A first page was handed out: whoever goes on at `next_start` does so behind that row."""
+    def begin(
+        self, connection: ConnectionRecord, query: str, next_start: int, next_after: int, noted: int | None
+    ) -> None:
+        """A first page was handed out: whoever goes on at `next_start` does so behind that row. `noted` is what a fresh
+        note said."""
+        if noted is not None and noted <= next_after:
+            return
         moment = now()
-        # Of two who began shortly after each other the one goes on that would miss somebody behind the other's row.
-        noted = self._db.one(
-            f"SELECT next_after, until FROM walks WHERE {_LIST} AND page_start = 1 AND next_start = ? AND until > ?",
-            connection.id,
-            query,
-            next_start,
-            moment + PAUSE - PAUSE_OF_OLDER,
-        )
-        if noted and noted[0] <= next_after:
-            next_after = noted[0]
-            if noted[1] > moment + PAUSE - FRESH:
-                return
         with suppress(Unavailable), self._db.transaction(BRIEF):
+            # Of two who began shortly after each other the one goes on that would miss somebody behind the other's row.
             self._db.run(
                 "INSERT INTO walks (connection_id, query, page_start, page_after, next_start, next_after, until)"
                 " VALUES (?, ?, 1, 0, ?, ?, ?) ON CONFLICT (connection_id, query, next_start) WHERE page_start = 1"
-                " DO UPDATE SET next_after = excluded.next_after, until = excluded.until",
+                " DO UPDATE SET until = excluded.until, next_after = CASE WHEN walks.until > ?"
+                " AND walks.next_after < excluded.next_after THEN walks.next_after ELSE excluded.next_after END",
                 connection.id,
                 query,
                 next_start,
                 next_after,
                 moment + PAUSE,
+                moment + PAUSE - PAUSE_OF_OLDER,
             )
 
     def step(

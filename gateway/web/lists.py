@@ -13,9 +13,9 @@ from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
-from gateway.store.memberships import Seen
+from gateway.store.memberships import Groups, Seen
 from gateway.store.records import ListedGroup, ListedUser, MemberRecord
-from gateway.store.search import Query
+from gateway.store.search import Page, Query
 from gateway.web.cursors import Cursors
 
 #: How many resources a page holds when the client does not say.
@@ -45,7 +45,7 @@ class Lists:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
             return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
-        return list_response(page.total, asked.start, self._shown(caller, types, page.records, asked))
+        return list_response(page.total, asked.start, self._shown(caller, types, page, asked))
 
     def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
         """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
@@ -83,28 +83,28 @@ class Lists:
         more = None
         if page.next is not None:
             more = self._cursors.seal(caller.connection, query.digest, page.next)
-        return list_response(page.total, None, self._shown(caller, query.types, page.records, asked), more)
+        return list_response(page.total, None, self._shown(caller, query.types, page, asked), more)
 
     def _shown(
-        self,
-        caller: IdpCaller,
-        types: tuple[ResourceType, ...],
-        records: Sequence[ListedUser | ListedGroup],
-        asked: Search,
+        self, caller: IdpCaller, types: tuple[ResourceType, ...], page: Page, asked: Search
     ) -> list[str]:
         """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
+        records = page.records
+        if types == (caller.kept.user,):
+            return projected(caller.kept.user, self._users(caller, records, page.groups), asked)
         users = [record for record in records if isinstance(record, ListedUser)]
-        if len(types) == 1 and users:
-            return projected(caller.kept.user, self._users(caller, users), asked)
         groups = [record for record in records if isinstance(record, ListedGroup)]
         of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))
         of_groups = iter(projected(caller.kept.group, self._groups(caller, groups, asked), asked))
         return [next(of_users if isinstance(record, ListedUser) else of_groups) for record in records]
 
-    def _users(self, caller: IdpCaller, users: Sequence[ListedUser]) -> list[str]:
-        groups = self._store.memberships.groups_of_many(
-            caller.organization.id, caller.connection.id, [user.id for user in users]
-        )
+    def _users(
+        self, caller: IdpCaller, users: Sequence[ListedUser], groups: Groups | None = None
+    ) -> list[str]:
+        if groups is None:
+            groups = self._store.memberships.groups_of_many(
+                caller.organization.id, caller.connection.id, [user.id for user in users]
+            )
         return users_json(users, groups, caller.words.base_url)
 
     def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:

@@ -152,23 +152,26 @@ def without(town):
     return "PATCH", f"/Groups/{town.sales}", {"schemas": [PATCH], "Operations": [operation]}
 
 
+#: A page of users: who asks and what is on it; or how many there are, the users and their groups one after the other.
+AT_ONCE = 2 if is_postgresql() else 4
 STORIES = {
     "look a user up by name": (found('userName eq "USER7@acme.test"'), 2),
     "look up a name that nobody has": (found('userName eq "nobody@acme.test"'), 2),
     "look a user up by externalId": (found('externalId eq "00u7"'), 2),
-    "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 4),
-    "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 4),
-    "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 4),
+    "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 3),
+    "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 3),
+    "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 3),
     "look a group up by name": (found('displayName eq "SALES"', "Groups"), 2),
-    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), 7),
-    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), 7),
+    "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), AT_ONCE + 1),
+    "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), AT_ONCE + 1),
+    "read the first page again": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), AT_ONCE),
     "read the first page of groups, without members": (
-        lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 5),
-    "read the first page of users and groups": (lambda town: ("GET", "/?count=100", None), 8),
+        lambda town: ("GET", "/Groups?count=15&excludedAttributes=members", None), 4),
+    "read the first page of users and groups": (lambda town: ("GET", "/?count=100", None), 6),
     "read the last users and the first groups by cursor": (
         lambda town: ("GET", f"/?count=15&excludedAttributes=members&cursor={town.cursor}", None), 6),
     "look up by name among users and groups": (
-        lambda town: ("GET", "/?filter=" + quote('userName eq "user7@acme.test"'), None), 4),
+        lambda town: ("GET", "/?filter=" + quote('userName eq "user7@acme.test"'), None), 3),
     "read a user": (lambda town: ("GET", f"/Users/{town.uids[3]}", None), 2),
     "read a group without its members": (
         lambda town: ("GET", f"/Groups/{town.sales}?excludedAttributes=members", None), 2),

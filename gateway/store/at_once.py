@@ -1,0 +1,69 @@
+"""A page of all users that a connection sees, and all that belongs to it, in one statement of PostgreSQL.
+
+A page of a list wants four things more: how many nobody manages and how many the connection does, the note of a walk,
+the users' groups. Asked one after the other each is a turn to the server, and the turns cost more than the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from gateway.store.database import Database
+from gateway.store.memberships import Groups, groups_by_user
+from gateway.store.records import ConnectionRecord
+from gateway.store.tables import USERS
+from gateway.store.users import visible
+from gateway.store.walks import FRESH_NOTE
+
+_HALF = (
+    f"SELECT {USERS.columns} FROM users WHERE organization_id = ? AND connection_id {{owner}} AND deleted = 0"
+    " AND id > ? ORDER BY id LIMIT {count}"
+)
+_TALLY = "(SELECT n FROM tallies WHERE organization_id = ? AND resource = 'User' AND connection = {whose})"
+# The first row tells of the page, the others are the page: each branch has the columns of a listed user. LATERAL, OFFSET
+# and `+`: the planner would else go through all grants there are, or all groups that are seen, to save a hundred looks.
+_PAGE = f"""
+    WITH page AS MATERIALIZED (
+        SELECT * FROM (({_HALF.format(owner="= ?", count="{count}")}) UNION ALL
+            ({_HALF.format(owner="IS NULL", count="{count}")})) halves ORDER BY id LIMIT {{count}}
+    ), belonging AS (
+        SELECT g.id, g.uid, g.name, r.keys FROM (
+            SELECT group_id, string_agg(page.id::text, ',') AS keys FROM page,
+            LATERAL (SELECT group_id FROM grants WHERE user_id = page.id OFFSET 0) granted GROUP BY group_id
+        ) r JOIN groups g ON g.id = r.group_id WHERE {visible("+g.")}
+    )
+    SELECT NULL::bigint AS id, json_build_array(
+        {_TALLY.format(whose="0")}, {_TALLY.format(whose="?")}, ({FRESH_NOTE}),
+        (SELECT json_agg(json_build_array(id, uid, name, keys) ORDER BY id) FROM belonging))::text AS uid, NULL AS doc
+    UNION ALL SELECT * FROM page"""
+
+
+class Tally(NamedTuple):
+    """How many of a type nobody manages, and how many a connection does; behind which key the page goes on that
+    follows a first one, if that was noted lately."""
+
+    of_nobody: int = 0
+    of_connection: int = 0
+    noted: int | None = None
+
+
+class Found(NamedTuple):
+    """(key, id, document) of each user, and the groups of each by its key."""
+
+    tally: Tally
+    users: list[tuple[Any, ...]]
+    groups: Groups
+
+
+def users_page(
+    database: Database, connection: ConnectionRecord, after: int, count: int, note: tuple[Any, ...]
+) -> Found:
+    """`count` users at most, behind a key, in the order of making. `note`: the parameters of a fresh note."""
+    organization, seen = connection.organization_id, (connection.organization_id, connection.id)
+    # The number stands in the statement: what the planner does not know it takes for a tenth of all.
+    (_, told, _), *users = database.all(
+        _PAGE.format(count=int(count)), *seen, after, organization, after, *seen, organization, *seen, *note
+    )
+    of_nobody, of_connection, noted, groups = json.loads(told)
+    return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()))
