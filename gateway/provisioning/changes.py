@@ -14,6 +14,7 @@ from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.scim.errors import OverCapacity
 from gateway.store import Stale, Store
+from gateway.store.organizations import Due
 
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
@@ -36,6 +37,10 @@ class Change:
         self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
         self._events: list[tuple[str, str, str, str | None, str]] = []
         self._policy = caller.organization.policy
+        #: What was taken when the transaction began: seats, and how many numbers of events.
+        self._taken, self._reserved = 0, 0
+        #: The last number that was reserved; 0 for none, None when the organization refused.
+        self._last: int | None = 0
         #: Seats that this change takes; negative when it frees some.
         self.seats = 0
         #: Whether it did anything by an answer of plugins or by rules, which must still hold though nothing is told.
@@ -57,18 +62,31 @@ class Change:
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.tell("group.members_changed", "Group", group_uid, data)
 
+    def due(self, seats: int, events: int) -> Due:
+        """What the organization is asked for."""
+        ceiling = self._limit.ceiling if self._limit else None
+        return Due(self._caller.organization.id, self._policy, seats, events, ceiling)
+
+    def taken(self, due: Due, last: int | None) -> None:
+        """The transaction began with this. `last` None: the organization refused."""
+        self.seats, self._taken, self._reserved, self._last = due.seats, due.seats, due.events, last
+
+    @property
+    def refused(self) -> bool:
+        """Whether what was asked for at the beginning is not there: `settle` will say why, and nothing is locked."""
+        return self._last is None
+
     def settle(self) -> None:
         """Last in the transaction: seats and event numbers in one statement, then events and activity."""
-        organization = self._caller.organization
-        if self._events or self.seats or self.judged:
-            ceiling = self._limit.ceiling if self._limit else None
-            last = self._store.organizations.settle(
-                organization.id, self._policy, self.seats, ceiling, len(self._events)
-            )
-            if last is None:
-                self._refuse()
-            else:
-                self._store.events.add(organization.id, last, self._events)
+        if self.refused:
+            self._refuse()
+        seats, events = self.seats - self._taken, len(self._events) - self._reserved
+        if seats or events or (self.judged and not self._reserved):
+            self._last = self._store.organizations.settle(self.due(seats, events))
+        if self._last is None:
+            self._refuse()
+        else:
+            self._store.events.add(self._caller.organization.id, self._last, self._events)
         self._store.activity.add([(0, self._trace.line(self._trace.status))])
         self._trace.written = True
 
@@ -90,11 +108,30 @@ class Changes:
     @contextmanager
     def open(self, caller: Caller, trace: Trace, limit: SeatLimit | None = None) -> Iterator[Change]:
         """The transaction of one change. Plugins were asked before; none runs in here."""
+        change = Change(self._store, caller, trace, limit)
+        with self._written(trace), self._store.transaction(organization_id=caller.organization.id):
+            yield change
+            change.settle()
+
+    @contextmanager
+    def of_one_user(
+        self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None
+    ) -> Iterator[Change]:
+        """The same for a change that is known to take so many seats and to tell one event: both are taken when it
+        begins, which is one turn less to the database while others wait for the organization. A change that comes out
+        otherwise settles the rest at its end."""
+        change = Change(self._store, caller, trace, limit)
+        due = change.due(seats, 1)
+        with self._written(trace), self._store.organizations.settled(due) as last:
+            change.taken(due, last)
+            yield change
+            change.settle()
+
+    @contextmanager
+    def _written(self, trace: Trace) -> Iterator[None]:
+        """Whether the line in the activity was written with the change, or not at all."""
         try:
-            with self._store.transaction(organization_id=caller.organization.id):
-                change = Change(self._store, caller, trace, limit)
-                yield change
-                change.settle()
+            yield
         except BaseException:
             trace.written = False
             raise

@@ -145,10 +145,9 @@ class Users:
 
         def story(caller: Caller) -> None:
             user = self._found(caller, uid, trace, if_match)
-            with self._changes.open(caller, trace) as change:
+            with self._changes.of_one_user(caller, trace, -user.active) as change:
                 if not self._store.users.remove(caller.organization.id, user):
                     raise Stale
-                change.seats = -1 if user.active else 0
                 self._store.memberships.drop_user(caller.organization.id, user.id)
                 self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
                 change.tell("user.deleted", "User", user.uid, user_json(user, (), None))
@@ -161,17 +160,21 @@ class Users:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
-        with self._changes.open(caller, trace, judgement.seats) as change:
-            deleted = self._store.users.restorable(connection, user_name, external_id) if connection else None
-            if deleted:
-                self._check_free(caller, user_name, external_id, deleted.id)
-                user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
-            else:
-                user = self._store.users.add(organization_id, caller.connection_id, document)
-            if user is None:
+        with self._changes.of_one_user(caller, trace, int(active), judgement.seats) as change:
+            if change.refused:
+                # Who is here already needs no seat: that comes before the refusal.
                 self._check_free(caller, user_name, external_id, 0)
+                change.settle()
+            user, deleted = self._store.users.add(organization_id, caller.connection_id, document), None
+            if user is None:
+                deleted = (
+                    self._store.users.restorable(connection, user_name, external_id) if connection else None
+                )
+                self._check_free(caller, user_name, external_id, deleted.id if deleted else 0)
+                if deleted:
+                    user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
+            if user is None:
                 raise Stale
-            change.seats = 1 if active else 0
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
             moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
             if deleted:
@@ -195,7 +198,12 @@ class Users:
         judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
         before = user.document
         same = owner == user.connection_id and before == document
-        with self._changes.open(caller, trace, judgement.seats) as change:
+        seats = int(active) - user.active
+        with (
+            self._changes.open(caller, trace, judgement.seats)
+            if same
+            else self._changes.of_one_user(caller, trace, seats, judgement.seats)
+        ) as change:
             stored: UserRecord | None
             if same:
                 # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
@@ -211,7 +219,6 @@ class Users:
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
-            change.seats = int(active) - user.active
             self._mover.settle_user(caller, stored, judgement.groups, change, trace)
             groups = self._groups(caller, stored)
             if not same:

@@ -21,8 +21,8 @@ _HALF = (
     " AND id > ? ORDER BY id LIMIT {count}"
 )
 _TALLY = "(SELECT n FROM tallies WHERE organization_id = ? AND resource = 'User' AND connection = {whose})"
-# The first row tells of the page, the others are the page: each branch has the columns of a listed user. LATERAL, OFFSET
-# and `+`: the planner would else go through all grants there are, or all groups that are seen, to save a hundred looks.
+# The first row tells of the page, the others are the page; each branch has the columns of a listed user. Without
+# LATERAL, OFFSET and `+` the planner would go through all grants, or all groups that are seen, to save a hundred looks.
 _PAGE = f"""
     WITH page AS MATERIALIZED (
         SELECT * FROM (({_HALF.format(owner="= ?", count="{count}")}) UNION ALL

@@ -26,6 +26,9 @@ BUSY_SECONDS = 5.0
 BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
+Row = tuple[Any, ...]
+#: A statement, and its parameters: whole numbers.
+First = tuple[str, tuple[int, ...]]
 #: How many rows one INSERT takes. Few sizes, so that each engine compiles few statements.
 _ROWS = (100, 10, 1)
 
@@ -51,12 +54,13 @@ class Database(ABC):
 
     @abstractmethod
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
-    ) -> AbstractContextManager[None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
+    ) -> AbstractContextManager[Row | None]:
         """One transaction, from the first statement a writer. Inside another one it is part of it.
 
         Those that name the same organization follow each other: what one of them reads stays true until it ends.
-        `patience` is how many seconds it waits for other writers, at most; then Unavailable.
+        `patience` is how many seconds it waits for other writers, at most; then Unavailable. `first` goes to the engine
+        together with the beginning; its first row is handed out, or None.
         """
 
     @abstractmethod
@@ -96,7 +100,8 @@ class Database(ABC):
             cursor.close()
 
     def later(self, sql: str, *parameters: Any) -> None:
-        """Run it before the transaction ends, which may save its way to the server: nothing in there looks at it."""
+        """Run an INSERT INTO before the transaction ends, which may save its way to the server: nothing in there looks
+        at it."""
         self.run(sql, *parameters)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -19,6 +19,8 @@ class Dialect(Protocol):
     keep: str
     #: Whether rows that are sorted are copied whole: then their keys are sorted, and the rows looked up.
     sorts_copies: bool
+    #: The parameter that is a document as it is compared, also where no column tells it.
+    comparable: str
     #: Whether each statement is a turn to a server, which costs more than what is asked for.
     turns: bool
 
@@ -65,6 +67,7 @@ class SqliteDialect:
     keep = ""
     sorts_copies = True
     turns = False
+    comparable = "?"
 
     def shown(self, table: str) -> str:
         return f"{table}.doc"
@@ -114,6 +117,7 @@ class PostgresqlDialect:
     keep = " FOR KEY SHARE"
     sorts_copies = False
     turns = True
+    comparable = "?::jsonb"
 
     def shown(self, table: str) -> str:
         return f"{table}.doc::jsonb"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from gateway.scim.errors import NotFound
 from gateway.store.clock import new_id, now
@@ -18,6 +19,29 @@ COLUMNS = (
 _EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
 #: Stands for «no ceiling» where a number is compared.
 UNLIMITED = 1 << 62
+
+
+class Due(NamedTuple):
+    """What a change takes of an organization: seats (negative when it frees some), and numbers for its events. It was
+    judged under a policy, and a ceiling of seats if it takes any."""
+
+    organization_id: int
+    policy: int
+    seats: int
+    events: int
+    ceiling: int | None = None
+
+    @property
+    def parameters(self) -> tuple[int, ...]:
+        """Of the statement that takes it."""
+        ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
+        return self.events, self.seats, self.organization_id, self.policy, self.seats, ceiling
+
+
+_SETTLE = (
+    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?"
+    " WHERE id = ? AND policy = ? AND seats_used + ? <= ? RETURNING event_seq"
+)
 
 
 class Organizations:
@@ -96,26 +120,20 @@ class Organizations:
         )
         return row[0] if row else 0
 
-    def settle(
-        self, organization_id: int, policy: int, seats: int, ceiling: int | None, events: int
-    ) -> int | None:
+    def settle(self, due: Due) -> int | None:
         """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
 
-        Run last in a transaction, so that the row is locked for a moment only. Answers the last event number, or None
-        when the policy is no longer the one that was judged, or the ceiling is too low: nothing was changed then.
+        Answers the last event number, or None when the policy is no longer the one that was judged, or the ceiling is
+        too low: nothing was changed then.
         """
-        row = self._db.one(
-            "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?"
-            " WHERE id = ? AND policy = ? AND (? <= 0 OR seats_used + ? <= ?) RETURNING event_seq",
-            events,
-            seats,
-            organization_id,
-            policy,
-            seats,
-            seats,
-            UNLIMITED if ceiling is None else ceiling,
-        )
+        row = self._db.one(_SETTLE, *due.parameters)
         return row[0] if row else None
+
+    @contextmanager
+    def settled(self, due: Due) -> Iterator[int | None]:
+        """A transaction that begins with it, and answers the same. Unless it is None, the organization is locked."""
+        with self._db.transaction(first=(_SETTLE, due.parameters)) as row:
+            yield row[0] if row else None
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""

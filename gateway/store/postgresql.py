@@ -20,7 +20,7 @@ from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
-from gateway.store.database import BUSY_SECONDS, Database, Stale, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Row, Stale, unavailable
 from gateway.store.dialects import PostgresqlDialect
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
@@ -77,7 +77,7 @@ class _Flag(Dumper):
 
 class _Connection(psycopg.Connection[Any]):
     #: Follows BEGIN: what cannot be set for a session that others have as well.
-    limit = ""
+    limit: tuple[str, ...] = ()
 
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
@@ -117,7 +117,7 @@ class _Connection(psycopg.Connection[Any]):
         # has not seen what was prepared; and it does not tell whether it is in that mode.
         if number != told:
             connection.prepare_threshold = None
-            connection.limit = f"; SET LOCAL statement_timeout = '{_LONGEST}s'" if endless and ours else ""
+            connection.limit = (f"SET LOCAL statement_timeout = '{_LONGEST}s'",) if endless and ours else ()
         connection.autocommit = autocommit
         return connection, read_only == "on"
 
@@ -179,7 +179,7 @@ class _Engine(peewee.PostgresqlDatabase):
         try:
             # In one message, for one answer.
             with connection.pipeline():
-                for sql, parameters in tail:
+                for sql, parameters in _gathered(tail):
                     connection.execute(sql, parameters)
                 connection.execute("COMMIT")
         except psycopg.OperationalError:
@@ -218,28 +218,32 @@ class PostgresqlDatabase(Database):
 
     @contextmanager
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
-    ) -> Iterator[None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
+    ) -> Iterator[Row | None]:
         """See Database. The lock of an organization is that of its row."""
+        opening = [] if organization_id is None else [_HOLD.format(organization_id)]
+        if first:
+            opening.append(first[0].replace("?", "%d") % first[1])
         if self.peewee.in_transaction():
-            if organization_id is not None:
-                self.run(_HOLD.format(organization_id))
-            yield
+            rows = [self.one(sql) for sql in opening]
+            yield rows[-1] if first else None
             return
-        # One message and one answer for all three.
-        begin = f"BEGIN; SET LOCAL lock_timeout = {int(patience * 1000)}"
         with self._outages(), self._engine.leaving_a_standby():
-            self._begin(begin if organization_id is None else f"{begin}; {_HOLD.format(organization_id)}")
+            row = self._begin(f"SET LOCAL lock_timeout = {int(patience * 1000)}", *opening)
             with self.peewee.atomic():
-                yield
+                yield row if first else None
 
-    def _begin(self, sql: str) -> None:
-        for again in (True, False):
+    def _begin(self, *opening: str) -> Row | None:
+        """Begin with these statements, in one message and for one answer: the first row of the last one."""
+        again = True
+        while True:
             self._engine.lost()
             connection = self.peewee.connection()
             try:
-                connection.execute(sql + connection.limit, prepare=False)
-                return
+                cursor = connection.execute("; ".join(("BEGIN", *connection.limit, *opening)), prepare=False)
+                while cursor.nextset():
+                    continue
+                return cursor.fetchone() if cursor.description else None  # type: ignore[no-any-return]
             except psycopg.Error:
                 # The server went away while nothing was asked of it: nothing is lost by asking again.
                 if not connection.closed:
@@ -247,6 +251,7 @@ class PostgresqlDatabase(Database):
                     raise
                 if not again:
                     raise
+                again = False
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Database."""
@@ -368,6 +373,35 @@ def _placeholders(sql: str) -> str:
 
 
 _usual = lru_cache(maxsize=2048)(_placeholders)
+
+
+def _gathered(tail: Sequence[tuple[str, Sequence[Any]]]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that write to different tables as parts of one, which costs the server and its client less.
+
+    Two that write to the same one stay apart: the parts of one statement do not see each other's rows.
+    """
+    left = list(tail)
+    while left:
+        parts: dict[str, tuple[str, Sequence[Any]]] = {}
+        rest = []
+        for statement in left:
+            table = statement[0].split(maxsplit=3)[2]
+            if table in parts:
+                rest.append(statement)
+            else:
+                parts[table] = statement
+        yield (
+            _joined(tuple(sql for sql, _ in parts.values())),
+            [value for _, parameters in parts.values() for value in parameters],
+        )
+        left = rest
+
+
+@lru_cache(maxsize=256)
+def _joined(statements: tuple[str, ...]) -> str:
+    *others, last = statements
+    named = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(others))
+    return f"WITH {named} {last}" if named else last
 
 
 def _taken(connection: _Connection, task: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 import peewee
 
 from gateway.scim.errors import NotFound
-from gateway.store.database import BUSY_SECONDS, Database, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Row, unavailable
 from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, by chance.
@@ -130,12 +130,12 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
-    ) -> Iterator[None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
+    ) -> Iterator[Row | None]:
         """See Database. All writers follow each other, whatever the organization."""
         connection = self.peewee.connection()
         if connection.in_transaction:
-            yield
+            yield self.one(first[0], *first[1]) if first else None
             return
         until = time.monotonic() + patience
         if not self._writers.acquire(timeout=patience):
@@ -144,7 +144,7 @@ class SqliteDatabase(Database):
             with self._outages():
                 self._begin(connection, until)
                 try:
-                    yield
+                    yield self.one(first[0], *first[1]) if first else None
                     connection.execute("COMMIT")
                 finally:
                     # A full disk makes SQLite roll back by itself: ROLLBACK would then hide why.

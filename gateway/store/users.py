@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.scim.texts import Json, dumps, fold, folded
 from gateway.scim.versions import tag
@@ -26,16 +26,21 @@ VISIBLE = visible()
 
 _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
-_DELETED = f"SELECT {COLUMNS} FROM users WHERE connection_id = ? AND deleted = 1"
+# Those who a create would restore: by externalId; by userName, where the create has no externalId, or where they have.
+_DELETED = "FROM users WHERE connection_id = ? AND deleted = 1 AND"
+_BY_ID = f"{_DELETED} external_id = ? AND external_id IS NOT NULL"
+_BY_NAME = f"{_DELETED} user_name_key = ?"
+_NAMELESS = f"{_BY_NAME} AND external_id IS NULL"
 _INSERT = (
     "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
     " display_key, doc, doc_key, created, modified, deleted, version)"
-    f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1) ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+    " SELECT ?, ?, CAST(? AS BIGINT), ?, ?, ?, ?, ?, ?, ?, {comparable}, ?, ?, 0, 1 WHERE {unless}"
+    " ON CONFLICT DO NOTHING RETURNING id"
 )
 _UPDATE = (
     "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, display = ?,"
     " display_key = ?, doc = ?, doc_key = ?, modified = ?, deleted = 0, version = version + 1"
-    f" WHERE organization_id = ? AND id = ? AND version = ? RETURNING {COLUMNS}"
+    " WHERE organization_id = ? AND id = ? AND version = ? RETURNING id"
 )
 
 
@@ -74,14 +79,21 @@ class Users:
         return [UserRecord._make(row) for row in rows]
 
     def add(self, organization_id: int, connection_id: int | None, document: Json) -> UserRecord | None:
-        """A new user, or None when a unique value is taken: ask `holder` by whom."""
+        """A new user, or None when one is `restorable` instead, or a unique value is taken: ask `holder` by whom."""
         uid, moment = new_id(), now()
-        columns = _columns(document, uid, moment, moment, 1)
-        row = self._db.one(_INSERT, uid, organization_id, connection_id, *columns, moment, moment)
+        kept = _columns(document, uid, moment, moment, 1)
+        unless, known = "TRUE", tuple[Any, ...]()
+        if connection_id is not None and kept.external_id is None:
+            unless, known = f"NOT EXISTS (SELECT 1 {_BY_NAME})", (connection_id, kept.user_name_key)
+        elif connection_id is not None:
+            unless = f"NOT EXISTS (SELECT 1 {_BY_ID}) AND NOT EXISTS (SELECT 1 {_NAMELESS})"
+            known = (connection_id, kept.external_id, connection_id, kept.user_name_key)
+        insert = _INSERT.format(comparable=self._db.dialect.comparable, unless=unless)
+        row = self._db.one(insert, uid, organization_id, connection_id, *kept, moment, moment, *known)
         if row is None:
             return None
         self._add_emails(organization_id, row[0], _addresses(document))
-        return UserRecord._make(row)
+        return kept.record(row[0], uid, connection_id, moment, moment, 1)
 
     def rewrite(
         self,
@@ -91,9 +103,9 @@ class Users:
         document: Json,
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since."""
-        moment = now()
-        columns = _columns(document, user.uid, user.created, moment, user.version + 1)
-        row = self._db.one(_UPDATE, connection_id, *columns, moment, organization_id, user.id, user.version)
+        moment, version = now(), user.version + 1
+        kept = _columns(document, user.uid, user.created, moment, version)
+        row = self._db.one(_UPDATE, connection_id, *kept, moment, organization_id, user.id, user.version)
         if row is None:
             return None
         before, after = _addresses(user.document), _addresses(document)
@@ -105,7 +117,7 @@ class Users:
                 user.id,
             )
         self._add_emails(organization_id, user.id, after - before)
-        return UserRecord._make(row)
+        return kept.record(user.id, user.uid, connection_id, user.created, moment, version)
 
     def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
         rows = [(organization_id, key, user_id) for key in keys]
@@ -147,21 +159,13 @@ class Users:
     ) -> UserRecord | None:
         """A deleted user of this connection that a create means: same externalId, or same userName where one side has
         no externalId. In any other case nobody inherits an account."""
-        by_name = f"{_DELETED} AND user_name_key = ?"
+        name = fold(user_name)
         if external_id is None:
-            row = self._db.one(f"{by_name} ORDER BY id DESC LIMIT 1", connection.id, fold(user_name))
-        else:
-            by_id = f"{_DELETED} AND external_id = ? AND external_id IS NOT NULL"
-            row = self._db.one(
-                f"SELECT * FROM (SELECT 1 AS way, found.* FROM ({by_id} ORDER BY id DESC LIMIT 1) found UNION ALL"
-                f" SELECT 2, found.* FROM ({by_name} AND external_id IS NULL ORDER BY id DESC LIMIT 1) found) ways"
-                " ORDER BY way LIMIT 1",
-                connection.id,
-                external_id,
-                connection.id,
-                fold(user_name),
-            )
-            row = row[1:] if row else None
+            return self._last(_BY_NAME, connection.id, name)
+        return self._last(_BY_ID, connection.id, external_id) or self._last(_NAMELESS, connection.id, name)
+
+    def _last(self, which: str, *parameters: Any) -> UserRecord | None:
+        row = self._db.one(f"SELECT {COLUMNS} {which} ORDER BY id DESC LIMIT 1", *parameters)
         return UserRecord._make(row) if row else None
 
     def remove(self, organization_id: int, user: UserRecord) -> bool:
@@ -208,9 +212,30 @@ def display_of(document: Json) -> str:
     return document.get("displayName") or document["userName"]
 
 
-def _columns(document: Json, uid: str, created: int, modified: int, version: int) -> tuple[Any, ...]:
+class _Kept(NamedTuple):
     """What is kept of a document beside it, so that SQL can compare it; the document as it is shown and as it is
     compared."""
+
+    user_name: str
+    user_name_key: str
+    external_id: str | None
+    active: int
+    display: str
+    display_key: str
+    doc: str
+    doc_key: str
+
+    def record(
+        self, key: int, uid: str, connection_id: int | None, created: int, modified: int, version: int
+    ) -> UserRecord:
+        """The row that it is part of."""
+        name, external_id, active = self.user_name, self.external_id, self.active
+        return UserRecord(
+            key, uid, connection_id, name, external_id, active, self.doc, created, modified, version
+        )
+
+
+def _columns(document: Json, uid: str, created: int, modified: int, version: int) -> _Kept:
     name, display, text = document["userName"], display_of(document), dumps(document)
     meta = {
         "resourceType": "User",
@@ -219,10 +244,9 @@ def _columns(document: Json, uid: str, created: int, modified: int, version: int
         # The end: what depends on who looks is put in before it (`provisioning.representation`).
         "version": tag(version),
     }
-    return (
-        name, fold(name), document.get("externalId"), int(document["active"]), display, fold(display),
-        f'{{"id":"{uid}",{text[1:-1]},"meta":{dumps(meta)}}}', folded(text),
-    )  # fmt: skip
+    shown = f'{{"id":"{uid}",{text[1:-1]},"meta":{dumps(meta)}}}'
+    external_id, active = document.get("externalId"), int(document["active"])
+    return _Kept(name, fold(name), external_id, active, display, fold(display), shown, folded(text))
 
 
 def _addresses(document: Json) -> set[str]:

@@ -267,10 +267,10 @@ def test_a_note_that_could_not_be_written_misleads_nobody(scim: Scim, lost: set[
     present, database = list(everybody), scim.deployment.gateway.store.database
     transaction, number = database.transaction, 1
 
-    def busy(patience: float = 5.0, organization_id: int | None = None) -> Any:
+    def busy(patience: float = 5.0, **how: Any) -> Any:
         if patience == BRIEF and number in lost:
             raise unavailable("the database is busy")
-        return transaction(patience, organization_id)
+        return transaction(patience, **how)
 
     def between(page: int) -> None:
         nonlocal number
