@@ -176,12 +176,10 @@ class _Engine(peewee.PostgresqlDatabase):
     def commit(self) -> None:
         connection, tail = self._state.conn, self.tail
         self.tail = []
+        for sql, parameters in _gathered(tail):
+            connection.execute(sql, parameters)
         try:
-            # In one message, for one answer.
-            with connection.pipeline():
-                for sql, parameters in _gathered(tail):
-                    connection.execute(sql, parameters)
-                connection.execute("COMMIT")
+            connection.execute("COMMIT", prepare=False)
         except psycopg.OperationalError:
             if connection.closed:
                 raise Unavailable(

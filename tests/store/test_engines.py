@@ -103,17 +103,18 @@ def test_what_one_node_judged_by_is_noticed_when_another_changes_it(
     """The limit moves after the first node has asked its plugins, and before it begins its transaction."""
     scim = nodes[0].connection("generic", nodes[0].organization(seats=before))
     scim.user("there@acme.test")
-    store, mine, changed = nodes[0].gateway.store, threading.get_ident(), list[int]()
+    database, mine, changed = nodes[0].gateway.store.database, threading.get_ident(), list[int]()
+    begin = database.transaction
 
     @contextmanager
-    def transaction(*arguments: Any, **named: Any) -> Iterator[None]:
+    def transaction(*arguments: Any, **named: Any) -> Iterator[Any]:
         if threading.get_ident() == mine and not changed:
             changed.append(meanwhile)
             at_once(lambda: limit(nodes[1], scim, meanwhile))[0].result(30)
-        with store.database.transaction(*arguments, **named):
-            yield
+        with begin(*arguments, **named) as row:
+            yield row
 
-    store.transaction = transaction  # type: ignore[method-assign]
+    database.transaction = transaction  # type: ignore[method-assign]
     user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "user1@acme.test"}
     answer = scim.call("POST", "/Users", user)
     assert changed
