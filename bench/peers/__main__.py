@@ -1,7 +1,8 @@
 """`python -m bench.peers`: the gateway and other servers of SCIM in turn, at 10,000 users, on what all of them can do.
 
-They are installed in an environment of their own and served by the same kind of server; those that keep everything in
-memory have one process. Who cannot be installed, started or asked is named, with the reason.
+They are installed in environments of their own: those for Python are served by the same kind of server, those for Node
+serve themselves. What keeps everything in memory has one process, the others have two. Who cannot be installed, started
+or asked is named, with the reason.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -25,27 +27,63 @@ from bench.figures import Figures, grid, shown
 from bench.machines import free_port
 from bench.operations import FOR_PEERS, SMALL, Ask, Subject, okta_user
 from bench.report import PAGE, machine, replaced, show
-from bench.served import Lane, Plan, lanes, rounds, served
+from bench.served import Lane, Plan, _Server, lanes, rounds, served
 from gateway.serving import THREADS
+from gateway.testing import engines
 from gateway.testing.deployment import GROUP
 
 HERE = Path(__file__).resolve().parent
 PLACE = HERE.parent.parent / ".venv" / "peers"
+NODE = PLACE / "node"
 PACKAGES = ["scim2-server", "scim2-flask", "django-scim2", "granian"]
+#: The routers of scimmy know the numbers of a page under Express 4 only; under 5 every page has 20 users.
+NODE_PACKAGES = ["scimmy@1.3.5", "scimmy-routers@1.3.2", "express@4.22.3", "@boxyhq/saml-jackson@26.2.0"]
+
+
+def _for_python() -> None:
+    if not (PLACE / "bin" / "granian").exists():
+        print(f"Installing {', '.join(PACKAGES)} in {PLACE.name}/", file=sys.stderr)
+        venv.create(PLACE, with_pip=True)
+        pip = [str(PLACE / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PACKAGES], check=True)
+
+
+def _for_node() -> None:
+    if not (shutil.which("node") and shutil.which("npm")):
+        raise Failed("It wants Node.js 18 or newer, and `node` or `npm` is not here.")
+    wanted, installed = "\n".join(NODE_PACKAGES), NODE / "installed"
+    if not installed.exists() or installed.read_text() != wanted:
+        print(f"Installing {', '.join(NODE_PACKAGES)} in {PLACE.name}/{NODE.name}/", file=sys.stderr)
+        NODE.mkdir(parents=True, exist_ok=True)
+        npm = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--ignore-scripts"]
+        subprocess.run([*npm, "--prefix", NODE, *NODE_PACKAGES], check=True)
+        installed.write_text(wanted)
 
 
 class Peer(NamedTuple):
-    """How one is run: its application, its base path, and how many processes it can have."""
+    """How one is run: what installs it, its base path, its command (it finds its port in the environment)."""
 
-    application: str
+    install: Callable[[], None]
     base: str
-    processes: int
+    command: list[str | Path]
+    before: list[str | Path] | None = None  # runs first, to its end
+    postgresql: bool = False
 
+
+_GRANIAN: list[str | Path] = [PLACE / "bin" / "granian", "--interface", "wsgi", "--no-ws", "--http", "1"]
+_GRANIAN += ["--blocking-threads", str(THREADS)]
 
 PEERS = {
-    "scim2-server": Peer("scim2_peer:bare", "/v2", 1),
-    "scim2-flask": Peer("scim2_peer:in_flask", "/scim/v2", 1),
-    "django-scim2": Peer("django.core.wsgi:get_wsgi_application", "/scim/v2", 2),
+    "scim2-server": Peer(_for_python, "/v2", [*_GRANIAN, "scim2_peer:bare"]),
+    "scim2-flask": Peer(_for_python, "/scim/v2", [*_GRANIAN, "scim2_peer:in_flask"]),
+    "django-scim2": Peer(
+        _for_python,
+        "/scim/v2",
+        [*_GRANIAN, "--workers", "2", "--factory", "django.core.wsgi:get_wsgi_application"],
+        before=[PLACE / "bin" / "django-admin", "migrate", "--run-syncdb", "--verbosity", "0"],
+    ),
+    "scimmy": Peer(_for_node, "/scim/v2", ["node", HERE / "scimmy_peer.cjs"]),
+    "polis": Peer(_for_node, "/scim/v2", ["node", HERE / "polis_peer.cjs"], postgresql=True),
 }
 
 
@@ -70,14 +108,13 @@ def main() -> None:
         "FULL",
         limit=False,
     )
-    _install()
     missing: list[str] = []
     with ExitStack() as running:
         found = list(lanes(running, plan, "sqlite", _told))
         for name in given.peers.split(","):
             try:
                 found.append(_peer(running, name, PEERS[name], given.users))
-            except (Failed, OSError, KeyError, subprocess.CalledProcessError) as trouble:
+            except (Failed, OSError, KeyError, ImportError, subprocess.CalledProcessError) as trouble:
                 missing.append(name)
                 print(f"{name} cannot take part: {trouble}", file=sys.stderr)
         figures = Figures(rounds(plan, found, _told, forgiving=True))
@@ -97,26 +134,25 @@ def _told(words: str, done: int, total: int) -> None:
     print(f"\r{words:70} {done}/{total}", end="" if done < total - 1 else "\n", file=sys.stderr, flush=True)
 
 
-def _install() -> None:
-    if not (PLACE / "bin" / "granian").exists():
-        print(f"Installing {', '.join(PACKAGES)} in {PLACE.name}/", file=sys.stderr)
-        venv.create(PLACE, with_pip=True)
-        pip = [PLACE / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *PACKAGES], check=True)
-
-
 def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
+    peer.install()
     folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="gateway-peer-")))
-    environment = os.environ | {"PEER_FOLDER": str(folder), "PYTHONPATH": str(HERE)}
-    if name == "django-scim2":
-        migrate = [PLACE / "bin" / "django-admin", "migrate", "--run-syncdb", "--verbosity", "0"]
-        environment |= {"DJANGO_SETTINGS_MODULE": "django_peer"}
-        subprocess.run(migrate, env=environment, check=True)
     port = free_port()
-    command = [str(PLACE / "bin" / "granian"), "--interface", "wsgi", "--port", str(port), "--no-ws"]
-    command += ["--http", "1", "--workers", str(peer.processes), "--blocking-threads", str(THREADS)]
-    command += ["--factory"] * peer.application.startswith("django")
-    process = running.enter_context(served([*command, peer.application], port, environment, folder / "log"))
+    environment = os.environ | {
+        "GRANIAN_PORT": str(port),
+        "PORT": str(port),
+        "PEER_FOLDER": str(folder),
+        "PYTHONPATH": str(HERE),
+        "DJANGO_SETTINGS_MODULE": "django_peer",
+        "NODE_PATH": str(NODE / "node_modules"),
+        "NODE_ENV": "production",
+    }
+    database = _Server(running.enter_context(engines.server()), "FULL") if peer.postgresql else None
+    if database:
+        environment["PEER_DATABASE"] = database.made("peer")
+    if peer.before:
+        subprocess.run(peer.before, env=environment, check=True)
+    process = running.enter_context(served(list(map(str, peer.command)), port, environment, folder / "log"))
     channels, ids = Channels(port, process), dict[int, str]()
     subject = Subject(peer.base, "peer", users, ids.__getitem__)
     for done in range(0, users, 500):
@@ -129,7 +165,10 @@ def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
     subject.groups["small"] = json.loads(channels.send([[encoded(subject, ask)]], 1, keep=True).answers[0])[
         "id"
     ]
-    return Lane("sqlite", name, subject, channels, process)
+    if not database:
+        return Lane("sqlite", name, subject, channels, process)
+    database.durable()
+    return Lane("postgresql", name, subject, channels, process, database.pid)
 
 
 def _made(channels: Channels, subject: Subject, numbers: range) -> Iterator[tuple[int, bytes]]:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from gateway.contracts import Json
 from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.scim.errors import OverCapacity
 from gateway.store import Stale, Store
+from gateway.store.at_once import new_user
 from gateway.store.organizations import Due
+from gateway.store.records import UserRecord
 
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
@@ -62,10 +65,10 @@ class Change:
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.tell("group.members_changed", "Group", group_uid, data)
 
-    def due(self, seats: int, events: int) -> Due:
+    def due(self, seats: int, events: int, removals: int = 0) -> Due:
         """What the organization is asked for."""
         ceiling = self._limit.ceiling if self._limit else None
-        return Due(self._caller.organization.id, self._policy, seats, events, ceiling)
+        return Due(self._caller.organization.id, self._policy, seats, events, ceiling, removals)
 
     def taken(self, due: Due, last: int | None) -> None:
         """The transaction began with this. `last` None: the organization refused."""
@@ -115,17 +118,32 @@ class Changes:
 
     @contextmanager
     def of_one_user(
-        self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None
+        self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None, removals: int = 0
     ) -> Iterator[Change]:
         """The same for a change that is known to take so many seats and to tell one event: both are taken when it
         begins, which is one turn less to the database while others wait for the organization. A change that comes out
         otherwise settles the rest at its end."""
         change = Change(self._store, caller, trace, limit)
-        due = change.due(seats, 1)
+        due = change.due(seats, 1, removals)
         with self._written(trace), self._store.organizations.settled(due) as last:
             change.taken(due, last)
             yield change
             change.settle()
+
+    def new_user(
+        self, caller: Caller, trace: Trace, document: Json, limit: SeatLimit | None
+    ) -> UserRecord | None:
+        """The whole change of a user who is made and moves nowhere, where the engine does it at once.
+
+        None where it does not, or where there is more to it (a refusal, somebody to restore): nothing was written then.
+        """
+        if caller.connection is None or not self._store.database.dialect.turns:
+            return None
+        due = Change(self._store, caller, trace, limit).due(int(document["active"]), 1)
+        line = trace.line(trace.status)
+        user = new_user(self._store.database, self._store.users, caller.connection, due, document, line)
+        trace.written = user is not None
+        return user
 
     @contextmanager
     def _written(self, trace: Trace) -> Iterator[None]:

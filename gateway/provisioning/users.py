@@ -145,7 +145,7 @@ class Users:
 
         def story(caller: Caller) -> None:
             user = self._found(caller, uid, trace, if_match)
-            with self._changes.of_one_user(caller, trace, -user.active) as change:
+            with self._changes.of_one_user(caller, trace, -user.active, removals=1) as change:
                 if not self._store.users.remove(caller.organization.id, user):
                     raise Stale
                 self._store.memberships.drop_user(caller.organization.id, user.id)
@@ -160,6 +160,10 @@ class Users:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
+        if not any(judgement.groups.values()):
+            made = self._changes.new_user(caller, trace, document, judgement.seats)
+            if made:
+                return Outcome(made, ())
         with self._changes.of_one_user(caller, trace, int(active), judgement.seats) as change:
             if change.refused:
                 # Who is here already needs no seat: that comes before the refusal.

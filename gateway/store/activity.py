@@ -14,7 +14,7 @@ COLUMNS = (
     "id, at, connection_uid, principal, operation, user_name, status, outcome, detail, ignored,"
     " decisions, request_id"
 )
-_INTO = (
+INTO = (
     "activity (organization_id, at, connection_uid, principal, operation, user_name, user_key, status, outcome, detail,"
     " ignored, decisions, request_id)"
 )
@@ -37,7 +37,7 @@ class ActivityLog:
 
     def add(self, lines: Sequence[tuple[int, Line]]) -> None:
         """Write lines, each with its moment."""
-        self._db.insert(_INTO, [_row(moment, line) for moment, line in lines])
+        self._db.insert(INTO, [row(moment, line) for moment, line in lines])
 
     def page(
         self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,
@@ -91,7 +91,8 @@ class ActivityLog:
         )
 
 
-def _row(moment: int, line: Line) -> tuple[Any, ...]:
+def row(moment: int, line: Line) -> tuple[Any, ...]:
+    """A line as it is written."""
     (
         organization_id,
         connection,

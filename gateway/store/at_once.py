@@ -1,7 +1,7 @@
-"""A page of all users that a connection sees, and all that belongs to it, in one statement of PostgreSQL.
+"""What is done most, in one statement of PostgreSQL: a page of all users, and the making of one.
 
-A page of a list wants four things more: how many nobody manages and how many the connection does, the note of a walk,
-the users' groups. Asked one after the other each is a turn to the server, and the turns cost more than the rows.
+Each is told elsewhere as well, one statement after the other. There every statement is a turn to the server, and turns
+cost more than what is done; while a change takes its turns, others wait for the organization besides.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from gateway.scim.texts import Json
+from gateway.store.activity import INTO as ACTIVITY
+from gateway.store.activity import Line, row
 from gateway.store.database import Database
+from gateway.store.events import INTO as EVENTS
+from gateway.store.events import position
 from gateway.store.memberships import Groups, groups_by_user
-from gateway.store.records import ConnectionRecord
+from gateway.store.organizations import COUNT, MAY, TALLIES, Due
+from gateway.store.records import ConnectionRecord, UserRecord
 from gateway.store.tables import USERS
-from gateway.store.users import visible
+from gateway.store.users import Users, addresses, visible
 from gateway.store.walks import FRESH_NOTE
 
 _HALF = (
@@ -67,3 +73,49 @@ def users_page(
     )
     of_nobody, of_connection, noted, groups = json.loads(told)
     return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()))
+
+
+# Each part is made of the rows of the one before it, so that nothing is written where one of them has none: where the
+# organization refuses, where there is somebody to restore, where a value is taken. All parts see the users as they were
+# before others were waited for: had one been deleted meanwhile, `removals` would have moved.
+_USER = f"""
+    WITH held AS MATERIALIZED (
+        SELECT removals FROM organizations WHERE {MAY} FOR NO KEY UPDATE
+    ), added AS (
+        {{insert}}
+    ), settled AS (
+        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? FROM added
+        WHERE organizations.id = ? RETURNING event_seq, added.id
+    ), addresses AS (
+        INSERT INTO emails (organization_id, value_key, user_id)
+        SELECT ?, key, settled.id FROM settled, unnest(?::text[]) AS key
+    ), counted AS (
+        INSERT INTO {TALLIES} SELECT ?, 'User', ?, 1 FROM settled{COUNT}
+    ), told AS (
+        INSERT INTO {EVENTS} SELECT ? + event_seq, ?, event_seq, 'user.created', ?, 'User', ?, ?, ? FROM settled
+    ), noted AS (
+        INSERT INTO {ACTIVITY} SELECT {{line}} FROM settled
+    )
+    SELECT id FROM settled"""
+_ADDED = "FROM held WHERE held.removals = (SELECT removals FROM organizations WHERE id = {id:d}) AND"
+
+
+def new_user(
+    database: Database, users: Users, connection: ConnectionRecord, due: Due, document: Json, line: Line
+) -> UserRecord | None:
+    """A user of a connection, with what is due for it, its event and its line; None where there is more to its story:
+    then nothing was written."""
+    tenant = due.organization_id
+    insert, values, user = users.addition(tenant, connection.id, document, _ADDED.format(id=tenant))
+    written = row(user.created, line)
+    made = database.whole(
+        _USER.format(insert=insert, line=",".join("?" * len(written))),
+        *due.conditions,
+        *values,
+        *(due.seats, tenant),
+        *(tenant, sorted(addresses(document))),
+        *(tenant, connection.id),
+        *(position(tenant, 0), tenant, user.created, user.uid, connection.uid, user.doc),
+        *written,
+    )
+    return user._replace(id=made[0]) if made else None

@@ -99,6 +99,11 @@ class Database(ABC):
         finally:
             cursor.close()
 
+    def whole(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row of a statement that is a transaction by itself, and waits for others like one."""
+        with self.transaction():
+            return self.one(sql, *parameters)
+
     def later(self, sql: str, *parameters: Any) -> None:
         """Run an INSERT INTO before the transaction ends, which may save its way to the server: nothing in there looks
         at it."""

@@ -10,6 +10,7 @@ from gateway.store.records import EventRecord
 
 COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"
 
+INTO = "events (id, organization_id, seq, type, at, resource, resource_uid, connection_uid, data)"
 #: More than one organization ever has.
 _MOST = 1 << 40
 
@@ -31,7 +32,7 @@ class Events:
         """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
         moment, first = now(), last - len(events) + 1
         self._db.insert(
-            "events (id, organization_id, seq, type, at, resource, resource_uid, connection_uid, data)",
+            INTO,
             [
                 (
                     position(organization_id, seq),

@@ -30,18 +30,30 @@ class Due(NamedTuple):
     seats: int
     events: int
     ceiling: int | None = None
+    #: How many users it deletes.
+    removals: int = 0
+
+    @property
+    def conditions(self) -> tuple[int, ...]:
+        """The parameters of `MAY`."""
+        ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
+        return self.organization_id, self.policy, self.seats, ceiling
 
     @property
     def parameters(self) -> tuple[int, ...]:
         """Of the statement that takes it."""
-        ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
-        return self.events, self.seats, self.organization_id, self.policy, self.seats, ceiling
+        return self.events, self.seats, self.removals, *self.conditions
 
 
+#: Whether an organization has what is due.
+MAY = "id = ? AND policy = ? AND seats_used + ? <= ?"
 _SETTLE = (
-    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?"
-    " WHERE id = ? AND policy = ? AND seats_used + ? <= ? RETURNING event_seq"
+    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?, removals = removals + ?"
+    f" WHERE {MAY} RETURNING event_seq"
 )
+#: Adds to a tally.
+COUNT = " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n"
+TALLIES = "tallies (organization_id, resource, connection, n)"
 
 
 class Organizations:
@@ -55,8 +67,8 @@ class Organizations:
         moment = now()
         row = self._db.one(
             "INSERT INTO organizations (uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"
-            " contact_url, policy, event_seq, created, modified, version)"
-            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, ?, ?, 1) RETURNING id",
+            " contact_url, policy, event_seq, removals, created, modified, version)"
+            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, 0, ?, ?, 1) RETURNING id",
             new_id(),
             values["name"],
             values["plan"],
@@ -138,8 +150,7 @@ class Organizations:
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""
         self._db.later(
-            "INSERT INTO tallies (organization_id, resource, connection, n) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n",
+            f"INSERT INTO {TALLIES} VALUES (?, ?, ?, ?){COUNT}",
             organization_id,
             resource,
             connection_id or 0,

@@ -56,10 +56,11 @@ _HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
 # Seconds that a statement may take. A COMMIT that waits for a standby is never cut short by this.
 _LONGEST = 30
 # Who answers, whether it writes, and whether its statements may take for ever. Where the number told at login is the
-# server's own, the session is ours, and they may not from now on.
+# server's own, the session is ours: from now on they may not, nor wait for each other for ever.
 _WHO = """SELECT pg_backend_pid(), current_setting('transaction_read_only'), current_setting('statement_timeout') = '0',
-    CASE WHEN current_setting('statement_timeout') = '0' AND pg_backend_pid() = {:d}
-    THEN set_config('statement_timeout', '{:d}s', false) END"""
+    CASE WHEN pg_backend_pid() = {told:d} THEN set_config('lock_timeout', '{wait:d}s', false) END,
+    CASE WHEN pg_backend_pid() = {told:d} AND {ours} AND current_setting('statement_timeout') = '0'
+    THEN set_config('statement_timeout', '{longest:d}s', false) END"""
 # Seconds until who waits to migrate looks again.
 _AGAIN = 0.1
 _USUAL_LENGTH = 4096
@@ -78,6 +79,8 @@ class _Flag(Dumper):
 class _Connection(psycopg.Connection[Any]):
     #: Follows BEGIN: what cannot be set for a session that others have as well.
     limit: tuple[str, ...] = ()
+    #: Whether nobody else has the session.
+    own = True
 
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
@@ -111,12 +114,13 @@ class _Connection(psycopg.Connection[Any]):
         # What the URL says of it wins, also that there is no end.
         ours = "statement_timeout" not in str(parameters.get("options"))
         told = connection.info.backend_pid
-        row = connection.execute(_WHO.format(told if ours else 0, _LONGEST), prepare=False).fetchone()
-        number, read_only, endless, _ = row or (0, "off", False, None)
+        who = _WHO.format(told=told, wait=int(BUSY_SECONDS), ours=ours, longest=_LONGEST)
+        row = connection.execute(who, prepare=False).fetchone()
+        number, read_only, endless, *_ = row or (0, "off", False)
         # A pooler makes its own number up. In transaction mode it gives the next transaction another session, which
         # has not seen what was prepared; and it does not tell whether it is in that mode.
         if number != told:
-            connection.prepare_threshold = None
+            connection.prepare_threshold, connection.own = None, False
             connection.limit = (f"SET LOCAL statement_timeout = '{_LONGEST}s'",) if endless and ours else ()
         connection.autocommit = autocommit
         return connection, read_only == "on"
@@ -178,16 +182,8 @@ class _Engine(peewee.PostgresqlDatabase):
         self.tail = []
         for sql, parameters in _gathered(tail):
             connection.execute(sql, parameters)
-        try:
+        with _doubted(connection):
             connection.execute("COMMIT", prepare=False)
-        except psycopg.OperationalError:
-            if connection.closed:
-                raise Unavailable(
-                    "The database was lost while it stored this: it may have been stored or not. Look before you try"
-                    " again.",
-                    retry_after=10,
-                ) from None
-            raise
 
     def rollback(self) -> None:
         self.tail = []
@@ -202,6 +198,21 @@ class _Engine(peewee.PostgresqlDatabase):
     @tail.setter
     def tail(self, statements: list[tuple[str, Sequence[Any]]]) -> None:
         self._left.tail = statements
+
+
+@contextmanager
+def _doubted(connection: _Connection) -> Iterator[None]:
+    """What is stored in here may be stored though the server does not answer any more."""
+    try:
+        yield
+    except psycopg.OperationalError:
+        if connection.closed:
+            raise Unavailable(
+                "The database was lost while it stored this: it may have been stored or not. Look before you try"
+                " again.",
+                retry_after=10,
+            ) from None
+        raise
 
 
 class PostgresqlDatabase(Database):
@@ -227,18 +238,20 @@ class PostgresqlDatabase(Database):
             yield rows[-1] if first else None
             return
         with self._outages(), self._engine.leaving_a_standby():
-            row = self._begin(f"SET LOCAL lock_timeout = {int(patience * 1000)}", *opening)
+            row = self._begin(patience, *opening)
             with self.peewee.atomic():
                 yield row if first else None
 
-    def _begin(self, *opening: str) -> Row | None:
+    def _begin(self, patience: float, *opening: str) -> Row | None:
         """Begin with these statements, in one message and for one answer: the first row of the last one."""
+        wait = f"SET LOCAL lock_timeout = {int(patience * 1000)}"
         again = True
         while True:
             self._engine.lost()
             connection = self.peewee.connection()
             try:
-                cursor = connection.execute("; ".join(("BEGIN", *connection.limit, *opening)), prepare=False)
+                limits = () if connection.own and patience == BUSY_SECONDS else (wait, *connection.limit)
+                cursor = connection.execute("; ".join(("BEGIN", *limits, *opening)), prepare=False)
                 while cursor.nextset():
                     continue
                 return cursor.fetchone() if cursor.description else None  # type: ignore[no-any-return]
@@ -250,6 +263,16 @@ class PostgresqlDatabase(Database):
                 if not again:
                     raise
                 again = False
+
+    def whole(self, sql: str, *parameters: Any) -> Row | None:
+        """See Database. Where the session is ours it needs neither BEGIN nor COMMIT."""
+        self._engine.lost()
+        with self._outages():
+            connection = self.peewee.connection()
+        if not connection.own or self.peewee.in_transaction():
+            return super().whole(sql, *parameters)
+        with self._outages(), self._engine.leaving_a_standby(), _doubted(connection):
+            return connection.execute(_translated(sql), parameters).fetchone()  # type: ignore[no-any-return]
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Database."""
@@ -307,7 +330,7 @@ class PostgresqlDatabase(Database):
         """See Database. While it is built, writers go on."""
         with self._outages(), closing(_Connection.to(self._url, autocommit=True)) as connection:
             if connection.prepare_threshold is not None:  # the session is ours
-                connection.execute("SET statement_timeout = 0")
+                connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
             sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
             found = connection.execute(sql, [name]).fetchone()
             if found and found[0]:

@@ -34,7 +34,7 @@ _NAMELESS = f"{_BY_NAME} AND external_id IS NULL"
 _INSERT = (
     "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
     " display_key, doc, doc_key, created, modified, deleted, version)"
-    " SELECT ?, ?, CAST(? AS BIGINT), ?, ?, ?, ?, ?, ?, ?, {comparable}, ?, ?, 0, 1 WHERE {unless}"
+    " SELECT ?, ?, CAST(? AS BIGINT), ?, ?, ?, ?, ?, ?, ?, {comparable}, ?, ?, 0, 1 {where} {unless}"
     " ON CONFLICT DO NOTHING RETURNING id"
 )
 _UPDATE = (
@@ -80,6 +80,18 @@ class Users:
 
     def add(self, organization_id: int, connection_id: int | None, document: Json) -> UserRecord | None:
         """A new user, or None when one is `restorable` instead, or a unique value is taken: ask `holder` by whom."""
+        sql, parameters, user = self.addition(organization_id, connection_id, document)
+        row = self._db.one(sql, *parameters)
+        if row is None:
+            return None
+        self._add_emails(organization_id, row[0], addresses(document))
+        return user._replace(id=row[0])
+
+    def addition(
+        self, organization_id: int, connection_id: int | None, document: Json, where: str = "WHERE"
+    ) -> tuple[str, tuple[Any, ...], UserRecord]:
+        """The statement that adds a user, its parameters, and the row as it will be but for its key. `where` may hold
+        a FROM and other conditions, without parameters; it ends where one more is expected."""
         uid, moment = new_id(), now()
         kept = _columns(document, uid, moment, moment, 1)
         unless, known = "TRUE", tuple[Any, ...]()
@@ -88,12 +100,9 @@ class Users:
         elif connection_id is not None:
             unless = f"NOT EXISTS (SELECT 1 {_BY_ID}) AND NOT EXISTS (SELECT 1 {_NAMELESS})"
             known = (connection_id, kept.external_id, connection_id, kept.user_name_key)
-        insert = _INSERT.format(comparable=self._db.dialect.comparable, unless=unless)
-        row = self._db.one(insert, uid, organization_id, connection_id, *kept, moment, moment, *known)
-        if row is None:
-            return None
-        self._add_emails(organization_id, row[0], _addresses(document))
-        return kept.record(row[0], uid, connection_id, moment, moment, 1)
+        sql = _INSERT.format(comparable=self._db.dialect.comparable, where=where, unless=unless)
+        user = kept.record(0, uid, connection_id, moment, moment, 1)
+        return sql, (uid, organization_id, connection_id, *kept, moment, moment, *known), user
 
     def rewrite(
         self,
@@ -108,7 +117,7 @@ class Users:
         row = self._db.one(_UPDATE, connection_id, *kept, moment, organization_id, user.id, user.version)
         if row is None:
             return None
-        before, after = _addresses(user.document), _addresses(document)
+        before, after = addresses(user.document), addresses(document)
         for key in before - after:
             self._db.run(
                 "DELETE FROM emails WHERE organization_id = ? AND value_key = ? AND user_id = ?",
@@ -249,6 +258,6 @@ def _columns(document: Json, uid: str, created: int, modified: int, version: int
     return _Kept(name, fold(name), external_id, active, display, fold(display), shown, folded(text))
 
 
-def _addresses(document: Json) -> set[str]:
+def addresses(document: Json) -> set[str]:
     """The e-mail addresses of a user as they are compared, for the index that finds a user by one."""
     return {fold(entry["value"]) for entry in document.get("emails", ()) if "value" in entry}

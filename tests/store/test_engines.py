@@ -104,16 +104,24 @@ def test_what_one_node_judged_by_is_noticed_when_another_changes_it(
     scim = nodes[0].connection("generic", nodes[0].organization(seats=before))
     scim.user("there@acme.test")
     database, mine, changed = nodes[0].gateway.store.database, threading.get_ident(), list[int]()
-    begin = database.transaction
+    begin, whole = database.transaction, database.whole
 
-    @contextmanager
-    def transaction(*arguments: Any, **named: Any) -> Iterator[Any]:
+    def change() -> None:
         if threading.get_ident() == mine and not changed:
             changed.append(meanwhile)
             at_once(lambda: limit(nodes[1], scim, meanwhile))[0].result(30)
+
+    @contextmanager
+    def transaction(*arguments: Any, **named: Any) -> Iterator[Any]:
+        change()
         with begin(*arguments, **named) as row:
             yield row
 
+    def by_itself(*arguments: Any) -> Any:
+        change()
+        return whole(*arguments)
+
+    database.whole = by_itself  # type: ignore[method-assign]
     database.transaction = transaction  # type: ignore[method-assign]
     user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "user1@acme.test"}
     answer = scim.call("POST", "/Users", user)

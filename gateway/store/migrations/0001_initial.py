@@ -48,6 +48,8 @@ class Organization(Table):
     # while this number stands.
     policy = BigIntegerField(default=1)
     event_seq = BigIntegerField(default=0)
+    # How many users were ever deleted: whoever looked for one to restore before this moved may have missed it.
+    removals = BigIntegerField(default=0)
 
     class Meta:
         table_name = "organizations"
