@@ -75,29 +75,28 @@ def users_page(
     return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()))
 
 
-# Each part is made of the rows of the one before it, so that nothing is written where one of them has none: where the
-# organization refuses, where there is somebody to restore, where a value is taken. All parts see the users as they were
-# before others were waited for: had one been deleted meanwhile, `removals` would have moved.
+# The organization comes first, so that others wait for it and not for one another. Where it refuses, no part has a row
+# to be made of. Where the user cannot be added, for a value is taken or somebody is to be restored, the statement gives
+# itself up. It sees the users as they were before it waited: had one been deleted since, `removals` would have moved.
 _USER = f"""
-    WITH held AS MATERIALIZED (
-        SELECT removals FROM organizations WHERE {MAY} FOR NO KEY UPDATE
+    WITH settled AS (
+        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY}
+        RETURNING event_seq, removals
     ), added AS (
         {{insert}}
-    ), settled AS (
-        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? FROM added
-        WHERE organizations.id = ? RETURNING event_seq, added.id
     ), addresses AS (
         INSERT INTO emails (organization_id, value_key, user_id)
-        SELECT ?, key, settled.id FROM settled, unnest(?::text[]) AS key
+        SELECT ?, key, added.id FROM added, unnest(?::text[]) AS key
     ), counted AS (
-        INSERT INTO {TALLIES} SELECT ?, 'User', ?, 1 FROM settled{COUNT}
+        INSERT INTO {TALLIES} SELECT ?, 'User', ?, 1 FROM added{COUNT}
     ), told AS (
         INSERT INTO {EVENTS} SELECT ? + event_seq, ?, event_seq, 'user.created', ?, 'User', ?, ?, ? FROM settled
     ), noted AS (
         INSERT INTO {ACTIVITY} SELECT {{line}} FROM settled
     )
-    SELECT id FROM settled"""
-_ADDED = "FROM held WHERE held.removals = (SELECT removals FROM organizations WHERE id = {id:d}) AND"
+    SELECT COALESCE(added.id, ('not free, or to be restored: asked again after event ' || event_seq)::bigint)
+    FROM settled LEFT JOIN added ON TRUE"""
+_ADDED = "FROM settled WHERE removals = (SELECT o.removals FROM organizations o WHERE o.id = {id:d}) AND"
 
 
 def new_user(
@@ -110,9 +109,9 @@ def new_user(
     written = row(user.created, line)
     made = database.whole(
         _USER.format(insert=insert, line=",".join("?" * len(written))),
+        due.seats,
         *due.conditions,
         *values,
-        *(due.seats, tenant),
         *(tenant, sorted(addresses(document))),
         *(tenant, connection.id),
         *(position(tenant, 0), tenant, user.created, user.uid, connection.uid, user.doc),

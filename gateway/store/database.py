@@ -100,7 +100,10 @@ class Database(ABC):
             cursor.close()
 
     def whole(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
-        """The first row of a statement that is a transaction by itself, and waits for others like one."""
+        """The first row of a statement that is a transaction by itself, and waits for others like one.
+
+        None also where it gave itself up, by reading a number from a text that is none: then it wrote nothing.
+        """
         with self.transaction():
             return self.one(sql, *parameters)
 

@@ -16,7 +16,7 @@ import peewee
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import InvalidTextRepresentation, ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
@@ -269,10 +269,13 @@ class PostgresqlDatabase(Database):
         self._engine.lost()
         with self._outages():
             connection = self.peewee.connection()
-        if not connection.own or self.peewee.in_transaction():
-            return super().whole(sql, *parameters)
-        with self._outages(), self._engine.leaving_a_standby(), _doubted(connection):
-            return connection.execute(_translated(sql), parameters).fetchone()  # type: ignore[no-any-return]
+        try:
+            if not connection.own or self.peewee.in_transaction():
+                return super().whole(sql, *parameters)
+            with self._outages(), self._engine.leaving_a_standby(), _doubted(connection):
+                return connection.execute(_translated(sql), parameters).fetchone()  # type: ignore[no-any-return]
+        except InvalidTextRepresentation:
+            return None
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -128,6 +129,31 @@ def test_what_one_node_judged_by_is_noticed_when_another_changes_it(
     assert changed
     assert answer.status == status, answer.text
     assert nodes[1].used(scim.organization) == (2 if status == 201 else 1)
+
+
+def test_a_create_that_waited_for_a_deletion_restores_whom_it_means(
+    nodes: list[Deployment], at_once: Any
+) -> None:
+    """Between the two moments it looked at a user who was still there."""
+    scim = nodes[0].connection("generic")
+    there, memberships = scim.user("there@acme.test")["id"], nodes[1].gateway.store.memberships
+    deleting, go_on, drop = threading.Event(), threading.Event(), memberships.drop_user
+
+    def slow(*arguments: Any) -> Any:
+        deleting.set()
+        assert go_on.wait(30)
+        return drop(*arguments)
+
+    memberships.drop_user = slow  # type: ignore[method-assign]
+    (deleted,) = at_once(lambda: seen_by(nodes[1], scim).call("DELETE", f"/Users/{there}").status)
+    assert deleting.wait(30)
+    user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "there@acme.test"}
+    (created,) = at_once(lambda: scim.call("POST", "/Users", user))
+    time.sleep(0.3)
+    assert not created.done()
+    go_on.set()
+    assert (deleted.result(30), created.result(30).status) == (204, 201)
+    assert created.result(30).json["id"] == there
 
 
 # Migrations ------------------------------------------------------------------------------------------------------
