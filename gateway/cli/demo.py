@@ -65,8 +65,7 @@ def demo(ctx: click.Context, once: bool, seats: int) -> None:
         if customer.token:
             _show(customer)
         if customer.token and not once:
-            console.print(_ways_in(url, customer, operator))
-            _wait()
+            _wait(console, _ways_in(url, customer, operator))
     ctx.exit(any(not step.ok for step in steps))
 
 
@@ -144,8 +143,10 @@ def _ways_in(url: str, customer: Setting, operator: str) -> Group:
     return Group("", *told, "", Text("The server goes on until Ctrl-C.", "dim"))
 
 
-def _wait() -> None:
+def _wait(console: Console, told: Group) -> None:
     try:
+        # In here: whoever reads of Ctrl-C may press it at once.
+        console.print(told)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
