@@ -135,7 +135,11 @@ class Recorder:
         if not listeners or organizations == []:
             return
         with self._relaying, self._store.database.only_one("relay") as mine:
-            for plugin in listeners if mine else ():
+            if not mine:
+                # Whoever is at it may have looked before these changes.
+                self._next_round(organizations)
+                return
+            for plugin in listeners:
                 for organization_id, seq in self._store.events.untold(plugin, organizations):
                     self._tell(plugin, organization_id, seq)
 
@@ -148,19 +152,26 @@ class Recorder:
         self._swept = time.monotonic()
         return None
 
+    def _next_round(self, organizations: list[int] | None) -> None:
+        with self._lock:
+            if organizations is None:
+                self._swept = -SWEEP_SECONDS
+            else:
+                self._changed.update(organizations)
+        self._wake.set()
+
     def _tell(self, plugin: str, organization_id: int, seq: int) -> None:
-        """One turn of an organization: what is left is told at the next round."""
-        until = time.monotonic() + TURN_SECONDS
-        while records := self._store.events.page(organization_id, seq, EVENTS_AT_ONCE):
+        """One turn of an organization: what is left, and what comes meanwhile, is told at the next round."""
+        until, full = time.monotonic() + TURN_SECONDS, True
+        while full and (records := self._store.events.page(organization_id, seq, EVENTS_AT_ONCE)):
+            full = len(records) == EVENTS_AT_ONCE
             organization = self._callers.tenant(self._store.organizations.by_key(organization_id))
             events = [_event(organization, record) for record in records]
             told, well = self._host.tell(plugin, events, max(0.0, until - time.monotonic()))
             seq = records[told - 1].seq if told else seq
             self._note(plugin, organization_id, seq, told, well)
             if not well or time.monotonic() >= until:
-                with self._lock:
-                    self._changed.add(organization_id)
-                self._wake.set()
+                self._next_round([organization_id])
                 return
 
     def _note(self, plugin: str, organization_id: int, seq: int, told: int, well: bool) -> None:

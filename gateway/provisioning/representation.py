@@ -7,13 +7,13 @@ of them. A group, whose version counts up with its members, is stored without `i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring
 from typing import Protocol
 
 from gateway.scim.versions import tag
 from gateway.store.clock import rfc3339
-from gateway.store.records import GroupRecord, ListedGroup, MemberRecord, UserRecord
+from gateway.store.records import GroupRecord, ListedGroup, MemberRecord, UserRecord, remembered
 
 
 class Versioned(Protocol):
@@ -23,11 +23,13 @@ class Versioned(Protocol):
     def version(self) -> int: ...
 
 
+#: Groups of a user of which the text is kept.
+FEW = 16
 #: As far as the document of a user is the same for all: up to behind its version, the last that `meta` holds.
 _SAME = slice(-len('\\""}}'))
 
 
-def user_json(user: UserRecord, groups: Sequence[MemberRecord], base_url: str | None) -> str:
+def user_json(user: UserRecord, groups: tuple[MemberRecord, ...], base_url: str | None) -> str:
     """A user as SCIM JSON; without `base_url` (in events) it has no locations."""
     to_id, from_id = _ends(groups, base_url)
     return f"{user.doc[_SAME]}{to_id}{user.uid if base_url else ''}{from_id}"
@@ -37,21 +39,18 @@ def users_json(
     users: Iterable[tuple[int, str, str]], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str
 ) -> list[str]:
     """A page of users, each (key, id, document); what is said of the same groups is made once for all in them."""
-    ends: dict[tuple[MemberRecord, ...], tuple[str, str]] = {}
     before: tuple[MemberRecord, ...] = ()
-    (to_id, from_id), shown = _ends((), base_url), []
+    (to_id, from_id), shown = _ends(before, base_url), []
     for key, uid, doc in users:
         of = groups.get(key, ())
         if of is not before:
-            before = of
-            if of not in ends:
-                ends[of] = _ends(of, base_url)
-            to_id, from_id = ends[of]
+            before, (to_id, from_id) = of, _ends(of, base_url)
         shown.append(f"{doc[_SAME]}{to_id}{uid}{from_id}")
     return shown
 
 
-def _ends(groups: Sequence[MemberRecord], base_url: str | None) -> tuple[str, str]:
+@remembered(FEW)
+def _ends(groups: tuple[MemberRecord, ...], base_url: str | None) -> tuple[str, str]:
     """What is put in the place of the end of a document: up to the id in its location, and from there on."""
     refs = ",".join(entry(group, "Groups", base_url) for group in groups)
     location, closed = (f',"location":"{base_url}/Users/', '"}') if base_url else ("", "}")
@@ -83,7 +82,7 @@ def group_pieces(
     yield ("]," if opened else "") + group.doc[1:]
 
 
-def etag(record: Versioned, groups: Sequence[MemberRecord] = ()) -> str:
+def etag(record: Versioned, groups: tuple[MemberRecord, ...] = ()) -> str:
     """The weak entity tag of a stored resource (RFC 7644, 3.14).
 
     A user is shown with its groups, which come, go and are renamed without a write to the user: they are in the tag of
@@ -93,7 +92,8 @@ def etag(record: Versioned, groups: Sequence[MemberRecord] = ()) -> str:
     return tag(record.version, _digest(groups))
 
 
-def _digest(groups: Sequence[MemberRecord]) -> str:
+@remembered(FEW)
+def _digest(groups: tuple[MemberRecord, ...]) -> str:
     if not groups:
         return ""
     # No text that is stored holds NUL, so no two lists of groups run together into one.

@@ -6,7 +6,7 @@ organization's policy number: when it moved, the story is told again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     """What became of a user, and the groups that the caller sees it in."""
 
     user: UserRecord
-    groups: Sequence[MemberRecord]
+    groups: tuple[MemberRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class Users:
             " application lets this connection take it over there."
         )
 
-    def _groups(self, caller: Caller, user: UserRecord) -> Sequence[MemberRecord]:
+    def _groups(self, caller: Caller, user: UserRecord) -> tuple[MemberRecord, ...]:
         return self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
 
 

@@ -38,9 +38,13 @@ def _folded(value: Any) -> Any:
     return [_folded(held) for held in value] if isinstance(value, list) else value
 
 
+# Made once: `json.dumps` makes an encoder for each call.
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dumps(document: Any) -> str:
     """Compact JSON that can always be encoded as UTF-8."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = _compact(document)
     return text if _encodable(text) else json.dumps(document, separators=(",", ":"))
 
 

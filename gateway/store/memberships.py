@@ -13,7 +13,7 @@ from typing import Any
 from gateway.scim.texts import fold
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.records import ConnectionRecord, GroupRecord, MemberRecord, UserRecord
+from gateway.store.records import ConnectionRecord, GroupRecord, MemberRecord, UserRecord, remembered
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
@@ -26,7 +26,7 @@ _GROUPS_OF_USER = (
 )
 
 #: A user, and those of its groups that are seen from the same place.
-Seen = tuple[UserRecord, Sequence[MemberRecord]]
+Seen = tuple[UserRecord, tuple[MemberRecord, ...]]
 #: The groups of users by their keys.
 Groups = dict[int, tuple[MemberRecord, ...]]
 
@@ -68,18 +68,14 @@ class Memberships:
         rows = self._db.all(
             self._user + which, organization_id, connection_id, organization_id, connection_id, value
         )
-        return [
-            (
-                UserRecord._make(row[:-1]),
-                [MemberRecord(uid, name) for uid, name in json.loads(row[-1])] if row[-1] else [],
-            )
-            for row in rows
-        ]
+        return [(UserRecord._make(row[:-1]), _groups(row[-1]) if row[-1] else ()) for row in rows]
 
-    def groups_of(self, organization_id: int, connection_id: int | None, user_id: int) -> list[MemberRecord]:
+    def groups_of(
+        self, organization_id: int, connection_id: int | None, user_id: int
+    ) -> tuple[MemberRecord, ...]:
         """The groups of a user that this connection sees."""
         rows = self._db.all(_GROUPS_OF_USER, user_id, organization_id, connection_id)
-        return [MemberRecord(uid, name) for uid, name, _ in rows]
+        return tuple([MemberRecord(uid, name) for uid, name, _ in rows])
 
     def groups_of_many(
         self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
@@ -384,3 +380,9 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
                 longer[before] = (*before, group)
             found[key] = longer[before]
     return found
+
+
+@remembered(4000)
+def _groups(told: str) -> tuple[MemberRecord, ...]:
+    """The groups of one user as `Dialect.pairs` tells them."""
+    return tuple([MemberRecord(uid, name) for uid, name in json.loads(told)])

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OrganizationRecord(NamedTuple):
@@ -133,6 +137,24 @@ class MemberRecord(NamedTuple):
 
     uid: str
     display: str
+
+
+def remembered(longest: int) -> Callable[[F], F]:
+    """Keeps what a function makes of the groups of a user, its first argument: very many users are in the same few.
+
+    What is longer is worked out each time, so that a process keeps some megabytes at most.
+    """
+
+    def decorate(function: F) -> F:
+        kept = lru_cache(maxsize=1024)(function)
+
+        @wraps(function)
+        def called(groups: Any, *rest: Any) -> Any:
+            return kept(groups, *rest) if len(groups) <= longest else function(groups, *rest)
+
+        return cast(F, called)
+
+    return decorate
 
 
 class EventRecord(NamedTuple):

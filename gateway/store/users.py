@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from gateway.scim.texts import Json, dumps, fold, folded
@@ -246,14 +247,12 @@ class _Kept(NamedTuple):
 
 def _columns(document: Json, uid: str, created: int, modified: int, version: int) -> _Kept:
     name, display, text = document["userName"], display_of(document), dumps(document)
-    meta = {
-        "resourceType": "User",
-        "created": rfc3339(created),
-        "lastModified": rfc3339(modified),
-        # The end: what depends on who looks is put in before it (`provisioning.representation`).
-        "version": tag(version),
-    }
-    shown = f'{{"id":"{uid}",{text[1:-1]},"meta":{dumps(meta)}}}'
+    # The version at the end: what depends on who looks is put in before it (`provisioning.representation`).
+    meta = (
+        f'"resourceType":"User","created":"{rfc3339(created)}","lastModified":"{rfc3339(modified)}"'
+        f',"version":{encode_basestring(tag(version))}'
+    )
+    shown = f'{{"id":"{uid}",{text[1:-1]},"meta":{{{meta}}}}}'
     external_id, active = document.get("externalId"), int(document["active"])
     return _Kept(name, fold(name), external_id, active, display, fold(display), shown, folded(text))
 

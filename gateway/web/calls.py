@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected
@@ -69,15 +69,19 @@ class Call(Request):
         told = self.environ.get("QUERY_STRING")
         if not told:
             return {}
-        if "%" not in told and "+" not in told and told.isascii():
-            return dict(reversed([part.partition("=")[::2] for part in told.split("&") if part]))
-        # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
-        pairs = parse_qsl(told.encode("latin-1").decode(errors="replace"), keep_blank_values=True)
-        return dict(reversed(pairs))
+        if not told.isascii():
+            # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
+            told = told.encode("latin-1").decode(errors="replace")
+        pairs = [part.partition("=") for part in told.split("&") if part]
+        return {_plain(name): _plain(value) for name, _, value in reversed(pairs)}
 
     def called_at(self) -> str:
         """Scheme and host as they were called."""
         return _origin(self.scheme, self.environ.get("HTTP_HOST"), self.server)
+
+
+def _plain(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
 
 
 @lru_cache(maxsize=256)

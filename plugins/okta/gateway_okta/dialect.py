@@ -62,7 +62,7 @@ def check_user_name(user_name: str) -> None:
 def looks_like_email(text: str) -> bool:
     """One @ with something on both sides of it, and no space or control character anywhere."""
     local, _, domain = text.partition("@")
-    return bool(local and domain) and "@" not in domain and not any(map(_is_blank, text))
+    return bool(local and domain) and "@" not in domain and not _has_blank(text)
 
 
 def key_of(document: Mapping[str, Any], name: str) -> str:
@@ -117,9 +117,10 @@ def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 
 
-def _is_blank(character: str) -> bool:
-    category = unicodedata.category(character)
-    return category[0] == "Z" or category == "Cc"
+def _has_blank(text: str) -> bool:
+    if text.isascii():
+        return " " in text or not text.isprintable()
+    return any(kind[0] == "Z" or kind == "Cc" for kind in map(unicodedata.category, text))
 
 
 def _shown(text: str) -> str:
