@@ -593,3 +593,40 @@ def test_numbers_of_plugins_are_counted_once_however_many_ask_at_once(
     assert counted(deployment) == {("map_resource", "none"): 8.0}
     # The defaults answered once for each, as the metrics of requests have it.
     assert counted(deployment, "generic")["authenticate", "answered"] == 8
+
+
+def test_what_comes_while_a_listener_is_told_waits_for_the_next_round(
+    with_plugin: Callable[..., Deployment],
+) -> None:
+    """Else a stream of creates is followed event by event, each noted with a commit that holds up the next create."""
+    heard: list[int] = []
+
+    def hire_another(event: Any) -> None:
+        heard.append(event.id)
+        if len(heard) < 5:
+            scim.user(f"user{len(heard)}@acme.test")
+
+    deployment = with_plugin(listening(hire_another))
+    recorder = deployment.gateway.recorder
+    recorder.close()
+    scim = deployment.connection("generic")
+    scim.user("user0@acme.test")
+    for told in range(1, 4):
+        recorder.relay()
+        assert heard == list(range(1, told + 1))
+
+
+def test_what_one_node_could_not_tell_it_tells_when_the_other_is_done(
+    with_plugin: Callable[..., Deployment],
+) -> None:
+    heard: list[int] = []
+    deployment = with_plugin(listening(lambda event: heard.append(event.id)))
+    recorder = deployment.gateway.recorder
+    recorder.close()
+    recorder.relay()  # the first round looks at all organizations, later ones at those that changed
+    deployment.connection("generic").user()
+    with deployment.gateway.store.database.only_one("relay"):
+        recorder.relay()
+        assert heard == []
+    recorder.relay()
+    assert heard == [1]
