@@ -69,7 +69,8 @@ class Limit:
 
         path = self._url.removeprefix("sqlite:///")
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5)
-        for pragma in ("journal_mode=wal", f"synchronous={self._synchronous}", "mmap_size=1073741824"):
+        settings = ("journal_mode=wal", f"synchronous={self._synchronous}", "mmap_size=1073741824")
+        for pragma in (*settings, "wal_autocheckpoint=4000"):  # as the gateway has it
             connection.execute(f"PRAGMA {pragma}")
         return connection
 

@@ -160,6 +160,9 @@ class SqliteDatabase(Database):
                 ("synchronous", synchronous),
                 ("foreign_keys", 1),
                 ("mmap_size", 1 << 30),
+                # Pages in the log before a commit copies them into the file. Each change writes to the ends of the same
+                # indexes, so the more there are the fewer are different; up to 4,062 the log's own index is one table.
+                ("wal_autocheckpoint", 4000),
                 ("cache_size", -32_000),
             ],
             timeout=BUSY_SECONDS,
