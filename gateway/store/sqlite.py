@@ -19,8 +19,8 @@ from gateway.scim.errors import NotFound
 from gateway.store.database import BUSY_SECONDS, Database, First, Row, unavailable
 from gateway.store.dialects import SqliteDialect
 
-#: Seconds between two looks whether the write lock is free, by chance.
-LOOK = 0.0002, 0.001
+#: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
+LOOK = 0.0001, 0.001
 #: Seconds until a change that waits to be committed looks whether anybody is still coming.
 LATE = 0.05
 # What SQLite says when the machine, not the statement, is at fault.
@@ -265,6 +265,7 @@ class SqliteDatabase(Database):
         SQLite's own waiting sleeps longer with each look, up to a tenth of a second, while a commit takes a
         thousandth: whoever has waited would go on to wait.
         """
+        began = time.monotonic()
         connection.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
@@ -272,9 +273,11 @@ class SqliteDatabase(Database):
                     connection.execute("BEGIN IMMEDIATE")
                     return
                 except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    moment = time.monotonic()
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or moment > until:
                         raise
-                time.sleep(random.uniform(*LOOK))  # noqa: S311 - nothing secret in it
+                pause = min(max(LOOK[0], (moment - began) / 50), LOOK[1])
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - nothing secret in it
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
