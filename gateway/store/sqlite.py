@@ -159,11 +159,12 @@ class SqliteDatabase(Database):
                 ("journal_mode", "wal"),
                 ("synchronous", synchronous),
                 ("foreign_keys", 1),
-                ("mmap_size", 1 << 30),
                 # Pages in the log before a commit copies them into the file. Each change writes to the ends of the same
                 # indexes, so the more there are the fewer are different; up to 4,062 the log's own index is one table.
                 ("wal_autocheckpoint", 4000),
-                ("cache_size", -32_000),
+                # kB for each connection, which forgets them whenever another one commits. The file is not mapped into
+                # memory (`mmap_size`): a map is undone and made anew just as often, which costs more than it saves.
+                ("cache_size", -4_000),
             ],
             timeout=BUSY_SECONDS,
             cached_statements=512,
