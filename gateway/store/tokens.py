@@ -11,6 +11,7 @@ import secrets
 import string
 import zlib
 from collections.abc import Iterable
+from operator import itemgetter
 
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
@@ -94,7 +95,9 @@ class Tokens:
 
     def used(self, moments: Iterable[tuple[int, str]]) -> None:
         """When each was last used: (microseconds, id)."""
-        self._db.run_many("UPDATE tokens SET last_used = ? WHERE uid = ?", moments)
+        # In one order: nodes that note the same tokens at once would else wait for each other in a circle.
+        rows = sorted(moments, key=itemgetter(1))
+        self._db.run_many("UPDATE tokens SET last_used = ? WHERE uid = ?", rows)
 
 
 class AdminTokens:

@@ -236,6 +236,28 @@ def test_a_task_is_done_on_one_node_at_a_time(nodes: list[Deployment]) -> None:
     assert free("test")
 
 
+def test_nodes_that_note_the_same_tokens_do_not_wait_for_each_other_in_a_circle(
+    nodes: list[Deployment], at_once: Callable[..., list[Future[Any]]]
+) -> None:
+    """Each in the order in which it saw them used; a deadlock would be `Stale`."""
+    scim = nodes[0].connection("generic")
+    one, other = (node.gateway.store for node in nodes)
+    tokens = [one.tokens.add(scim.connection, f"token {number}", None)[0].uid for number in range(100)]
+
+    def note(store: Store, moment: int, uids: list[str]) -> None:
+        with store.transaction():
+            store.tokens.used([(moment, uid) for uid in uids])
+
+    for moment in range(1, 6):
+        for done in at_once(
+            lambda moment=moment: note(one, moment, tokens),
+            lambda moment=moment: note(other, moment, tokens[::-1]),
+        ):
+            done.result(30)
+        seen = {token.last_used for token in one.tokens.of(scim.connection) if token.uid in set(tokens)}
+        assert seen == {moment}
+
+
 @pytest.fixture
 def inside(deployment: Deployment) -> Iterator[Callable[..., threading.Event]]:
     """Opens a transaction on another node, in a thread; the event that it has begun. It ends at once."""
