@@ -39,8 +39,8 @@ from gateway.app import create_app
 
 log = logging.getLogger("gateway.serving")
 
-#: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock; with four the
-#: slowest writes became slower, and nothing became faster.
+#: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
+#: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
 #: Seconds that open requests have to end when the server stops.
 GRACE = 30

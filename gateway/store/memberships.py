@@ -17,6 +17,8 @@ from gateway.store.records import ConnectionRecord, GroupRecord, MemberRecord, U
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
+#: Characters of a user's groups, as the engine tells them, of which the records are kept.
+FEW = 4000
 #: Members that one statement reads of a large group.
 MEMBERS_AT_ONCE = 1000
 
@@ -382,7 +384,7 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
     return found
 
 
-@remembered(4000)
+@remembered(FEW)
 def _groups(told: str) -> tuple[MemberRecord, ...]:
     """The groups of one user as `Dialect.pairs` tells them."""
     return tuple([MemberRecord(uid, name) for uid, name in json.loads(told)])
