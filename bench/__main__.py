@@ -18,7 +18,7 @@ from bench.served import Plan
 from gateway.serving import default_workers
 
 ALL = (*OPERATIONS, WALK)
-_NARROW = ("quick", "in_process", "users", "engines", "concurrency", "operations")
+_NARROW = ("quick", "in_process", "cold", "users", "engines", "concurrency", "operations")
 
 
 def main() -> None:
@@ -74,6 +74,9 @@ def _arguments() -> argparse.Namespace:
         "--synchronous", default="FULL", choices=["FULL", "NORMAL"], help="what a commit waits for"
     )
     parser.add_argument(
+        "--cold", action="store_true", help="begin each measurement with databases that are on the disk only"
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="small sizes, few and short rounds: does it work at all"
     )
     parser.add_argument(
@@ -111,6 +114,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         seconds=given.seconds or (0.15 if quick else 0.6),
         workers=given.workers,
         synchronous=given.synchronous,
+        cold=given.cold,
     )
 
 

@@ -32,6 +32,7 @@ from gateway.testing import Deployment, engines
 START_SECONDS = 60
 #: Pages at either end of a walk whose times are compared.
 ENDS = 100
+_BUFFER = bytearray(1 << 20)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Plan:
     workers: int
     synchronous: str
     limit: bool = True
+    #: Whether no file is in memory when a measurement begins, rather than all of them.
+    cold: bool = False
 
 
 @dataclass
@@ -59,6 +62,8 @@ class Lane:
     channels: Channels
     pid: int
     database: int = 0
+    #: Where its data is: a folder, and the pattern of its files in there.
+    stored: tuple[Path, str] | None = None
     #: Pieces of work that fill the seconds of a round, by operation and concurrency.
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -77,6 +82,7 @@ def measured(plan: Plan, told: Told) -> list[Row]:
             for lane in up:
                 if WALK in plan.operations and lane.target == "gateway":
                     told(f"{engine}: a walk through {lane.subject.users:,} users", 0, 1)
+                    _at_hand(lane, plan.cold)
                     rows += _walk(lane)
             rows += [row for lane in up for row in _memory(lane)]
             for lane in up:
@@ -119,6 +125,7 @@ def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Ro
         trial = _send(lane, name, 10 * concurrency, concurrency)
         lane.counts[key] = max(4 * concurrency, int(trial.count / trial.seconds * plan.seconds))
     count = lane.counts[key]
+    _at_hand(lane, plan.cold)
     # What the gateway writes down later then falls due as often within the round as after it.
     _send(lane, name, max(concurrency, count // 5), concurrency)
     work = _work(lane, name, count)
@@ -137,6 +144,23 @@ def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Ro
         "database_cpu_ms": database / found.count * 1000,
         "driver_share": own / found.seconds,
     }
+
+
+def _at_hand(lane: Lane, cold: bool) -> None:
+    """Have the system hold the files of a lane in memory, or none of them.
+
+    Left to itself it may hold some: a virtual machine can have to give memory back that is only used for files.
+    """
+    if not lane.stored:
+        return
+    folder, pattern = lane.stored
+    for path in folder.glob(pattern):
+        with suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
+            if cold:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                continue
+            while file.readinto(_BUFFER):
+                continue
 
 
 def _row(lane: Lane, operation: str) -> Row:
@@ -185,7 +209,10 @@ def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[L
         for target in ("gateway", "limit") if plan.limit else ("gateway",):
             told(f"{engine}: filling the {target} with {users:,} users", 0, 1)
             name, port, environment = f"{target}_{users}", free_port(), dict(os.environ)
-            url = server.made(name) if server else f"sqlite:///{folder / name}.sqlite3"
+            if server:
+                url, stored = server.made(name)
+            else:
+                url, stored = f"sqlite:///{folder / name}.sqlite3", (folder, f"{name}.sqlite3*")
             if target == "gateway":
                 settings = {
                     "database_url": url,
@@ -202,7 +229,8 @@ def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[L
             process = running.enter_context(
                 served([sys.executable, "-m", *command], port, environment, folder / f"{name}.log")
             )
-            yield Lane(engine, target, subject, Channels(port, process), process, server.pid if server else 0)
+            database = server.pid if server else 0
+            yield Lane(engine, target, subject, Channels(port, process), process, database, stored)
     if server:
         server.durable()
     os.sync()  # or the first commits would wait for what the filling left to be written
@@ -214,14 +242,15 @@ class _Server:
     def __init__(self, url: str, synchronous: str) -> None:
         self._url, self._synchronous = url, synchronous
         with connected(url) as connection:
-            folder = connection.execute("SHOW data_directory").fetchone()[0]
-        self.pid = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+            self._folder = Path(connection.execute("SHOW data_directory").fetchone()[0])
+        self.pid = int((self._folder / "postmaster.pid").read_text().split()[0])
 
-    def made(self, name: str) -> str:
-        """The URL of a new database."""
+    def made(self, name: str) -> tuple[str, tuple[Path, str]]:
+        """The URL of a new database, and where its files are."""
         with connected(self._url) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+            key = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", [name]).fetchone()[0]
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl(), (self._folder, f"base/{key}/*")
 
     def durable(self) -> None:
         """From now on what was acknowledged is on disk; with NORMAL all but the last moments, as SQLite has it."""

@@ -149,7 +149,7 @@ def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
     }
     database = _Server(running.enter_context(engines.server()), "FULL") if peer.postgresql else None
     if database:
-        environment["PEER_DATABASE"] = database.made("peer")
+        environment["PEER_DATABASE"], _ = database.made("peer")
     if peer.before:
         subprocess.run(peer.before, env=environment, check=True)
     process = running.enter_context(served(list(map(str, peer.command)), port, environment, folder / "log"))
