@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
 import pluggy
-from marshmallow import ValidationError
 
 from gateway import defaults, hookspecs
 from gateway.answers import READERS, as_it_is, proper
@@ -33,6 +31,7 @@ from gateway.contracts import (
     User,
     Verdict,
 )
+from gateway.declarations import Declarations, PluginInfo, broken
 from gateway.isolation import (
     ANSWERED,
     FAILED,
@@ -43,19 +42,10 @@ from gateway.isolation import (
     Rubbish,
     Tally,
     Watch,
-    check_plain,
     copied,
-    frozen,
 )
 from gateway.scim.errors import Refusal, Unavailable
-from gateway.scim.schemas import (
-    ENTERPRISE,
-    ResourceType,
-    application_extension,
-    group_type,
-    narrow,
-    user_type,
-)
+from gateway.scim.schemas import application_extension
 from gateway.store import Store
 
 log = logging.getLogger("gateway.plugins")
@@ -86,17 +76,6 @@ class SeatLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class PluginInfo:
-    """A plugin as the operator sees it."""
-
-    name: str
-    version: str
-    idp: bool
-    hooks: tuple[str, ...]
-    declaration: Declaration
-
-
-@dataclass(frozen=True, slots=True)
 class Hook:
     """One hook of one plugin: how it is called, how its answer is read, and the tally of its calls.
 
@@ -108,14 +87,6 @@ class Hook:
     call: Callable[[Mapping[str, Any]], Any]
     read: Callable[[Any], Any]
     tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The resource types as one connection keeps them."""
-
-    user: ResourceType
-    group: ResourceType
 
 
 class PluginHost:
@@ -131,16 +102,14 @@ class PluginHost:
     ) -> None:
         #: What plugins were seen doing; a call that takes more than `seconds` is slow.
         self.watch = Watch(seconds)
-        self._extension = application_extension(extension_urn, application)
+        self.declared = Declarations(self.watch, application_extension(extension_urn, application))
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
         for name in disabled:
             self._manager.set_blocked(name)
         self._manager.register(defaults.Defaults(store), defaults.NAME)
         self._load()
-        self._plugins: dict[str, PluginInfo] = {}
         self._describe()
-        self._kept = lru_cache(maxsize=512)(self._keep)
 
     def add(self, plugin: object, name: str) -> None:
         """Register one more plugin (a test's)."""
@@ -172,6 +141,7 @@ class PluginHost:
             if "gateway_provisioned" in hooks
         }
         self._plugins = {name: self._info(name) for name in names}
+        self.declared.read(self._plugins)
         self._having = {
             hook: [name for name in names if hook in self._callers[name]]
             for hook in vars(hookspecs)
@@ -215,53 +185,6 @@ class PluginHost:
 
     # Looking ----------------------------------------------------------------------------------------------------
 
-    def plugins(self) -> list[PluginInfo]:
-        """All plugins, the core's defaults included, by name."""
-        return sorted(self._plugins.values(), key=lambda plugin: plugin.name)
-
-    def declaration(self, idp: str) -> Declaration | None:
-        """What an identity provider declares; None where no plugin of that name is an identity provider."""
-        plugin = self._plugins.get(idp)
-        return plugin.declaration if plugin and plugin.idp else None
-
-    def setup_steps(self, connection: Connection) -> list[str]:
-        """What an admin does at the identity provider; nothing where its plugin is gone or fails to say."""
-        declaration = self.declaration(connection.idp)
-        try:
-            return list(declaration.setup_steps(connection)) if declaration else []
-        except Exception:  # a plugin may fail in any way; the connection can be shown without its steps
-            log.exception("plugin %s failed to tell its setup steps", connection.idp)
-            self._count(connection.idp, "setup_steps")
-            return []
-
-    def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as the plugin of an identity provider takes them. Raises marshmallow's ValidationError."""
-        declaration = self.declaration(idp)
-        assert declaration is not None
-        try:
-            settings = settings_of(declaration, values)
-            check_plain(settings)
-            return settings
-        except ValidationError:
-            raise
-        except Exception as error:  # a plugin may fail in any way, or load what cannot be stored
-            raise self.failed(idp, "settings") from error
-
-    def shown_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as they may be shown: secrets are not. None at all where nobody can say which are secret."""
-        declaration = self.declaration(idp)
-        try:
-            return shown_settings(declaration, values) if declaration else {}
-        except Exception:  # a plugin may fail in any way; the connection can be shown without its settings
-            log.exception("plugin %s failed to tell which settings are secret", idp)
-            self._count(idp, "settings")
-            return {}
-
-    def title(self, idp: str) -> str:
-        """What people call an identity provider."""
-        declaration = self.declaration(idp)
-        return declaration.title if declaration else idp
-
     def limits_seats(self) -> bool:
         """Whether any plugin judges seats at all."""
         return any("gateway_check_seats" in callers for callers in self._callers.values())
@@ -277,43 +200,6 @@ class PluginHost:
             for name in self._audience(idp)
             if name != defaults.NAME
         )
-
-    def kept(self, connection: Connection) -> Kept:
-        """The resource types as this connection keeps them: discovery and validation follow from it."""
-        keeps = self._declared(connection).keeps
-        try:
-            paths = keeps(connection.settings) if keeps else None
-            return self._kept(tuple(paths) if paths is not None else None)
-        except Exception as error:  # a plugin may fail in any way, or name what no schema knows
-            raise self.failed(connection.idp, "keeps") from error
-
-    def would_keep(self, idp: str, settings: Mapping[str, Any]) -> Kept:
-        """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
-        declaration = self.declaration(idp)
-        try:
-            told = declaration.keeps(frozen(settings)) if declaration and declaration.keeps else None
-            paths = None if told is None else tuple(told)
-            check_plain(list(paths or ()))
-        except Exception as error:  # a plugin may fail in any way
-            raise self.failed(idp, "keeps") from error
-        return self._keep(paths)
-
-    def _keep(self, paths: tuple[str, ...] | None) -> Kept:
-        whole = user_type(ENTERPRISE, self._extension)
-        if paths is None:
-            return Kept(whole, group_type())
-        # Whether an account is active, and what Map to groups maps, is kept whatever a plugin leaves out.
-        return Kept(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
-
-    def _declared(self, connection: Connection) -> Declaration:
-        declaration = self.declaration(connection.idp)
-        if declaration is None:
-            raise Unavailable(
-                f"The gateway has no plugin for the identity provider {connection.idp!r} of this connection any more."
-                " Nothing was changed; ask the operator of the application to install it.",
-                retry_after=300,
-            )
-        return declaration
 
     def _audience(self, idp: str) -> list[str]:
         """Whom a question about a connection of this identity provider may reach: never another one's plugin."""
@@ -474,7 +360,7 @@ class PluginHost:
             # Never its text, which may hold what the plugin was given.
             what = f"failed: {type(error).__name__}"
             self._note(hook, decisions, FAILED, what, perf_counter() - began)
-            raise _failed(hook.plugin) from error
+            raise broken(hook.plugin) from error
         seconds, tally = perf_counter() - began, hook.tally
         if seconds > self.watch.limit:
             self._note(hook, decisions, NONE if answer is None else ANSWERED, "", seconds)
@@ -503,16 +389,6 @@ class PluginHost:
             retry_after=30,
         )
 
-    def _count(self, plugin: str, name: str) -> None:
-        self.watch.ended(self.watch.tally(plugin, name), FAILED, 0.0)
-
-    def failed(self, plugin: str, name: str) -> Unavailable:
-        """The refusal for what a plugin declared and could not do; call it where that was caught."""
-        log.exception("plugin %s failed in %s", plugin, name)
-        self._count(plugin, name)
-        return _failed(plugin)
-
-
 _NOTHING: Mapping[str, Hook] = {}
 
 
@@ -534,33 +410,3 @@ def _direct(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
 def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """A document to look at: what is done to it reaches nobody else."""
     return MappingProxyType(copied(dict(document)))
-
-
-def _failed(plugin: str) -> Unavailable:
-    return Unavailable(
-        f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"
-        " id to the operator of the application.",
-        retry_after=30,
-    )
-
-
-def settings_of(declaration: Declaration, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection's settings, checked by the schema of its plugin. Raises marshmallow's ValidationError."""
-    if declaration.settings is None:
-        return _no_settings(values)
-    return dict(declaration.settings().load(dict(values)))
-
-
-def _no_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    if values:
-        raise ValidationError({name: ["This identity provider has no such setting."] for name in values})
-    return {}
-
-
-def shown_settings(declaration: Declaration | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as they may be shown: secrets are not."""
-    schema = declaration.settings() if declaration and declaration.settings else None
-    secret = (
-        {name for name, field in schema.fields.items() if field.metadata.get("secret")} if schema else set()
-    )
-    return {name: value for name, value in values.items() if name not in secret}

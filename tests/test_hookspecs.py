@@ -105,7 +105,7 @@ def test_the_guide_tells_every_value_that_a_hook_takes_or_gives():
 
 @each_hook
 def test_a_hook_is_used_by_a_plugin_that_is_here(deployment, name):
-    assert name in {hook for plugin in deployment.gateway.host.plugins() for hook in plugin.hooks}
+    assert name in {hook for plugin in deployment.gateway.host.declared.plugins() for hook in plugin.hooks}
 
 
 @each_hook
@@ -206,7 +206,7 @@ def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
             for line in deployment.activity(okta.organization)
             if line.operation == "POST /Users"
         ]
-        names = [info.name for info in deployment.gateway.host.plugins()]
+        names = [info.name for info in deployment.gateway.host.declared.plugins()]
         told.add((refused.status, refused.json["detail"], *decisions, *names))
         deployment.close()
     assert len(told) == 1
@@ -218,7 +218,7 @@ def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch
     for number, order in enumerate((found, found[::-1])):
         monkeypatch.setattr(importlib.metadata, "distributions", lambda order=order, **_: iter(order))
         deployment = Deployment(tmp_path / str(number))
-        told.append([(info.name, info.version, info.hooks) for info in deployment.gateway.host.plugins()])
+        told.append([(info.name, info.version, info.hooks) for info in deployment.gateway.host.declared.plugins()])
         deployment.close()
     assert told[0] == told[1]
     assert {"billing", "generic", "okta"} <= {name for name, *_ in told[0]}
@@ -272,7 +272,7 @@ def test_what_is_retired_goes_on_working_with_a_warning_that_says_what_to_do(
     host = PluginHost(deployment.gateway.store, "urn:acme:User", "Acme")
     with pytest.warns(DeprecationWarning, match="is retired, (implement|take)"):
         host.add(lost, "lost")
-    assert ("lost", ("gateway_lost",)) in {(plugin.name, plugin.hooks) for plugin in host.plugins()}
+    assert ("lost", ("gateway_lost",)) in {(plugin.name, plugin.hooks) for plugin in host.declared.plugins()}
 
 
 # While requests are served ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from rich.text import Text
 from gateway.cli.common import as_json, echo_json
 from gateway.cli.simulate import declared, new_run, session_to
 from gateway.contracts import Declaration, Play, Session
-from gateway.host import settings_of
+from gateway.declarations import settings_of
 from gateway.simulation import people, summary
 from gateway.testing import live, transcripts
 

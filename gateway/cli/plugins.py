@@ -28,7 +28,7 @@ def plugins(as_json: bool) -> None:
     gateway = build(load())
     found: list[dict[str, Any]] = [
         {"name": plugin.name, "version": plugin.version, "idp": plugin.idp, "hooks": list(plugin.hooks)}
-        for plugin in gateway.host.plugins()
+        for plugin in gateway.host.declared.plugins()
     ]
     if as_json:
         echo_json(found)

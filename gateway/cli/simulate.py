@@ -14,7 +14,7 @@ from gateway.app import build
 from gateway.cli.common import as_json, echo_json
 from gateway.config import load
 from gateway.contracts import Declaration, Play, Simulator
-from gateway.host import PluginInfo
+from gateway.declarations import PluginInfo
 from gateway.simulation import HttpSession, people, summary, table, watch
 from gateway.simulation import as_json as steps_as_json
 
@@ -102,4 +102,4 @@ def simulator_of(idp: str) -> Simulator:
 def _plugins() -> list[PluginInfo]:
     with TemporaryDirectory() as folder:
         overrides = {"instance": folder, "database_url": "", "secret_key": "not used", "plugins_disabled": ""}
-        return build(load(overrides)).host.plugins()
+        return build(load(overrides)).host.declared.plugins()

@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.contracts import Billing, Connection, Organization, Seats
-from gateway.host import Decision, Kept, PluginHost
+from gateway.declarations import Kept
+from gateway.host import Decision, PluginHost
 from gateway.isolation import frozen
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
@@ -109,7 +110,7 @@ class Callers:
         if kept is None:
             if len(self._kept) > 1024:
                 self._kept.clear()
-            kept = self._kept[connection.idp, connection.settings] = self._host.kept(words)
+            kept = self._kept[connection.idp, connection.settings] = self._host.declared.kept(words)
         return kept
 
 

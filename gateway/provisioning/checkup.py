@@ -67,7 +67,7 @@ class Checkup:
         return Check("single_sign_on", True, message)
 
     def _provisioning(self, connection: ConnectionRecord) -> Check:
-        if self._host.declaration(connection.idp) is None:
+        if self._host.declared.of(connection.idp) is None:
             return Check(
                 "provisioning",
                 False,

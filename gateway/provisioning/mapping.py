@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.contracts import Json
 from gateway.defaults import mapped_values
-from gateway.host import Kept
+from gateway.declarations import Kept
 from gateway.provisioning.caller import IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes
 from gateway.provisioning.moves import make_group

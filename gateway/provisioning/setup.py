@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.contracts import Json, Organization
-from gateway.host import Decision, Kept, PluginHost
+from gateway.declarations import Kept
+from gateway.host import Decision, PluginHost
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.mapping import check_attribute
@@ -112,13 +113,13 @@ class Setup:
         return self._checked(idp, values)[0]
 
     def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], Kept]:
-        declaration = self._host.declaration(idp)
+        declaration = self._host.declared.of(idp)
         if declaration is None:
-            known = ", ".join(plugin.name for plugin in self._host.plugins() if plugin.idp)
+            known = ", ".join(plugin.name for plugin in self._host.declared.plugins() if plugin.idp)
             raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
-        settings = self._host.checked_settings(idp, values)
+        settings = self._host.declared.checked_settings(idp, values)
         try:
-            return settings, self._host.would_keep(idp, settings)
+            return settings, self._host.declared.would_keep(idp, settings)
         except ValueError as error:
             raise InvalidValue(f"settings name what cannot be kept. {error}") from None
 

@@ -123,7 +123,7 @@ class Takeover:
         self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish
     ) -> Outcome:
         """What taking over now would do. Moves nobody; its etag is what `run` wants."""
-        if self._host.declaration(target.idp) is None:
+        if self._host.declared.of(target.idp) is None:
             raise Conflict(
                 f"The plugin {target.idp} of this connection is not installed, or it is disabled: nobody could manage"
                 " the users."

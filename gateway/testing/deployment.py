@@ -13,7 +13,7 @@ from flask import Flask
 
 from gateway.app import create_app
 from gateway.contracts import Answer
-from gateway.host import settings_of
+from gateway.declarations import settings_of
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.testing import engines
@@ -82,7 +82,7 @@ class Deployment:
         """A connection with a token, ready to be provisioned; its client."""
         organization = organization or self.organization()
         trace = self.trace(organization)
-        declaration = self.gateway.host.declaration(idp)
+        declaration = self.gateway.host.declared.of(idp)
         assert declaration, f"no plugin is an identity provider called {idp!r}"
         connection = self.gateway.setup.add_connection(
             self.gateway.callers.admin(organization),

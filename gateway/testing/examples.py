@@ -15,7 +15,8 @@ from gateway import defaults, hookspecs
 from gateway.app import build
 from gateway.config import Config, load
 from gateway.contracts import Billing, Connection, Declaration, Json, Organization, ResourceType, Seats
-from gateway.host import ENTRY_POINTS, PluginHost, settings_of
+from gateway.declarations import settings_of
+from gateway.host import ENTRY_POINTS, PluginHost
 from gateway.isolation import frozen
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"

@@ -13,7 +13,7 @@ from gateway.testing import IdpPromises, SeatPromises, examples, promises
 
 def test_a_deployment_has_two_names(gateway, deployment):
     assert gateway is deployment
-    assert {"okta", "billing", "generic"} <= {plugin.name for plugin in gateway.gateway.host.plugins()}
+    assert {"okta", "billing", "generic"} <= {plugin.name for plugin in gateway.gateway.host.declared.plugins()}
 
 
 def test_a_connection_is_a_generic_one_where_no_plugin_is_named(connection, scim):

@@ -30,7 +30,7 @@ def add_connection(values: dict[str, Any]) -> Any:
         settings = setup.checked_settings(idp, values.get("settings", {}))
     except ValidationError as error:
         raise _unprocessable(error) from None
-    name = values["name"] if "name" in values else visit.gateway.host.title(idp)
+    name = values["name"] if "name" in values else visit.gateway.host.declared.title(idp)
     added = setup.add_connection(visit.caller, idp, name, settings, visit.trace)
     return tagged(_shown(visit, added), added)
 
@@ -160,10 +160,10 @@ def _shown(visit: Visit, connection: ConnectionRecord) -> dict[str, Any]:
         "base_url": words.base_url,
         "idp": connection.idp,
         "name": connection.name,
-        "plugin_missing": host.declaration(connection.idp) is None,
-        "settings": host.shown_settings(connection.idp, connection.setting_values),
+        "plugin_missing": host.declared.of(connection.idp) is None,
+        "settings": host.declared.shown_settings(connection.idp, connection.setting_values),
         "provisioning": {"enabled": bool(connection.provisioning)},
-        "setup_steps": host.setup_steps(words),
+        "setup_steps": host.declared.setup_steps(words),
         "extension_urn": words.extension_urn,
         "created_at": rfc3339(connection.created),
         "updated_at": rfc3339(connection.modified),
