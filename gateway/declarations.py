@@ -73,7 +73,8 @@ class Declarations:
         try:
             return list(declaration.setup_steps(connection)) if declaration else []
         except Exception:  # a plugin may fail in any way; the connection can be shown without its steps
-            self._failed(connection.idp, "setup_steps")
+            log.exception("plugin %s failed to tell its setup steps", connection.idp)
+            self._count(connection.idp, "setup_steps")
             return []
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +100,8 @@ class Declarations:
             fields = schema.fields if schema else {}
             secret = {name for name, field in fields.items() if field.metadata.get("secret")}
         except Exception:  # a plugin may fail in any way; the connection can be shown without its settings
-            self._failed(idp, "settings")
+            log.exception("plugin %s failed to tell which settings are secret", idp)
+            self._count(idp, "settings")
             return {}
         return {name: value for name, value in values.items() if name not in secret}
 
@@ -137,10 +139,13 @@ class Declarations:
         return Kept(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
 
     def _failed(self, plugin: str, name: str) -> Unavailable:
-        """Log and count what was just caught; the refusal to raise where a request cannot do without it."""
+        """The refusal of a request that cannot do without what a plugin declares; call it where that was caught."""
         log.exception("plugin %s failed in %s", plugin, name)
-        self._watch.ended(self._watch.tally(plugin, name), FAILED, 0.0)
+        self._count(plugin, name)
         return broken(plugin)
+
+    def _count(self, plugin: str, name: str) -> None:
+        self._watch.ended(self._watch.tally(plugin, name), FAILED, 0.0)
 
 
 def broken(plugin: str) -> Unavailable:

@@ -389,6 +389,7 @@ class PluginHost:
             retry_after=30,
         )
 
+
 _NOTHING: Mapping[str, Hook] = {}
 
 

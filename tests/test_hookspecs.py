@@ -218,7 +218,9 @@ def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch
     for number, order in enumerate((found, found[::-1])):
         monkeypatch.setattr(importlib.metadata, "distributions", lambda order=order, **_: iter(order))
         deployment = Deployment(tmp_path / str(number))
-        told.append([(info.name, info.version, info.hooks) for info in deployment.gateway.host.declared.plugins()])
+        told.append(
+            [(info.name, info.version, info.hooks) for info in deployment.gateway.host.declared.plugins()]
+        )
         deployment.close()
     assert told[0] == told[1]
     assert {"billing", "generic", "okta"} <= {name for name, *_ in told[0]}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.contracts import Json
-from gateway.defaults import mapped_values
 from gateway.declarations import Kept
+from gateway.defaults import mapped_values
 from gateway.provisioning.caller import IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes
 from gateway.provisioning.moves import make_group

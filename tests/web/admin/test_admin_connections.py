@@ -225,7 +225,7 @@ def test_a_plugin_that_fails_to_tell_its_steps_does_not_hide_its_connection(acme
     acme.deployment.gateway.host.add(Careless(), "careless")
     made = acme.post(f"{acme.path}/connections", {"idp": "careless"})
     assert (made["name"], made["setup_steps"]) == ("Careless", [])
-    assert "careless failed in setup_steps" in caplog.text
+    assert "careless failed to tell its setup steps" in caplog.text
 
 
 def test_an_attribute_that_a_mapping_looks_at_stays_kept(acme) -> None:
