@@ -41,6 +41,9 @@ _FULL = re.compile(
 )
 # Two writers were in each other's way (serialization, deadlock, one value taken by both): one of them begins anew.
 _CONFLICTS = ("40001", "40P01", "23505")
+# What a server says (XX000) to whoever changes a row in the moment in which another change of it is given up, while a
+# third one refers to it: what ends counts as ended where it is waited for, and not yet where it is written down.
+_CAUGHT_ENDING = "new multixact has more than one updating member"
 # How soon a server is given up that is silent: to a new connection, to what was sent (a machine without power answers
 # nothing), to a waiting reader. Seconds, the second one milliseconds. What the URL says wins.
 _PATIENCE: dict[str, Any] = {
@@ -364,7 +367,7 @@ class _Outages:
         if not isinstance(cause, psycopg.Error):
             return
         state = cause.sqlstate
-        if state in _CONFLICTS:
+        if state in _CONFLICTS or _CAUGHT_ENDING in str(cause):
             raise Stale from None
         if isinstance(cause, psycopg.DataError) and "NUL" in str(cause):
             raise InvalidValue(

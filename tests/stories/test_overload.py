@@ -399,6 +399,37 @@ def stored(deployment: Deployment) -> list[Any]:
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize(
+    "error",
+    [
+        "ERRCODE = '40001'",
+        "ERRCODE = '40P01'",
+        "ERRCODE = 'XX000', MESSAGE = 'new multixact has more than one updating member: 0 2[8 (…), 9 (…)]'",
+    ],
+)
+def test_a_change_that_another_one_was_in_the_way_of_is_told_again(
+    deployment: Deployment, scim: Scim, audit: Callable[[Deployment], None], error: str
+) -> None:
+    user, group = scim.user(), scim.group()["id"]
+    database = deployment.gateway.store.database
+    database.run("CREATE SEQUENCE failures")
+    database.run(
+        "CREATE FUNCTION fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+        f" IF nextval('failures') > 2 THEN RETURN NEW; END IF; RAISE EXCEPTION USING {error}; END$$"
+    )
+    database.run(
+        "CREATE TRIGGER failing BEFORE UPDATE ON organizations FOR EACH ROW EXECUTE FUNCTION fail_twice()"
+    )
+    for method, path, body in writes(user, group):
+        database.run("ALTER SEQUENCE failures RESTART")
+        assert scim.call(method, path, body).status in (200, 201, 204), f"{method} {path}"
+    database.run("DROP TRIGGER failing ON organizations")
+    database.run("DROP FUNCTION fail_twice")
+    database.run("DROP SEQUENCE failures")
+    audit(deployment)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize(
     ("code", "says"),
     [
         ("53100", "the disk is full"),
