@@ -15,9 +15,10 @@ from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.scim.errors import OverCapacity
 from gateway.store import Stale, Store
-from gateway.store.at_once import new_user
-from gateway.store.organizations import Due
+from gateway.store.at_once import new_state, new_user
+from gateway.store.organizations import Due, Settled
 from gateway.store.records import UserRecord
+from gateway.store.users import Rewriting
 
 Told = TypeVar("Told")
 Who = TypeVar("Who", bound=Caller)
@@ -46,6 +47,8 @@ class Change:
         self._last: int | None = 0
         #: Seats that this change takes; negative when it frees some.
         self.seats = 0
+        #: Whether the groups that a user was seen in, when the caller had come in, are those it is in now.
+        self.still = False
         #: Whether it did anything by an answer of plugins or by rules, which must still hold though nothing is told.
         self.judged = False
 
@@ -65,14 +68,16 @@ class Change:
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.tell("group.members_changed", "Group", group_uid, data)
 
-    def due(self, seats: int, events: int, removals: int = 0) -> Due:
+    def due(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Due:
         """What the organization is asked for."""
         ceiling = self._limit.ceiling if self._limit else None
-        return Due(self._caller.organization.id, self._policy, seats, events, ceiling, removals)
+        return Due(self._caller.organization.id, self._policy, seats, events, ceiling, removals, moves)
 
-    def taken(self, due: Due, last: int | None) -> None:
-        """The transaction began with this. `last` None: the organization refused."""
-        self.seats, self._taken, self._reserved, self._last = due.seats, due.seats, due.events, last
+    def taken(self, due: Due, settled: Settled | None) -> None:
+        """The transaction began with this. None: the organization refused."""
+        self.seats, self._taken, self._reserved = due.seats, due.seats, due.events
+        self._last = settled.event if settled else None
+        self.still = settled is not None and settled.move == self._caller.organization.moves
 
     @property
     def refused(self) -> bool:
@@ -85,7 +90,9 @@ class Change:
             self._refuse()
         seats, events = self.seats - self._taken, len(self._events) - self._reserved
         if seats or events or (self.judged and not self._reserved):
-            self._last = self._store.organizations.settle(self.due(seats, events))
+            moves = any(resource == "Group" for _, resource, *_ in self._events)
+            settled = self._store.organizations.settle(self.due(seats, events, moves=int(moves)))
+            self._last = settled.event if settled else None
         if self._last is None:
             self._refuse()
         else:
@@ -125,8 +132,8 @@ class Changes:
         otherwise settles the rest at its end."""
         change = Change(self._store, caller, trace, limit)
         due = change.due(seats, 1, removals)
-        with self._written(trace), self._store.organizations.settled(due) as last:
-            change.taken(due, last)
+        with self._written(trace), self._store.organizations.settled(due) as settled:
+            change.taken(due, settled)
             yield change
             change.settle()
 
@@ -144,6 +151,18 @@ class Changes:
         user = new_user(self._store.database, self._store.users, caller.connection, due, document, line)
         trace.written = user is not None
         return user
+
+    def new_state(
+        self, caller: Caller, trace: Trace, rewriting: Rewriting, event: tuple[str, str], seats: int,
+        limit: SeatLimit | None = None,
+    ) -> bool:  # fmt: skip
+        """The same for a stored user whose names, manager and groups stay; `event`: type and data. False for None."""
+        if caller.connection is None or not self._store.database.dialect.turns:
+            return False
+        due, line = Change(self._store, caller, trace, limit).due(seats, 1), trace.line(trace.status)
+        moves = caller.organization.moves
+        trace.written = new_state(self._store.database, caller.connection, due, moves, rewriting, event, line)
+        return trace.written
 
     @contextmanager
     def _written(self, trace: Trace) -> Iterator[None]:

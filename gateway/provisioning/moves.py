@@ -12,7 +12,7 @@ from gateway.provisioning.changes import Change
 from gateway.scim.schemas import GROUP_URN
 from gateway.store import Store
 from gateway.store.memberships import MANUAL, MAPPING, PUSH
-from gateway.store.records import GroupRecord, UserRecord
+from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
 
 #: Group key and source.
 Grant = tuple[int, str]
@@ -33,9 +33,7 @@ class GroupMover:
         While Map to groups is on, memberships come from mapping and push alone: manual reasons end here.
         """
         connection = caller.connection
-        if connection is None or (new and not any(wanted.values())):
-            return False
-        if not connection.mapping_enabled and not self._host.resolves_groups(connection.idp):
+        if connection is None or (new and not any(wanted.values())) or not self.decides(connection):
             return False
         organization_id = caller.organization.id
         held = set(self._store.memberships.reasons(organization_id, user.id))
@@ -43,6 +41,10 @@ class GroupMover:
         target = {grant for grant in held if grant[1] in kept} | self._grants(organization_id, wanted, trace)
         self._regrant(organization_id, user, held, target, change)
         return {group for group, _ in held} != {group for group, _ in target}
+
+    def decides(self, connection: ConnectionRecord) -> bool:
+        """Whether mapping or a plugin may move the users of a connection, besides pushes and people."""
+        return bool(connection.mapping_enabled) or self._host.resolves_groups(connection.idp)
 
     def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> bool:
         """A user came (back) whom groups may have been waiting for. True when there were any."""

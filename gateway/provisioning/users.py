@@ -27,6 +27,13 @@ from gateway.store.users import display_of
 _JUDGED = ("resolve_groups", "check_seats")
 
 
+class Found(NamedTuple):
+    """A stored user, and the groups that a connection saw it in; None where no connection looked."""
+
+    user: UserRecord
+    groups: tuple[MemberRecord, ...] | None
+
+
 class Outcome(NamedTuple):
     """What became of a user, and the groups that the caller sees it in."""
 
@@ -77,10 +84,9 @@ class Users:
         """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
 
         def story(caller: Caller) -> Outcome:
-            user = self._found(caller, uid, trace, if_match)
-            return self._rewrite(
-                caller, user, {**document, "active": document.get("active", bool(user.active))}, trace
-            )
+            found = self._found(caller, uid, trace, if_match)
+            active = document.get("active", bool(found.user.active))
+            return self._rewrite(caller, found, {**document, "active": active}, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -90,8 +96,8 @@ class Users:
         """Apply operations in the dialect of the connection."""
 
         def story(caller: IdpCaller) -> Outcome:
-            user = self._found(caller, uid, trace, if_match)
-            current = user.document
+            found = self._found(caller, uid, trace, if_match)
+            current = found.user.document
             mapped = self._host.map_patch(
                 caller.words,
                 "User",
@@ -99,14 +105,14 @@ class Users:
                 current,
                 trace.decisions,
             )
-            patched = patch.apply(caller.kept.user, current, mapped, resource_id=user.uid)
+            patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
             trace.ignored = list(patched.ignored)
             if "active" not in patched.document:
                 # RFC 7644, 3.5.2.2: what must have a value cannot be removed. A 200 would claim that it was.
                 raise Mutability(
                     "active cannot be removed, an account is active or not: set it to true or false."
                 )
-            return self._rewrite(caller, user, patched.document, trace)
+            return self._rewrite(caller, found, patched.document, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -116,8 +122,8 @@ class Users:
         """An admin deactivates or reactivates somebody, whoever manages the user."""
 
         def story(caller: Caller) -> Outcome:
-            user = self._found(caller, uid, trace, if_match)
-            return self._rewrite(caller, user, {**user.document, "active": active}, trace)
+            found = self._found(caller, uid, trace, if_match)
+            return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -127,16 +133,16 @@ class Users:
         """An admin changes a user: `active` of anybody, `user_name`, `display_name` and `email` of a manual one."""
 
         def story(caller: Caller) -> Outcome:
-            user = self._found(caller, uid, trace, if_match)
+            found = self._found(caller, uid, trace, if_match)
+            user = found.user
             if user.connection_id is not None and values.keys() - {"active"}:
                 raise Conflict(
                     f"The user {user.user_name!r} is managed by an identity provider: of it only `active` can be"
                     " changed here. Change the rest there."
                 )
             document = edited(user.document, values)
-            return self._rewrite(
-                caller, user, {**document, "active": values.get("active", bool(user.active))}, trace
-            )
+            document["active"] = values.get("active", bool(user.active))
+            return self._rewrite(caller, found, document, trace)
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -144,7 +150,7 @@ class Users:
         """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
 
         def story(caller: Caller) -> None:
-            user = self._found(caller, uid, trace, if_match)
+            user = self._found(caller, uid, trace, if_match).user
             with self._changes.of_one_user(caller, trace, -user.active, removals=1) as change:
                 if not self._store.users.remove(caller.organization.id, user):
                     raise Stale
@@ -194,15 +200,21 @@ class Users:
             )
         return Outcome(user, groups)
 
-    def _rewrite(self, caller: Caller, user: UserRecord, document: Json, trace: Trace) -> Outcome:
+    def _rewrite(self, caller: Caller, found: Found, document: Json, trace: Trace) -> Outcome:
         """Bring a stored user to a new document, adopting it when nobody manages it."""
+        user, groups = found
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
         judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
         before = user.document
         same = owner == user.connection_id and before == document
-        seats = int(active) - user.active
+        seats, kind = int(active) - user.active, _kind(user, active)
+        if groups is not None and not same and self._stays(caller, user, document):
+            rewriting = self._store.users.rewriting(caller.organization.id, owner, user, document)
+            event = kind, user_json(rewriting.user, groups, None)
+            if self._changes.new_state(caller, trace, rewriting, event, seats, judgement.seats):
+                return Outcome(rewriting.user, groups)
         with (
             self._changes.open(caller, trace, judgement.seats)
             if same
@@ -223,11 +235,21 @@ class Users:
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
-            self._mover.settle_user(caller, stored, judgement.groups, change, trace)
-            groups = self._groups(caller, stored)
+            moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
+            if groups is None or moved or not change.still:
+                groups = self._groups(caller, stored)
             if not same:
-                change.tell(_kind(user, active), "User", stored.uid, user_json(stored, groups, None))
+                change.tell(kind, "User", stored.uid, user_json(stored, groups, None))
         return Outcome(stored, groups)
+
+    def _stays(self, caller: Caller, user: UserRecord, document: Json) -> bool:
+        """Whether a user keeps its names, its manager and its groups, so that nothing has to be looked up for that."""
+        return (
+            caller.connection is not None
+            and user.connection_id == caller.connection_id
+            and (user.user_name, user.external_id) == (document["userName"], document.get("externalId"))
+            and not self._mover.decides(caller.connection)
+        )
 
     def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
         # What was judged at a former attempt does not hold; who came in and what was translated does.
@@ -242,14 +264,19 @@ class Users:
             seats = self._host.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
         return Judgement(groups, seats)
 
-    def _found(self, caller: Caller, uid: str, trace: Trace, if_match: str | None) -> UserRecord:
-        store = self._store.users
-        user = store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
-        if user is None:
+    def _found(self, caller: Caller, uid: str, trace: Trace, if_match: str | None) -> Found:
+        found: Found | None
+        if caller.connection:
+            seen = self._store.memberships.user(caller.connection, uid)
+            found = Found(*seen) if seen else None
+        else:
+            user = self._store.users.of(caller.organization, uid)
+            found = Found(user, None) if user else None
+        if found is None:
             raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
-        trace.user = user.user_name
-        check_version(user, if_match)
-        return user
+        trace.user = found.user.user_name
+        check_version(found.user, if_match)
+        return found
 
     def _check_free(
         self, caller: Caller, user_name: str, external_id: str | None, but: int, was: UserRecord | None = None,

@@ -1,4 +1,4 @@
-"""What is done most, in one statement of PostgreSQL: a page of all users, and the making of one.
+"""What is done most, in one statement of PostgreSQL: a page of all users, the making of one, and its new state.
 
 Each is told elsewhere as well, one statement after the other. There every statement is a turn to the server, and turns
 cost more than what is done; while a change takes its turns, others wait for the organization besides.
@@ -19,7 +19,7 @@ from gateway.store.memberships import Groups, groups_by_user
 from gateway.store.organizations import COUNT, MAY, TALLIES, Due
 from gateway.store.records import ConnectionRecord, UserRecord
 from gateway.store.tables import USERS
-from gateway.store.users import Users, addresses, visible
+from gateway.store.users import Rewriting, Users, addresses, visible
 from gateway.store.walks import FRESH_NOTE
 
 _HALF = (
@@ -118,3 +118,53 @@ def new_user(
         *written,
     )
     return user._replace(id=made[0]) if made else None
+
+
+# The same for a user who is there already. Its version tells of any other change of it, `moves` of any of its groups.
+_REWRITTEN = f"""
+    WITH settled AS (
+        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY} AND moves = ?
+        RETURNING event_seq
+    ), written AS (
+        {Rewriting.statement("FROM settled")}
+    ), gone AS (
+        DELETE FROM emails USING written
+        WHERE organization_id = ? AND value_key = ANY(?::text[]) AND user_id = written.id
+    ), addresses AS (
+        INSERT INTO emails (organization_id, value_key, user_id)
+        SELECT ?, key, written.id FROM written, unnest(?::text[]) AS key
+    ), shown AS (
+        UPDATE groups SET modified = ?, version = version + 1 WHERE ? = 1 AND organization_id = ?
+        AND id IN (SELECT group_id FROM grants WHERE user_id = (SELECT id FROM written))
+    ), told AS (
+        INSERT INTO {EVENTS} SELECT ? + event_seq, ?, event_seq, ?, ?, 'User', ?, ?, ? FROM settled
+    ), noted AS (
+        INSERT INTO {ACTIVITY} SELECT {{line}} FROM settled
+    )
+    SELECT COALESCE(written.id, ('changed meanwhile: asked again after event ' || event_seq)::bigint)
+    FROM settled LEFT JOIN written ON TRUE"""
+
+
+def new_state(
+    database: Database, connection: ConnectionRecord, due: Due, moves: int, rewriting: Rewriting,
+    event: tuple[str, str], line: Line,
+) -> bool:  # fmt: skip
+    """A user's new state, with what is due for it, its event (type and data) and its line. False where there is more to
+    its story, or where the organization has made other moves than so many, and its groups may not be those that the
+    event names: nothing was written then."""
+    tenant, user, (kind, data) = due.organization_id, rewriting.user, event
+    written = row(user.modified, line)
+    return bool(
+        database.whole(
+            _REWRITTEN.format(line=",".join("?" * len(written))),
+            due.seats,
+            *due.conditions,
+            moves,
+            *rewriting.parameters,
+            *(tenant, sorted(rewriting.gone)),
+            *(tenant, sorted(rewriting.come)),
+            *(user.modified, rewriting.renamed, tenant),
+            *(position(tenant, 0), tenant, kind, user.modified, user.uid, connection.uid, data),
+            *written,
+        )
+    )

@@ -14,7 +14,7 @@ from gateway.store.records import OrganizationRecord
 
 COLUMNS = (
     "o.id, o.uid, o.name, o.plan, o.domains, o.seat_limit, o.seats_used, o.payment, o.billing_url, o.contact_url, "
-    "o.sso, o.policy, o.created, o.modified, o.version"
+    "o.sso, o.policy, o.created, o.modified, o.version, o.moves"
 )
 _EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
 #: Stands for «no ceiling» where a number is compared.
@@ -32,6 +32,8 @@ class Due(NamedTuple):
     ceiling: int | None = None
     #: How many users it deletes.
     removals: int = 0
+    #: How many changes it makes of who is in which group, or of a group's name.
+    moves: int = 0
 
     @property
     def conditions(self) -> tuple[int, ...]:
@@ -42,14 +44,21 @@ class Due(NamedTuple):
     @property
     def parameters(self) -> tuple[int, ...]:
         """Of the statement that takes it."""
-        return self.events, self.seats, self.removals, *self.conditions
+        return self.events, self.seats, self.removals, self.moves, *self.conditions
+
+
+class Settled(NamedTuple):
+    """Where an organization stands once a change took what was due: the numbers of its last event and its last move."""
+
+    event: int
+    move: int
 
 
 #: Whether an organization has what is due.
 MAY = "id = ? AND policy = ? AND seats_used + ? <= ?"
 _SETTLE = (
-    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?, removals = removals + ?"
-    f" WHERE {MAY} RETURNING event_seq"
+    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?, removals = removals + ?,"
+    f" moves = moves + ? WHERE {MAY} RETURNING event_seq, moves"
 )
 #: Adds to a tally.
 COUNT = " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n"
@@ -67,8 +76,8 @@ class Organizations:
         moment = now()
         row = self._db.one(
             "INSERT INTO organizations (uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"
-            " contact_url, policy, event_seq, removals, created, modified, version)"
-            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, 0, ?, ?, 1) RETURNING id",
+            " contact_url, policy, event_seq, removals, moves, created, modified, version)"
+            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, 0, 0, ?, ?, 1) RETURNING id",
             new_id(),
             values["name"],
             values["plan"],
@@ -132,20 +141,20 @@ class Organizations:
         )
         return row[0] if row else 0
 
-    def settle(self, due: Due) -> int | None:
+    def settle(self, due: Due) -> Settled | None:
         """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
 
-        Answers the last event number, or None when the policy is no longer the one that was judged, or the ceiling is
+        Answers the last numbers, or None when the policy is no longer the one that was judged, or the ceiling is
         too low: nothing was changed then.
         """
         row = self._db.one(_SETTLE, *due.parameters)
-        return row[0] if row else None
+        return Settled._make(row) if row else None
 
     @contextmanager
-    def settled(self, due: Due) -> Iterator[int | None]:
+    def settled(self, due: Due) -> Iterator[Settled | None]:
         """A transaction that begins with it, and answers the same. Unless it is None, the organization is locked."""
         with self._db.transaction(first=(_SETTLE, due.parameters)) as row:
-            yield row[0] if row else None
+            yield Settled._make(row) if row else None
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""

@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OrganizationRecord(NamedTuple):
-    """A tenant. `policy` counts up with whatever plugins judge by."""
+    """A tenant. `policy` counts up with whatever plugins judge by, `moves` with whatever users show of their groups."""
 
     id: int
     uid: str
@@ -29,6 +29,7 @@ class OrganizationRecord(NamedTuple):
     created: int
     modified: int
     version: int
+    moves: int
 
     @property
     def sso_values(self) -> dict[str, Any] | None:

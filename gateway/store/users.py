@@ -40,9 +40,25 @@ _INSERT = (
 )
 _UPDATE = (
     "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, display = ?,"
-    " display_key = ?, doc = ?, doc_key = ?, modified = ?, deleted = 0, version = version + 1"
+    " display_key = ?, doc = ?, doc_key = ?, modified = ?, deleted = 0, version = version + 1 {source}"
     " WHERE organization_id = ? AND id = ? AND version = ? RETURNING id"
 )
+
+
+class Rewriting(NamedTuple):
+    """What is to be written of a stored user: the row as it will be, the parameters of its statement, the addresses
+    that go and those that come, and whether groups will show it by another name."""
+
+    user: UserRecord
+    parameters: tuple[Any, ...]
+    gone: set[str]
+    come: set[str]
+    renamed: bool
+
+    @staticmethod
+    def statement(source: str = "") -> str:
+        """Answers the key of the user, or nothing when somebody else wrote it since. `source` may hold a FROM."""
+        return _UPDATE.format(source=source)
 
 
 class Users:
@@ -105,29 +121,38 @@ class Users:
         user = kept.record(0, uid, connection_id, moment, moment, 1)
         return sql, (uid, organization_id, connection_id, *kept, moment, moment, *known), user
 
+    def rewriting(
+        self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
+    ) -> Rewriting:
+        """What brings a user to a new document, under a connection or under nobody."""
+        moment, version, former = now(), user.version + 1, user.document
+        kept = _columns(document, user.uid, user.created, moment, version)
+        before, after = addresses(former), addresses(document)
+        return Rewriting(
+            kept.record(user.id, user.uid, connection_id, user.created, moment, version),
+            (connection_id, *kept, moment, organization_id, user.id, user.version),
+            before - after,
+            after - before,
+            display_of(former) != kept.display,
+        )
+
     def rewrite(
-        self,
-        organization_id: int,
-        connection_id: int | None,
-        user: UserRecord,
-        document: Json,
+        self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since."""
-        moment, version = now(), user.version + 1
-        kept = _columns(document, user.uid, user.created, moment, version)
-        row = self._db.one(_UPDATE, connection_id, *kept, moment, organization_id, user.id, user.version)
+        rewriting = self.rewriting(organization_id, connection_id, user, document)
+        row = self._db.one(rewriting.statement(), *rewriting.parameters)
         if row is None:
             return None
-        before, after = addresses(user.document), addresses(document)
-        for key in before - after:
+        for key in rewriting.gone:
             self._db.run(
                 "DELETE FROM emails WHERE organization_id = ? AND value_key = ? AND user_id = ?",
                 organization_id,
                 key,
                 user.id,
             )
-        self._add_emails(organization_id, user.id, after - before)
-        return kept.record(user.id, user.uid, connection_id, user.created, moment, version)
+        self._add_emails(organization_id, user.id, rewriting.come)
+        return rewriting.user
 
     def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
         rows = [(organization_id, key, user_id) for key in keys]

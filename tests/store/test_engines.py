@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -76,6 +78,36 @@ def limit(node: Deployment, scim: Scim, seats: int) -> None:
     assert answer.status == 200, answer.text
 
 
+def before_it_writes(node: Deployment, act: Callable[[], Any]) -> list[Any]:
+    """Act once, when this thread is about to write by this node; what came of it is in the list then."""
+    database, mine, done, begun = (
+        node.gateway.store.database,
+        threading.get_ident(),
+        list[Any](),
+        list[bool](),
+    )
+    begin, whole = database.transaction, database.whole
+
+    def once() -> None:
+        if threading.get_ident() == mine and not begun:
+            begun.append(True)
+            done.append(act())
+
+    @contextmanager
+    def transaction(*arguments: Any, **named: Any) -> Iterator[Any]:
+        once()
+        with begin(*arguments, **named) as row:
+            yield row
+
+    def by_itself(*arguments: Any) -> Any:
+        once()
+        return whole(*arguments)
+
+    database.whole = by_itself  # type: ignore[method-assign]
+    database.transaction = transaction  # type: ignore[method-assign]
+    return done
+
+
 # Seats and the policy number -------------------------------------------------------------------------------------
 
 
@@ -104,29 +136,10 @@ def test_what_one_node_judged_by_is_noticed_when_another_changes_it(
     """The limit moves after the first node has asked its plugins, and before it begins its transaction."""
     scim = nodes[0].connection("generic", nodes[0].organization(seats=before))
     scim.user("there@acme.test")
-    database, mine, changed = nodes[0].gateway.store.database, threading.get_ident(), list[int]()
-    begin, whole = database.transaction, database.whole
-
-    def change() -> None:
-        if threading.get_ident() == mine and not changed:
-            changed.append(meanwhile)
-            at_once(lambda: limit(nodes[1], scim, meanwhile))[0].result(30)
-
-    @contextmanager
-    def transaction(*arguments: Any, **named: Any) -> Iterator[Any]:
-        change()
-        with begin(*arguments, **named) as row:
-            yield row
-
-    def by_itself(*arguments: Any) -> Any:
-        change()
-        return whole(*arguments)
-
-    database.whole = by_itself  # type: ignore[method-assign]
-    database.transaction = transaction  # type: ignore[method-assign]
+    done = before_it_writes(nodes[0], lambda: at_once(lambda: limit(nodes[1], scim, meanwhile))[0].result(30))
     user = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "user1@acme.test"}
     answer = scim.call("POST", "/Users", user)
-    assert changed
+    assert done
     assert answer.status == status, answer.text
     assert nodes[1].used(scim.organization) == (2 if status == 201 else 1)
 
@@ -154,6 +167,80 @@ def test_a_create_that_waited_for_a_deletion_restores_whom_it_means(
     go_on.set()
     assert (deleted.result(30), created.result(30).status) == (204, 201)
     assert created.result(30).json["id"] == there
+
+
+# Groups and the number of moves ----------------------------------------------------------------------------------
+
+
+JOINS = {"op": "add", "path": "members", "value": [{"value": "{user}"}]}
+LEAVES = {"op": "remove", "path": 'members[value eq "{user}"]'}
+
+
+@pytest.mark.parametrize(
+    ("story", "method", "path", "operation", "groups"),
+    [
+        ("joins", "PATCH", "/Groups/{free}", JOINS, {"Sales", "Free"}),
+        ("leaves", "PATCH", "/Groups/{sales}", LEAVES, set()),
+        (
+            "renamed",
+            "PATCH",
+            "/Groups/{sales}",
+            {"op": "replace", "value": {"displayName": "EMEA"}},
+            {"EMEA"},
+        ),
+        ("removed", "DELETE", "/Groups/{sales}", None, set()),
+        (
+            "changed",
+            "PATCH",
+            "/Users/{user}",
+            {"op": "replace", "value": {"userName": "boss@acme.test"}},
+            {"Sales"},
+        ),
+        ("another joins", "PATCH", "/Groups/{free}", JOINS | {"value": [{"value": "{other}"}]}, {"Sales"}),
+    ],
+)
+@pytest.mark.parametrize("waits", [False, True], ids=["before it writes", "while it waits"])
+def test_what_a_change_of_a_user_tells_of_its_groups_is_so_by_then(
+    nodes: list[Deployment], at_once: Any, story: str, method: str, path: str,
+    operation: dict[str, Any] | None, groups: set[str], waits: bool,
+) -> None:  # fmt: skip
+    """Another node moves the user after this one has read it, and is done, or holds the organization yet."""
+    scim = nodes[0].connection("generic")
+    ids = {"user": scim.user()["id"], "other": scim.user("other@acme.test")["id"]}
+    ids |= {"sales": scim.group("Sales", (ids["user"],))["id"], "free": scim.group("Free")["id"]}
+    filled = json.loads(re.sub(r"{(\w+)}", lambda name: ids[name[1]], json.dumps(operation)))
+    settled, go_on = threading.Event(), threading.Event()
+    add = nodes[1].gateway.store.events.add
+
+    def slow(*arguments: Any) -> None:
+        settled.set()
+        assert go_on.wait(30)
+        add(*arguments)
+
+    def move() -> int:
+        other, target = seen_by(nodes[1], scim), path.format(**ids)
+        return (other.patch(target, filled) if filled else other.call(method, target)).status
+
+    def meanwhile() -> Any:
+        (moving,) = at_once(move)
+        if not waits:
+            return moving.result(30)
+        assert settled.wait(30)
+        threading.Timer(0.2, go_on.set).start()
+        return moving
+
+    if waits:
+        nodes[1].gateway.store.events.add = slow  # type: ignore[method-assign]
+    done = before_it_writes(nodes[0], meanwhile)
+    answer = scim.patch(f"/Users/{ids['user']}", {"op": "replace", "value": {"displayName": "Renamed"}})
+    assert (done[0].result(30) if waits else done[0]) in (200, 204)
+    assert answer.status == 200, answer.text
+    told = [data for kind, data in nodes[0].events(scim.organization) if kind == "user.updated"][-1]
+    read = scim.call("GET", f"/Users/{ids['user']}").json
+    for shown in (answer.json, told, read):
+        assert {group["display"] for group in shown.get("groups", ())} == groups
+        assert shown["displayName"] == "Renamed"
+        assert shown["userName"] == ("boss@acme.test" if story == "changed" else "user1@acme.test")
 
 
 # Migrations ------------------------------------------------------------------------------------------------------

@@ -50,6 +50,9 @@ class Organization(Table):
     event_seq = BigIntegerField(default=0)
     # How many users were ever deleted: whoever looked for one to restore before this moved may have missed it.
     removals = BigIntegerField(default=0)
+    # How many changes there were of who is in which group, and of groups' names: whoever read the groups of a user
+    # before this moved may have old ones.
+    moves = BigIntegerField(default=0)
 
     class Meta:
         table_name = "organizations"
