@@ -13,11 +13,12 @@ from typing import Protocol, TypeVar
 from gateway.contracts import Json
 from gateway.host import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.representation import user_json
 from gateway.scim.errors import OverCapacity
 from gateway.store import Stale, Store
 from gateway.store.at_once import new_state, new_user
 from gateway.store.organizations import Due, Settled
-from gateway.store.records import UserRecord
+from gateway.store.records import MemberRecord, UserRecord
 from gateway.store.users import Rewriting
 
 Told = TypeVar("Told")
@@ -153,15 +154,17 @@ class Changes:
         return user
 
     def new_state(
-        self, caller: Caller, trace: Trace, rewriting: Rewriting, event: tuple[str, str], seats: int,
+        self, caller: Caller, trace: Trace, state: Rewriting, groups: tuple[MemberRecord, ...], kind: str, seats: int,
         limit: SeatLimit | None = None,
     ) -> bool:  # fmt: skip
-        """The same for a stored user whose names, manager and groups stay; `event`: type and data. False for None."""
+        """The same for a stored user who keeps names, manager, and the groups that the caller sees it in: whether it
+        was done. `kind` is the type of its event."""
         if caller.connection is None or not self._store.database.dialect.turns:
             return False
         due, line = Change(self._store, caller, trace, limit).due(seats, 1), trace.line(trace.status)
+        event = kind, user_json(state.user, groups, None)
         moves = caller.organization.moves
-        trace.written = new_state(self._store.database, caller.connection, due, moves, rewriting, event, line)
+        trace.written = new_state(self._store.database, caller.connection, due, moves, state, event, line)
         return trace.written
 
     @contextmanager

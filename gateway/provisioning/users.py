@@ -21,7 +21,6 @@ from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFail
 from gateway.scim.versions import version_in
 from gateway.store import Stale, Store
 from gateway.store.records import MemberRecord, UserRecord
-from gateway.store.users import display_of
 
 #: The hooks that judge a user.
 _JUDGED = ("resolve_groups", "check_seats")
@@ -202,35 +201,28 @@ class Users:
 
     def _rewrite(self, caller: Caller, found: Found, document: Json, trace: Trace) -> Outcome:
         """Bring a stored user to a new document, adopting it when nobody manages it."""
-        user, groups = found
-        user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
+        (user, groups), active = found, document["active"]
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
-        judgement = self._judge(caller, User(user.uid, user_name, active, document), takes_seat, trace)
-        before = user.document
-        same = owner == user.connection_id and before == document
+        judgement = self._judge(
+            caller, User(user.uid, document["userName"], active, document), takes_seat, trace
+        )
+        if owner == user.connection_id and user.document == document:
+            return self._keep(caller, user, judgement, trace)
         seats, kind = int(active) - user.active, _kind(user, active)
-        if groups is not None and not same and self._stays(caller, user, document):
-            rewriting = self._store.users.rewriting(caller.organization.id, owner, user, document)
-            event = kind, user_json(rewriting.user, groups, None)
-            if self._changes.new_state(caller, trace, rewriting, event, seats, judgement.seats):
-                return Outcome(rewriting.user, groups)
-        with (
-            self._changes.open(caller, trace, judgement.seats)
-            if same
-            else self._changes.of_one_user(caller, trace, seats, judgement.seats)
-        ) as change:
-            stored: UserRecord | None
-            if same:
-                # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
-                seen = self._store.users.of(caller.organization, user.uid)
-                stored = user if seen and seen.version == user.version else None
-            else:
-                self._check_free(caller, user_name, external_id, user.id, user, owner)
-                stored = self._store.users.rewrite(caller.organization.id, owner, user, document)
+        state = self._store.users.rewriting(caller.organization.id, owner, user, document)
+        if (
+            groups is not None
+            and self._stays(caller, user, document)
+            and self._changes.new_state(caller, trace, state, groups, kind, seats, judgement.seats)
+        ):
+            return Outcome(state.user, groups)
+        with self._changes.of_one_user(caller, trace, seats, judgement.seats) as change:
+            self._check_free(caller, document["userName"], document.get("externalId"), user.id, user, owner)
+            stored = self._store.users.write(caller.organization.id, state)
             if stored is None:
                 raise Stale
-            if owner != user.connection_id or display_of(document) != display_of(before):
+            if state.renamed or owner != user.connection_id:
                 self._store.memberships.reshow(caller.organization.id, user.id)
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
@@ -238,9 +230,18 @@ class Users:
             moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
             if groups is None or moved or not change.still:
                 groups = self._groups(caller, stored)
-            if not same:
-                change.tell(kind, "User", stored.uid, user_json(stored, groups, None))
+            change.tell(kind, "User", stored.uid, user_json(stored, groups, None))
         return Outcome(stored, groups)
+
+    def _keep(self, caller: Caller, user: UserRecord, judgement: Judgement, trace: Trace) -> Outcome:
+        """Nothing new was said of a user, who may have to move all the same: other groups are wanted by now."""
+        with self._changes.open(caller, trace, judgement.seats) as change:
+            # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
+            seen = self._store.users.of(caller.organization, user.uid)
+            if seen is None or seen.version != user.version:
+                raise Stale
+            self._mover.settle_user(caller, user, judgement.groups, change, trace)
+            return Outcome(user, self._groups(caller, user))
 
     def _stays(self, caller: Caller, user: UserRecord, document: Json) -> bool:
         """Whether a user keeps its names, its manager and its groups, so that nothing has to be looked up for that."""

@@ -140,7 +140,11 @@ class Users:
         self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since."""
-        rewriting = self.rewriting(organization_id, connection_id, user, document)
+        return self.write(organization_id, self.rewriting(organization_id, connection_id, user, document))
+
+    def write(self, organization_id: int, rewriting: Rewriting) -> UserRecord | None:
+        """The same for a state that is known already."""
+        user = rewriting.user
         row = self._db.one(rewriting.statement(), *rewriting.parameters)
         if row is None:
             return None
@@ -152,7 +156,7 @@ class Users:
                 user.id,
             )
         self._add_emails(organization_id, user.id, rewriting.come)
-        return rewriting.user
+        return user
 
     def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
         rows = [(organization_id, key, user_id) for key in keys]
