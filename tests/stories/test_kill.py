@@ -353,6 +353,7 @@ def test_a_database_server_that_breaks_down_has_kept_every_create_that_was_answe
     stream, gaps = Stream(deployment.connection("generic", acme)), []
     assert stream.base
     server = Server(deployment)
+    assert within(20, lambda: len(server.workers()) == WORKERS)
     workers = server.workers()
     try:
         stream.port = server.port
