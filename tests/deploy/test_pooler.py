@@ -51,6 +51,11 @@ def test_many_threads_share_sessions_and_nothing_fails(
             seen = scim.call("GET", f'/Users?filter=userName+eq+"{name}"')
             if (answer.status, seen.status) != (201, 200) or seen.json["totalResults"] != 1:
                 failed.append(f"{answer.status} {answer.text} {seen.text}")
+                continue
+            path = f"/Users/{answer.json['id']}"
+            changed = scim.patch(path, {"op": "replace", "value": {"active": False}})
+            if changed.status != 200 or scim.call("GET", path).json["active"] is not False:
+                failed.append(f"{changed.status} {changed.text}")
         deployment.gateway.store.database.close()
 
     threads = [threading.Thread(target=work, args=[n, scims[n % 4]]) for n in range(THREADS)]
