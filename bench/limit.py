@@ -8,6 +8,7 @@ serves it by the server of the gateway.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any
 from flask import Flask, Response, request
 
 from bench.raw import connected, insert
-from gateway.serving import _server, end_with_parent, reserved
+from gateway.serving import _server, end_with_parent, hear_of_stops, reserved
 from gateway.store.clock import new_id
 
 _TABLES = (
@@ -141,8 +142,9 @@ def _translated(sql: str) -> str:
     return sql.replace("?", "%s")
 
 
-def _loaded(url: str, synchronous: str, target: str) -> Any:
-    end_with_parent()
+def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
+    end_with_parent(parent)
+    hear_of_stops()
     return Limit(url, synchronous).app
 
 
@@ -150,4 +152,6 @@ if __name__ == "__main__":
     url, synchronous, port, workers = sys.argv[1:]
     # The very server that `gateway serve` runs, with another application in it.
     with reserved("127.0.0.1", int(port)) as (address, taken):
-        _server(address, taken, int(workers)).serve(target_loader=partial(_loaded, url, synchronous))
+        _server(address, taken, int(workers)).serve(
+            target_loader=partial(_loaded, os.getpid(), url, synchronous)
+        )

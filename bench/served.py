@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -271,7 +272,7 @@ def served(command: list[str], port: int, environment: dict[str, str], log: Path
             stdout=file,
             stderr=file,
             env=environment,
-            preexec_fn=end_with_parent,
+            preexec_fn=partial(end_with_parent, os.getpid()),
             start_new_session=True,
         )
     try:

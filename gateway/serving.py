@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from granian import _signals
 from granian.constants import HTTPModes, Interfaces
 from granian.server.mp import MPServer
 
@@ -42,6 +43,8 @@ log = logging.getLogger("gateway.serving")
 #: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
 #: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
+#: The signals that end a server.
+STOPS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds that open requests have to end when the server stops.
 GRACE = 30
 #: Seconds until the server is started again: doubled each time, and small again once it ran for `STEADY`.
@@ -142,12 +145,15 @@ class _Worker:
 
     def __init__(self, address: str, port: int) -> None:
         self._address, self._port = address, port
+        self._supervisor = os.getpid()
         self._unsaid = multiprocessing.Semaphore(1)
 
     def __call__(self, target: str) -> Any:
         # Until granian puts its own handlers in place the parent's are inherited, which would swallow a stop.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        end_with_parent()
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL)
+        end_with_parent(self._supervisor)
+        hear_of_stops()
         app = create_app()
         # granian has no hook for the end of a worker; this runs once its open requests were answered.
         multiprocessing.util.Finalize(None, app.extensions["gateway"].recorder.close, exitpriority=1)
@@ -175,11 +181,42 @@ class _Worker:
         return not unsaid
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int) -> None:
     """Have the kernel stop this process when its parent is gone, so that a killed server leaves no worker behind."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        if os.getppid() != parent:  # it was gone before the kernel knew
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hear_of_stops() -> None:
+    """Have granian's worker in this process stop by the first signal, and the kernel end it `GRACE` seconds later.
+
+    In place of granian's own handlers, for two reasons. Python calls a handler in the main thread alone, which may be
+    about to wait and then sleeps on. And granian 2.8 has room for two signals while open requests end; a third waits
+    for room without giving the interpreter back, so that no request ever ends. Several do come: the kernel tells of a
+    parent's death once for each of its threads, Ctrl-C reaches supervisor and workers, and the supervisor insists.
+    """
+
+    def set_signals() -> Any:
+        told = _signals.WorkerSignal()
+        heard, signalled = os.pipe()
+        os.set_blocking(signalled, False)
+
+        def hear() -> None:
+            while os.read(heard, 1)[0] not in STOPS:
+                continue
+            signal.alarm(GRACE)
+            told.set()
+
+        threading.Thread(target=hear, daemon=True).start()
+        signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+        for number in STOPS:
+            signal.signal(number, lambda *_: None)
+        return told
+
+    _signals.set_sync_signals = set_signals
 
 
 def _supervise(address: str, port: int, workers: int) -> None:
@@ -205,7 +242,7 @@ def _supervise(address: str, port: int, workers: int) -> None:
 
 
 def _on_stop(stop: threading.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, lambda *_: stop.set())
 
 

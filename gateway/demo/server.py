@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from gateway.serving import GRACE, ServingError, end_with_parent
@@ -47,7 +48,7 @@ def _started(port: int, environment: Mapping[str, str], log: Path) -> subprocess
             text=True,
             # Ctrl-C reaches the demonstration alone, which then stops the server in its own time.
             start_new_session=True,
-            preexec_fn=end_with_parent,  # no thread runs yet
+            preexec_fn=partial(end_with_parent, os.getpid()),  # no thread runs yet
         )
 
 
