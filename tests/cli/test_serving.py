@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import platform
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,9 @@ from gateway.simulation import HttpSession
 from gateway.testing import Deployment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+GROUP = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "Staff"}
 
 
 def get(server, path):
@@ -94,11 +101,60 @@ def test_a_taken_port_is_told_in_one_sentence(serve, instance):
     assert second.stderr.count("\n") == 1
 
 
+def test_a_request_that_takes_seconds_is_answered_though_the_server_was_told_to_stop(serve, instance):
+    server = serve("--workers", "1")
+    deployment = Deployment(instance)
+    okta = deployment.connection("okta")
+    with (
+        contextlib.closing(sqlite3.connect(instance / "gateway.sqlite3", isolation_level=None)) as other,
+        HttpSession(server.url + okta.base, okta.token) as idp,
+        ThreadPoolExecutor() as pool,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        asked = pool.submit(idp.call, "POST", "/Groups", GROUP)
+        time.sleep(0.3)
+        server.process.terminate()
+        # The workers are told again each second: what they do at the third time is what this looks at.
+        time.sleep(3)
+        other.execute("COMMIT")
+        assert asked.result().status == 201
+    assert server.process.wait(timeout=10) == 0
+    deployment.close()
+
+
 def test_workers_end_with_a_killed_server(serve):
     server = serve("--workers", "2")
     workers = server.workers()
     server.stop(signal.SIGKILL)
     until(lambda: all(gone(pid) for pid in workers))
+
+
+def test_a_worker_ends_by_a_signal_that_came_while_its_main_thread_slept(serve):
+    server = serve("--workers", "1")
+    (worker,) = server.workers()
+    # To a thread that runs no Python; the kernel does the same to a main thread that is just about to sleep.
+    other = next(
+        int(task.name) for task in Path(f"/proc/{worker}/task").iterdir() if int(task.name) != worker
+    )
+    tgkill = 234 if platform.machine() == "x86_64" else 131
+    assert ctypes.CDLL(None).syscall(tgkill, worker, other, signal.SIGTERM) == 0
+    until(lambda: gone(worker))
+
+
+@pytest.mark.parametrize(
+    ("doing", "ended_by"),
+    [
+        ("serving.end_with_parent(os.getppid() + 1)", signal.SIGTERM),
+        (
+            "serving.GRACE = 1; serving.hear_of_stops(); serving._signals.set_sync_signals(); os.kill(os.getpid(), 15)",
+            signal.SIGALRM,
+        ),
+    ],
+    ids=["its parent was gone before", "it hangs"],
+)
+def test_a_worker_never_outlives_its_stop(doing, ended_by):
+    code = f"import os, time; from gateway import serving; {doing}; time.sleep(20)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=15).returncode == -ended_by
 
 
 def test_long_request_lines_are_never_answered_in_html_and_no_token_is_logged(serve):
