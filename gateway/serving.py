@@ -149,7 +149,7 @@ class _Worker:
         self._unsaid = multiprocessing.Semaphore(1)
 
     def __call__(self, target: str) -> Any:
-        # Until granian puts its own handlers in place the parent's are inherited, which would swallow a stop.
+        # Until a worker's own handlers are in place the parent's are inherited, which would swallow a stop.
         for number in STOPS:
             signal.signal(number, signal.SIG_DFL)
         end_with_parent(self._supervisor)

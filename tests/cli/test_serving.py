@@ -110,9 +110,10 @@ def test_a_request_that_takes_seconds_is_answered_though_the_server_was_told_to_
         HttpSession(server.url + okta.base, okta.token) as idp,
         ThreadPoolExecutor() as pool,
     ):
+        assert idp.call("GET", "/Groups").status == 200
         other.execute("BEGIN IMMEDIATE")
         asked = pool.submit(idp.call, "POST", "/Groups", GROUP)
-        time.sleep(0.3)
+        time.sleep(1)  # until it waits for the lock
         server.process.terminate()
         # The workers are told again each second: what they do at the third time is what this looks at.
         time.sleep(3)
