@@ -143,8 +143,8 @@ def _translated(sql: str) -> str:
 
 
 def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
-    end_with_parent(parent)
     hear_of_stops()
+    end_with_parent(parent)
     return Limit(url, synchronous).app
 
 

@@ -149,11 +149,8 @@ class _Worker:
         self._unsaid = multiprocessing.Semaphore(1)
 
     def __call__(self, target: str) -> Any:
-        # Until a worker's own handlers are in place the parent's are inherited, which would swallow a stop.
-        for number in STOPS:
-            signal.signal(number, signal.SIG_DFL)
-        end_with_parent(self._supervisor)
         hear_of_stops()
+        end_with_parent(self._supervisor)
         app = create_app()
         # granian has no hook for the end of a worker; this runs once its open requests were answered.
         multiprocessing.util.Finalize(None, app.extensions["gateway"].recorder.close, exitpriority=1)
@@ -198,6 +195,10 @@ def hear_of_stops() -> None:
     for room without giving the interpreter back, so that no request ever ends. Several do come: the kernel tells of a
     parent's death once for each of its threads, Ctrl-C reaches supervisor and workers, and the supervisor insists.
     """
+    # Until granian sets them, with the application made, a stop just ends the process; the handlers that were
+    # inherited from the parent would swallow it.
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
 
     def set_signals() -> Any:
         told = _signals.WorkerSignal()
@@ -225,10 +226,8 @@ def _supervise(address: str, port: int, workers: int) -> None:
     _on_stop(stop)
     while not stop.is_set():
         server, began = _server(address, port, workers), time.monotonic()
-        with (
-            contextlib.suppress(SystemExit),
-            _insisting(server),
-        ):  # which is how granian tells that workers failed
+        # SystemExit is how granian tells that workers failed.
+        with contextlib.suppress(SystemExit), _insisting(server):
             server.serve(target_loader=worker)
         _on_stop(stop)  # granian had put its own handlers in place
         if server.interrupt_signal:

@@ -133,7 +133,7 @@ def test_workers_end_with_a_killed_server(serve):
 def test_a_worker_ends_by_a_signal_that_came_while_its_main_thread_slept(serve):
     server = serve("--workers", "1")
     (worker,) = server.workers()
-    # To a thread that runs no Python; the kernel does the same to a main thread that is just about to sleep.
+    # Given to another thread, it does not wake the main one; nor does one that comes just before that one sleeps.
     other = next(
         int(task.name) for task in Path(f"/proc/{worker}/task").iterdir() if int(task.name) != worker
     )
