@@ -15,6 +15,7 @@ from gateway.store.handovers import Handovers
 from gateway.store.mappings import Mappings
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
+from gateway.store.portions import Portions
 from gateway.store.search import Search
 from gateway.store.sqlite import SqliteDatabase
 from gateway.store.tokens import AdminTokens, Tokens
@@ -43,6 +44,7 @@ class Store:
         self.tokens = Tokens(database, secret_key)
         self.admin_tokens = AdminTokens(database, secret_key)
         self.users = Users(database)
+        self.portions = Portions(database)
         self.groups = Groups(database)
         self.memberships = Memberships(database)
         self.mappings = Mappings(database)

@@ -30,6 +30,12 @@ class Dialect(Protocol):
     def compared(self, table: str) -> str:
         """The document of a row as it is compared."""
 
+    def part(self, document: str, names: Sequence[str]) -> str:
+        """A part of a document that is text, as JSON text."""
+
+    def octets(self, sql: str) -> str:
+        """How many bytes a text has."""
+
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
         """A single value."""
 
@@ -74,6 +80,12 @@ class SqliteDialect:
 
     def compared(self, table: str) -> str:
         return f"{table}.doc_key"
+
+    def part(self, document: str, names: Sequence[str]) -> str:
+        return f"{document} -> {_path(names)}"
+
+    def octets(self, sql: str) -> str:
+        return f"LENGTH(CAST({sql} AS BLOB))"
 
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
         return f"json_extract({document}, {_path(names)})"
@@ -124,6 +136,13 @@ class PostgresqlDialect:
 
     def compared(self, table: str) -> str:
         return f"{table}.doc_key"
+
+    def part(self, document: str, names: Sequence[str]) -> str:
+        # Not `jsonb`, which would build the whole document anew.
+        return f"({document}::json{_steps(names)})::text"
+
+    def octets(self, sql: str) -> str:
+        return f"octet_length({sql})"
 
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
         return _typed(f"{document}{_steps(names)}", kind)

@@ -20,6 +20,7 @@ from gateway.scim.documents import shown
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
 from gateway.store.clock import now
 from gateway.store.database import BRIEF
+from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
 from gateway.web.admin.arguments import Reader
 from gateway.web.errors import here as calling
@@ -88,7 +89,7 @@ class Visit:
             )
 
     def managers(
-        self, records: Iterable[UserRecord | GroupRecord]
+        self, records: Iterable[UserRecord | OutlinedUser | GroupRecord]
     ) -> dict[int | None, dict[str, str] | None]:
         """Who manages them, by the key of the connection; nobody for what is manual."""
         keys = sorted({record.connection_id for record in records if record.connection_id is not None})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,18 +16,20 @@ from gateway.scim.documents import clean, shown
 from gateway.scim.errors import NotFound
 from gateway.scim.schemas import USER_URN, user_type
 from gateway.store.clock import rfc3339
+from gateway.store.portions import OutlinedUser
 from gateway.store.records import UserRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.arguments import page
 from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+from gateway.web.streaming import streamed
 
 blueprint = Resource("users", "Users of an organization, whoever manages them.")
 
 _PATH = "/organizations/<organization>/users"
 _COLUMNS = ("id", "user_name", "display_name", "active", "managed_by", "idp_group", "groups")
-_CSV_PORTION = 500
-#: With these a spreadsheet takes a cell for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CSV_PORTION = 200
+#: With these, in whatever width, a spreadsheet takes a cell for a formula. The last one is MINUS SIGN.
+_FORMULA = frozenset("=+-@\u2212")
 
 
 @blueprint.route(_PATH)
@@ -37,7 +41,9 @@ def list_users(asked: dict[str, Any]) -> Any:
     if "user_name" in asked:
         found = store.by_name(visit.organization, asked["user_name"])
         return {"items": _shown(visit, [found] if found else []), "next": None}
-    rows = store.page(visit.organization, asked["after"], asked["limit"] + 1)
+    rows = visit.gateway.store.portions.page(
+        visit.organization.id, _parts(visit), asked["after"], asked["limit"] + 1
+    )
     return page(rows, asked["limit"], lambda users: _shown(visit, users))
 
 
@@ -90,7 +96,8 @@ def remove_user(user: str) -> None:
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 def export_users() -> Response:
     """All users as CSV."""
-    answer = Response(_csv(here()), mimetype="text/csv")
+    visit = here()
+    answer = Response(streamed(_csv(visit), visit.trace), mimetype="text/csv")
     answer.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
     return answer
 
@@ -99,27 +106,44 @@ def _answer(visit: Visit, user: UserRecord) -> Any:
     return tagged(_shown(visit, [user])[0], user)
 
 
-def _shown(visit: Visit, users: Sequence[UserRecord]) -> list[dict[str, Any]]:
+def _parts(visit: Visit) -> tuple[tuple[str, ...], ...]:
+    """What is shown of a document: `displayName`, and the application's own attribute `group`."""
+    return ("displayName",), (visit.gateway.config.extension_urn, "group")
+
+
+def _shown(visit: Visit, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
     managers = visit.managers(users)
     groups = visit.gateway.store.memberships.sources_of_many(
         visit.organization.id, [user.id for user in users]
     )
-    urn = visit.gateway.config.extension_urn
+    paths = _parts(visit)
     return [
-        _user(user, user.document, urn)
+        _user(user, *_values(user, paths))
         | {"managed_by": managers.get(user.connection_id), "groups": _groups(groups.get(user.id, ()))}
         for user in users
     ]
 
 
-def _user(user: UserRecord, document: Mapping[str, Any], urn: str) -> dict[str, Any]:
-    value = document.get(urn, {}).get("group", [])
+def _values(user: UserRecord | OutlinedUser, paths: Sequence[Sequence[str]]) -> Iterator[Any]:
+    """The values at these paths, None where there is none."""
+    if isinstance(user, OutlinedUser):
+        yield from (None if part is None else json.loads(part) for part in user.parts)
+        return
+    document = user.document
+    for *way, name in paths:
+        held = document
+        for step in way:
+            held = held.get(step, {})
+        yield held.get(name)
+
+
+def _user(user: UserRecord | OutlinedUser, display_name: str | None, group: Any) -> dict[str, Any]:
     return {
         "id": user.uid,
         "user_name": user.user_name,
-        "display_name": document.get("displayName"),
+        "display_name": display_name,
         "active": bool(user.active),
-        "idp_group": value if isinstance(value, list) else [value],
+        "idp_group": group if isinstance(group, list) else [] if group is None else [group],
         "created_at": rfc3339(user.created),
         "updated_at": rfc3339(user.modified),
     }
@@ -134,11 +158,10 @@ def _groups(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
 
 
 def _csv(visit: Visit) -> Iterator[str]:
-    """Portion by portion: an organization may be large."""
+    """Portion by portion, each read when the one before has been sent: an organization may be large."""
     yield _lines([_COLUMNS])
-    store, after = visit.gateway.store.users, 0
-    while users := store.page(visit.organization, after, _CSV_PORTION):
-        after = users[-1].id
+    store = visit.gateway.store.portions
+    for users in store.of_organization(visit.organization.id, _parts(visit), rows=_CSV_PORTION):
         yield _lines([_cells(user) for user in _shown(visit, users)])
 
 
@@ -159,4 +182,18 @@ def _cells(user: Mapping[str, Any]) -> list[str]:
         "; ".join(user["idp_group"]),
         "; ".join(group["name"] for group in user["groups"]),
     ]
-    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells]
+    return [f"'{cell}" if _computed(cell) else cell for cell in cells]
+
+
+def _computed(cell: str) -> bool:
+    """Whether a spreadsheet may take a cell for a formula, or would show it without its beginning.
+
+    Spaces, line ends and what cannot be seen are skipped by some before they look. A cell that begins with `'` gets
+    another one, so that a reader takes one away wherever a cell begins with it.
+    """
+    first = cell[:1]
+    return bool(first) and (
+        first == "'"
+        or unicodedata.category(first)[0] in "CZ"
+        or unicodedata.normalize("NFKC", first)[:1] in _FORMULA
+    )
