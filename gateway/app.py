@@ -17,7 +17,8 @@ from gateway.web.dispatch import App
 
 def build(config: Config) -> Provisioning:
     """Store, plugins and stories for a configuration, without a web server: what commands use."""
-    store = Store(open_database(config.database_url, config.sqlite_synchronous), config.secret_key)
+    database = open_database(config.database_url, config.sqlite_synchronous)
+    store = Store(database, config.secret_key, config.query_seconds)
     host = PluginHost(
         store,
         config.extension_urn,

@@ -54,6 +54,8 @@ class Config:
     body_limit: int = 1_048_576
     #: Days that the activity is kept; 0 = for ever.
     activity_days: int = 90
+    #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.
+    query_seconds: int = 2
     #: Most resources that one page of a list holds.
     page_limit: int = 1000
 

@@ -42,6 +42,12 @@ class InvalidFilter(Refusal):
     scim_type = "invalidFilter"
 
 
+class TooMany(Refusal):
+    """The list asks for more work than the server does in one request. The sentence says how to ask for less."""
+
+    scim_type = "tooMany"
+
+
 class Uniqueness(Refusal):
     """A value that must be unique is held by another resource."""
 

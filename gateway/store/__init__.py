@@ -36,7 +36,7 @@ def open_database(url: str, sqlite_synchronous: str) -> Database:
 class Store:
     """The rooms of one database."""
 
-    def __init__(self, database: Database, secret_key: str) -> None:
+    def __init__(self, database: Database, secret_key: str, query_seconds: int = 0) -> None:
         self.database = database
         self.transaction = database.transaction
         self.organizations = Organizations(database)
@@ -51,4 +51,4 @@ class Store:
         self.handovers = Handovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)
-        self.search = Search(database)
+        self.search = Search(database, query_seconds)

@@ -53,6 +53,11 @@ class Tally(NamedTuple):
     of_connection: int = 0
     noted: int | None = None
 
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return self.of_nobody + self.of_connection
+
 
 class Found(NamedTuple):
     """(key, id, document) of each user, and the groups of each by its key."""

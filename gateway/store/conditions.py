@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
+from gateway.scim.filters import And, AttrPath, Compare, Not, Or, Present, ValueFilter
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.sorting import compared
+from gateway.store.candidates import Among, Leaf, Tree
 from gateway.store.dialects import Dialect
 from gateway.store.records import ConnectionRecord
 from gateway.store.tables import ONLY_SORTED, SHOWN_BY, Column, Table
@@ -42,8 +43,8 @@ class Compiler:
         self._dialect, self._resource, self._table = dialect, resource, table
         self._connection = connection
 
-    def condition(self, tree: Filter) -> Condition:
-        """The whole tree."""
+    def condition(self, tree: Tree) -> Condition:
+        """The whole tree, gathered."""
         return _logic(tree, self._leaf)
 
     def key(self, path: AttrPath) -> Condition:
@@ -82,7 +83,7 @@ class Compiler:
             first = f"COALESCE({self._dialect.element('e', 'primary', 'boolean')}, 0) DESC, "
         return Condition(f"(SELECT {value} FROM {each} ORDER BY {first}e.key LIMIT 1)")
 
-    def _leaf(self, leaf: Compare | Present | ValueFilter) -> Condition:
+    def _leaf(self, leaf: Leaf) -> Condition:
         path = leaf.path
         attribute = self._resource.find(path.urn, path.name, None)
         if attribute is None or (path.sub and _sub(attribute, path.sub) is None):
@@ -100,7 +101,7 @@ class Compiler:
             return TRUE
         return self._in_document(leaf, attribute)
 
-    def _in_document(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
+    def _in_document(self, leaf: Leaf, attribute: Attribute) -> Condition:
         names = self._names(leaf.path, attribute)
         if isinstance(leaf, ValueFilter) or attribute.multi or attribute.one_or_many:
             return self._element(leaf, attribute, names)
@@ -111,9 +112,7 @@ class Compiler:
             return self._there(attribute, names) if isinstance(leaf, Present) else _absent(leaf)
         return self._simple(leaf, self._read(sub, [*names, sub.name]), sub)
 
-    def _element(
-        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, names: Sequence[str]
-    ) -> Condition:
+    def _element(self, leaf: Leaf, attribute: Attribute, names: Sequence[str]) -> Condition:
         """A multi-valued attribute matches when any one of its elements does."""
         if isinstance(leaf, Present) and not leaf.path.sub:
             return self._there(attribute, names)
@@ -122,14 +121,6 @@ class Compiler:
         found = self._any(attribute, names, condition)
         if isinstance(leaf, Compare) and (leaf.op == "ne" or leaf.value is None):
             return _of_many(leaf, found, self._any(attribute, names, TRUE))
-        value = _wanted_value(inner)
-        if attribute.name == "emails" and value is not None:
-            # The index on addresses narrows, the document decides.
-            narrowed = Condition(
-                f"{self._table.name}.id IN (SELECT user_id FROM emails WHERE organization_id = ? AND value_key = ?)",
-                (self._connection.organization_id, fold(value)),
-            )
-            return _join("AND", [narrowed, found])
         return found
 
     def _any(self, attribute: Attribute, names: Sequence[str], condition: Condition) -> Condition:
@@ -142,7 +133,7 @@ class Compiler:
             each = f"{each} JOIN {exact} ON {dialect.same_key('x', 'e')}"
         return Condition(f"EXISTS (SELECT 1 FROM {each} WHERE {condition.sql})", condition.parameters)
 
-    def _on_element(self, leaf: Compare | Present | ValueFilter, attribute: Attribute) -> Condition:
+    def _on_element(self, leaf: Leaf, attribute: Attribute) -> Condition:
         if isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
             return _absent(leaf)  # a part of an element has no parts
         if not attribute.sub:
@@ -154,16 +145,14 @@ class Compiler:
             return _absent(leaf)
         return self._simple(leaf, self._of_element(sub, sub.name, "x" if _is_exact(sub) else "e"), sub)
 
-    def _joined(
-        self, leaf: Compare | Present | ValueFilter, attribute: Attribute, source: str, subs: dict[str, str]
-    ) -> Condition:
+    def _joined(self, leaf: Leaf, attribute: Attribute, source: str, subs: dict[str, str]) -> Condition:
         source, seen = source.format(t=self._table.name), (self._connection.id,)
         some = Condition(f"EXISTS (SELECT 1 FROM {source})", seen)
         if isinstance(leaf, Present) and not leaf.path.sub:
             return some
         inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
 
-        def on_row(leaf: Compare | Present | ValueFilter) -> Condition:
+        def on_row(leaf: Leaf) -> Condition:
             sub, sql = _sub(attribute, leaf.path.name), subs.get(leaf.path.name.lower())
             if sub is None or sql is None or isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
                 return _absent(leaf)
@@ -202,10 +191,12 @@ class Compiler:
     # Comparisons of one value ---------------------------------------------------------------------------------------
 
     def _simple(
-        self, leaf: Compare | Present, sql: str, attribute: Attribute, column: Column | None = None
+        self, leaf: Compare | Among | Present, sql: str, attribute: Attribute, column: Column | None = None
     ) -> Condition:
         if isinstance(leaf, Present):
             return Condition(f"{sql} IS NOT NULL")
+        if isinstance(leaf, Among):
+            return self._one_of(leaf, sql, attribute, column)
         value, op = leaf.value, leaf.op
         if value is None:
             return Condition(f"{sql} IS {'NULL' if op == 'eq' else 'NOT NULL'}")
@@ -220,6 +211,19 @@ class Compiler:
         if not isinstance(value, str):
             raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
         return self._within(op, sql, value)
+
+    def _one_of(self, leaf: Among, sql: str, attribute: Attribute, column: Column | None) -> Condition:
+        if not _is_text(attribute):
+            return FALSE
+        values: Sequence[Any] = leaf.values
+        if column and column.convert:
+            values = [column.convert(value) for value in values]
+        elif not attribute.case_exact:
+            values = [fold(value) for value in values]
+        found = f"{sql} IN ({', '.join('?' * len(values))})"
+        if column and column.nullable:
+            found = f"({sql} IS NOT NULL AND {found})"
+        return Condition(found if column else f"COALESCE({found}, FALSE)", tuple(values))
 
     def _compared(self, sql: str, op: str, value: Any, column: Column | None) -> Condition:
         if op not in ("eq", "ne") and isinstance(value, str):
@@ -242,7 +246,7 @@ class Compiler:
         return Condition(f"COALESCE({self._dialect.last(sql, len(value))} = ?, FALSE)", (value,))
 
 
-def _logic(tree: Filter, leaf: Callable[[Any], Condition], negated: bool = False) -> Condition:
+def _logic(tree: Tree, leaf: Callable[[Any], Condition], negated: bool = False) -> Condition:
     if isinstance(tree, And | Or):
         # De Morgan: no condition is ever NULL, so a `not` can go down to the leaves.
         word = "AND" if isinstance(tree, And) is not negated else "OR"
@@ -271,16 +275,18 @@ def _not(condition: Condition) -> Condition:
     return condition._replace(sql=f"NOT {condition.sql}")
 
 
-def _absent(leaf: Compare | Present | ValueFilter) -> Condition:
+def _absent(leaf: Leaf) -> Condition:
     """An attribute without a value: only `ne` a value, and `eq null`, hold (RFC 7644, 3.4.2.2; RFC 7643, 2.5)."""
     if isinstance(leaf, Compare):
         return TRUE if (leaf.op == "ne") is (leaf.value is not None) and leaf.op in ("eq", "ne") else FALSE
     return FALSE
 
 
-def _on_element(leaf: Compare | Present) -> Filter:
+def _on_element(leaf: Compare | Among | Present) -> Tree:
     """`emails.type eq "x"` asks the same of an element as `emails[type eq "x"]`; of `ne` this is the opposite."""
     inner = AttrPath(None, leaf.path.sub or "value", None)
+    if isinstance(leaf, Among):
+        return Among(inner, leaf.values)
     if isinstance(leaf, Present):
         return Present(inner)
     return Compare(inner, "eq" if leaf.op == "ne" else leaf.op, leaf.value)
@@ -299,14 +305,6 @@ def _comparable(attribute: Attribute, value: Any) -> bool:
     if attribute.type in ("integer", "decimal"):
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, str)
-
-
-def _wanted_value(tree: Filter) -> str | None:
-    """The text that `value` must equal for the tree to hold, where the tree says so."""
-    for part in tree.operands if isinstance(tree, And) else (tree,):
-        if isinstance(part, Compare) and part.op == "eq" and part.path.name.lower() == "value":
-            return part.value if isinstance(part.value, str) else None
-    return None
 
 
 def _sub(attribute: Attribute, name: str) -> Attribute | None:

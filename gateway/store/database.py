@@ -43,6 +43,10 @@ class Stale(Unavailable):
         )
 
 
+class Overrun(Unavailable):
+    """A statement took longer than it may, and was ended."""
+
+
 class Database(ABC):
     """An engine through peewee. A thread keeps its connection."""
 
@@ -72,6 +76,10 @@ class Database(ABC):
         """Turns an engine that cannot serve into a refusal to come back later."""
 
     @abstractmethod
+    def _ending(self, until: float) -> AbstractContextManager[None]:
+        """Statements inside end at a moment of the monotonic clock: Overrun."""
+
+    @abstractmethod
     def _migrating(self) -> AbstractContextManager[None]:
         """Waits until no other process migrates this database."""
 
@@ -90,6 +98,13 @@ class Database(ABC):
             return cursor.fetchall()
         finally:
             cursor.close()
+
+    def all_before(self, until: float | None, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The same, outside of a transaction. Raises Overrun at a moment of the monotonic clock; None: never."""
+        if until is None:
+            return self.all(sql, *parameters)
+        with self._ending(until):
+            return self.all(sql, *parameters)
 
     def run(self, sql: str, *parameters: Any) -> int:
         """The number of rows changed."""
@@ -163,10 +178,16 @@ class Database(ABC):
         with self.transaction(QUEUE):
             yield
 
-    def index(self, name: str, table: str, columns: str) -> None:
-        """Have an index. Writers wait while it is built, unless the engine can do better."""
+    def index(self, name: str, table: str, columns: str, where: str = "") -> None:
+        """Have an index, of all rows or of those of a condition. Writers wait while it is built, unless the engine can
+        do better."""
         with self.altering():
-            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})")
+            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns}){where and f' WHERE {where}'}")
+
+    def drop_index(self, name: str) -> None:
+        """Do not have an index any more."""
+        with self.altering():
+            self.run(f"DROP INDEX IF EXISTS {name}")
 
     def pending_migrations(self) -> list[str]:
         """Names of migrations that this database has not seen."""

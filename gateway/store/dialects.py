@@ -54,6 +54,9 @@ class Dialect(Protocol):
     def pairs(self, query: str, one: str, other: str) -> str:
         """Two columns of all rows of a query, in its order, as text: a JSON array of arrays, NULL or empty for none."""
 
+    def key_in(self, query: str, few: bool) -> str:
+        """Whether the key of a row is one of those that a query finds. It is answered first; `few`: some hundreds."""
+
     def numbers(self, sql: str) -> str:
         """The numbers of a column, of all rows of a group, as text: with commas between them, in any order."""
 
@@ -110,6 +113,9 @@ class SqliteDialect:
     def pairs(self, query: str, one: str, other: str) -> str:
         return f"(SELECT json_group_array(json_array({one}, {other})) FROM ({query}) found)"
 
+    def key_in(self, query: str, few: bool) -> str:
+        return f"id IN ({query})"
+
     def numbers(self, sql: str) -> str:
         return f"group_concat({sql})"
 
@@ -164,6 +170,9 @@ class PostgresqlDialect:
 
     def pairs(self, query: str, one: str, other: str) -> str:
         return f"(SELECT json_agg(json_build_array({one}, {other}))::text FROM ({query}) found)"
+
+    def key_in(self, query: str, few: bool) -> str:
+        return f"id = ANY (ARRAY({query}))" if few else f"id IN ({query})"
 
     def numbers(self, sql: str) -> str:
         return f"string_agg({sql}::text, ',')"

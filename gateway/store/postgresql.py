@@ -20,7 +20,7 @@ from psycopg.errors import InvalidTextRepresentation, ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
-from gateway.store.database import BUSY_SECONDS, Database, First, Row, Stale, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Stale, unavailable
 from gateway.store.dialects import PostgresqlDialect
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
@@ -31,7 +31,6 @@ _OUTAGES = {
     "53300": "the database has no connection left",
     "53": "the database lacks memory or disk",
     "55P03": "the database is busy",
-    "57014": "the database takes too long",
     "57P": "the database is being restarted",
     "58": "the disk does not answer",
 }
@@ -305,6 +304,15 @@ class PostgresqlDatabase(Database):
                 return self.peewee.connection().execute(text, parameters)
 
     @contextmanager
+    def _ending(self, until: float) -> Iterator[None]:
+        """See Database. The limit is that of a transaction, which a pooler keeps whole."""
+        left = max(1, int((until - time.monotonic()) * 1000))
+        with self._outages(), self._engine.leaving_a_standby():
+            self._begin(BUSY_SECONDS, f"SET LOCAL statement_timeout = {left}")
+            with self.peewee.atomic():
+                yield
+
+    @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. A transaction of its own holds the lock, which a pooler in transaction mode keeps whole."""
         with self._outages():
@@ -332,18 +340,31 @@ class PostgresqlDatabase(Database):
             self.run("SET LOCAL statement_timeout = 0")
             yield
 
-    def index(self, name: str, table: str, columns: str) -> None:
+    def index(self, name: str, table: str, columns: str, where: str = "") -> None:
         """See Database. While it is built, writers go on."""
-        with self._outages(), closing(_Connection.to(self._url, autocommit=True)) as connection:
-            if connection.prepare_threshold is not None:  # the session is ours
-                connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
+        with self._unhurried() as connection:
             sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
             found = connection.execute(sql, [name]).fetchone()
             if found and found[0]:
                 return
             if found:  # whoever built it was stopped, and nothing reads from it
                 connection.execute(f"DROP INDEX CONCURRENTLY {name}")
-            connection.execute(f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns})")
+            connection.execute(
+                f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns}){where and f' WHERE {where}'}"
+            )
+
+    def drop_index(self, name: str) -> None:
+        """See Database."""
+        with self._unhurried() as connection:
+            connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+    @contextmanager
+    def _unhurried(self) -> Iterator[_Connection]:
+        """A connection of its own whose statements take as long as they take, each a transaction."""
+        with self._outages(), closing(_Connection.to(self._url, autocommit=True)) as connection:
+            if connection.prepare_threshold is not None:  # the session is ours
+                connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
+            yield connection
 
     def sessions(self) -> int | None:
         """See Database. What a pooler gives is not known."""
@@ -377,6 +398,8 @@ class _Outages:
             raise NotFound("What this request is about was removed meanwhile.") from None
         if state is None and isinstance(cause, psycopg.OperationalError):
             state = "53300" if _FULL.search(str(cause)) else "08"
+        if state == "57014":
+            raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
         if outage:
             raise unavailable(outage) from None

@@ -7,21 +7,24 @@ stretch of its own, so that a walk or a cursor remembers one number whatever it 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from gateway.scim.errors import TooMany
 from gateway.scim.filters import Filter
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort
 from gateway.store import users
 from gateway.store.at_once import Tally, users_page
+from gateway.store.candidates import Tree, candidates, gathered, is_active, is_answered, reach, table_of
 from gateway.store.conditions import FALSE, NULL, TRUE, Compiler, Condition
-from gateway.store.database import Database
+from gateway.store.database import Database, Overrun
 from gateway.store.memberships import Groups
 from gateway.store.records import ConnectionRecord
-from gateway.store.tables import GROUPS, USERS, Table
+from gateway.store.tables import USERS, Reach, Table
 from gateway.store.walks import FRESH_NOTE, Place, Walks, fresh_note
 
 #: The stretch of each type on the axis of a list: more than there are rows of one type.
@@ -40,6 +43,25 @@ class Query:
     def all_users(self) -> bool:
         """Whether this is the list of all users, in the order of making."""
         return len(self.types) == 1 and self.types[0].name == "User" and not (self.tree or self.sort)
+
+    @cached_property
+    def gathered(self) -> Tree | None:
+        """The filter as it is compiled. Raises TooMany for one of too many comparisons."""
+        return None if self.tree is None else gathered(self.tree)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """How many resources the engine may have to read for one page, by the filter and the order alone."""
+        if self.sort:
+            return Reach.ALL
+        if self.gathered is None:
+            return Reach.NAMED
+        return max(reach(kind, self.gathered) for kind in self.types)
+
+    @property
+    def expensive(self) -> bool:
+        """Whether no index answers it: the engine reads all that the connection sees. Known before anything is run."""
+        return self.reach is Reach.ALL
 
     @property
     def digest(self) -> str:
@@ -68,13 +90,22 @@ class _Part(NamedTuple):
     begin: int
     #: Where there is no condition.
     tally: Tally = Tally()
+    #: A SELECT of the keys of all that may meet the condition; None: all may.
+    among: Condition | None = None
+    #: Whether those are the keys of all that meet the condition and are seen.
+    answered: bool = False
+    #: `active eq true`: what it leaves out is counted.
+    active: bool = False
+    #: The moment of the monotonic clock at which the engine ends what it does for the list; None: it takes its time.
+    until: float | None = None
 
 
 class Search:
     """Pages of users and groups that a connection sees."""
 
-    def __init__(self, database: Database) -> None:
-        self._db, self._walks = database, Walks(database)
+    def __init__(self, database: Database, seconds: int = 0) -> None:
+        """`seconds`: how long one list may take whose work no index bounds; 0 = as long as it takes."""
+        self._db, self._walks, self._seconds = database, Walks(database), seconds
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
@@ -166,14 +197,46 @@ class Search:
             return []
         if where is None and not offset:
             return self._range(connection, part, after, count)
-        # `+id`: SQLite would else walk the primary key in order rather than use the index of the condition.
-        return self._db.all(
-            f"SELECT {table.columns} FROM {_seen(part)} AND +id > ? ORDER BY +id LIMIT ? OFFSET ?",
-            *_seen_by(connection, part),
-            after,
-            count,
-            offset,
+        # Keys first: rows that are skipped or sorted are not read.
+        keys, parameters = self._keys(connection, part, after, offset, count)
+        return self._all(
+            part, f"SELECT {table.columns} FROM {table.name} WHERE id IN ({keys}) ORDER BY id", *parameters
         )
+
+    def _keys(
+        self, connection: ConnectionRecord, part: _Part, after: int, offset: int, count: int
+    ) -> tuple[str, tuple[Any, ...]]:
+        """A SELECT of the keys of one page, in the order of making, and its parameters."""
+        page = f"LIMIT {int(count)} OFFSET {int(offset)}"
+        if part.among is None:
+            # Two ranges of one index, each cut to a page, whoever owns them.
+            where, table = part.where or TRUE, part.table
+            mine, nobodys = (
+                f"SELECT * FROM (SELECT id FROM {table.name} WHERE organization_id = ? AND connection_id {owner}"
+                f" AND {table.alive.format(t=table.name)} AND id > ? AND {where.sql}"
+                f" ORDER BY id LIMIT {int(count + offset)}) half"
+                for owner in ("= ?", "IS NULL")
+            )
+            of_connection = (connection.organization_id, connection.id, after, *where.parameters)
+            of_nobody = (connection.organization_id, after, *where.parameters)
+            sql = f"SELECT id FROM ({mine} UNION ALL {nobodys}) halves ORDER BY id {page}"
+            return sql, of_connection + of_nobody
+        if part.answered:
+            sql = f"SELECT id FROM ({part.among.sql}) found WHERE +id > ? ORDER BY +id {page}"
+            return sql, (*part.among.parameters, after)
+        seen = f"SELECT id FROM {self._seen(part)} AND +id > ? ORDER BY +id {page}"
+        return seen, (*_seen_by(connection, part), after)
+
+    def _all(self, part: _Part, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a statement of a list, unless it takes too long. Raises TooMany."""
+        try:
+            return self._db.all_before(part.until, sql, *parameters)
+        except Overrun:
+            raise TooMany(
+                f"This list took longer than {self._seconds} s and was ended: no index answers its filter or its order."
+                " Filter by eq on id, userName, externalId, displayName or emails.value, or page through all without"
+                " filter and sortBy."
+            ) from None
 
     def _range(
         self, connection: ConnectionRecord, part: _Part, after: int, count: int
@@ -207,12 +270,13 @@ class Search:
     ) -> list[Any]:
         """In the order of a value; among equals in that of making. Positions are counted: no row is a place here."""
         keys = " UNION ALL ".join(
-            f"SELECT {number} AS part, id, {part.key.sql} AS sort_key FROM {_seen(part)}"
+            f"SELECT {number} AS part, id, {part.key.sql} AS sort_key FROM {self._seen(part)}"
             for number, part in enumerate(parts)
         )
         # RFC 7644, 3.4.2.3: whoever has no value comes last, first in descending order.
         order = "DESC NULLS FIRST" if sort.descending else "ASC NULLS LAST"
-        found = self._db.all(
+        found = self._all(
+            parts[0],
             f"SELECT part, id FROM ({keys}) keys ORDER BY sort_key {order}, part, id LIMIT ? OFFSET ?",
             *(value for part in parts for value in (*part.key.parameters, *_seen_by(connection, part))),
             count,
@@ -238,26 +302,70 @@ class Search:
         return {row[0]: table.record._make(row) for row in rows}
 
     def _parts(self, query: Query, connection: ConnectionRecord, next_start: int = 0) -> list[_Part]:
-        parts = []
+        until = None
+        if self._seconds and query.reach > Reach.NAMED:
+            until = time.monotonic() + self._seconds
+        parts, tree = [], query.gathered
         for number, resource in enumerate(query.types):
-            table, where, key = USERS if resource.name == "User" else GROUPS, None, NULL
-            if query.tree or query.sort:
+            table, where, key, among = table_of(resource), None, NULL, None
+            if tree or query.sort:
                 compiler = Compiler(self._db.dialect, resource, table, connection)
-                where = compiler.condition(query.tree) if query.tree else None
+                where = compiler.condition(tree) if tree else None
                 key = compiler.key(query.sort.path) if query.sort else NULL
+            if tree and where != FALSE:
+                where, among = self._narrowed(connection, resource, tree, where)
+            active = tree is not None and is_active(resource, tree)
             note = fresh_note(connection, query.digest, next_start)
-            tally = Tally() if where else self._tally(connection, resource.name, note)
-            parts.append(_Part(table, where, key, number * _STRETCH, tally))
+            tally = self._tally(connection, resource.name, note) if where is None or active else Tally()
+            answered = among is not None and is_answered(resource, tree)
+            parts.append(_Part(table, where, key, number * _STRETCH, tally, among, answered, active, until))
         return parts
+
+    def _narrowed(
+        self, connection: ConnectionRecord, resource: ResourceType, tree: Tree, where: Condition | None
+    ) -> tuple[Condition | None, Condition | None]:
+        """The condition, FALSE where nobody can meet it, and who may."""
+        selects = candidates(resource, tree, connection.organization_id, connection.id)
+        if selects is None:
+            return where, None
+        if not selects:
+            return FALSE, None
+        parameters = tuple(value for _, values in selects for value in values)
+        return where, Condition(" UNION ALL ".join(sql for sql, _ in selects), parameters)
 
     def _total(self, connection: ConnectionRecord, parts: Sequence[_Part]) -> int:
         return sum(self._total_of(connection, part) for part in parts)
 
     def _total_of(self, connection: ConnectionRecord, part: _Part) -> int:
         if part.where is None:
-            return part.tally.of_nobody + part.tally.of_connection
-        row = self._db.one(f"SELECT COUNT(*) FROM {_seen(part)}", *_seen_by(connection, part))
-        return row[0] if row else 0
+            return part.tally.total
+        if part.where == FALSE:
+            return 0
+        if part.active:
+            return part.tally.total - self._inactive(connection, part)
+        if part.answered and part.among:
+            rows = self._all(part, f"SELECT COUNT(*) FROM ({part.among.sql}) found", *part.among.parameters)
+        else:
+            rows = self._all(part, f"SELECT COUNT(*) FROM {self._seen(part)}", *_seen_by(connection, part))
+        return int(rows[0][0])
+
+    def _inactive(self, connection: ConnectionRecord, part: _Part) -> int:
+        """How many users are not active."""
+        lookup = USERS.lookups["active"]
+        sql = f"SELECT COUNT(*) FROM ({lookup.sql}) found"
+        return int(self._all(part, sql, connection.organization_id, connection.id)[0][0])
+
+    def _seen(self, part: _Part) -> str:
+        """What a connection sees of a type and the filter lets through: the FROM and WHERE of a statement."""
+        where, name, seen = part.where or TRUE, part.table.name, users.VISIBLE
+        if part.among:
+            few = part.until is None
+            # `+`: those who may meet the filter are looked up by their keys.
+            seen = (
+                f"{self._db.dialect.key_in(part.among.sql, few)} AND +organization_id = ?"
+                " AND (+connection_id = ? OR +connection_id IS NULL)"
+            )
+        return f"{name} WHERE {seen} AND {part.table.alive.format(t=name)} AND {where.sql}"
 
     def _tally(self, connection: ConnectionRecord, resource: str, note: tuple[Any, ...]) -> Tally:
         rows = self._db.all(
@@ -279,11 +387,7 @@ def _place(parts: Sequence[_Part], record: Any) -> int:
     return next(part.begin for part in parts if isinstance(record, part.table.record)) + record.id
 
 
-def _seen(part: _Part) -> str:
-    """What a connection sees of a type and the filter lets through: the FROM and WHERE of a statement."""
-    where, name = part.where or TRUE, part.table.name
-    return f"{name} WHERE {users.VISIBLE} AND {part.table.alive.format(t=name)} AND {where.sql}"
-
-
 def _seen_by(connection: ConnectionRecord, part: _Part) -> tuple[Any, ...]:
-    return (connection.organization_id, connection.id, *(part.where or TRUE).parameters)
+    """The parameters of what a connection sees of a type."""
+    among = part.among.parameters if part.among else ()
+    return (*among, connection.organization_id, connection.id, *(part.where or TRUE).parameters)

@@ -16,13 +16,15 @@ from typing import Any
 import peewee
 
 from gateway.scim.errors import NotFound
-from gateway.store.database import BUSY_SECONDS, Database, First, Row, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, unavailable
 from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001
 #: Seconds until a change that waits to be committed looks whether anybody is still coming.
 LATE = 0.05
+#: Steps of SQLite's machine between two looks whether a statement has taken too long: a millisecond, about.
+STEPS = 4000
 # What SQLite says when the machine, not the statement, is at fault.
 _OUTAGES = {
     sqlite3.SQLITE_BUSY: "the database is busy",
@@ -283,6 +285,16 @@ class SqliteDatabase(Database):
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     @contextmanager
+    def _ending(self, until: float) -> Iterator[None]:
+        """See Database."""
+        connection = self.peewee.connection()
+        connection.set_progress_handler(lambda: time.monotonic() > until, STEPS)
+        try:
+            yield
+        finally:
+            connection.set_progress_handler(None, STEPS)
+
+    @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. The lock is a file beside the database."""
         with self.path.with_suffix(f".{task}.lock").open("w") as lock:
@@ -313,6 +325,8 @@ class _Outages:
         if isinstance(error, peewee.OperationalError | peewee.InterfaceError | sqlite3.OperationalError):
             cause = error.__cause__ or error.__context__ or error
             code = getattr(cause, "sqlite_errorcode", None) or getattr(error, "sqlite_errorcode", 0)
+            if code == sqlite3.SQLITE_INTERRUPT:
+                raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
             outage = _OUTAGES.get((code or 0) & 0xFF)
             if outage:
                 raise unavailable(outage) from None

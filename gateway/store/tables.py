@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 from gateway.scim.documents import read_datetime
@@ -34,6 +35,35 @@ def _tag(value: Any) -> Any:
     return re.sub(r'^(W/"\d+)-[0-9a-f]+"$', r'\1"', value) if isinstance(value, str) else value
 
 
+class Reach(IntEnum):
+    """How many resources may have to be read to answer a filter, ascending."""
+
+    #: None: nothing can meet it.
+    NOBODY = 0
+    #: Those with one of the values that are named, found by an index.
+    NAMED = 1
+    #: A range of an index, of any length.
+    RANGE = 2
+    #: All that the connection sees.
+    ALL = 3
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A comparison that an index answers: a SELECT of keys, in which `{values}` stands for the values' placeholders."""
+
+    sql: str
+    #: Its parameters in their order: organization (key), connection (key), values.
+    given: tuple[str, ...] = ("organization", "values")
+    reach: Reach = Reach.NAMED
+    #: Whether letter case matters.
+    exact: bool = False
+    #: The one value that it is for, where it is not for any text.
+    constant: bool | None = None
+    #: Whether the keys are those of all that the connection sees and that meet the comparison, and no others.
+    answers: bool = False
+
+
 @dataclass(frozen=True)
 class Table:
     """How one resource type is stored."""
@@ -46,6 +76,8 @@ class Table:
     #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
     #: and the SQL of each sub-attribute as it is compared.
     joined: dict[str, tuple[str, dict[str, str]]]
+    #: Comparisons that an index answers: by the dotted name alone where it is `eq`, else followed by the operator.
+    lookups: dict[str, Lookup] = field(default_factory=dict)
 
 
 _COMMON = {
@@ -55,6 +87,32 @@ _COMMON = {
     "meta.lastmodified": Column("{t}.modified", _moment),
     "meta.version": Column("""('W/"' || {t}.version || '"')""", _tag),
 }
+_USERS = "SELECT id FROM users WHERE organization_id = ? AND deleted = 0"
+# `+`: the range decides which index is used, and the index holds the connection too.
+_SEEN = f"{_USERS} AND (+connection_id = ? OR +connection_id IS NULL)"
+
+
+def _modified(op: str) -> Lookup:
+    given = "organization", "connection", "values"
+    return Lookup(f"{_SEEN} AND modified {op} {{values}}", given, Reach.RANGE, answers=True)
+
+
+_EMAILS = Lookup("SELECT user_id AS id FROM emails WHERE organization_id = ? AND value_key IN ({values})")
+_EXTERNAL = (
+    "SELECT id FROM groups WHERE connection_id {} AND external_id IS NOT NULL AND external_id IN ({{values}})"
+)
+# CROSS JOIN: SQLite goes from the resource that is named to its rows, never the other way.
+_BELONGING = Lookup(
+    "SELECT r.user_id AS id FROM groups g CROSS JOIN grants r WHERE r.group_id = g.id AND g.uid IN ({values})",
+    ("values",),
+    Reach.RANGE,
+    exact=True,
+)
+_HOLDING = Lookup(
+    "SELECT r.group_id AS id FROM users u CROSS JOIN grants r WHERE r.user_id = u.id AND u.uid IN ({values})",
+    ("values",),
+    exact=True,
+)
 USERS = Table(
     name="users",
     columns=", ".join(ListedUser._fields),
@@ -73,6 +131,27 @@ USERS = Table(
             {"value": "g.uid", "display": "g.name_key"},
         )
     },
+    lookups={
+        "id": Lookup("SELECT id FROM users WHERE uid IN ({values})", ("values",), exact=True),
+        "username": Lookup(f"{_USERS} AND user_name_key IN ({{values}})"),
+        "externalid": Lookup(
+            f"{_USERS} AND external_id IS NOT NULL AND external_id IN ({{values}})", exact=True
+        ),
+        "displayname": Lookup(f"{_USERS} AND display_key IN ({{values}})"),
+        "emails": _EMAILS,
+        "emails.value": _EMAILS,
+        "groups": _BELONGING,
+        "groups.value": _BELONGING,
+        "active": Lookup(
+            f"{_SEEN} AND active = 0",
+            ("organization", "connection"),
+            Reach.RANGE,
+            constant=False,
+            answers=True,
+        ),
+        "meta.lastmodified gt": _modified(">"),
+        "meta.lastmodified ge": _modified(">="),
+    },
 )
 GROUPS = Table(
     name="groups",
@@ -86,6 +165,17 @@ GROUPS = Table(
             " AND (u.connection_id = ? OR u.connection_id IS NULL)",
             {"value": "u.uid", "display": "u.display_key", "type": "'user'"},
         )
+    },
+    lookups={
+        "id": Lookup("SELECT id FROM groups WHERE uid IN ({values})", ("values",), exact=True),
+        "displayname": Lookup("SELECT id FROM groups WHERE organization_id = ? AND name_key IN ({values})"),
+        "externalid": Lookup(
+            f"{_EXTERNAL.format('= ?')} UNION ALL {_EXTERNAL.format('IS NULL')}",
+            ("connection", "values", "values"),
+            exact=True,
+        ),
+        "members": _HOLDING,
+        "members.value": _HOLDING,
     },
 )
 

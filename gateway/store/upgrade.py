@@ -53,7 +53,8 @@ class Database(Protocol):
     def all(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]: ...
     def run(self, sql: str, *parameters: Any) -> int: ...
     def altering(self) -> AbstractContextManager[None]: ...
-    def index(self, name: str, table: str, columns: str) -> None: ...
+    def index(self, name: str, table: str, columns: str, where: str = "") -> None: ...
+    def drop_index(self, name: str) -> None: ...
 
 
 def silent(progress: Progress) -> None:
@@ -151,9 +152,14 @@ class Steps:
             )
         return last
 
-    def index(self, name: str, table: str, columns: str) -> None:
-        """Have an index; `columns` as CREATE INDEX wants them. PostgreSQL's writers go on, those of SQLite wait."""
-        insisting(lambda: self._database.index(name, table, columns))
+    def index(self, name: str, table: str, columns: str, where: str = "") -> None:
+        """Have an index; `columns` and `where` as CREATE INDEX wants them. PostgreSQL's writers go on, those of SQLite
+        wait."""
+        insisting(lambda: self._database.index(name, table, columns, where))
+
+    def drop_index(self, name: str) -> None:
+        """Do not have an index any more."""
+        insisting(lambda: self._database.drop_index(name))
 
     def end(self, record: Callable[[], Any]) -> None:
         """All steps were done."""

@@ -24,6 +24,7 @@ from click.testing import Result
 
 from gateway.scim.errors import Unavailable
 from gateway.store.copies import back_up
+from gateway.store.database import MIGRATIONS
 from gateway.store.sqlite import Use
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH, USER
@@ -119,7 +120,7 @@ def test_for_programs_it_says_what_it_holds(
     assert told == {
         "file": str(tmp_path / "a"),
         "bytes": (tmp_path / "a").stat().st_size,
-        "migrations": ["0001_initial"],
+        "migrations": [file.stem for file in sorted(MIGRATIONS.glob("0*.py"))],
         "pending": [],
         "last_events": {acme: 1, other: 0},
     }
@@ -413,11 +414,11 @@ def test_an_older_backup_says_what_it_lacks(
     file = sound_backup(gateway, deployment, tmp_path / "kept")
     migrations = tmp_path / "migrations"
     migrations.mkdir()
-    for name in ("0001_initial.py", "0002_later.py"):
+    for name in (*(file.name for file in MIGRATIONS.glob("0*.py")), "9002_later.py"):
         (migrations / name).write_text("def up(migrator, db): pass")
     monkeypatch.setattr("gateway.store.copies.MIGRATIONS", migrations)
     assert (
-        "lacks the migrations 0002_later: run `gateway migrate` next" in gateway("restore", str(file)).stdout
+        "lacks the migrations 9002_later: run `gateway migrate` next" in gateway("restore", str(file)).stdout
     )
 
 

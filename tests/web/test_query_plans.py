@@ -168,6 +168,19 @@ STORIES = {
     "look a user up by e-mail": (found('emails.value eq "User7@acme.test"'), 3),
     "look a user up by one of its e-mails": (found('emails[value eq "user7@acme.test"]'), 3),
     "look a user up by id": (lambda town: found(f'id eq "{town.uids[7]}"')(town), 3),
+    "look a user up by displayName": (found('displayName eq "GIVEN7"'), 3),
+    "look up a work address that nobody has": (
+        found('emails[type eq "work" and value eq "user7@acme.test"]'), 2),
+    "look several users up by id": (
+        lambda town: found(" or ".join(f'id eq "{uid}"' for uid in town.uids[:3]))(town), 3),
+    "look users up by one value or another": (
+        found('userName eq "user7@acme.test" or emails.value eq "user8@acme.test" or externalId eq "00u9"'), 3),
+    "look users up by an address, among those who are active": (
+        found('active eq true and emails.value eq "user7@acme.test"'), 3),
+    "look the groups of a user up": (
+        lambda town: found(f'members.value eq "{town.uids[-1]}"', "Groups")(town), 2),
+    "look a group up by id": (lambda town: found(f'id eq "{town.sales}"', "Groups")(town), 2),
+    "look a group up by externalId": (found('externalId eq "nobody"', "Groups"), 2),
     "look a group up by name": (found('displayName eq "SALES"', "Groups"), 2),
     "test the credentials": (lambda town: ("GET", "/Users?startIndex=1&count=2", None), AT_ONCE + 1),
     "read the first page": (lambda town: ("GET", "/Users?startIndex=1&count=100", None), AT_ONCE + 1),
@@ -199,6 +212,16 @@ STORIES = {
 }  # fmt: skip
 
 
+#: How much of them is read grows with what they find; it is found by an index all the same.
+RANGES = {
+    "find those who are not active": found("active eq false"),
+    "find those who are active": found("active eq true"),
+    "find who changed since": found('meta.lastModified gt "2090-01-01T00:00:00Z"'),
+    "find who changed from then on": found('meta.lastModified ge "2090-01-01T00:00:00Z"'),
+    "find the users of a group": lambda town: found(f'groups.value eq "{town.sales}"')(town),
+}
+
+
 def reckoned(statements):
     """What PostgreSQL expects all of them to cost, in its own unit."""
     return sum(float(re.search(r"cost=[\d.]+\.\.([\d.]+)", plan[0])[1]) for _, plan in statements)
@@ -211,6 +234,10 @@ def costs(tmp_path_factory):
     for users in (SMALL, LARGE):
         town = Town(tmp_path_factory.mktemp(f"town{users}") / "instance", users)
         town.ask(lambda town: ("GET", "/Users?count=1", None))  # what is done once, is done now
+        for name, story in RANGES.items():
+            with town.recorded() as (statements, ticks):
+                town.ask(story)
+            told[name] = {"statements": [(sql, town.plan(sql, parameters)) for sql, parameters in statements]}
         for name, (story, _) in STORIES.items():
             with town.recorded() as (statements, ticks):
                 town.ask(story)
@@ -220,7 +247,7 @@ def costs(tmp_path_factory):
     return told
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", STORIES | RANGES)
 def test_every_statement_is_served_by_an_index(costs, name):
     """No step may go through a whole table or a whole index; only the values of one document are looked through."""
     for sql, plan in costs[name]["statements"]:
