@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -144,3 +144,12 @@ class Trace:
             self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, detail,
             ignored, json.dumps(told) if told else "[]", self.request_id,
         )  # fmt: skip
+
+
+def note_entries(trace: Trace, paths: Iterable[str]) -> None:
+    """Note remove operations that were taken for the entries in their value: RFC 7644, 3.5.2.2 knows no value there."""
+    for path in paths:
+        verdict = f"remove of {path[:120]} with a value: the entries in it were removed, and no others"
+        decision = Decision("gateway", "patch", verdict)
+        if decision not in trace.decisions:
+            trace.decisions.append(decision)

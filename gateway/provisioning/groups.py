@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller, Trace, note_entries
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
@@ -78,6 +78,7 @@ class Groups:
             changes, rest = patch.split_members(mapped)
             patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
             trace.ignored = list(patched.ignored)
+            note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
             return self._rewrite(caller, group, patched.document, changes, trace)
 
         return self._changes.retried(caller, self._refresh, story)

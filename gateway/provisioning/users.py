@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
 from gateway.host import PluginHost, SeatLimit
-from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller, Trace, note_entries
 from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import etag, user_json
@@ -106,6 +106,7 @@ class Users:
             )
             patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
             trace.ignored = list(patched.ignored)
+            note_entries(trace, patched.entries)
             if "active" not in patched.document:
                 # RFC 7644, 3.5.2.2: what must have a value cannot be removed. A 200 would claim that it was.
                 raise Mutability(

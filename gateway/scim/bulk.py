@@ -94,7 +94,7 @@ class Job:
 def read_bulk(body: Mapping[str, Any]) -> Job:
     """A BulkRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or PayloadTooLarge."""
     given = _folded(body, "The bulk request")
-    check_urn(given.get("schemas"), BULK_REQUEST_URN)
+    check_urn(given.get("schemas"), BULK_REQUEST_URN, body)
     patience, raw = given.get("failonerrors"), given.get("operations")
     if patience is not None and (type(patience) is not int or patience < 1):
         raise InvalidSyntax(f'"failOnErrors" must be a whole number from 1 on, not {shown(patience)}.')

@@ -8,7 +8,9 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
+from urllib.parse import unquote
 
 from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
 from gateway.scim.projection import project
@@ -36,22 +38,38 @@ __all__ = [
     "fold",
     "is_empty",
     "named",
+    "nearest",
     "project",
     "read_datetime",
     "read_json",
+    "referred_id",
     "refuse_doubled",
+    "refuse_wrong_empty",
     "shown",
 ]
 
 #: The longest e-mail address that RFC 5321 allows: 64 + 1 + 255.
 USER_NAME_LENGTH = 320
 IGNORED_COUNT = 100
+#: The longest name that is compared with others to find what it was meant to be.
+NEAR_LENGTH = 80
 
 #: What says something about a value, but is no value by itself.
 _LABELS = frozenset({"type", "primary", "display"})
 #: What a value is known by.
 _PAIR = frozenset({"value", "type"})
 _LITERALS = (bool, int, float)
+#: What a value of each type is called in a sentence (RFC 7643, 2.3).
+_EXPECTED = {
+    "string": "a text",
+    "reference": "a text",
+    "boolean": "true or false, without quotes",
+    "integer": "a whole number",
+    "decimal": "a number",
+    "dateTime": "a date and time such as 2026-01-31T08:00:00Z",
+    "binary": "base64 in a text",
+    "complex": "an object",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +108,56 @@ def is_empty(value: Any) -> bool:
 def clean_value(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     """One value by its attribute, canonical, or None where nothing is left of it."""
     if not value and not isinstance(value, _LITERALS):
+        refuse_wrong_empty(attribute, value, path)
         return None
     if attribute.multi or (attribute.one_or_many and isinstance(value, list)):
         return _many(attribute, value, path, ignored) or None
     return _CHECKS[attribute.type](attribute, value, path, ignored)
 
 
+def refuse_wrong_empty(attribute: Attribute, value: Any, path: str) -> None:
+    """Refuse an empty array, object or text where the attribute could not hold a full one.
+
+    RFC 7643, 2.5 lets null and an empty array say "unassigned"; an empty array in the place of a boolean is a mistake
+    that would pass for the default. An empty text is taken for null: identity providers send it for whatever they have
+    no value of, whatever its type.
+    """
+    if value is None or isinstance(value, str):
+        return
+    if isinstance(value, list):
+        wrong = not (attribute.multi or attribute.one_or_many)
+    else:
+        wrong = attribute.multi or attribute.type != "complex"
+    if wrong:
+        raise _wrong(path, _shape(attribute), value)
+
+
+def _shape(attribute: Attribute) -> str:
+    """What the values of an attribute look like, as a sentence says it."""
+    if not (attribute.multi and attribute.sub):
+        return "an array" if attribute.multi else _EXPECTED[attribute.type]
+    if "value" in attribute.table:
+        return 'an array of objects with "value", as in [{"value": "…"}]'
+    return f'an array of objects, as in [{{"{attribute.sub[0].name}": "…"}}]'
+
+
 def _check_schemas(resource_type: ResourceType, body: Mapping[str, Any]) -> None:
     schemas = body.get("schemas")
     if schemas is None:
         schemas = next((value for key, value in body.items() if key.lower() == "schemas"), None)
-    check_urn(schemas, resource_type.schema.id)
+    check_urn(schemas, resource_type.schema.id, body)
 
 
-def check_urn(schemas: Any, urn: str) -> None:
-    """Refuse a message whose `schemas` is not a list of strings that names the URN."""
+def check_urn(schemas: Any, urn: str, message: Iterable[str] = ()) -> None:
+    """Refuse a message whose `schemas` is not a list of strings that names the URN.
+
+    `message` are the keys of the message: where `schemas` is missing, one that is nearly spelt so is named.
+    """
+    if schemas is None and (near := nearest("schemas", message)) is not None:
+        raise InvalidSyntax(
+            f'"schemas" is missing, but {shown(near)} is there. Spell the key "schemas"; it takes an array of texts'
+            f" with {urn} in it."
+        )
     if not isinstance(schemas, list) or not all(isinstance(item, str) for item in schemas):
         raise InvalidSyntax(f'"schemas" must be an array of texts with {urn} in it.')
     if urn not in schemas and urn.lower() not in (item.lower() for item in schemas):
@@ -117,6 +170,9 @@ def _complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored
     for key, value in body.items():
         # `is_empty`, written out: this loop is the hottest of the server.
         if not value and not isinstance(value, _LITERALS):
+            empty = value not in (None, "") and (table.get(key) or table.get(key.lower()))
+            if empty and empty.mutability != "readOnly":
+                refuse_wrong_empty(empty, value, prefix + empty.name)
             continue
         sub = table.get(key) or table.get(key.lower())
         if sub is None:
@@ -133,6 +189,9 @@ def _complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored
         if cleaned is not None:
             result[sub.name] = cleaned
     for name in attribute.needs:
+        if name == "value" and name not in result and "$ref" in result:
+            # RFC 7643, 2.4: the reference says as much as the id in it.
+            result[name] = referred_id(result["$ref"])
         if name not in result and (not prefix or not all(map(is_empty, body.values()))):
             raise InvalidValue(f"{prefix}{name} is required, but it is missing or empty.")
     return result
@@ -148,13 +207,17 @@ def refuse_doubled(key: str, body: Mapping[str, Any]) -> None:
 
 def _many(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> list[Any]:
     if not isinstance(value, list):
-        raise _wrong(path, "an array", value)
+        raise _wrong(path, _shape(attribute), value)
     if attribute.limit is not None and len(value) > attribute.limit:
         raise InvalidValue(f"{path} has {len(value)} values; at most {attribute.limit} are kept.")
     check = _CHECKS[attribute.type]
     result = []
     for item in value:
+        if attribute.sub and item and not isinstance(item, Mapping):
+            raise _wrong(path, _shape(attribute), item, "came in it")
         if not item and not isinstance(item, _LITERALS):
+            if isinstance(item, (list, Mapping)) and isinstance(item, Mapping) != bool(attribute.sub):
+                raise _wrong(path, _shape(attribute), item, "came in it")
             continue
         cleaned = check(attribute, item, path, ignored)
         if cleaned is not None and not (attribute.sub and cleaned.keys() <= _LABELS):
@@ -198,8 +261,25 @@ def _refuse_two_primaries(items: list[Json], path: str) -> None:
         raise InvalidValue(f"{path} has more than one value with primary true; only one may be.")
 
 
-def _wrong(path: str, expected: str, value: Any) -> Refusal:
-    return InvalidValue(f"{path} must be {expected}, but {kind(value)} came: {shown(value)}.")
+def referred_id(reference: str) -> str:
+    """The id of a user or group in its URI, absolute or relative. Raises InvalidValue."""
+    kind_of, _, uid = reference.rstrip("/").rpartition("/")
+    if not uid or kind_of.rpartition("/")[2].lower() not in ("users", "groups"):
+        raise InvalidValue(
+            f'A "$ref" must end in /Users/ and the id of a user, but it is {shown(reference)}.'
+        )
+    return unquote(uid)
+
+
+def nearest(name: str, among: Iterable[str]) -> str | None:
+    """The word that a misspelt one was probably meant to be, letter case aside, or None."""
+    words = {word.lower(): word for word in among if len(word) <= NEAR_LENGTH}
+    found = get_close_matches(name[:NEAR_LENGTH].lower(), list(words)[:IGNORED_COUNT], 1, 0.7)
+    return words[found[0]] if found else None
+
+
+def _wrong(path: str, expected: str, value: Any, came: str = "came") -> Refusal:
+    return InvalidValue(f"{path} must be {expected}, but {kind(value)} {came}: {shown(value)}.")
 
 
 # One check a type (RFC 7643, 2.3). Each gives the canonical value back.
@@ -207,7 +287,7 @@ def _wrong(path: str, expected: str, value: Any) -> Refusal:
 
 def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, str):
-        raise _wrong(path, "a text", value)
+        raise _wrong(path, _EXPECTED["string"], value)
     if "\0" in value or not value.isascii():
         check_text(value, path)
     if attribute.required and value.isspace():
@@ -221,25 +301,25 @@ def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str
 
 def _check_boolean(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if value is not True and value is not False:
-        raise _wrong(path, "true or false, without quotes", value)
+        raise _wrong(path, _EXPECTED["boolean"], value)
     return value
 
 
 def _check_integer(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(path, "a whole number", value)
+        raise _wrong(path, _EXPECTED["integer"], value)
     return value
 
 
 def _check_decimal(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise _wrong(path, "a number", value)
+        raise _wrong(path, _EXPECTED["decimal"], value)
     return value
 
 
 def _check_datetime(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, str) or read_datetime(value) is None:
-        raise _wrong(path, "a date and time such as 2026-01-31T08:00:00Z", value)
+        raise _wrong(path, _EXPECTED["dateTime"], value)
     return value
 
 
@@ -249,13 +329,13 @@ def _check_binary(attribute: Attribute, value: Any, path: str, ignored: list[str
         padding = "" if value.endswith("=") else "=" * (-len(value) % 4)
         binascii.a2b_base64((value + padding).encode("ascii"), strict_mode=True)
     except (AttributeError, ValueError):
-        raise _wrong(path, "base64 in a text", value) from None
+        raise _wrong(path, _EXPECTED["binary"], value) from None
     return value
 
 
 def _check_complex(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, Mapping):
-        raise _wrong(path, "an object", value)
+        raise _wrong(path, _EXPECTED["complex"], value)
     return _complex(attribute, value, path + attribute.prefix[-1], ignored) or None
 
 

@@ -6,10 +6,10 @@ Memberships are rows, changed by delta; a member list is never read, changed and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, refuse_doubled, shown
+from gateway.scim.documents import Json, referred_id, refuse_doubled, shown
 from gateway.scim.errors import InvalidValue, Mutability
 from gateway.scim.filters import AttrPath, Compare, Filter
 from gateway.scim.operations import Operation
@@ -26,6 +26,8 @@ class MemberChange:
     kind: Literal["add", "remove", "replace", "clear", "remove_where"]
     ids: tuple[str, ...] = ()
     filter: Filter | None = None
+    #: Whether a remove operation named those who leave in its value, not in its path.
+    by_value: bool = field(default=False, compare=False)
 
 
 def split_members(
@@ -71,7 +73,6 @@ def _from_object(
 
 
 def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
-    operation.refuse_valued_remove()
     if path.sub is not None or (path.filter is not None and operation.op != "remove"):
         # RFC 7643, 4.2: the parts of a member are immutable.
         raise Mutability(
@@ -79,10 +80,15 @@ def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
         )
     if operation.op != "remove":
         return _assigned(operation.op, operation.value)
-    if path.filter is None:
-        # RFC 7644, 3.5.2.2: without a filter, all values are removed.
-        return [MemberChange("clear")]
-    return [_removed(path.filter)]
+    if path.filter is not None:
+        operation.refuse_valued_remove()
+        return [_removed(path.filter)]
+    if operation.names_entries:
+        # Read by RFC 7644, 3.5.2.2, which knows no value here, the group would be emptied.
+        operation.refuse_no_entries()
+        return [MemberChange("remove", member_ids(operation.value), by_value=True)]
+    # RFC 7644, 3.5.2.2: without a filter, all values are removed.
+    return [MemberChange("clear")]
 
 
 def _removed(filter: Filter) -> MemberChange:
@@ -90,6 +96,8 @@ def _removed(filter: Filter) -> MemberChange:
         path = filter.path
         if path == AttrPath(None, path.name) and path.name.lower() == "value":
             return MemberChange("remove", (filter.value,))
+        if path == AttrPath(None, path.name) and path.name.lower() == "$ref":
+            return MemberChange("remove", (referred_id(filter.value),))
     return MemberChange("remove_where", filter=filter)
 
 
@@ -109,8 +117,13 @@ def member_ids(value: Any) -> tuple[str, ...]:
 def _member_id(entry: Any) -> str:
     given = entry if isinstance(entry, Mapping) else {}
     found = next((item for key, item in given.items() if key.lower() == "value"), None)
+    if not found:
+        # RFC 7643, 2.4: the reference says as much as the id in it.
+        reference = next((item for key, item in given.items() if key.lower() == "$ref"), None)
+        found = referred_id(reference) if isinstance(reference, str) and reference else found
     if not isinstance(found, str) or not found:
         raise InvalidValue(
-            f'Each member must be an object with its id as "value", but one is {shown(entry)}.'
+            'Each member must be an object with its id as "value", as in "members": [{"value": "…"}], but one is'
+            f" {shown(entry)}."
         )
     return found

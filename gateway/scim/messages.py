@@ -111,7 +111,7 @@ _SEARCH = SearchRequest()
 def read_search(body: Mapping[str, Any]) -> Search:
     """A SearchRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or InvalidCount."""
     given = {_NAMES.get(key.lower(), key): value for key, value in body.items()}
-    check_urn(given.get("schemas"), SEARCH_URN)
+    check_urn(given.get("schemas"), SEARCH_URN, body)
     try:
         read = _SEARCH.load(given)
     except ValidationError as error:

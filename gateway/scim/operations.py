@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, check_urn, shown
+from gateway.scim.documents import Json, check_urn, is_empty, shown
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarget
 from gateway.scim.filters import MAX_LENGTH
 from gateway.scim.schemas import PATCH_URN
@@ -69,13 +69,29 @@ class Operation:
             raw["value"] = self.value
         return raw
 
+    @property
+    def names_entries(self) -> bool:
+        """Whether this is a remove operation that says in its value which entries to remove."""
+        return self.op == "remove" and self.value is not None
+
     def refuse_valued_remove(self) -> None:
-        """Refuse a remove operation that says in a value what to remove."""
-        # RFC 7644, 3.5.2.2 knows no value here: read by it, everything at the path would be removed.
-        if self.op == "remove" and self.value is not None:
+        """Refuse a remove operation with a value where the path does not lead to a list of values.
+
+        RFC 7644, 3.5.2.2 knows no value here. For a list, clients name in it the entries that go; elsewhere it would
+        contradict the path or say nothing.
+        """
+        if self.names_entries:
             raise InvalidValue(
-                f'A remove operation takes no "value": by RFC 7644, all of {self.place} would go. '
-                'Say in the path what to remove, as in members[value eq "…"].'
+                f'A remove operation takes no "value" at {self.place}: only at a whole list, such as emails or members,'
+                ' it names the entries that go. Say in the path what to remove, as in members[value eq "…"].'
+            )
+
+    def refuse_no_entries(self) -> None:
+        """Refuse a remove operation whose value names no entry: nothing would go by it, and everything by RFC 7644."""
+        if is_empty(self.value):
+            raise InvalidValue(
+                f'The remove operation at {self.place} has a "value" without an entry: {shown(self.value)}. Name the'
+                ' entries that go, or leave "value" out to remove all.'
             )
 
 
@@ -85,7 +101,7 @@ def read_operations(body: Mapping[str, Any]) -> list[Json]:
     `op` is in lower case, `path` and `value` are there where they were given.
     """
     given = _folded(body, "The message")
-    check_urn(given.get("schemas"), PATCH_URN)
+    check_urn(given.get("schemas"), PATCH_URN, body)
     operations = given.get("operations")
     if not isinstance(operations, list) or not operations:
         raise InvalidSyntax('"Operations" must be an array with at least one operation.')

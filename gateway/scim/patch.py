@@ -6,7 +6,7 @@ Only RFC shapes are known here; what identity providers really send is translate
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.scim.documents import (
@@ -16,6 +16,7 @@ from gateway.scim.documents import (
     clean_value,
     is_empty,
     named,
+    nearest,
     refuse_doubled,
     shown,
 )
@@ -24,20 +25,27 @@ from gateway.scim.filters import And, AttrPath, Filter, Not, Or, ValueFilter, ch
 from gateway.scim.members import MemberChange, split_members
 from gateway.scim.operations import Operation, read_operations
 from gateway.scim.paths import PatchPath, parse_path
-from gateway.scim.schemas import Attribute, ResourceType
+from gateway.scim.schemas import Attribute, ResourceType, group_type
 
 __all__ = ["MemberChange", "Operation", "Patched", "apply", "read_operations", "split_members"]
 
 #: How much the operations of one PATCH may look at and change (`_size`); about half a second of work.
 MAX_WORK = 750_000
+_GROUP = group_type()
+#: What a PATCH can change of a group.
+_OF_GROUPS = ("displayName", "externalId", "members")
 
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """The document after the operations, canonical, and the paths of what is not kept."""
+    """The document after the operations, canonical, and the paths of what is not kept.
+
+    `entries` are the paths of remove operations that were taken for the entries in their value, and no others.
+    """
 
     document: Json
     ignored: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
 
 
 def apply(
@@ -56,10 +64,11 @@ def apply(
     work = _Work(resource_type, _copied(document), resource_id)
     for raw in operations:
         operation = raw if isinstance(raw, Operation) else Operation.read(raw)
-        operation.refuse_valued_remove()
         work.apply(operation)
     # The operations may have left something required empty, or two values primary.
-    return Patched(clean(resource_type, work.document).document, named(work.ignored))
+    return Patched(
+        clean(resource_type, work.document).document, named(work.ignored), tuple(dict.fromkeys(work.entries))
+    )
 
 
 def _copied(value: Any) -> Any:
@@ -78,6 +87,7 @@ class _Work:
     document: Json
     resource_id: str | None
     ignored: list[str] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
     work: int = 0
     #: The values that were added to last, for as long as nothing but additions comes.
     joining: _Joining | None = None
@@ -91,10 +101,14 @@ class _Work:
             self._whole(operation)
             return
         found = self.resource_type.head(path.urn, path.name)
+        if found is None and path.urn is None:
+            # Several clients leave out the URN of RFC 7644, 3.10. Where one extension alone has the name, it is meant.
+            found = self.resource_type.in_extension(path.name)
         if found is None:
-            self.ignored.append(_name(path))
+            self._nothing_there(_name(path), path.urn, path.name)
             return
         extension, attribute = found
+        path = replace(path, urn=path.urn or extension)
         if attribute.read_only:
             self._read_only(attribute, operation)
             return
@@ -132,7 +146,22 @@ class _Work:
         # A path in the place of a name would be lost without a word, although it names what is kept.
         if self.resource_type.locate(key) is not None:
             raise InvalidPath(f'{shown(key)} is a path, not the name of an attribute; put it in "path".')
-        self.ignored.append(key)
+        self._nothing_there(key, None, key)
+
+    def _nothing_there(self, path: str, urn: str | None, name: str, sub: str | None = None) -> None:
+        """Name a path as ignored; of a group, refuse one that no schema knows.
+
+        Identity providers send far more about users than is kept here. A group has so few attributes that any other
+        is a mistake, which would leave its members as they were without a word.
+        """
+        if self.resource_type.name == "Group" and _GROUP.find(urn, name, sub) is None:
+            near = None if urn else nearest(name, _OF_GROUPS)
+            meant = f" The nearest attribute is {near}." if near else ""
+            raise InvalidPath(
+                f"A group has no {shown(path)}.{meant} What can be changed of a group is"
+                f" {', '.join(_OF_GROUPS[:-1])} and {_OF_GROUPS[-1]}."
+            )
+        self.ignored.append(path)
 
     def _same_id(self, value: Any) -> None:
         if value != self.resource_id:
@@ -147,17 +176,24 @@ class _Work:
     def _at(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
         """Apply an operation to a writable attribute, to some of its elements, or to a sub-attribute."""
         sub = attribute.table.get(path.sub.lower()) if path.sub is not None else None
+        if operation.names_entries:
+            if path.sub is None and path.filter is None and (attribute.multi or attribute.one_or_many):
+                self._remove_entries(box, attribute, path, operation)
+                return
+            operation.refuse_valued_remove()
         if operation.op == "remove" and attribute.required and path.sub is None and path.filter is None:
             # RFC 7644, 3.5.2.2
             raise Mutability(f"{attribute.name} is required; it cannot be removed.")
         if path.sub is not None and sub is None:
-            self.ignored.append(_name(path))
+            self._nothing_there(_name(path), path.urn, path.name, path.sub)
         elif sub is not None and sub.read_only:
             raise Mutability(f"{operation.place} is read-only; it cannot be changed by PATCH.")
         elif path.filter is None and (sub is None or not attribute.multi):
             self._single(box, attribute, path, sub, operation)
-        elif not attribute.multi or attribute.type != "complex":
+        elif attribute.type != "complex":
             raise InvalidPath(f"{attribute.name} has no values to choose from with a filter.")
+        elif not attribute.multi:
+            self._if_selected(box, attribute, path, sub, operation)
         else:
             self._selected(box, attribute, path, sub, operation)
 
@@ -241,15 +277,55 @@ class _Work:
             self._remove(box, attribute, chosen, sub)
             return
         if not chosen:
-            # RFC 7644, 3.5.2.3
-            raise NoTarget(
-                f"{operation.place} selects no value, so there is nothing to {operation.op} there."
-            )
+            raise _no_target(operation)
         self._spend(len(chosen) * (1 + _size(operation.value)))
         for element in chosen:
             self._change(element, attribute, sub, operation, _name(path))
         if any(element.get("primary") is True for element in chosen):
             _yield_primary(elements, chosen)
+
+    def _if_selected(
+        self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
+    ) -> None:
+        """Apply an operation to the one value of an attribute if the filter selects it, as it would in a list."""
+        assert path.filter is not None
+        check_filter(ValueFilter(AttrPath(path.urn, path.name), path.filter), self.resource_type)
+        present = box.get(attribute.name)
+        if present is not None:
+            self._spend(_terms(path.filter) * _size(present))
+            if element_matches(path.filter, present, attribute):
+                self._single(box, attribute, path, sub, operation)
+                return
+        if operation.op != "remove":
+            raise _no_target(operation)
+
+    def _remove_entries(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
+        """Remove the values that the value of the operation names, and no others.
+
+        An entry is known by its `value`, and by its `type` where it has one (RFC 7643, 2.4); one without a `value` by
+        all that it holds. Raises InvalidValue for an entry that would name every value.
+        """
+        known: set[Any] = set()
+        partial: list[frozenset[tuple[str, Any]]] = []
+        operation.refuse_no_entries()
+        for entry in _listed(operation.value):
+            cleaned = clean_value(attribute, [entry], _name(path), self.ignored)
+            if not cleaned:
+                raise InvalidValue(
+                    f"The remove operation at {operation.place} has an entry that names no value: {shown(entry)}."
+                    ' Name each by its "value".'
+                )
+            key = _keys(cleaned[0], attribute)[-1]
+            known.add(key)
+            if isinstance(key, frozenset):
+                partial.append(key)
+        elements = _listed(box.get(attribute.name))
+        self._spend((1 + len(partial)) * _size(elements))
+        left = [element for element in elements if not _is_known(element, attribute, known, partial)]
+        self.joining = None
+        self.entries.append(_name(path))
+        if len(left) < len(elements):
+            self._store(box, attribute, left or None)
 
     def _remove(self, box: Json, attribute: Attribute, chosen: list[Json], sub: Attribute | None) -> None:
         if sub is not None:
@@ -273,6 +349,22 @@ class _Work:
                 element.clear()
         else:
             raise InvalidValue(f"{path} takes an object, but {shown(operation.value)} came.")
+
+
+def _no_target(operation: Operation) -> NoTarget:
+    # RFC 7644, 3.5.2.3
+    return NoTarget(f"{operation.place} selects no value, so there is nothing to {operation.op} there.")
+
+
+def _is_known(
+    element: Any, attribute: Attribute, known: set[Any], partial: Sequence[frozenset[tuple[str, Any]]]
+) -> bool:
+    """Whether a value is one of those known by these keys, or holds all that one of them holds."""
+    keys = _keys(element, attribute)
+    if any(key in known for key in keys):
+        return True
+    held = keys[-1]
+    return isinstance(held, frozenset) and any(part <= held for part in partial)
 
 
 def _name(path: PatchPath) -> str:

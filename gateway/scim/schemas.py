@@ -122,6 +122,15 @@ class ResourceType:
         attribute = extension.table.get(name.lower())
         return None if attribute is None else (extension.name, attribute)
 
+    def in_extension(self, name: str) -> tuple[str, Attribute] | None:
+        """An attribute of the one extension that has it, and that extension; None where several have it, or none."""
+        found = [
+            (extension.id, attribute)
+            for extension in self.extensions
+            if (attribute := self.root.table[extension.id].table.get(name.lower())) is not None
+        ]
+        return found[0] if len(found) == 1 else None
+
     def find(self, urn: str | None, name: str, sub: str | None) -> Attribute | None:
         """The attribute of that path, letter case aside, or None where no schema here knows it."""
         found = self.head(urn, name)

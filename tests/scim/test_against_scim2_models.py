@@ -1084,7 +1084,7 @@ DIFFERENCES = (
         lambda c: c.refused == (False, True) and explained_by(is_unassigned, c),
         "RFC 7643, 2.5: null and an empty array are «equivalent in state» to no value",
         "ours",
-        {"op": "replace", "path": "title", "value": []},
+        {"op": "replace", "path": "name", "value": ""},
     ),
     Difference(
         "a required text that becomes empty is refused by us, and kept by them",
@@ -1348,6 +1348,24 @@ DIFFERENCES = (
         {"op": "add", "value": {"emails": None}},
     ),
     Difference(
+        "what a group does not have is refused by us, and passed over by them",
+        PatchCase,
+        lambda c: (
+            c.kind is GROUPS
+            and c.refused == (True, False)
+            and (
+                (c.path is not None and c.attribute is None)
+                or (
+                    isinstance(c.value, dict)
+                    and any(c.kind.ours.find(None, key, None) is None for key in c.value)
+                )
+            )
+        ),
+        "RFC 7644, 3.12: invalidPath, where «the path attribute was invalid or malformed»",
+        "ours",
+        {"op": "add", "path": "nomembers", "value": 1},
+    ),
+    Difference(
         "a member without its id is refused by us, and kept by them",
         PatchCase,
         lambda c: (
@@ -1360,7 +1378,7 @@ DIFFERENCES = (
         ),
         "RFC 7643, 4.2: value is the «identifier of the member of this Group»",
         "open",
-        {"op": "add", "path": "members", "value": [{"$ref": "/Users/u2"}]},
+        {"op": "add", "path": "members", "value": [{"type": "User"}]},
     ),
     Difference(
         "one text for an attribute of many is refused by us, and wrapped by them",

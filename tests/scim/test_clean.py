@@ -115,11 +115,46 @@ def test_names_are_canonical_whatever_their_letter_case():
     }
 
 
-@pytest.mark.parametrize("empty", [None, "", [], {}])
+@pytest.mark.parametrize("empty", [None, ""])
 def test_an_empty_value_is_no_attribute(empty):
     result = clean(USERS, user(title=empty, active=empty, emails=empty, name=empty, zipCode=empty))
     assert result.document == user()
     assert result.ignored == ()
+
+
+def test_an_empty_value_of_the_type_of_the_attribute_is_no_attribute():
+    extension = {APP_URN: {"group": []}, ENTERPRISE_URN: {"manager": {}}}
+    result = clean(USERS, user(active=None, emails=[], name={}, meta=[], zipCode=[], other={}, **extension))
+    assert result.document == user()
+    assert result.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sentence"),
+    [
+        ({"active": []}, "active must be true or false, without quotes, but an array came: []."),
+        ({"active": {}}, "active must be true or false, without quotes, but an object came: {}."),
+        ({"ACTIVE": []}, "active must be true or false, without quotes, but an array came: []."),
+        ({"userName": []}, "userName must be a text, but an array came: []."),
+        ({"title": {}}, "title must be a text, but an object came: {}."),
+        ({"externalId": []}, "externalId must be a text, but an array came: []."),
+        ({"name": []}, "name must be an object, but an array came: []."),
+        ({"name": {"givenName": []}}, "name.givenName must be a text, but an array came: []."),
+        ({"emails": {}}, "emails must be an array of objects"),
+        ({"emails": [[]]}, "emails must be an array of objects"),
+        ({"emails": [{"value": {}}]}, "emails.value must be a text, but an object came: {}."),
+        (
+            {"emails": [{"value": "x", "primary": []}]},
+            "emails.primary must be true or false, without quotes, but",
+        ),
+        ({ENTERPRISE_URN: []}, f"{ENTERPRISE_URN} must be an object, but an array came: []."),
+        ({APP_URN: {"group": {}}}, f"{APP_URN}:group must be a text, but an object came: {{}}."),
+    ],
+)
+def test_an_empty_value_of_another_type_is_refused_like_a_full_one(attributes, sentence):
+    with pytest.raises(InvalidValue) as raised:
+        clean(USERS, user(**attributes))
+    assert sentence in raised.value.detail
 
 
 def test_false_is_a_value():
@@ -233,6 +268,16 @@ def test_a_body_without_schemas_is_refused():
         clean(USERS, {"userName": "user1@acme.test"})
 
 
+@pytest.mark.parametrize("key", ["schema", "Schema", "schemes", "shemas"])
+def test_a_misspelt_schemas_is_named(key):
+    with pytest.raises(InvalidSyntax) as raised:
+        clean(USERS, {key: [USER_URN], "userName": "user1@acme.test"})
+    assert raised.value.detail == (
+        f'"schemas" is missing, but "{key}" is there. Spell the key "schemas"; it takes an array of texts with'
+        f" {USER_URN} in it."
+    )
+
+
 @pytest.mark.parametrize(
     ("attributes", "sentence"),
     [
@@ -247,8 +292,23 @@ def test_a_body_without_schemas_is_refused():
         ({"active": 0}, "active must be true or false, without quotes, but a number came: 0."),
         ({"name": "Given1"}, 'name must be an object, but a text came: "Given1".'),
         ({"name": {"givenName": {"a": 1}}}, 'name.givenName must be a text, but an object came: {"a":1}.'),
-        ({"emails": {"value": "x"}}, 'emails must be an array, but an object came: {"value":"x"}.'),
-        ({"emails": ["x"]}, 'emails must be an object, but a text came: "x".'),
+        (
+            {"emails": {"value": "x"}},
+            'emails must be an array of objects with "value", as in [{"value": "…"}],'
+            ' but an object came: {"value":"x"}.',
+        ),
+        (
+            {"emails": ["x"]},
+            'emails must be an array of objects with "value", as in [{"value": "…"}], but a text came in it: "x".',
+        ),
+        (
+            {"roles": "x"},
+            'roles must be an array of objects with "value", as in [{"value": "…"}], but a text came',
+        ),
+        (
+            {"addresses": ["x"]},
+            'addresses must be an array of objects, as in [{"formatted": "…"}], but a text came in it',
+        ),
         ({"emails": [{"value": 1}]}, "emails.value must be a text, but a number came: 1."),
         ({"emails": [{"value": "x", "primary": "true"}]}, "emails.primary must be true or false"),
         ({"x509Certificates": [{"value": "no base64!"}]}, "x509Certificates.value must be base64"),
@@ -425,11 +485,27 @@ def test_a_group_keeps_its_members_as_entries_with_a_value():
 
 
 @pytest.mark.parametrize(
-    "member", [{"display": "User 1"}, {"$ref": "../Users/1"}, {"value": "", "type": "User"}]
+    "member", [{"display": "User 1"}, {"$ref": None, "type": "User"}, {"value": "", "type": "User"}]
 )
 def test_a_member_without_a_value_is_refused_since_dropping_it_would_lose_a_membership(member):
     body = {"schemas": [GROUP_URN], "displayName": "Sales", "members": [member]}
     with pytest.raises(InvalidValue, match=r"members\.value is required"):
+        clean(GROUPS, body)
+
+
+@pytest.mark.parametrize(
+    "reference", ["https://scim.acme.test/scim/v2/okta/Users/u1", "../Users/u1", "Users/u%31/", "/users/u1"]
+)
+def test_a_member_may_be_named_by_its_reference_alone(reference):
+    # RFC 7643, 2.4
+    body = {"schemas": [GROUP_URN], "displayName": "Sales", "members": [{"$ref": reference}]}
+    assert clean(GROUPS, body).document["members"] == [{"$ref": reference, "value": "u1"}]
+
+
+@pytest.mark.parametrize("reference", ["u1", "https://acme.test/Users/", "https://acme.test/people/u1", "/"])
+def test_a_reference_that_leads_to_no_resource_is_refused(reference):
+    body = {"schemas": [GROUP_URN], "displayName": "Sales", "members": [{"$ref": reference}]}
+    with pytest.raises(InvalidValue, match=r"must end in /Users/"):
         clean(GROUPS, body)
 
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability
 from gateway.scim.filters import parse_filter
 from gateway.scim.patch import MemberChange, apply, split_members
-from gateway.scim.schemas import GROUP_URN, group_type
+from gateway.scim.schemas import ENTERPRISE_URN, GROUP_URN, USER_URN, group_type, narrow
 
 GROUPS = group_type()
 GROUP = {"schemas": [GROUP_URN], "displayName": "Sales"}
@@ -53,6 +53,18 @@ CLEAR = MemberChange("clear")
         ({"op": "replace", "path": "members", "value": None}, [CLEAR]),
         ({"op": "remove", "path": "members"}, [CLEAR]),
         ({"op": "remove", "path": "members", "value": None}, [CLEAR]),
+        # The entries in the value, and no others: read by the RFC, which knows no value here, the group would be empty.
+        ({"op": "remove", "path": "members", "value": [{"value": "u1"}]}, [remove("u1")]),
+        ({"op": "remove", "path": "members", "value": {"Value": "u1"}}, [remove("u1")]),
+        (
+            {"op": "remove", "path": "members", "value": [{"$ref": "../Users/u1"}, {"value": "u2"}]},
+            [remove("u1", "u2")],
+        ),
+        # RFC 7643, 2.4
+        ({"op": "add", "path": "members", "value": [{"$ref": "https://acme.test/Users/u1"}]}, [add("u1")]),
+        ({"op": "add", "path": "members", "value": [{"value": "u1", "$ref": "../Users/u2"}]}, [add("u1")]),
+        ({"op": "replace", "value": {"members": [{"$REF": "../Users/u1", "value": ""}]}}, [replace("u1")]),
+        ({"op": "remove", "path": 'members[$ref eq "https://acme.test/Users/u1"]'}, [remove("u1")]),
         ({"op": "remove", "path": 'members[value eq "u1"]'}, [remove("u1")]),
         ({"op": "Remove", "path": 'Members[Value EQ "u1"]'}, [remove("u1")]),
         ({"op": "remove", "path": f'{GROUP_URN.upper()}:members[value eq "u1"]'}, [remove("u1")]),
@@ -79,10 +91,16 @@ def test_a_membership_change_is_taken_out(operation, changes):
 @pytest.mark.parametrize(
     ("operation", "refusal", "words"),
     [
-        # Read by the RFC, these would empty the group.
-        ({"op": "remove", "path": "members", "value": [{"value": "u1"}]}, InvalidValue, 'takes no "value"'),
-        ({"op": "remove", "path": "members", "value": []}, InvalidValue, 'takes no "value"'),
-        ({"op": "remove", "path": "members", "value": "u1"}, InvalidValue, 'takes no "value"'),
+        ({"op": "remove", "path": "members", "value": "u1"}, InvalidValue, 'but one is "u1"'),
+        ({"op": "remove", "path": "members", "value": [{}]}, InvalidValue, "but one is {}"),
+        # Nobody would leave by the value, and everybody by the RFC.
+        ({"op": "remove", "path": "members", "value": []}, InvalidValue, 'a "value" without an entry: []'),
+        (
+            {"op": "remove", "path": 'members[value eq "u1"]', "value": [{"value": "u2"}]},
+            InvalidValue,
+            'takes no "value"',
+        ),
+        ({"op": "add", "path": "members", "value": [{"$ref": "u1"}]}, InvalidValue, "must end in /Users/"),
         ({"op": "add", "path": "members", "value": ["u1"]}, InvalidValue, 'but one is "u1"'),
         ({"op": "add", "path": "members", "value": "u1"}, InvalidValue, 'but one is "u1"'),
         (
@@ -129,9 +147,60 @@ def test_what_is_not_about_members_goes_on_in_order():
         {"op": "replace", "path": "externalId", "value": "e1"},
         {"op": "replace", "path": "urn:acme:x:members", "value": "not ours"},
     ]
-    result = apply(GROUPS, GROUP, others, resource_id="g1")
+    result = apply(GROUPS, GROUP, others[:2], resource_id="g1")
     assert result.document == {**GROUP, "displayName": "New", "externalId": "e1"}
-    assert result.ignored == ("urn:acme:x:members",)
+
+
+@pytest.mark.parametrize(
+    ("operation", "nearest"),
+    [
+        ({"op": "add", "path": "memebers", "value": [{"value": "u1"}]}, "members"),
+        ({"op": "add", "path": "member", "value": [{"value": "u1"}]}, "members"),
+        ({"op": "remove", "path": 'Member[value eq "u1"]'}, "members"),
+        ({"op": "replace", "path": "displayname1", "value": "x"}, "displayName"),
+        ({"op": "replace", "path": "externalID2", "value": "x"}, "externalId"),
+        ({"op": "add", "path": "users", "value": [{"value": "u1"}]}, None),
+        ({"op": "replace", "path": "name", "value": "x"}, None),
+        ({"op": "replace", "path": "name.formatted", "value": "x"}, None),
+        ({"op": "replace", "path": "displayName.formatted", "value": "x"}, None),
+        ({"op": "replace", "path": USER_URN, "value": {"displayName": "x"}}, None),
+        ({"op": "replace", "path": f"{USER_URN}:displayName", "value": "x"}, None),
+        ({"op": "replace", "path": f"{ENTERPRISE_URN}:department", "value": "x"}, None),
+        ({"op": "replace", "path": "urn:acme:x:members", "value": "not ours"}, None),
+        ({"op": "replace", "value": {"member": [{"value": "u1"}]}}, "members"),
+        ({"op": "replace", "value": {"displayName": "x", "users": []}}, None),
+        ({"op": "replace", "value": {ENTERPRISE_URN: {"department": "x"}}}, None),
+        ({"op": "add", "value": {USER_URN: {"displayName": "x"}}}, None),
+    ],
+    ids=str,
+)
+def test_what_a_group_does_not_have_is_refused_and_the_nearest_attribute_named(operation, nearest):
+    _, others = split_members([operation])
+    with pytest.raises(InvalidPath) as raised:
+        apply(GROUPS, GROUP, others)
+    assert "What can be changed of a group is displayName, externalId and members." in raised.value.detail
+    assert (f"The nearest attribute is {nearest}." in raised.value.detail) is (nearest is not None)
+    assert raised.value.detail.startswith("A group has no ")
+
+
+def test_what_a_group_has_and_the_connection_does_not_keep_is_ignored_and_named():
+    narrowed = narrow(GROUPS, ["displayName"])
+    for operation in (
+        {"op": "replace", "path": "externalId", "value": "e1"},
+        {"op": "replace", "value": {"externalId": "e1"}},
+    ):
+        result = apply(narrowed, GROUP, [operation])
+        assert (result.document, result.ignored) == (GROUP, ("externalId",))
+
+
+def test_a_remove_operation_that_names_the_members_in_its_value_says_so():
+    by_value, by_path = split_members(
+        [
+            {"op": "remove", "path": "members", "value": [{"value": "u1"}]},
+            {"op": "remove", "path": 'members[value eq "u1"]'},
+        ]
+    )[0]
+    assert (by_value.by_value, by_path.by_value) == (True, False)
 
 
 def test_okta_repeats_the_id_when_it_renames_a_group():

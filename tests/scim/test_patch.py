@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -178,7 +179,7 @@ REPLACE = [
     (op("replace", f"{ENTERPRISE_URN}:manager", ""), {ENTERPRISE_URN: {"department": "Tours"}}),
     (op("replace", ENTERPRISE_URN, None), {"schemas": [USER_URN], ENTERPRISE_URN: None}),
     (op("replace", "title", None), {}),
-    (op("replace", "title", {}), {}),
+    (op("replace", "title", ""), {}),
     # What cannot be changed may be repeated.
     (op("replace", None, {"id": "u1", "nickName": "Other"}), {"nickName": "Other"}),
     (op("replace", "id", "u1"), {}),
@@ -229,9 +230,23 @@ REFUSED = [
     (op("replace", "phoneNumbers.value", "x"), NoTarget, "selects no value"),
     (op("remove"), NoTarget, "needs a path"),
     (op("remove", USER_URN), NoTarget, "the whole resource"),
-    (op("remove", "emails", [WORK]), InvalidValue, 'takes no "value"'),
-    (op("remove", "emails", []), InvalidValue, 'takes no "value"'),
+    (op("remove", "emails", [{}]), InvalidValue, "an entry that names no value: {}"),
+    (op("remove", "emails", [WORK, {"type": "work", "primary": True}]), InvalidValue, "names no value"),
+    # Nothing would go by the value, and everything by the RFC.
+    (op("remove", "emails", []), InvalidValue, 'a "value" without an entry: []'),
+    (op("remove", "emails", {}), InvalidValue, 'a "value" without an entry: {}'),
+    (op("remove", "emails", ""), InvalidValue, 'a "value" without an entry: ""'),
+    (op("remove", "emails", ["user1@acme.test"]), InvalidValue, "emails must be an array of objects"),
+    (op("remove", "emails", [7]), InvalidValue, "emails must be an array of objects"),
+    (op("remove", 'emails[type eq "work"]', [WORK]), InvalidValue, 'takes no "value"'),
+    (op("remove", "emails.value", "x"), InvalidValue, 'takes no "value"'),
     (op("remove", "nickName", "Nick1"), InvalidValue, 'takes no "value"'),
+    (op("remove", "groups", [{"value": "g1"}]), Mutability, "groups is read-only"),
+    (op("replace", "title", {}), InvalidValue, "title must be a text"),
+    (op("replace", "title", []), InvalidValue, "title must be a text"),
+    (op("replace", "active", []), InvalidValue, "active must be true or false"),
+    (op("replace", None, {"active": []}), InvalidValue, "active must be true or false"),
+    (op("replace", "name", []), InvalidValue, "name must be an object"),
     (op("remove", "userName"), Mutability, "userName is required"),
     (op("replace", "userName", ""), InvalidValue, "userName is required"),
     (op("replace", None, {"userName": None}), InvalidValue, "userName is required"),
@@ -250,7 +265,7 @@ REFUSED = [
     (op("replace", "active", "False"), InvalidValue, "active must be true or false"),
     (op("replace", "name", "x"), InvalidValue, "name must be an object"),
     (op("replace", "emails", "x"), InvalidValue, "emails must be an array"),
-    (op("add", "emails", ["x"]), InvalidValue, "emails must be an object"),
+    (op("add", "emails", ["x"]), InvalidValue, 'emails must be an array of objects with "value"'),
     (op("add", 'emails[type eq "work"]', "x"), InvalidValue, "takes an object"),
     (op("replace", 'emails[type eq "work"].primary', "True"), InvalidValue, "must be true or false"),
     (
@@ -268,13 +283,89 @@ REFUSED = [
     (op("remove", 'emails[primary gt "a"]'), InvalidFilter, "primary is a boolean"),
     (op("replace", 'phoneNumbers[primary co "a"].type', "x"), InvalidFilter, "primary is a boolean"),
     (op("replace", 'nickName[value eq "x"]', "x"), InvalidPath, "no values to choose from"),
-    (op("replace", 'name[givenName eq "x"].givenName', "x"), InvalidPath, "no values to choose from"),
+    (op("replace", 'name[givenName eq "x"].givenName', "x"), NoTarget, "selects no value"),
+    (op("replace", 'manager[value eq "x"]', {"value": "u9"}), NoTarget, "selects no value"),
+    (op("add", f'{ENTERPRISE_URN}:manager[value eq "x"].value', "u9"), NoTarget, "selects no value"),
     (op("replace", None, {"nickName": "a", "nickname": "b"}), InvalidSyntax, "two spellings"),
     (op("replace", "name", {"givenName": "a", "givenname": "b"}), InvalidSyntax, "two spellings"),
     (op("move", "emails", []), InvalidSyntax, "add, replace or remove"),
     (op("add", 7, []), InvalidPath, "must be a text"),
     (op("add", "emails"), InvalidValue, 'has no "value"'),
 ]
+
+
+BY_VALUE = [
+    # Clients name the values that go in `value`; RFC 7644, 3.5.2.2 knows none here and would remove them all.
+    (op("remove", "emails", [WORK]), {"emails": [HOME]}),
+    (op("remove", "emails", WORK), {"emails": [HOME]}),
+    (op("remove", "emails", [WORK, HOME]), {"emails": None}),
+    (op("remove", "emails", [{"value": "USER1@acme.test"}]), {"emails": [HOME]}),
+    (op("remove", "EMAILS", [{"Value": WORK["value"], "display": "other"}]), {"emails": [HOME]}),
+    (op("remove", "emails", [{**WORK, "type": "other"}]), {}),
+    (op("remove", "emails", [{"value": "nobody@acme.test"}]), {}),
+    (op("remove", "roles", [{"value": "guide"}]), {}),
+    (op("remove", "addresses", [{"locality": "TOWN"}]), {"addresses": None}),
+    (op("remove", "addresses", [TOWN]), {"addresses": None}),
+    (op("remove", "addresses", [{**TOWN, "region": "North"}]), {}),
+    (op("remove", f"{APP_URN}:group", "Sales"), {}),
+]
+
+
+@pytest.mark.parametrize(("operation", "changes"), BY_VALUE, ids=str)
+def test_a_remove_operation_with_a_value_removes_its_entries_and_no_others(operation, changes):
+    result = apply(USERS, USER, [operation])
+    assert result.document == changed(**changes)
+    assert result.entries == ("EMAILS" if "EMAILS" in operation.values() else operation["path"],)
+
+
+def test_of_texts_those_in_the_value_are_removed():
+    several = changed(
+        schemas=[USER_URN, ENTERPRISE_URN, APP_URN], **{APP_URN: {"group": ["Sales", "Legal", "sales"]}}
+    )
+    left = patched(op("remove", f"{APP_URN}:group", ["Sales", "Other"]), of=several)
+    assert left[APP_URN] == {"group": ["Legal", "sales"]}
+    one = changed(schemas=[USER_URN, ENTERPRISE_URN, APP_URN], **{APP_URN: {"group": "Sales"}})
+    assert patched(op("remove", f"{APP_URN}:group", ["sales"]), of=one) == one
+    assert APP_URN not in patched(op("remove", f"{APP_URN}:group", ["Sales"]), of=one)
+
+
+def test_a_remove_operation_without_a_value_is_not_said_to_have_one():
+    assert apply(USERS, USER, [op("remove", "emails")]).entries == ()
+
+
+BY_FILTER = [
+    # A filter chooses the one value of an attribute or not, as it does in a list.
+    (op("remove", f'{ENTERPRISE_URN}:manager[value eq "u2"]'), {ENTERPRISE_URN: {"department": "Tours"}}),
+    (op("remove", 'manager[value eq "u2"]'), {ENTERPRISE_URN: {"department": "Tours"}}),
+    (op("remove", 'manager[value eq "u3"]'), {}),
+    (op("remove", f'{ENTERPRISE_URN}:manager[value eq "u3"]'), {}),
+    (
+        op("replace", 'manager[value eq "u2"].value', "u3"),
+        {ENTERPRISE_URN: {"department": "Tours", "manager": {"value": "u3"}}},
+    ),
+    (
+        op("replace", 'name[givenName eq "Given1"].familyName', "New"),
+        {"name": {"givenName": "Given1", "familyName": "New"}},
+    ),
+    (op("remove", 'name[givenName eq "Given1"]'), {"name": None}),
+    (op("remove", 'name[givenName eq "Given1"].givenName'), {"name": {"familyName": "Family1"}}),
+    (op("remove", 'name[givenName eq "x"].givenName'), {}),
+    # Without the URN of the one extension that has it.
+    (op("replace", "department", "North"), {ENTERPRISE_URN: {**USER[ENTERPRISE_URN], "department": "North"}}),
+    (op("remove", "manager"), {ENTERPRISE_URN: {"department": "Tours"}}),
+]
+
+
+@pytest.mark.parametrize(("operation", "changes"), BY_FILTER, ids=str)
+def test_a_filter_chooses_the_one_value_of_an_attribute_or_not(operation, changes):
+    result = apply(USERS, USER, [operation])
+    assert (result.document, result.ignored) == (changed(**changes), ())
+
+
+def test_a_name_that_two_extensions_have_needs_its_urn():
+    kind = user_type(ENTERPRISE, replace(ENTERPRISE, id="urn:acme:other"))
+    result = apply(kind, USER, [op("replace", "department", "North")])
+    assert (result.document, result.ignored) == (USER, ("department",))
 
 
 @pytest.mark.parametrize(("operation", "refusal", "words"), REFUSED, ids=str)

@@ -116,7 +116,7 @@ BROKEN = {
     "valued_remove": (
         RIGHT + PATCH + "    return None\n",
         "DialectPromises",
-        "patches = {'x': Patch([{'op': 'remove', 'path': 'members', 'value': [{'value': '1'}]}], kind='Group')}",
+        "patches = {'x': Patch([{'op': 'remove', 'path': 'members', 'value': []}], kind='Group')}",
         {"applied_by_the_core"},
     ),
     "changes_current": (

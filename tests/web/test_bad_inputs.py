@@ -111,6 +111,13 @@ USERS = [
     ("a boolean is a text", user(active="true"), "invalidValue"),
     ("a boolean is a number", user(active=1), "invalidValue"),
     ("a boolean is an array", user(active=[True]), "invalidValue"),
+    ("a boolean is an empty array", user(active=[]), "invalidValue"),
+    ("a boolean is an empty object", user(active={}), "invalidValue"),
+    ("a text is an empty array", user(title=[]), "invalidValue"),
+    ("a text is an empty object", user(displayName={}), "invalidValue"),
+    ("a complex is an empty array", user(name=[]), "invalidValue"),
+    ("many are an empty object", user(emails={}), "invalidValue"),
+    ("schemas misspelt", {"schema": [USER], "userName": "new@acme.test"}, "invalidSyntax"),
     ("a complex is a text", user(name="Given1 Family1"), "invalidValue"),
     ("a complex is an array", user(name=[{"givenName": "Given1"}]), "invalidValue"),
     ("a sub-attribute is a number", user(name={"givenName": 1}), "invalidValue"),
@@ -185,7 +192,15 @@ OPERATIONS = [
     ("path an array", {"op": "replace", "path": ["title"], "value": "x"}, "invalidPath"),
     ("remove without path", {"op": "remove"}, "noTarget"),
     ("remove the resource", {"op": "remove", "path": USER}, "noTarget"),
-    ("remove with a value", {"op": "remove", "path": "emails", "value": [{"value": "u@acme.test"}]}, "invalidValue"),
+    ("remove with a value without entries", {"op": "remove", "path": "emails", "value": []}, "invalidValue"),
+    ("remove with an entry of anything", {"op": "remove", "path": "emails", "value": [{"type": "work"}]},
+     "invalidValue"),
+    ("remove with a text", {"op": "remove", "path": "emails", "value": "user1@acme.test"}, "invalidValue"),
+    ("remove one with a value", {"op": "remove", "path": "title", "value": "x"}, "invalidValue"),
+    ("a filter that does not choose the one value",
+     {"op": "replace", "path": 'name[givenName eq "nobody"].givenName', "value": "x"}, "noTarget"),
+    ("active an array", {"op": "replace", "path": "active", "value": []}, "invalidValue"),
+    ("title an object", {"op": "add", "path": "title", "value": {}}, "invalidValue"),
     ("remove active", {"op": "remove", "path": "active"}, "mutability"),
     ("replace without value", {"op": "replace", "path": "title"}, "invalidValue"),
     ("add without value", {"op": "add", "path": "title"}, "invalidValue"),
@@ -224,7 +239,19 @@ MEMBERS = [
     ("add one without value", {"op": "add", "path": "members", "value": [{"display": "x"}]}, "invalidValue"),
     ("add a number", {"op": "add", "path": "members", "value": [{"value": 5}]}, "invalidValue"),
     ("one good, one bad", {"op": "add", "path": "members", "value": [{"value": "{user}"}, {}]}, "invalidValue"),
-    ("remove with a value", {"op": "remove", "path": "members", "value": [{"value": "{user}"}]}, "invalidValue"),
+    ("remove with a value without entries", {"op": "remove", "path": "members", "value": []}, "invalidValue"),
+    ("remove with texts", {"op": "remove", "path": "members", "value": ["{user}"]}, "invalidValue"),
+    ("a reference to nothing", {"op": "add", "path": "members", "value": [{"$ref": "{user}"}]}, "invalidValue"),
+    ("a path misspelt", {"op": "add", "path": "memebers", "value": [{"value": "{user}"}]}, "invalidPath"),
+    ("a path of one", {"op": "add", "path": "member", "value": [{"value": "{user}"}]}, "invalidPath"),
+    ("a name of users", {"op": "add", "path": "users", "value": [{"value": "{user}"}]}, "invalidPath"),
+    ("a name", {"op": "replace", "path": "name", "value": "New"}, "invalidPath"),
+    ("the URN of users", {"op": "replace", "path": USER, "value": {"displayName": "New"}}, "invalidPath"),
+    ("an extension of users", {"op": "replace", "path": ENTERPRISE_URN + ":department", "value": "x"}, "invalidPath"),
+    ("in an object, misspelt", {"op": "add", "value": {"memebers": [{"value": "{user}"}]}}, "invalidPath"),
+    ("in an object, users", {"op": "replace", "value": {"displayName": "New", "users": []}}, "invalidPath"),
+    ("in an object, an extension of users", {"op": "replace", "value": {ENTERPRISE_URN: {"department": "x"}}},
+     "invalidPath"),
     ("change one in place", {"op": "replace", "path": 'members[value eq "{user}"]', "value": {"value": "x"}},
      "mutability"),
     ("change its display", {"op": "replace", "path": "members.display", "value": "x"}, "mutability"),
@@ -702,6 +729,77 @@ def test_a_path_that_nobody_knows_is_ignored_in_patch_and_named(scim):
     )
     assert scim.patch(f"/Users/{uid}", nobody, known).json["title"] == "x"
     assert ignored(scim) == ["shoe.size"]
+
+
+def decisions(scim):
+    """What the last request's line says of decisions, but those of plugins."""
+    told = json.loads(scim.deployment.activity(scim.organization)[0].decisions)
+    return [each["verdict"] for each in told if each["plugin"] == "gateway"]
+
+
+def test_the_entries_in_the_value_of_a_remove_leave_and_no_others(scim):
+    """SSOSync and others send them so; without a value all would go (RFC 7644, 3.5.2.2)."""
+    first, second, third = (scim.user(f"user{number}@acme.test")["id"] for number in range(3))
+    group = scim.group("Sales", (first, second, third))["id"]
+    path = f"/Groups/{group}"
+
+    def members():
+        return {member["value"] for member in scim.call("GET", path).json.get("members", ())}
+
+    removal = {"op": "remove", "path": "members", "value": [{"value": first}]}
+    assert scim.patch(path, removal).status == 204
+    assert decisions(scim) == [
+        "remove of members with a value: the entries in it were removed, and no others"
+    ]
+    assert members() == {second, third}
+    assert scim.patch(path, {**removal, "value": {"$ref": f"../Users/{second}"}}).status == 204
+    assert members() == {third}
+    assert scim.patch(path, {**removal, "value": [{"value": "nobody"}]}).status == 204
+    assert members() == {third}
+    assert scim.patch(path, {"op": "remove", "path": "members"}).status == 204
+    assert decisions(scim) == []
+    assert members() == set()
+
+
+@pytest.mark.parametrize("name", ["emails", "roles", "entitlements"])
+def test_the_entries_in_the_value_of_a_remove_leave_a_user_and_no_others(scim, name):
+    kept, gone = {"value": "a@acme.test", "type": "work"}, {"value": "b@acme.test", "type": "other"}
+    uid = scim.user(**{name: [kept, gone]})["id"]
+    answer = scim.patch(f"/Users/{uid}", {"op": "remove", "path": name, "value": [gone]})
+    assert (answer.status, answer.json[name]) == (200, [kept])
+    assert decisions(scim) == [
+        f"remove of {name} with a value: the entries in it were removed, and no others"
+    ]
+    assert name not in scim.patch(f"/Users/{uid}", {"op": "remove", "path": name}).json
+
+
+def test_a_member_may_be_named_by_its_reference_alone(scim):
+    """RFC 7643, 2.4."""
+    uid = scim.user()["id"]
+    reference = {"$ref": f"https://scim.acme.test/scim/v2/{scim.connection.slug}/Users/{uid}"}
+    made = scim.call("POST", "/Groups", {"schemas": [GROUP], "displayName": "Sales", "members": [reference]})
+    assert (made.status, [member["value"] for member in made.json["members"]]) == (201, [uid])
+    path = f"/Groups/{made.json['id']}"
+    assert scim.patch(path, {"op": "remove", "path": f'members[$ref eq "../Users/{uid}"]'}).status == 204
+    assert not scim.call("GET", path).json.get("members")
+    assert scim.patch(path, {"op": "add", "path": "members", "value": [reference]}).status == 204
+    assert [member["value"] for member in scim.call("GET", path).json["members"]] == [uid]
+
+
+@pytest.mark.parametrize("idp", ["generic", "onelogin", "jumpcloud"])
+@pytest.mark.parametrize("path", ["manager", f"{ENTERPRISE_URN}:manager"])
+def test_a_filter_chooses_the_manager_or_not(deployment, idp, path):
+    scim = deployment.connection(idp)
+    body = user(**{ENTERPRISE_URN: {"manager": {"value": "m1"}}})
+    uid = scim.call("POST", "/Users", body | {"schemas": [USER, ENTERPRISE_URN]}).json["id"]
+    other = scim.patch(f"/Users/{uid}", {"op": "remove", "path": f'{path}[value eq "m2"]'})
+    assert (other.status, other.json[ENTERPRISE_URN]["manager"]["value"]) == (200, "m1")
+    refused = scim.patch(
+        f"/Users/{uid}", {"op": "replace", "path": f'{path}[value eq "m2"].value', "value": "m3"}
+    )
+    assert (refused.status, refused.json["scimType"]) == (400, "noTarget")
+    answer = scim.patch(f"/Users/{uid}", {"op": "remove", "path": f'{path}[value eq "m1"]'})
+    assert (answer.status, ENTERPRISE_URN in answer.json) == (200, False)
 
 
 def test_a_member_that_nobody_knows_does_not_fail_the_others(scim):

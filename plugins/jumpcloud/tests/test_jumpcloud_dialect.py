@@ -79,11 +79,14 @@ def test_a_removal_of_an_unknown_shape_is_refused_and_nobody_leaves(deployment, 
     assert len(jumpcloud.call("GET", f"/Groups/{group['id']}").json["members"]) == 1
 
 
-def test_another_connection_is_held_to_the_rfc(deployment):
+def test_another_connection_reads_the_entries_in_the_value_of_a_remove_too(deployment):
     generic = deployment.connection("generic")
-    uid = generic.user()["id"]
-    group = generic.group("Sales", (uid,))
-    assert generic.patch(f"/Groups/{group['id']}", remove(uid)).status == 400
+    uid, other = generic.user()["id"], generic.user("user2@acme.test")["id"]
+    group = generic.group("Sales", (uid, other))
+    assert generic.patch(f"/Groups/{group['id']}", remove(uid)).status == 204
+    assert [member["value"] for member in generic.call("GET", f"/Groups/{group['id']}").json["members"]] == [
+        other
+    ]
 
 
 def test_a_group_that_the_application_has_is_taken_over(deployment):

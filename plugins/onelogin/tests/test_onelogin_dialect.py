@@ -137,11 +137,8 @@ def test_a_removal_of_an_unknown_shape_is_refused_and_nobody_leaves(deployment, 
     assert len(onelogin.call("GET", f"/Groups/{group['id']}").json["members"]) == 1
 
 
-def test_another_connection_is_held_to_the_rfc(deployment):
+def test_another_connection_is_held_to_the_urns_of_the_rfc(deployment):
     generic = deployment.connection("generic")
-    uid = generic.user()["id"]
-    group = generic.group("Sales", (uid,))
-    assert generic.patch(f"/Groups/{group['id']}", remove(uid)).status == 400
     assert generic.call("POST", "/Users", user(userName="user2@acme.test", schemas=[OLD])).status == 400
 
 
