@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
-from gateway.host import PluginHost, SeatLimit
+from gateway.host import Decision, PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Trace, note_entries
 from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
@@ -24,6 +24,8 @@ from gateway.store.records import MemberRecord, UserRecord
 
 #: The hooks that judge a user.
 _JUDGED = ("resolve_groups", "check_seats")
+#: What the activity calls the finding that other users of the connection have the externalId, too.
+_SHARED = "external_id"
 
 
 class Found(NamedTuple):
@@ -173,18 +175,22 @@ class Users:
         with self._changes.of_one_user(caller, trace, int(active), judgement.seats) as change:
             if change.refused:
                 # Who is here already needs no seat: that comes before the refusal.
-                self._check_free(caller, user_name, external_id, 0)
+                self._check_free(caller, user_name, 0)
                 change.settle()
-            user, deleted = self._store.users.add(organization_id, caller.connection_id, document), None
+            added = self._store.users.add(organization_id, caller.connection_id, document)
+            user, shared = added or (None, False)
+            deleted = None
             if user is None:
                 deleted = (
                     self._store.users.restorable(connection, user_name, external_id) if connection else None
                 )
-                self._check_free(caller, user_name, external_id, deleted.id if deleted else 0)
+                self._check_free(caller, user_name, deleted.id if deleted else 0)
                 if deleted:
                     user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
             if user is None:
                 raise Stale
+            if shared or deleted:
+                self._note_sharing(caller.organization.id, caller.connection_id, user, trace)
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
             moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
             if deleted:
@@ -219,10 +225,13 @@ class Users:
         ):
             return Outcome(state.user, groups)
         with self._changes.of_one_user(caller, trace, seats, judgement.seats) as change:
-            self._check_free(caller, document["userName"], document.get("externalId"), user.id, user, owner)
+            if user.user_name != document["userName"]:
+                self._check_free(caller, document["userName"], user.id)
             stored = self._store.users.write(caller.organization.id, state)
             if stored is None:
                 raise Stale
+            if (stored.external_id, owner) != (user.external_id, user.connection_id):
+                self._note_sharing(caller.organization.id, owner, stored, trace)
             if state.renamed or owner != user.connection_id:
                 self._store.memberships.reshow(caller.organization.id, user.id)
             if owner != user.connection_id:
@@ -255,7 +264,7 @@ class Users:
 
     def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
         # What was judged at a former attempt does not hold; who came in and what was translated does.
-        trace.decisions[:] = [each for each in trace.decisions if each.hook not in _JUDGED]
+        trace.decisions[:] = [each for each in trace.decisions if each.hook not in (*_JUDGED, _SHARED)]
         groups = (
             self._host.resolve_groups(caller.words, user, trace.decisions)
             if isinstance(caller, IdpCaller)
@@ -280,20 +289,22 @@ class Users:
         check_version(found.user, if_match)
         return found
 
-    def _check_free(
-        self, caller: Caller, user_name: str, external_id: str | None, but: int, was: UserRecord | None = None,
-        owner: int | None = None,
-    ) -> None:  # fmt: skip
-        """Refuse a unique value that somebody else holds, in a sentence that says who and what to do."""
-        if was and (was.user_name, was.external_id, was.connection_id) == (user_name, external_id, owner):
+    def _check_free(self, caller: Caller, user_name: str, but: int) -> None:
+        """Refuse a userName that somebody else has, in a sentence that says who and what to do."""
+        held = self._store.users.holder(caller.organization.id, user_name, but)
+        if held is not None:
+            raise Uniqueness(f"userName {user_name!r} is taken {self._by_whom(caller, *held)}")
+
+    def _note_sharing(
+        self, organization_id: int, connection_id: int | None, user: UserRecord, trace: Trace
+    ) -> None:
+        """Have the activity name other users of a connection with the same externalId (RFC 7643, 3.1: not unique)."""
+        if connection_id is None or user.external_id is None:
             return
-        owner = owner if was else caller.connection_id
-        held = self._store.users.holder(caller.organization.id, owner, user_name, external_id, but)
-        if held is None:
-            return
-        attribute, holder = held
-        value = user_name if attribute == "userName" else external_id
-        raise Uniqueness(f"{attribute} {value!r} is taken {self._by_whom(caller, holder)}")
+        names, more = self._store.users.sharing(organization_id, connection_id, user)
+        if names:
+            told = ", ".join([*names, "others"] if more else names)
+            trace.decisions.append(Decision("gateway", _SHARED, f"shared with {told}"))
 
     def _by_whom(self, caller: Caller, holder: int | None) -> str:
         if holder is None:

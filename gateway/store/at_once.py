@@ -81,8 +81,9 @@ def users_page(
 
 
 # The organization comes first, so that others wait for it and not for one another. Where it refuses, no part has a row
-# to be made of. Where the user cannot be added, for a value is taken or somebody is to be restored, the statement gives
-# itself up. It sees the users as they were before it waited: had one been deleted since, `removals` would have moved.
+# to be made of. Where the user cannot be added, for its name is taken or somebody is to be restored, the statement
+# gives itself up; also where others share its externalId, whom the line has to name. It sees the users as they were
+# before it waited: had one been deleted since, `removals` would have moved.
 _USER = f"""
     WITH settled AS (
         UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY}
@@ -99,7 +100,8 @@ _USER = f"""
     ), noted AS (
         INSERT INTO {ACTIVITY} SELECT {{line}} FROM settled
     )
-    SELECT COALESCE(added.id, ('not free, or to be restored: asked again after event ' || event_seq)::bigint)
+    SELECT COALESCE(CASE WHEN NOT added.shared THEN added.id END,
+        ('not free, or to be restored: asked again after event ' || event_seq)::bigint)
     FROM settled LEFT JOIN added ON TRUE"""
 _ADDED = "FROM settled WHERE removals = (SELECT o.removals FROM organizations o WHERE o.id = {id:d}) AND"
 

@@ -62,8 +62,8 @@ class Memberships:
         return self._seen(connection, "user_name_key = ?", fold(user_name))
 
     def users_known_as(self, connection: ConnectionRecord, external_id: str) -> list[Seen]:
-        """The same for those who have an externalId: one of the connection's own, and any that nobody manages."""
-        return self._seen(connection, "external_id IS NOT NULL AND external_id = ?", external_id)
+        """The same for those who have an externalId: two at most, though any number may (RFC 7643, 3.1)."""
+        return self._seen(connection, "external_id IS NOT NULL AND external_id = ? LIMIT 2", external_id)
 
     def _seen(self, connection: ConnectionRecord, which: str, value: str) -> list[Seen]:
         organization_id, connection_id = connection.organization_id, connection.id

@@ -27,16 +27,24 @@ VISIBLE = visible()
 
 _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
-# Those who a create would restore: by externalId; by userName, where the create has no externalId, or where they have.
+# Those who a create would restore: by externalId, if one alone has it; by userName, where the create has no externalId,
+# or where they have.
 _DELETED = "FROM users WHERE connection_id = ? AND deleted = 1 AND"
 _BY_ID = f"{_DELETED} external_id = ? AND external_id IS NOT NULL"
 _BY_NAME = f"{_DELETED} user_name_key = ?"
 _NAMELESS = f"{_BY_NAME} AND external_id IS NULL"
+# Users of a connection who share an externalId. RFC 7643, 3.1: the server does not enforce that it is unique.
+_SHARING = (
+    "FROM users others WHERE others.organization_id = ? AND others.external_id = ? AND others.connection_id = ?"
+    " AND others.deleted = 0 AND others.external_id IS NOT NULL"
+)
+#: How many of them are named.
+_NAMED = 3
 _INSERT = (
     "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
     " display_key, doc, doc_key, created, modified, deleted, version)"
     " SELECT ?, ?, CAST(? AS BIGINT), ?, ?, ?, ?, ?, ?, ?, {comparable}, ?, ?, 0, 1 {where} {unless}"
-    " ON CONFLICT DO NOTHING RETURNING id"
+    " ON CONFLICT DO NOTHING RETURNING id, {shared} AS shared"
 )
 _UPDATE = (
     "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, display = ?,"
@@ -95,29 +103,39 @@ class Users:
         )
         return [UserRecord._make(row) for row in rows]
 
-    def add(self, organization_id: int, connection_id: int | None, document: Json) -> UserRecord | None:
-        """A new user, or None when one is `restorable` instead, or a unique value is taken: ask `holder` by whom."""
+    def add(
+        self, organization_id: int, connection_id: int | None, document: Json
+    ) -> tuple[UserRecord, bool] | None:
+        """A new user, and whether others of the connection have its externalId. None when one is `restorable` instead,
+        or the userName is taken: ask `holder` by whom."""
         sql, parameters, user = self.addition(organization_id, connection_id, document)
         row = self._db.one(sql, *parameters)
         if row is None:
             return None
         self._add_emails(organization_id, row[0], addresses(document))
-        return user._replace(id=row[0])
+        return user._replace(id=row[0]), bool(row[1])
 
     def addition(
         self, organization_id: int, connection_id: int | None, document: Json, where: str = "WHERE"
     ) -> tuple[str, tuple[Any, ...], UserRecord]:
-        """The statement that adds a user, its parameters, and the row as it will be but for its key. `where` may hold
-        a FROM and other conditions, without parameters; it ends where one more is expected."""
+        """The statement that adds a user, its parameters, and the row as it will be but for its key. It answers the key
+        and whether others share the externalId. `where` may hold a FROM and other conditions, without parameters; it
+        ends where one more is expected."""
         uid, moment = new_id(), now()
         kept = _columns(document, uid, moment, moment, 1)
-        unless, known = "TRUE", tuple[Any, ...]()
+        unless, known, shared = "TRUE", tuple[Any, ...](), "FALSE"
         if connection_id is not None and kept.external_id is None:
             unless, known = f"NOT EXISTS (SELECT 1 {_BY_NAME})", (connection_id, kept.user_name_key)
         elif connection_id is not None:
-            unless = f"NOT EXISTS (SELECT 1 {_BY_ID}) AND NOT EXISTS (SELECT 1 {_NAMELESS})"
-            known = (connection_id, kept.external_id, connection_id, kept.user_name_key)
-        sql = _INSERT.format(comparable=self._db.dialect.comparable, where=where, unless=unless)
+            several = f"EXISTS (SELECT 1 {_BY_ID} LIMIT 1 OFFSET 1)"
+            unless = f"(NOT EXISTS (SELECT 1 {_BY_ID}) OR {several}) AND NOT EXISTS (SELECT 1 {_NAMELESS})"
+            same = (connection_id, kept.external_id)
+            known = (*same, *same, connection_id, kept.user_name_key)
+            shared = f"EXISTS (SELECT 1 {_SHARING} AND others.uid <> ?)"
+            known += (organization_id, kept.external_id, connection_id, uid)
+        sql = _INSERT.format(
+            comparable=self._db.dialect.comparable, where=where, unless=unless, shared=shared
+        )
         user = kept.record(0, uid, connection_id, moment, moment, 1)
         return sql, (uid, organization_id, connection_id, *kept, moment, moment, *known), user
 
@@ -162,15 +180,9 @@ class Users:
         rows = [(organization_id, key, user_id) for key in keys]
         self._db.insert("emails (organization_id, value_key, user_id)", rows)
 
-    def holder(
-        self,
-        organization_id: int,
-        connection_id: int | None,
-        user_name: str,
-        external_id: str | None,
-        but: int = 0,
-    ) -> tuple[str, int | None] | None:
-        """Which value is taken, `userName` or `externalId`, and by whose user (a connection's key, None = nobody's)."""
+    def holder(self, organization_id: int, user_name: str, but: int = 0) -> tuple[int | None] | None:
+        """The connection whose user has a userName, letter case aside: its key, or None inside for a user that nobody
+        manages. `but`: the key of a user who does not count."""
         row = self._db.one(
             "SELECT connection_id FROM users"
             " WHERE organization_id = ? AND user_name_key = ? AND deleted = 0 AND id <> ?",
@@ -178,30 +190,30 @@ class Users:
             fold(user_name),
             but,
         )
-        if row:
-            return "userName", row[0]
-        if external_id is None or connection_id is None:
-            return None
-        row = self._db.one(
-            "SELECT connection_id FROM users"
-            " WHERE organization_id = ? AND external_id = ? AND connection_id = ? AND deleted = 0 AND id <> ?"
-            " AND external_id IS NOT NULL",
+        return (row[0],) if row else None
+
+    def sharing(self, organization_id: int, connection_id: int, user: UserRecord) -> tuple[list[str], bool]:
+        """The userNames of other users of a connection who have the externalId of a user: some of them, in the order
+        of making, and whether there are more."""
+        rows = self._db.all(
+            f"SELECT others.user_name {_SHARING} AND others.id <> ? ORDER BY others.id LIMIT {_NAMED + 1}",
             organization_id,
-            external_id,
+            user.external_id,
             connection_id,
-            but,
+            user.id,
         )
-        return ("externalId", row[0]) if row else None
+        return [name for (name,) in rows[:_NAMED]], len(rows) > _NAMED
 
     def restorable(
         self, connection: ConnectionRecord, user_name: str, external_id: str | None
     ) -> UserRecord | None:
-        """A deleted user of this connection that a create means: same externalId, or same userName where one side has
-        no externalId. In any other case nobody inherits an account."""
+        """A deleted user of this connection that a create means: the only one with the same externalId, or one with the
+        same userName where one side has no externalId. In any other case nobody inherits an account."""
         name = fold(user_name)
         if external_id is None:
             return self._last(_BY_NAME, connection.id, name)
-        return self._last(_BY_ID, connection.id, external_id) or self._last(_NAMELESS, connection.id, name)
+        same = self._db.all(f"SELECT {COLUMNS} {_BY_ID} LIMIT 2", connection.id, external_id)
+        return UserRecord._make(same[0]) if len(same) == 1 else self._last(_NAMELESS, connection.id, name)
 
     def _last(self, which: str, *parameters: Any) -> UserRecord | None:
         row = self._db.one(f"SELECT {COLUMNS} {which} ORDER BY id DESC LIMIT 1", *parameters)

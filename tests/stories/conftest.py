@@ -57,9 +57,6 @@ OFFENCES = {
     "an event tells of a user that never was": """
         SELECT e.seq, e.resource_uid FROM events e LEFT JOIN users u ON u.uid = e.resource_uid
         AND u.organization_id = e.organization_id WHERE e.resource = 'User' AND u.id IS NULL""",
-    "one externalId twice in a connection": """
-        SELECT connection_id, external_id FROM users WHERE deleted = 0 AND external_id IS NOT NULL
-        AND connection_id IS NOT NULL GROUP BY connection_id, external_id HAVING COUNT(*) > 1""",
 }
 #: The same of a file.
 DAMAGES = {

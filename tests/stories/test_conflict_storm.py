@@ -56,7 +56,7 @@ def test_a_storm_of_conflicts_is_answered_soon(
     def create(thread: int, number: int) -> Answer:
         body = {"schemas": [USER], "userName": "taken@acme.test", "active": True}
         if number % 2:
-            body |= {"userName": f"free{thread}-{number}@acme.test", "externalId": "taken"}
+            body |= {"userName": "TAKEN@acme.test", "externalId": "taken"}
         return scim.call("POST", "/Users", body)
 
     answers = storm(together, deployment, 1.5, create)

@@ -3,6 +3,7 @@ database cannot be written."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -140,6 +141,72 @@ def test_of_two_who_could_be_meant_the_one_with_the_same_external_id_comes_back(
     # And the other one is still there to be meant.
     assert scim.call("DELETE", f"/Users/{by_id['id']}").status == 204
     assert scim.user(NAME)["id"] in (by_id["id"], by_name["id"])
+
+
+def shared_by(scim: Scim) -> list[str]:
+    """What the activity says of externalIds that several users have, in order."""
+    lines = [json.loads(line.decisions) for line in scim.deployment.activity(scim.organization)]
+    return [each["verdict"] for line in reversed(lines) for each in line if each["hook"] == "external_id"]
+
+
+@pytest.mark.parametrize("how", ["POST", "PUT", "PATCH"])
+def test_users_of_one_connection_may_share_an_external_id(scim: Scim, how: str) -> None:
+    """RFC 7643, 3.1. Entra fills it from mailNickname, which several people have."""
+    first = scim.user(NAME, externalId="sales")
+    if how == "POST":
+        second = scim.user(OTHER, externalId="sales")
+    else:
+        second = scim.user(OTHER)
+        path, told = f"/Users/{second['id']}", {"op": "add", "path": "externalId", "value": "sales"}
+        body = {"schemas": [USER], "userName": OTHER, "externalId": "sales"}
+        answer = scim.call("PUT", path, body) if how == "PUT" else scim.patch(path, told)
+        assert (answer.status, answer.json["externalId"]) == (200, "sales")
+
+    found = scim.call("GET", "/Users?filter=externalId+eq+%22sales%22").json
+    assert (found["totalResults"], {user["id"] for user in found["Resources"]}) == (
+        2,
+        {first["id"], second["id"]},
+    )
+    assert shared_by(scim) == [f"shared with {NAME}"]
+    # What says nothing new of it is not told of it again.
+    assert (
+        scim.patch(f"/Users/{first['id']}", {"op": "replace", "path": "title", "value": "Guide"}).status
+        == 200
+    )
+    assert shared_by(scim) == [f"shared with {NAME}"]
+
+
+def test_the_activity_names_some_of_those_who_share_an_external_id(scim: Scim) -> None:
+    names = [f"user{number}@acme.test" for number in range(6)]
+    for name in names:
+        scim.user(name, externalId="sales")
+    first, *_, last = shared_by(scim)
+    assert (first, last) == (f"shared with {names[0]}", f"shared with {', '.join(names[:3])}, others")
+
+
+def test_somebody_is_renamed_by_a_new_user_with_the_same_external_id(scim: Scim) -> None:
+    old = scim.user(NAME, externalId="1")
+    assert (
+        scim.patch(f"/Users/{old['id']}", {"op": "replace", "path": "active", "value": False}).status == 200
+    )
+    new = scim.user(OTHER, externalId="1")
+    assert new["id"] != old["id"]
+    assert scim.deployment.used(scim.organization) == 1
+
+
+def test_nobody_comes_back_by_an_external_id_that_several_deleted_users_have(scim: Scim) -> None:
+    first, second = scim.user(NAME, externalId="sales"), scim.user(OTHER, externalId="sales")
+    nameless = scim.user("third@acme.test")
+    for user in (first, second, nameless):
+        delete(scim, user)
+
+    fresh = scim.user(NAME, externalId="sales")
+    assert fresh["id"] not in (first["id"], second["id"])
+    # By its name, where one side has no externalId: one is meant.
+    assert scim.user("third@acme.test", externalId="sales")["id"] == nameless["id"]
+    assert scim.user(OTHER)["id"] == second["id"]
+    # The first one is the only one left.
+    assert scim.user("fourth@acme.test", externalId="sales")["id"] == first["id"]
 
 
 def test_nobody_comes_back_over_somebody_who_has_the_name(scim: Scim) -> None:

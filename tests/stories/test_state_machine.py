@@ -175,7 +175,7 @@ class Model:
         doc = canonical(by, body)
         doc.setdefault("active", True)
         known = self._restorable(by, doc)
-        self._check_unique(known, by, doc)
+        self._check_unique(known, doc)
         self._check_seat(doc["active"])
         uid = known or heard.uid
         if not known and uid in self.people:
@@ -191,9 +191,9 @@ class Model:
     def _restorable(self, by: int, doc: Json) -> str | None:
         gone = [(uid, p.doc) for uid, p in reversed(self.people.items()) if p.deleted and p.owner == by]
         external = doc.get("externalId")
-        for uid, old in gone:
-            if external is not None and old.get("externalId") == external:
-                return uid
+        same = [uid for uid, old in gone if external is not None and old.get("externalId") == external]
+        if len(same) == 1:
+            return same[0]
         for uid, old in gone:
             if folded(old["userName"]) == folded(doc["userName"]) and None in (
                 external,
@@ -202,11 +202,9 @@ class Model:
                 return uid
         return None
 
-    def _check_unique(self, but: str | None, owner: int | None, doc: Json) -> None:
+    def _check_unique(self, but: str | None, doc: Json) -> None:
         for uid, other in self.live().items():
-            same = (other.owner, other.doc.get("externalId")) == (owner, doc.get("externalId"))
-            twin = same and owner is not None and "externalId" in doc
-            if uid != but and (folded(other.doc["userName"]) == folded(doc["userName"]) or twin):
+            if uid != but and folded(other.doc["userName"]) == folded(doc["userName"]):
                 raise Refused(409)
 
     def _check_seat(self, wanted: bool) -> None:
@@ -231,7 +229,7 @@ class Model:
     def _rewrite(self, by: int, uid: str, doc: Json) -> Json:
         person = self.person(by, uid)
         owner = by if person.owner is None and by != ADMIN else person.owner
-        self._check_unique(uid, owner, doc)
+        self._check_unique(uid, doc)
         self._check_seat(doc["active"] and not person.doc["active"])
         person.owner, person.doc = owner, doc
         self._settle(by, uid)
@@ -321,7 +319,7 @@ class Model:
 
     def admin_user_create(self, values: Json, heard: Heard) -> Json:
         doc = by_hand(values)
-        self._check_unique(None, None, doc)
+        self._check_unique(None, doc)
         self._check_seat(doc["active"])
         if heard.uid in self.people:
             raise Refused(0)

@@ -198,7 +198,7 @@ def test_entra_brings_back_whom_it_deleted_after_the_takeover(move: Move, audit:
     audit(move.deployment)
 
 
-def test_two_users_of_one_external_id_do_not_meet(move: Move, audit: Audit) -> None:
+def test_two_users_of_one_external_id_are_not_mistaken_for_each_other(move: Move, audit: Audit) -> None:
     """Both providers number their people the same way; the new one had one already."""
     old = move.assign(1, externalId="42")
     new = move.entra.user("new@acme.test", externalId="42")

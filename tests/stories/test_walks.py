@@ -412,8 +412,9 @@ def settle(scim: Scim, documents: list[dict[str, Any]]) -> list[str]:
     uids = []
     with Changes(store).open(caller, scim.deployment.trace(caller.organization)) as change:
         for document in documents:
-            user = store.users.add(connection.organization_id, connection.id, document)
-            assert user
+            added = store.users.add(connection.organization_id, connection.id, document)
+            assert added
+            user, _ = added
             change.tell("user.created", "User", user.uid, user_json(user, (), None))
             uids.append(user.uid)
         change.seats = len(documents)
