@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gateway.scim.bulk import MAX_OPERATIONS
 from gateway.scim.documents import Json
 from gateway.scim.schemas import CONFIG_URN, RESOURCE_TYPE_URN, SCHEMA_URN, Attribute, ResourceType, Schema
+from gateway.scim.service_schemas import SERVICE_SCHEMAS
 
 
 def service_provider_config(
@@ -59,9 +60,9 @@ def resource_types(types: Iterable[ResourceType], base_url: str) -> list[Json]:
 
 
 def schemas(types: Iterable[ResourceType], base_url: str) -> list[Json]:
-    """RFC 7643, 7: each schema once, with exactly the attributes that the types keep."""
+    """RFC 7643, 7 and 8.7: each schema once, with exactly the attributes that are kept; then those of discovery."""
     every = {schema.id: schema for kind in types for schema in (kind.schema, *kind.extensions)}
-    return [_schema(schema, base_url) for schema in every.values()]
+    return [_schema(schema, base_url) for schema in (*every.values(), *SERVICE_SCHEMAS)]
 
 
 def _meta(kind: str, location: str) -> Json:

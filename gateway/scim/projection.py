@@ -17,7 +17,8 @@ def project(
 ) -> Json:
     """The part of a full representation that was asked for (RFC 7644, 3.9).
 
-    Unknown names are ignored. The answer shares its values with the document.
+    Unknown names are ignored, and what is empty without the rest is left out (RFC 7643, 2.5). The answer shares its
+    values with the document.
     """
     result = dict(document)
     if attributes:
@@ -47,7 +48,21 @@ def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Seque
                 _merge(result.setdefault(key, {}), attribute.name, part)
             elif extension is None and attribute.name == key:
                 _merge(result, key, _part(value, sub))
+    for extension, attribute, sub in wanted:
+        if sub is not None:
+            _drop_empty(result, extension, attribute.name)
     return result
+
+
+def _drop_empty(result: Json, extension: str | None, name: str) -> None:
+    """Leave out an attribute of which nothing is shown, and the values of a list of which nothing is shown."""
+    box = result if extension is None else result.get(extension, {})
+    if isinstance(box.get(name), list):
+        box[name] = [item for item in box[name] if item != {}]
+    if box.get(name) in ({}, []):
+        del box[name]
+    if extension is not None and result.get(extension) == {}:
+        del result[extension]
 
 
 def _part(value: Any, sub: Attribute | None) -> Any:
@@ -85,6 +100,7 @@ def _leave_out(resource_type: ResourceType, result: Json, path: str) -> None:
         box.pop(attribute.name, None)
     elif attribute.name in box:
         box[attribute.name] = _without(box[attribute.name], sub.name)
+        _drop_empty(box, None, attribute.name)
     if extension is not None and not box:
         del result[extension]
 

@@ -24,6 +24,8 @@ from gateway.provisioning import Trace
 from gateway.store.clock import new_id
 
 MEDIA_TYPE = "application/scim+json"
+#: Parameters that hold lists (RFC 7644, 3.9): one that is there twice holds both.
+_SEVERAL = frozenset({"attributes", "excludedAttributes"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -65,7 +67,7 @@ class Call(Request):
         return self.environ.get("CONTENT_TYPE", "") in types or self.mimetype in types
 
     def query(self) -> dict[str, str]:
-        """The parameters behind the `?`; of one that is there twice the first."""
+        """The parameters behind the `?`; of one that is there twice the first, but all names of attributes."""
         told = self.environ.get("QUERY_STRING")
         if not told:
             return {}
@@ -73,7 +75,13 @@ class Call(Request):
             # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
             told = told.encode("latin-1").decode(errors="replace")
         pairs = [part.partition("=") for part in told.split("&") if part]
-        return {_plain(name): _plain(value) for name, _, value in reversed(pairs)}
+        given = {_plain(name): _plain(value) for name, _, value in reversed(pairs)}
+        if len(given) < len(pairs):
+            for several in given.keys() & _SEVERAL:
+                given[several] = ",".join(
+                    _plain(value) for name, _, value in pairs if _plain(name) == several
+                )
+        return given
 
     def called_at(self) -> str:
         """Scheme and host as they were called."""

@@ -36,7 +36,24 @@ def without(*names):
         (["name.givenName"], {"name": {"givenName": "Given1"}}),
         (["name.givenName", "name.familyName"], {"name": USER["name"]}),
         (["name", "name.givenName"], {"name": USER["name"]}),
-        (["emails.type"], {"emails": [{"type": "work"}, {}]}),
+        (["emails.type"], {"emails": [{"type": "work"}]}),
+        (["emails.display"], {}),
+        (["emails.display", "emails.type"], {"emails": [{"type": "work"}]}),
+        (
+            ["emails.type", "emails.primary", "emails.display"],
+            {"emails": [{"type": "work", "primary": True}]},
+        ),
+        (["name.middleName"], {}),
+        (["name.middleName", "name.givenName"], {"name": {"givenName": "Given1"}}),
+        (
+            [f"{ENTERPRISE_URN}:manager.displayName"],
+            {ENTERPRISE_URN: {"manager": {"displayName": "Given2"}}},
+        ),
+        ([f"{ENTERPRISE_URN}:manager.$ref"], {}),
+        (
+            [f"{ENTERPRISE_URN}:manager.$ref", f"{ENTERPRISE_URN}:department"],
+            {ENTERPRISE_URN: {"department": "Tours"}},
+        ),
         (
             ["emails.type", "emails.value"],
             {"emails": [{"value": "a@acme.test", "type": "work"}, {"value": "b@acme.test"}]},
@@ -62,6 +79,12 @@ def test_only_what_is_named_and_what_is_always_returned(attributes, expected):
         (
             ["emails.type", "emails.primary"],
             {**USER, "emails": [{"value": "a@acme.test"}, {"value": "b@acme.test"}]},
+        ),
+        (["groups.value", "groups.display"], without("groups")),
+        (["name.givenName", "name.familyName"], without("name")),
+        (
+            [f"{ENTERPRISE_URN}:manager.value", f"{ENTERPRISE_URN}:manager.displayName"],
+            {**USER, ENTERPRISE_URN: {"department": "Tours"}},
         ),
         ([ENTERPRISE_URN], without(ENTERPRISE_URN)),
         ([f"{ENTERPRISE_URN}:manager"], {**USER, ENTERPRISE_URN: {"department": "Tours"}}),

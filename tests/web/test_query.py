@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.scim.schemas import SEARCH_URN
+from gateway.scim.schemas import ENTERPRISE_URN, SEARCH_URN
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 from gateway.web.cursors import LIFETIME, Cursors
@@ -364,3 +364,44 @@ def test_discovery_says_how_lists_are_paged(scim):
         "maxPageSize": 20,
         "cursorTimeout": LIFETIME,
     }
+
+
+# Which attributes are shown --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/Users", "/Users/{uid}"])
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("attributes=userName&attributes=displayName", {"userName": "x@acme.test", "displayName": "X"}),
+        ("attributes=userName&attributes=displayName,title", {"userName": "x@acme.test", "displayName": "X"}),
+        ("attributes=userName&excludedAttributes=id&attributes=", {"userName": "x@acme.test"}),
+        ("attributes=name,userName&excludedAttributes=name&excludedAttributes=userName", {}),
+        (f"attributes={ENTERPRISE_URN}:manager.displayName", {}),
+        (f"attributes={ENTERPRISE_URN}:manager.value", {ENTERPRISE_URN: {"manager": {"value": "m1"}}}),
+        (f"attributes={ENTERPRISE_URN}%3Amanager.displayName,userName", {"userName": "x@acme.test"}),
+        ("attributes=name.middleName,emails.display", {}),
+        ("attributes=emails.type", {"emails": [{"type": "work"}]}),
+    ],
+)
+def test_a_list_of_attributes_may_come_in_parts(scim, path, query, shown):
+    """RFC 7644, 3.9; what is empty without the rest is left out."""
+    body = {
+        "schemas": [USER, ENTERPRISE_URN],
+        "userName": "x@acme.test",
+        "displayName": "X",
+        "name": {"givenName": "Given1"},
+        "emails": [{"value": "x@acme.test", "type": "work"}, {"value": "y@acme.test"}],
+        ENTERPRISE_URN: {"department": "Tours", "manager": {"value": "m1"}},
+    }
+    uid = scim.call("POST", "/Users", body).json["id"]
+    answer = scim.call("GET", path.format(uid=uid) + f"?{query}").json
+    found = next(each for each in answer.get("Resources", [answer]) if each["id"] == uid)
+    assert {name: value for name, value in found.items() if name not in ("id", "schemas")} == shown
+
+
+def test_quotes_in_a_query_need_not_be_percent_encoded(scim):
+    assert names(scim.call("GET", '/Users?filter=userName+eq+"A@acme.test"')) == ["a"]
+    assert names(scim.call("GET", '/Users?filter=emails[type+eq+"work"]+or+userName+eq+"b@acme.test"')) == [
+        "b"
+    ]
