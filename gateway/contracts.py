@@ -228,3 +228,5 @@ class Declaration:
     simulator: Simulator | None = None
     #: The folder of its recorded conversations, one JSON file a story, installed with the plugin.
     transcripts: Path | None = None
+    #: Whether a listener that is new to a database is told the events of before its installation, too.
+    history: bool = False

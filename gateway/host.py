@@ -47,6 +47,7 @@ from gateway.isolation import (
 from gateway.scim.errors import Refusal, Unavailable
 from gateway.scim.schemas import application_extension
 from gateway.store import Store
+from gateway.store.clock import now
 
 log = logging.getLogger("gateway.plugins")
 
@@ -103,6 +104,7 @@ class PluginHost:
         #: What plugins were seen doing; a call that takes more than `seconds` is slow.
         self.watch = Watch(seconds)
         self.declared = Declarations(self.watch, application_extension(extension_urn, application))
+        self._since: dict[str, int] = {}
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
         for name in disabled:
@@ -141,6 +143,8 @@ class PluginHost:
             if "gateway_provisioned" in hooks
         }
         self._plugins = {name: self._info(name) for name in names}
+        moment = now()
+        self._since = {name: self._since.get(name, moment) for name in names}
         self.declared.read(self._plugins)
         self._having = {
             hook: [name for name in names if hook in self._callers[name]]
@@ -318,6 +322,18 @@ class PluginHost:
         It cannot when the plugin raised, which was logged, or when it is still at an event.
         """
         return self._listeners[plugin].hear(events, seconds)
+
+    def is_late(self, plugin: str) -> bool:
+        """Whether a call of a listener outlasted its turn and how it ended was not taken over yet."""
+        return self._listeners[plugin].late
+
+    def end_of_late_call(self, plugin: str) -> tuple[int, bool] | None:
+        """How a late call ended: events told since `tell` returned, and whether it went well; None while it runs."""
+        return self._listeners[plugin].end_of_late_call()
+
+    def listens_since(self, plugin: str) -> int:
+        """The moment in microseconds from which a listener that is new to the database hears; 0 = of all history."""
+        return 0 if self._plugins[plugin].declaration.history else self._since[plugin]
 
     def _teller(self, hook: Hook) -> Callable[[Event], bool]:
         def tell(event: Event) -> bool:

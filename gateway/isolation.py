@@ -139,22 +139,34 @@ class Listener:
 
     def __init__(self, name: str, tell: Callable[[Any], bool]) -> None:
         self.name, self._tell = name, tell
-        self._working: threading.Thread | None = None
+        self._late: _Round | None = None
+
+    @property
+    def late(self) -> bool:
+        """Whether a call outlasted its turn, and `end_of_late_call` has not taken over yet how it ended."""
+        return self._late is not None
+
+    def end_of_late_call(self) -> tuple[int, bool] | None:
+        """How a late call ended: events told since `hear` returned, and whether it went well; None while it runs."""
+        if self._late is None or not self._late.over.is_set():
+            return None
+        round_, self._late = self._late, None
+        return round_.told - round_.reported, round_.well
 
     def hear(self, events: Iterable[Any], seconds: float) -> tuple[int, bool]:
         """Tell events in their order for so long: how many were told, and whether it can go on with the next."""
-        if self._working is not None and self._working.is_alive():
+        if self._late is not None:
             return 0, False
         round_ = _Round(self._tell, list(events))
         # A daemon: a call that never ends does not keep the process from ending.
-        self._working = threading.Thread(target=round_.run, name=f"gateway-tells-{self.name}", daemon=True)
-        self._working.start()
+        threading.Thread(target=round_.run, name=f"gateway-tells-{self.name}", daemon=True).start()
         if round_.over.wait(seconds):
             return round_.told, round_.well
         round_.stop = True
         if round_.over.wait(GRACE):
             return round_.told, round_.well
-        told = round_.told
+        round_.reported = told = round_.told
+        self._late = round_
         log.warning(
             "plugin %s has been at one event for %.1f seconds; it is told no more until that ends",
             self.name,
@@ -169,6 +181,8 @@ class _Round:
     def __init__(self, tell: Callable[[Any], bool], events: list[Any]) -> None:
         self._tell, self._events = tell, events
         self.told, self.well, self.stop, self.since = 0, True, False, monotonic()
+        #: Events that were told before `hear` returned.
+        self.reported = 0
         self.over = threading.Event()
 
     def run(self) -> None:

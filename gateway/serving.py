@@ -1,6 +1,6 @@
 """The production server: granian's worker processes, and the supervisor that keeps them running.
 
-`gunicorn 'gateway.app:create_app()'` serves the same application for those who prefer it; the README shows how, with
+`gunicorn -c python:gateway.gunicorn` serves the same application for those who prefer it; the README shows how, with
 the two variables that `serve` sets here.
 
 granian ends the whole server when a worker dies twice within seconds (its guard against crash loops). Two workers
@@ -154,6 +154,8 @@ class _Worker:
         app = create_app()
         # granian has no hook for the end of a worker; this runs once its open requests were answered.
         multiprocessing.util.Finalize(None, app.extensions["gateway"].recorder.close, exitpriority=1)
+        # What was untold when the server stopped is told before the first request comes.
+        app.extensions["gateway"].recorder.start()
         if self._unsaid.acquire(block=False):
             threading.Thread(target=self._say_where, daemon=True).start()
         return app

@@ -38,6 +38,9 @@ MOST_LINES = 100_000
 SWEEP_SECONDS = 30.0
 #: Seconds that a listener is told of one organization before the next one has its turn.
 TURN_SECONDS = 1.0
+#: Seconds for which the process whose listener is still at an event keeps the others from telling it again; renewed
+#: while the call goes on, so that a process that dies delays that event by no more.
+HOLD_SECONDS = 30.0
 #: A listener that raised hears again after 1, 2, 4, … seconds, at most this many.
 LONGEST_WAIT = 300
 _DAY = 86_400_000_000
@@ -52,6 +55,9 @@ class Recorder:
         self._used: dict[str, int] = {}
         self._changed: set[int] = set()
         self._swept = -SWEEP_SECONDS
+        #: Listeners whose call outlasted its turn: of which organization, the last event told before, held until when.
+        self._late: dict[str, tuple[int, int, float]] = {}
+        self._introduced: set[str] = set()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._relaying = threading.Lock()
@@ -131,17 +137,54 @@ class Recorder:
 
     def relay(self) -> None:
         """Tell every listening plugin what it has not heard, in the order of each organization."""
-        listeners, organizations = self._host.listeners(), self._with_news()
-        if not listeners or organizations == []:
+        listeners = self._host.listeners()
+        if not listeners:
             return
-        with self._relaying, self._store.database.only_one("relay") as mine:
-            if not mine:
-                # Whoever is at it may have looked before these changes.
-                self._next_round(organizations)
+        with self._relaying:
+            for plugin in list(self._late):
+                self._take_over(plugin)
+            organizations = self._with_news()
+            if organizations == []:
                 return
-            for plugin in listeners:
-                for organization_id, seq in self._store.events.untold(plugin, organizations):
-                    self._tell(plugin, organization_id, seq)
+            with self._store.database.only_one("relay") as mine:
+                if not mine:
+                    # Whoever is at it may have looked before these changes.
+                    self._next_round(organizations)
+                    return
+                for plugin in listeners:
+                    self._tell_all(plugin, organizations)
+
+    def _tell_all(self, plugin: str, organizations: list[int] | None) -> None:
+        if plugin not in self._introduced:
+            with self._store.transaction():
+                self._store.events.introduce(plugin, self._host.listens_since(plugin))
+            self._introduced.add(plugin)
+        if plugin in self._late:
+            return  # all organizations are looked at when its call has ended
+        for organization_id, seq in self._store.events.untold(plugin, organizations):
+            self._tell(plugin, organization_id, seq)
+            if plugin in self._late:
+                return
+
+    def _take_over(self, plugin: str) -> None:
+        """Note how a call ended that outlasted its turn; while it goes on, other processes do not tell it again."""
+        organization_id, seq, held_until = self._late[plugin]
+        ended = self._host.end_of_late_call(plugin)
+        if ended is not None:
+            told, well = ended
+            # First: what cannot be written now is told again, as after a crash.
+            del self._late[plugin]
+            with self._lock:
+                self._swept = -SWEEP_SECONDS
+            self._note(plugin, organization_id, seq + told, told, well)
+        elif time.monotonic() > held_until - HOLD_SECONDS / 2:
+            self._hold(plugin, organization_id, seq)
+
+    def _hold(self, plugin: str, organization_id: int, seq: int) -> None:
+        self._late[plugin] = organization_id, seq, time.monotonic() + HOLD_SECONDS
+        with self._store.transaction():
+            until = now() + int(HOLD_SECONDS * 1_000_000)
+            self._store.events.hold(plugin, organization_id, seq, until)
 
     def _with_news(self) -> list[int] | None:
         """Organizations that this process changed, or None when it is time to look at all."""
@@ -169,6 +212,11 @@ class Recorder:
             events = [_event(organization, record) for record in records]
             told, well = self._host.tell(plugin, events, max(0.0, until - time.monotonic()))
             seq = records[told - 1].seq if told else seq
+            if self._host.is_late(plugin):
+                if told:
+                    self._note(plugin, organization_id, seq, told, True)
+                self._hold(plugin, organization_id, seq)
+                return
             self._note(plugin, organization_id, seq, told, well)
             if not well or time.monotonic() >= until:
                 self._next_round([organization_id])
@@ -184,6 +232,10 @@ class Recorder:
                 self._store.events.failed(plugin, organization_id, seq, now() + wait)
 
     # The worker -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Serve activity and listeners from now on, in the process that answers requests; call it after the fork."""
+        self._ensure_worker()
 
     def _ensure_worker(self) -> None:
         # A server may fork after the application was made; threads do not survive that.

@@ -6,6 +6,7 @@ organization's policy number: when it moved, the story is told again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -158,7 +159,9 @@ class Users:
                     raise Stale
                 self._store.memberships.drop_user(caller.organization.id, user.id)
                 self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
-                change.tell("user.deleted", "User", user.uid, user_json(user, (), None))
+                # Whoever follows the feed by `active` alone must not take the user for one that is there.
+                gone = json.loads(user_json(user, (), None)) | {"active": False}
+                change.tell("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
 
         self._changes.retried(caller, self._refresh, story)
 

@@ -69,6 +69,35 @@ class Events:
 
     # Telling plugins --------------------------------------------------------------------------------------------
 
+    def introduce(self, plugin: str, since: int) -> None:
+        """Note a listener that is new here: of each organization it is told the events from `since` on (microseconds).
+
+        A listener that was noted before keeps its positions. One statement for all organizations: each looks at the
+        newest event first, by the primary key.
+        """
+        if self._db.one("SELECT 1 FROM listeners WHERE plugin = ?", plugin):
+            return
+        # Told of something before there was this table: not new.
+        if self._db.one("SELECT 1 FROM deliveries WHERE plugin = ? LIMIT 1", plugin):
+            since = 0
+        self._db.run(
+            "INSERT INTO listeners (plugin, since) VALUES (?, ?) ON CONFLICT (plugin) DO NOTHING",
+            plugin,
+            since,
+        )
+        if since:
+            before = (
+                f"SELECT e.seq FROM events e WHERE e.id >= o.id * {_MOST} AND e.id < (o.id + 1) * {_MOST}"
+                " AND e.at < ? ORDER BY e.id DESC LIMIT 1"
+            )
+            self._db.run(
+                "INSERT INTO deliveries (plugin, organization_id, seq, failures, retry_at)"
+                f" SELECT ?, o.id, COALESCE(({before}), 0), 0, 0 FROM organizations o WHERE o.event_seq > 0"
+                " ON CONFLICT (plugin, organization_id) DO NOTHING",
+                plugin,
+                since,
+            )
+
     def untold(self, plugin: str, organization_ids: Sequence[int] | None = None) -> list[tuple[int, int]]:
         """Organizations with events that a plugin has not been told: (key, number of the last one told).
 
@@ -87,8 +116,13 @@ class Events:
         return [(key, seq) for key, seq in rows]
 
     def told(self, plugin: str, organization_id: int, seq: int) -> None:
-        """The plugin has heard everything up to this event."""
-        self._delivery(plugin, organization_id, "seq = excluded.seq, failures = 0, retry_at = 0", seq, 0)
+        """The plugin has heard everything up to this event; a process that heard of it late sets nothing back."""
+        newest = "CASE WHEN excluded.seq > deliveries.seq THEN excluded.seq ELSE deliveries.seq END"
+        self._delivery(plugin, organization_id, f"seq = {newest}, failures = 0, retry_at = 0", seq, 0)
+
+    def hold(self, plugin: str, organization_id: int, seq: int, until: int) -> None:
+        """A call about what follows `seq` goes on: no process tells more of it before `until`."""
+        self._delivery(plugin, organization_id, "retry_at = excluded.retry_at", seq, until, failures=0)
 
     def failed(self, plugin: str, organization_id: int, seq: int, retry_at: int) -> None:
         """The plugin raised at the event behind `seq`; tell it again later."""
@@ -104,13 +138,21 @@ class Events:
         )
         return row[0] if row else 0
 
-    def _delivery(self, plugin: str, organization_id: int, sets: str, seq: int, retry_at: int) -> None:
+    def _delivery(
+        self,
+        plugin: str,
+        organization_id: int,
+        sets: str,
+        seq: int,
+        retry_at: int,
+        failures: int | None = None,
+    ) -> None:
         self._db.run(
             "INSERT INTO deliveries (plugin, organization_id, seq, failures, retry_at) VALUES (?, ?, ?, ?, ?)"
             f" ON CONFLICT (plugin, organization_id) DO UPDATE SET {sets}",
             plugin,
             organization_id,
             seq,
-            1 if retry_at else 0,
+            int(retry_at > 0) if failures is None else failures,
             retry_at,
         )

@@ -168,6 +168,73 @@ def test_long_request_lines_are_never_answered_in_html_and_no_token_is_logged(se
     assert "a-secret-of-somebody" not in server.log.read_text()
 
 
+LISTENER = """
+from pathlib import Path
+from gateway import Declaration, hookimpl
+
+@hookimpl
+def gateway_declare():
+    return Declaration(title="Listener", history=True)
+
+@hookimpl
+def gateway_provisioned(event):
+    with Path(__file__).with_name("heard").open("a") as file:
+        file.write(event.type + "\\n")
+"""
+
+
+def listener_in(folder):
+    """An installed plugin that writes down what it hears; the file it writes to."""
+    folder.mkdir()
+    (folder / "gateway_hears.py").write_text(LISTENER)
+    metadata = folder / "gateway_hears-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gateway-hears\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[gateway.plugins]\nhears = gateway_hears\n")
+    return folder / "heard"
+
+
+def provision_one(instance):
+    """What a server that has ended left untold."""
+    deployment = Deployment(instance)
+    scim = deployment.connection("okta")
+    scim.user()
+    deployment.close()
+
+
+def test_what_was_untold_is_told_as_soon_as_the_server_is_up(serve, instance, tmp_path, monkeypatch):
+    provision_one(instance)
+    heard = listener_in(tmp_path / "plugin")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "plugin"))
+    serve("--workers", "2")
+    until(lambda: heard.exists() and heard.read_text() == "user.created\n")
+
+
+@pytest.mark.parametrize("more", [[], ["--preload"]], ids=["usual", "preload"])
+def test_gunicorn_tells_what_was_untold_as_soon_as_it_is_up(instance, tmp_path, monkeypatch, more):
+    provision_one(instance)
+    heard = listener_in(tmp_path / "plugin")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "plugin"))
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.gunicorn", "-b", "127.0.0.1:0", *more]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HOME": str(tmp_path)})
+    try:
+        until(lambda: heard.exists() and heard.read_text() == "user.created\n")
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_command_that_makes_the_application_tells_nobody(gateway, instance, tmp_path):
+    provision_one(instance)
+    heard = listener_in(tmp_path / "plugin")
+    code = "import time; from gateway.app import create_app; create_app(); time.sleep(2)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "plugin")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not heard.exists()
+
+
 # The demonstration ----------------------------------------------------------------------------------------------
 
 

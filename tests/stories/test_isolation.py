@@ -535,8 +535,111 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
         recorder._swept = -1000.0
         recorder.relay()
         time.sleep(0.05)
-    # Told again what it was at, then the rest, each organization in its order.
-    assert sorted(stuck) == [1, 1, 1, 2, 2, 3]
+    # What it was at ended well and is taken over; then the rest, each organization in its order.
+    assert sorted(stuck) == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("seconds", [3.2, 40.0])
+def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
+    with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Neither the process that tells it nor another one tells it again, however often they look meanwhile."""
+    scale = 1.0 if seconds < 5 else 0.05
+    monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 1.0 * scale)
+    monkeypatch.setattr("gateway.provisioning.recorder.HOLD_SECONDS", 30.0 * scale)
+    monkeypatch.setattr("gateway.isolation.GRACE", 2.0 * scale)
+    heard: list[tuple[str, int]] = []
+
+    def dawdle(event: Any) -> None:
+        heard.append((event.organization.id, event.id))
+        if event.id == 1:
+            time.sleep(seconds * scale)
+
+    deployment = with_plugin(listening(dawdle))
+    recorder = deployment.gateway.recorder
+    recorder.close()
+    first, second = deployment.connection("generic"), deployment.connection("generic")
+    for each in (first, second):
+        each.user()
+        each.user("user2@acme.test")
+    deadline = time.monotonic() + 60
+    others: list[tuple[int, int]] = []
+    while len(heard) < 4 and time.monotonic() < deadline:
+        recorder.relay()
+        if len(heard) == 1:
+            # What another process would tell: the other organization alone.
+            others += deployment.gateway.store.events.untold("zzz")
+        time.sleep(0.02)
+    expected = {(each.organization.uid, number) for each in (first, second) for number in (1, 2)}
+    assert len(heard) == 4
+    assert set(heard) == expected
+    assert [number for uid, number in heard if uid == heard[0][0]] == [1, 2]
+    told_first = next(
+        each.organization.id for each in (first, second) if each.organization.uid == heard[0][0]
+    )
+    assert others
+    assert told_first not in {key for key, _ in others}
+
+
+def test_a_late_call_that_fails_is_told_again(
+    with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.isolation.GRACE", 0.05)
+    heard: list[int] = []
+
+    def fail_late(event: Any) -> None:
+        heard.append(event.id)
+        if len(heard) == 1:
+            time.sleep(0.5)
+            crash()
+
+    deployment = with_plugin(listening(fail_late))
+    recorder = deployment.gateway.recorder
+    recorder.close()
+    scim = deployment.connection("generic")
+    scim.user()
+    recorder.relay()
+    time.sleep(0.6)
+    recorder.relay()
+    failures = deployment.gateway.store.events.failures("zzz", scim.organization.id)
+    assert (heard, failures) == ([1], 1)
+    deployment.gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
+    recorder._swept = -1000.0
+    recorder.relay()
+    assert heard == [1, 1]
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
+    with_plugin: Callable[..., Deployment], history: bool
+) -> None:
+    heard: list[tuple[str, int]] = []
+    deployment = with_plugin()
+    scim, quiet = deployment.connection("generic"), deployment.connection("generic")
+    for each in (scim, quiet):
+        each.user()
+        each.user("user2@acme.test")
+    told = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
+    type(told).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
+    deployment.gateway.host.add(told, "zzz")
+    recorder = deployment.gateway.recorder
+    recorder.close()
+    scim.user("user3@acme.test")
+    later = deployment.connection("generic")
+    later.user()
+    recorder.relay()
+    new = {(scim.organization.uid, 3), (later.organization.uid, 1)}
+    old = {(each.organization.uid, number) for each in (scim, quiet) for number in (1, 2)}
+    assert set(heard) == (new | old if history else new)
+    assert len(heard) == len(set(heard))
+    # Known from now on: a process that starts later begins where the last one ended.
+    recorder._introduced.clear()
+    deployment.gateway.host._since["zzz"] += 3_600_000_000
+    heard.clear()
+    quiet.user("user3@acme.test")
+    recorder.relay()
+    assert heard == [(quiet.organization.uid, 3)]
 
 
 def test_a_listener_that_would_leave_is_told_again(with_plugin: Callable[..., Deployment]) -> None:

@@ -30,6 +30,15 @@ def test_a_user_made_by_hand_takes_a_seat_and_can_be_edited_whole(acme) -> None:
     assert types == ["user.created", "user.updated", "user.deactivated", "user.deleted"]
 
 
+def test_the_event_of_a_deleted_user_says_that_it_is_not_active(acme) -> None:
+    """Whoever follows the feed by `active` alone would keep the user otherwise."""
+    made = acme.post(f"{acme.path}/users", {"user_name": "hand@acme.test"})
+    acme.call("DELETE", f"{acme.path}/users/{made['id']}", None, 204)
+    created, deleted = acme.get(f"{acme.path}/events")["items"]
+    assert created["data"]["active"] is True
+    assert deleted["data"] == {**created["data"], "active": False}
+
+
 def test_an_address_is_changed_among_those_that_are_kept(acme) -> None:
     emails = [
         {"value": "a@acme.test", "type": "home"},

@@ -1,0 +1,25 @@
+"""What gunicorn needs to serve the gateway as `gateway serve` does: `gunicorn -c python:gateway.gunicorn`.
+
+Options of the command line win over these. https://docs.gunicorn.org/en/stable/settings.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+wsgi_app = "gateway.app:create_app()"
+worker_class = "gthread"
+threads = 2
+#: Long request lines are answered by the gateway, not by gunicorn in HTML.
+limit_request_line = 0
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the recorder in each worker, after the fork: listeners hear before the first request."""
+    worker.app.callable.extensions["gateway"].recorder.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Write what the recorder has gathered when a worker ends."""
+    if worker.app.callable is not None:  # it could not be made
+        worker.app.callable.extensions["gateway"].recorder.close()

@@ -1,0 +1,7 @@
+"""Listeners that this database knows: a plugin that is new to it hears of what comes after its installation."""
+
+
+def up(migrator, db):
+    db.execute_sql(
+        "CREATE TABLE IF NOT EXISTS listeners (plugin TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL)"
+    )
