@@ -49,7 +49,7 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     """All endpoints of all connections."""
     scim = Endpoints(gateway)
     blueprint = Blueprint("scim", __name__, url_prefix=PREFIX)
-    # Slashes too many are taken out before (`base_urls`): the redirect would be HTML, and an IdP does not follow it with
+    # Slashes too many are taken out before (`base_urls`): a redirect would be HTML, and an IdP does not follow it with
     # its body.
     blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
 
