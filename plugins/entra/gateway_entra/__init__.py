@@ -17,11 +17,12 @@ Json = dict[str, Any]
 
 @hookimpl
 def gateway_declare() -> Declaration:
-    # Without `keeps` a connection keeps every attribute of the schemas: Entra patches again, cycle after cycle, what
-    # it mapped and does not read back.
+    # Nearly every attribute of the schemas is kept: Entra patches again, cycle after cycle, what it mapped and does not
+    # read back.
     return Declaration(
         title="Microsoft Entra ID",
         idp=True,
+        keeps=lambda settings: documents.KEPT,
         setup_steps=steps.setup_steps,
         simulator=simulator.SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),

@@ -7,7 +7,7 @@ So nothing is set anywhere, and each operation is read for what it says.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,9 @@ def map_user(operations: list[Json], current: Json, extension_urn: str) -> list[
     """`current` is the stored user; a private copy, in which is followed what the operations do to lists."""
     patch = _UserPatch(current)
     unfolded = (each for operation in operations for each in _unfolded(operation, extension_urn))
-    return [told for each in unfolded for told in patch.told(each)]
+    told = [told for each in unfolded for told in patch.told(each)]
+    # A remove of somebody else, and nothing beside it: a change that changes nothing keeps it an operation.
+    return told or ([{"op": "add", "value": {}}] if operations else [])
 
 
 def _named_members(operation: Json) -> list[Json]:
@@ -78,7 +80,9 @@ class _UserPatch:
 
     def __init__(self, current: Json) -> None:
         self._user_name = current.get("userName")
-        self._lists = {name: [dict(each) for each in current.get(name, ())] for name in values.LISTS.values()}
+        enterprise = current.get(key_of(current, ENTERPRISE)) or {}
+        self._manager = (enterprise.get("manager") or {}).get("value")
+        self._lists = {name: Elements(current.get(name, ())) for name in values.LISTS.values()}
 
     def told(self, operation: Json) -> list[Json]:
         """The same in plain operations: one, or one for each element that a remove names."""
@@ -93,9 +97,35 @@ class _UserPatch:
         told = {**operation, "path": str(path)}
         if path.means("active") and "value" in told:
             told["value"] = boolean(told["value"])
-        elif path.means("manager", ENTERPRISE) and path.whole and operation["op"] != "remove":
-            told["value"] = _another_manager(told.get("value"))
+        elif path.means("manager", ENTERPRISE):
+            return self._of_manager(told, path)
         return [told]
+
+    def _of_manager(self, told: Json, path: Path) -> list[Json]:
+        """A single value, of which Entra names the one to remove, by a filter or by a value, as it does of lists."""
+        if told["op"] == "remove" and path.sub is None:
+            named = self._named_manager(told, path)
+            if named is not None and named != self._manager:
+                return []
+            if named is not None:
+                told = {"op": "remove", "path": str(replace(path, terms=None))}
+            self._manager = None
+        elif path.whole:
+            told["value"] = _another_manager(told.get("value"))
+            self._manager = told["value"].get("value") if isinstance(told["value"], Mapping) else None
+        elif path.terms is None and (path.sub or "").lower() == "value":
+            self._manager = told.get("value") if told["op"] != "remove" else None
+        return [told]
+
+    @staticmethod
+    def _named_manager(told: Json, path: Path) -> str | None:
+        """The id of the manager that a remove names; None where it names nobody in a way that is known."""
+        if path.terms is not None:
+            ((name, named), *others) = path.terms
+            return named if not others and name.lower() == "value" and isinstance(named, str) else None
+        manager = values.reference(told.get("value"))
+        named = manager.get(key_of(manager, "value")) if isinstance(manager, Mapping) else None
+        return named if isinstance(named, str) and named else None
 
     def _is_of_soft_deleted(self, path: Path, value: Any) -> bool:
         """The user principal name may be mapped to an address as well."""
@@ -116,48 +146,133 @@ class _UserPatch:
             if operation["op"] == "replace":
                 elements.clear()
             told["value"] = values.entries(path.name, operation.get("value"), elements)
-            elements += [dict(each) for each in _listed(told["value"]) if isinstance(each, Mapping)]
+            for each in _listed(told["value"]):
+                if isinstance(each, dict) and "value" not in each:
+                    elements.make(each)
+                elif isinstance(each, Mapping):
+                    elements.append(dict(each))
         return [told]
 
-    def _remove(self, told: Json, path: Path, elements: list[Json]) -> list[Json]:
+    def _remove(self, told: Json, path: Path, elements: Elements) -> list[Json]:
+        elements.settle()
         if path.whole and told.get("value") is not None:
             named = values.entries(path.name, told["value"])
             removals = _removals(path.name, named)
             if not removals:
                 return [told]
-            gone = [each.get("value") if isinstance(each, Mapping) else each for each in _listed(named)]
-            elements[:] = [element for element in elements if element.get("value") not in gone]
+            gone = {each.get("value") if isinstance(each, Mapping) else each for each in _listed(named)}
+            elements.drop([element for element in elements if _text(element.get("value")) in gone])
             return removals
-        chosen = [element for element in elements if _holds(element, path.terms or ())]
+        chosen = elements.chosen(path.terms or ())
         if path.sub is None:
-            elements[:] = [element for element in elements if element not in chosen]
+            elements.drop(chosen)
         for element in chosen:
-            element.pop(key_of(element, path.sub or ""), None)
+            elements.write(element, {path.sub or "": None})
         return [told]
 
-    def _fill(self, told: Json, path: Path, elements: list[Json]) -> list[Json]:
+    def _fill(self, told: Json, path: Path, elements: Elements) -> list[Json]:
         """Add or replace in the elements that a filter selects. Where there is none, one is made as the filter says.
 
         RFC 7644, 3.5.2.3, has an error there. Entra counts on the element (documented), and sends several paths with
-        the same filter, which fill one.
+        the same filter, which fill one, in any order: `type` may come before `value`. So they are put into the one
+        operation that makes it, and an element that ends without a value is dropped with that.
         """
         value = _value(path, told.get("value"))
         told["value"] = value
-        chosen = [element for element in elements if _holds(element, path.terms or ())]
+        chosen = elements.chosen(path.terms or ())
         if path.sub is None and not isinstance(value, Mapping):
             return [told]
         given = {path.sub: value} if path.sub else dict(value)
+        made_here = bool(chosen) and all(elements.is_made(element) for element in chosen)
         for element in chosen:
-            element.update({key_of(element, name): held for name, held in given.items()})
+            elements.write(element, given)
         if chosen:
-            return [told]
+            return [] if made_here else [told]
         if all(held in (None, "", [], {}) for held in given.values()):
             return [
                 {"op": "remove", "path": str(path)}
             ]  # emptied, and nothing is there: removing it is no error
-        made = {**dict(path.terms or ()), **given}
-        elements.append(dict(made))
+        made = dict(path.terms or ())
+        made.update({key_of(made, name): held for name, held in given.items()})
+        elements.make(made)
         return [{"op": "add", "path": path.name, "value": [made]}]
+
+
+class Elements:
+    """The elements of a list as they are after the operations so far, found by what they hold.
+
+    Those that `make` was told of are parts of an operation already: what is written to one is written there.
+    """
+
+    def __init__(self, stored: Iterable[Mapping[str, Any]]) -> None:
+        self._all: dict[int, Json] = {}
+        self._made: set[int] = set()
+        #: By the name of a sub-attribute in lower case, then by its value: keys of elements. Kept for names asked for.
+        self._index: dict[str, dict[Any, dict[int, None]]] = {}
+        for each in stored:
+            self.append(dict(each))
+
+    def __iter__(self) -> Iterator[Json]:
+        return iter(list(self._all.values()))
+
+    def append(self, element: Json) -> None:
+        """One more."""
+        self._all[id(element)] = element
+        for name, index in self._index.items():
+            index.setdefault(_key(element.get(key_of(element, name))), {})[id(element)] = None
+
+    def make(self, element: Json) -> None:
+        """One more, which is part of an operation."""
+        self.append(element)
+        self._made.add(id(element))
+
+    def is_made(self, element: Json) -> bool:
+        """Whether what is written to an element reaches the operation that makes it."""
+        return id(element) in self._made
+
+    def settle(self) -> None:
+        """From here on the order of operations matters: nothing reaches those before any more."""
+        for key in self._made:
+            if (element := self._all.get(key)) is not None:
+                self.drop([element])
+                self.append(dict(element))
+        self._made = set()
+
+    def clear(self) -> None:
+        """None is left."""
+        self._all, self._made, self._index = {}, set(), {}
+
+    def drop(self, elements: Iterable[Json]) -> None:
+        """All but these are left."""
+        for element in elements:
+            for name, index in self._index.items():
+                index.get(_key(element.get(key_of(element, name))), {}).pop(id(element), None)
+            self._all.pop(id(element), None)
+
+    def write(self, element: Json, given: Mapping[str, Any]) -> None:
+        """Put values into an element, where one of None removes."""
+        for name, value in given.items():
+            key, index = key_of(element, name), self._index.get(name.lower())
+            if index is not None:
+                index.get(_key(element.get(key)), {}).pop(id(element), None)
+                index.setdefault(_key(value), {})[id(element)] = None
+            if value is None:
+                element.pop(key, None)
+            else:
+                element[key] = value
+
+    def chosen(self, terms: tuple[tuple[str, Any], ...]) -> list[Json]:
+        """Those that hold all terms of a filter; all where it has none."""
+        if not terms:
+            return list(self)
+        (name, value), *others = terms
+        index = self._index.get(name.lower())
+        if index is None:
+            index = self._index[name.lower()] = {}
+            for element in self:
+                index.setdefault(_key(element.get(key_of(element, name))), {})[id(element)] = None
+        found = [self._all[key] for key in index.get(_key(value), ())]
+        return [element for element in found if _holds(element, tuple(others))] if others else found
 
 
 def _value(path: Path, value: Any) -> Any:
@@ -178,6 +293,17 @@ def _another_manager(value: Any) -> Any:
 
 def _holds(element: Json, terms: tuple[tuple[str, Any], ...]) -> bool:
     return all(_same(element.get(key_of(element, name)), value) for name, value in terms)
+
+
+def _key(value: Any) -> Any:
+    """What values are found by: equal for those that `_same` takes for the same. What no filter names is None."""
+    if isinstance(value, bool):
+        return value
+    return value.lower() if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from gateway_entra.paths import boolean, key_of
@@ -58,23 +58,26 @@ def reference(value: Any) -> Any:
     return {"value": value} if isinstance(value, str) and value else value
 
 
-def entries(name: str, value: Any, present: Sequence[Any] = ()) -> Any:
+def entries(name: str, value: Any, present: Iterable[Any] = ()) -> Any:
     """The elements of a list, each as the RFC has it; what is no list of objects is left as it is."""
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list):
         return value
-    return [entry(name, each, present) if isinstance(each, Mapping) else each for each in value]
+    known = frozenset(
+        one["value"] for one in present if isinstance(one, Mapping) and isinstance(one.get("value"), str)
+    )
+    return [entry(name, each, known) if isinstance(each, Mapping) else each for each in value]
 
 
-def entry(name: str, given: Mapping[str, Any], present: Sequence[Any] = ()) -> Json:
-    """One element. `present` are those that the user has already."""
-    held = _role(given, present) if name == "roles" else dict(given)
+def entry(name: str, given: Mapping[str, Any], known: Set[str] = frozenset()) -> Json:
+    """One element. `known` are the values of those that the user has already."""
+    held = _role(given, known) if name == "roles" else dict(given)
     primary = key_of(held, "primary")
     return {**held, primary: boolean(held[primary])} if primary in held else held
 
 
-def _role(given: Mapping[str, Any], present: Sequence[Any]) -> Json:
+def _role(given: Mapping[str, Any], known: Set[str]) -> Json:
     """A role, which a PATCH of the legacy dialect tells as JSON in the text of its value (documented).
 
     It then has nothing else, so it is completed to what a create tells of a role, unless the user has it already.
@@ -84,7 +87,7 @@ def _role(given: Mapping[str, Any], present: Sequence[Any]) -> Json:
     shown = role.pop(key_of(role, "displayName"), None)
     if shown is not None and key_of(role, "display") not in role:
         role["display"] = shown
-    if packed and not any(isinstance(one, Mapping) and one.get("value") == role["value"] for one in present):
+    if packed and role["value"] not in known:
         role = {"primary": False, "type": ROLE_TYPE, **role}
     return role
 

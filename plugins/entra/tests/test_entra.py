@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+
+import pytest
+from gateway_entra import documents, patches
 
 from gateway.testing import Document, IdpPromises, Patch
 
@@ -155,10 +159,52 @@ PATCHES = {
             add('addresses[type eq "work"].locality', "Here"),
             add('addresses[type eq "work"].postalCode', "1000"),
         ],
+        [add("addresses", [{"type": "work", "locality": "Here", "postalCode": "1000"}])],
+    ),
+    "a type before its value": Patch(
         [
-            add("addresses", [{"type": "work", "locality": "Here"}]),
-            add('addresses[type eq "work"].postalCode', "1000"),
+            add('phoneNumbers[type eq "work"].type', "work"),
+            replace('emails[type eq "home"].primary', "True"),
+            replace('phoneNumbers[type eq "work"].value', "+1"),
+            replace('emails[type eq "home"].value', "a@b"),
         ],
+        [
+            add("phoneNumbers", [{"type": "work", "value": "+1"}]),
+            add("emails", [{"type": "home", "primary": True, "value": "a@b"}]),
+        ],
+    ),
+    "a role, its value in the middle": Patch(
+        [
+            add('roles[primary eq "True"].display', "Administrator"),
+            add('roles[primary eq "True"].value', "Admin"),
+            add('roles[primary eq "True"].type', "Guide"),
+        ],
+        [
+            add(
+                "roles",
+                [{"primary": True, "display": "Administrator", "value": "Admin", "type": "Guide"}],
+            )
+        ],
+    ),
+    "an element of a list without its value, which comes": Patch(
+        [add("phoneNumbers", [{"type": "work"}]), add('phoneNumbers[type eq "work"].value', "+1")],
+        [add("phoneNumbers", [{"type": "work", "value": "+1"}])],
+    ),
+    "the manager by a filter": Patch(
+        [remove(f'{MANAGER}[value eq "m1"]')], [remove(MANAGER)], current=STORED
+    ),
+    "the manager by a filter without its URN": Patch(
+        [remove('manager[value eq "m1"]')], [remove(MANAGER)], current=STORED
+    ),
+    "the manager by its id": Patch([remove("manager", "m1")], [remove(MANAGER)], current=STORED),
+    "the manager as an element": Patch(
+        [remove(MANAGER, [{"value": "m1"}])], [remove(MANAGER)], current=STORED
+    ),
+    "another manager than the stored one": Patch(
+        [remove(MANAGER, "m2"), replace("title", "Guide")], [replace("title", "Guide")], current=STORED
+    ),
+    "nobody but another manager": Patch(
+        [remove('manager[value eq "m2"]')], [op("add", None, {})], current=STORED
     ),
     "removed, and made again": Patch(
         [remove('emails[type eq "work"]'), add(WORK, "new@acme.test")],
@@ -314,3 +360,51 @@ def test_a_large_group_loses_those_who_are_named_and_nobody_else(deployment):
     entra.patch(f"/Groups/{group}", remove("members", [{"value": each} for each in ids[:50]]))
     left = entra.call("GET", f"/Groups/{group}").json["members"]
     assert sorted(member["value"] for member in left) == sorted(ids[50:])
+
+
+def test_all_attributes_are_declared_but_the_one_that_entra_refuses(deployment):
+    """`emails.display` makes Entra's "Test schema" fail."""
+    declared = {
+        idp: names(deployment.connection(idp).call("GET", "/Schemas").json) for idp in ("entra", "generic")
+    }
+    assert declared["generic"] - declared["entra"] == {f"{USER}:emails.display"}
+    assert declared["entra"] <= declared["generic"]
+
+
+def names(schemas):
+    found = set()
+    for schema in schemas["Resources"]:
+        for attribute in schema["attributes"]:
+            found.add(f"{schema['id']}:{attribute['name']}")
+            found |= {
+                f"{schema['id']}:{attribute['name']}.{sub['name']}"
+                for sub in attribute.get("subAttributes", ())
+            }
+    return found
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        lambda number: f'emails[type eq "t{number}"].value',
+        lambda number: f'emails[type eq "t{number}"].type',
+        lambda number: f'emails[type eq "t{number}" and primary eq "True"].value',
+        lambda number: f"name.n{number}",
+        lambda number: f"n{number}",
+        lambda number: f"{ENTERPRISE}:n{number}",
+    ],
+)
+@pytest.mark.parametrize("what", ["patch", "document"])
+def test_the_cost_of_many_names_grows_with_their_number_and_not_faster(what, names):
+    def cost(count):
+        value = {names(number): "x" for number in range(count)}
+        began = time.process_time()
+        if what == "patch":
+            patches.map_user([op("add", None, value)], STORED, APPLICATION)
+        else:
+            documents.map_user(user(**value))
+        return time.process_time() - began
+
+    few, many = (min(cost(count) for _ in range(3)) for count in (500, 8000))
+    # 16 times as many; squared it would be 256 times the cost.
+    assert many < 64 * few

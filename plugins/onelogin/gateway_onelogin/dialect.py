@@ -17,7 +17,14 @@ ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 #: SCIM 1.1's names, which OneLogin's own guide for templates has (documented), and what they mean in 2.0.
 OLD_ENTERPRISE = "urn:scim:schemas:extension:enterprise:1.0"
-TODAY = {"urn:scim:schemas:core:1.0": CORE, OLD_ENTERPRISE: ENTERPRISE}
+#: A version of 2.0 in the form of 1.1's names: templates of customers (reported).
+MIXED_ENTERPRISE = "urn:scim:schemas:extension:enterprise:2.0"
+TODAY = {
+    "urn:scim:schemas:core:1.0": CORE,
+    "urn:scim:schemas:core:2.0": CORE,
+    OLD_ENTERPRISE: ENTERPRISE,
+    MIXED_ENTERPRISE: ENTERPRISE,
+}
 
 #: A template with "{$user.active}" in quotes (a vendor's guide) can only send text.
 WORDS = {"true": True, "false": False}
@@ -54,9 +61,10 @@ def _today(urn: Any) -> Any:
 
 def _map_enterprise(mapped: Json) -> None:
     """SCIM 1.1's extension under its name of today, and its `managerId` as the manager's `value` (documented)."""
-    old, key = key_of(mapped, OLD_ENTERPRISE), key_of(mapped, ENTERPRISE)
-    if old in mapped and key not in mapped:
-        mapped[key] = mapped.pop(old)
+    key = key_of(mapped, ENTERPRISE)
+    for old in (key_of(mapped, OLD_ENTERPRISE), key_of(mapped, MIXED_ENTERPRISE)):
+        if old in mapped and key not in mapped:
+            mapped[key] = mapped.pop(old)
     extension = mapped.get(key)
     if not isinstance(extension, dict):
         return
