@@ -31,6 +31,11 @@ _SETTINGS: dict[str, Any] = {
     # Swagger UI would send the address of the document to a validator of its makers.
     "OPENAPI_SWAGGER_UI_CONFIG": {"validatorUrl": None},
     "API_SPEC_OPTIONS": {
+        "info": {
+            "description": "Organizations, their connections to identity providers, users, groups and feeds."
+            " Every refusal is an `Error` whose `message` says what was wrong and what to do."
+        },
+        "servers": [{"url": "/", "description": "The gateway that serves this document."}],
         "security": [{"token": []}],
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
     },

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from gateway.provisioning.sso import LONGEST
 from gateway.scim.documents import USER_NAME_LENGTH
@@ -194,7 +195,8 @@ class Takeover(Schema):
 
 
 class TokenRequest(Schema):
-    label = Name(load_default="")
+    # A function, so that no default is told which the rule of its length refuses.
+    label = Name(load_default=str)
     expires_in_days = fields.Integer(
         strict=True, allow_none=True, load_default=None, validate=validate.Range(1, 3650)
     )
@@ -336,20 +338,37 @@ class Member(Schema):
 # Feeds and plugins ------------------------------------------------------------------------------------------
 
 
+#: All that the feed tells. Kinds are added: a client passes over what it does not know.
+EVENT_TYPES = (
+    *(f"user.{verb}" for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted")),
+    *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
+)
+
+
 class Event(Schema):
     id = fields.Integer()
-    type = fields.String()
+    type = fields.String(validate=validate.OneOf(EVENT_TYPES))
     at = _time()
-    resource = fields.String()
+    resource = fields.String(validate=validate.OneOf(("User", "Group")))
     resource_id = fields.String()
     connection = fields.String(allow_none=True)
     data = fields.Dict()
 
 
+#: In the words of ECMA-262, as OpenAPI has them.
+_LINE = "^(0|[0-9]{1,18}-[0-9]{1,18})$"
+
+
+def _check_line(text: str) -> None:
+    if not re.fullmatch(_LINE[1:-1], text):
+        raise ValidationError("Not a `next` of this list.")
+
+
 class ActivityAsked(Limited):
     after = fields.String(
         load_default="0",
-        validate=validate.Regexp(r"(0|[0-9]{1,18}-[0-9]{1,18})\Z", error="Not a `next` of this list."),
+        validate=_check_line,
+        metadata={"pattern": _LINE},
     )
     outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "failure")))
     user = fields.String(load_default=None, metadata={"description": "A userName, letter case aside."})

@@ -1,0 +1,184 @@
+"""The OpenAPI document: valid, with names that stay, and a client generated from it makes the whole set-up."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.testing import Deployment, Scim
+from gateway.testing.deployment import ADMIN_TOKEN
+from gateway.web.admin.schemas import EVENT_TYPES
+
+#: Functions of generated clients, by the route. A client breaks when one of them is renamed: add, never change.
+OPERATIONS = {
+    "PATCH /connections/{connection}": "changeConnection",
+    "GET /connections/{connection}": "readConnection",
+    "DELETE /connections/{connection}": "removeConnection",
+    "GET /connections/{connection}/group-mapping": "readMapping",
+    "PUT /connections/{connection}/group-mapping": "saveMapping",
+    "POST /connections/{connection}/group-mapping/preview": "previewMapping",
+    "PUT /connections/{connection}/provisioning": "setProvisioning",
+    "POST /connections/{connection}/takeover": "takeOver",
+    "POST /connections/{connection}/test": "testConnection",
+    "POST /connections/{connection}/tokens": "addToken",
+    "GET /connections/{connection}/tokens": "listTokens",
+    "DELETE /connections/{connection}/tokens/{token}": "revokeToken",
+    "POST /organizations": "addOrganization",
+    "GET /organizations": "listOrganizations",
+    "PATCH /organizations/{organization}": "changeOrganization",
+    "GET /organizations/{organization}": "readOrganization",
+    "DELETE /organizations/{organization}": "removeOrganization",
+    "GET /organizations/{organization}/activity": "listActivity",
+    "POST /organizations/{organization}/connections": "addConnection",
+    "GET /organizations/{organization}/connections": "listConnections",
+    "GET /organizations/{organization}/events": "listEvents",
+    "POST /organizations/{organization}/groups": "addGroup",
+    "GET /organizations/{organization}/groups": "listGroups",
+    "PATCH /organizations/{organization}/groups/{group}": "changeGroup",
+    "GET /organizations/{organization}/groups/{group}": "readGroup",
+    "DELETE /organizations/{organization}/groups/{group}": "removeGroup",
+    "GET /organizations/{organization}/groups/{group}/members": "listMembers",
+    "PUT /organizations/{organization}/groups/{group}/members/{user}": "addMember",
+    "DELETE /organizations/{organization}/groups/{group}/members/{user}": "removeMember",
+    "GET /organizations/{organization}/seats": "readSeats",
+    "GET /organizations/{organization}/sso": "readSso",
+    "DELETE /organizations/{organization}/sso": "removeSso",
+    "PUT /organizations/{organization}/sso": "setSso",
+    "POST /organizations/{organization}/users": "addUser",
+    "GET /organizations/{organization}/users": "listUsers",
+    "GET /organizations/{organization}/users.csv": "exportUsers",
+    "PATCH /organizations/{organization}/users/{user}": "changeUser",
+    "GET /organizations/{organization}/users/{user}": "readUser",
+    "DELETE /organizations/{organization}/users/{user}": "removeUser",
+    "GET /plugins": "listPlugins",
+}
+
+
+@pytest.fixture
+def openapi(deployment: Deployment) -> dict[str, Any]:
+    document = deployment.app.test_client().get("/admin/v1/openapi.json").get_json()
+    assert isinstance(document, dict)
+    return document
+
+
+def operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path.removeprefix('/admin/v1')}": operation
+        for path, entry in openapi["paths"].items()
+        for method, operation in entry.items()
+        if method != "parameters"
+    }
+
+
+def test_it_is_valid(openapi: dict[str, Any]) -> None:
+    """With its defaults, which must pass the rules beside them."""
+    from openapi_spec_validator import validate
+
+    validate(openapi)
+
+
+def test_every_operation_has_its_name_for_good(openapi: dict[str, Any]) -> None:
+    """A new route is named here, by its view function."""
+    assert {route: each.get("operationId") for route, each in operations(openapi).items()} == OPERATIONS
+    assert len(set(OPERATIONS.values())) == len(OPERATIONS)
+
+
+def test_it_says_where_who_and_what_a_refusal_holds(openapi: dict[str, Any]) -> None:
+    assert openapi["servers"][0]["url"] == "/"
+    assert openapi["security"] == [{"token": []}]
+    assert all(tag["description"].endswith(".") for tag in openapi["tags"])
+    used = {tag for each in operations(openapi).values() for tag in each["tags"]}
+    assert used == {tag["name"] for tag in openapi["tags"]}
+    for route, each in operations(openapi).items():
+        wanted = {"401", "403", "default"} | ({"404"} if "{" in route else set())
+        assert wanted <= each["responses"].keys(), route
+        for status in wanted:
+            reference = each["responses"][status]["$ref"].rpartition("/")[2]
+            content = openapi["components"]["responses"][reference]["content"]
+            assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
+
+
+def test_patterns_are_those_of_ecma_262(openapi: dict[str, Any]) -> None:
+    patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(openapi))
+    assert patterns
+    assert [pattern for pattern in patterns if re.search(r"\\[AZzGh]|\(\?[P<]", pattern)] == []
+
+
+def test_the_types_of_events_are_listed(deployment: Deployment, openapi: dict[str, Any]) -> None:
+    """All that the code tells, and no other."""
+    assert openapi["components"]["schemas"]["Event"]["properties"]["type"]["enum"] == list(EVENT_TYPES)
+    code = "".join(path.read_text() for path in Path("gateway/provisioning").glob("*.py"))
+    told = set(re.findall(r'"((?:user|group)\.[a-z_]+)"', code))
+    assert told == set(EVENT_TYPES)
+
+
+@pytest.fixture
+def generated(openapi: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Imports a module of the client that openapi-python-client generates."""
+    (tmp_path / "openapi.json").write_text(json.dumps(openapi))
+    (tmp_path / "config.yml").write_text("post_hooks: []\n")
+    command = [Path(sys.executable).with_name("openapi-python-client"), "generate", "--meta", "none"]
+    command += ["--path", "openapi.json", "--config", "config.yml", "--output-path", "generated_client"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "WARNING" not in told, told
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda name: importlib.import_module(f"generated_client.{name}")
+    for name in [name for name in sys.modules if name.split(".")[0] == "generated_client"]:
+        del sys.modules[name]
+
+
+def test_a_generated_client_makes_the_whole_set_up(
+    deployment: Deployment, generated: Any, metadata: str
+) -> None:
+    import httpx
+
+    client = generated("client").AuthenticatedClient(
+        base_url="http://localhost",
+        token=ADMIN_TOKEN,
+        httpx_args={"transport": httpx.WSGITransport(deployment.app)},
+    )
+    models = generated("models")
+
+    def call(tag: str, operation: str, *path: str, **given: Any) -> Any:
+        response = generated(f"api.{tag}.{operation}").sync_detailed(*path, client=client, **given)
+        assert response.status_code < 300, response.content
+        return response.parsed
+
+    organization = call(
+        "organizations",
+        "add_organization",
+        body=models.NewOrganization(name="Acme", plan="enterprise", seats=models.SeatLimit(limit=3)),
+    )
+    sso = call("organizations", "set_sso", organization.id, body=models.Metadata(metadata_xml=metadata))
+    assert sso.entity_id == "https://idp.acme.test/entity"
+    connection = call(
+        "connections",
+        "add_connection",
+        organization.id,
+        body=models.NewConnection(idp="okta", name="Okta"),
+    )
+    on = call("connections", "set_provisioning", connection.id, body=models.Provisioning(enabled=True))
+    assert on.enabled is True
+    token = call("connections", "add_token", connection.id, body=models.TokenRequest(label="Okta"))
+    scim = Scim(deployment, connection.id, token.token)
+    user = scim.user()
+    events = call("feeds", "list_events", organization.id)
+    assert [(event.type_.value, event.resource_id) for event in events.items] == [
+        ("user.created", user["id"])
+    ]
+    lines = call("feeds", "list_activity", organization.id)
+    assert "POST /Users" in {line.operation for line in lines.items}
+    checkup = call("connections", "test_connection", connection.id)
+    assert checkup.ok is True
+    refused = generated("api.organizations.read_organization").sync_detailed("nobody", client=client)
+    assert refused.status_code == 404
+    assert refused.parsed.message == 'There is no organization with the id "nobody" here.'
