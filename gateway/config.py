@@ -52,6 +52,8 @@ class Config:
     extension_urn: str = "urn:calendly:scim:schemas:2.0:User"
     #: Bytes of the largest request body that is read.
     body_limit: int = 1_048_576
+    #: The same for a group, whose members stand in one list; not less than `body_limit`.
+    group_body_limit: int = 16_777_216
     #: Days that the activity is kept; 0 = for ever.
     activity_days: int = 90
     #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.

@@ -18,6 +18,9 @@ from gateway.web.scim import PREFIX
 if TYPE_CHECKING:
     from gateway.web.metrics import Metrics
 
+#: Requests that may hold a whole group.
+_OF_MEMBERS = frozenset({"POST /Groups", "PUT /Groups/<uid>", "PATCH /Groups/<uid>"})
+
 
 class App(Flask):
     """Every request has an id, which its answer and the activity tell, and is counted."""
@@ -28,6 +31,7 @@ class App(Flask):
         super().__init__("gateway", static_folder=None)
         self.extensions["gateway"] = gateway
         self.config["MAX_CONTENT_LENGTH"] = self._most = gateway.config.body_limit
+        self._most_members = max(self._most, gateway.config.group_body_limit)
         self._metrics, self.errors = metrics, Errors(gateway)
         self.errors.install(self)
 
@@ -67,6 +71,7 @@ class App(Flask):
             route = self._short.get((call.method, parts[2], parts[4], len(parts)))
             if route and not (len(parts) == 6 and parts[5].lower() in ENDPOINTS):
                 call.operation, view = route
+                self._set_limit(call)
                 return view, {"slug": parts[3], "uid": parts[5]} if len(parts) == 6 else {"slug": parts[3]}
         # A slash at the end of a base URL makes `…//Users`, and some clients end with one.
         path = without_slashes(call.path)
@@ -74,7 +79,12 @@ class App(Flask):
         adapter = MapAdapter(self.url_map, "", "", "", call.scheme, path, call.method)
         rule, arguments = adapter.match(return_rule=True)
         call.operation = _label(call.method, rule)
+        self._set_limit(call)
         return self._view(rule), dict(arguments)
+
+    def _set_limit(self, call: Call) -> None:
+        if call.operation in _OF_MEMBERS:
+            call.max_content_length = self._most_members
 
     @cached_property
     def _short(self) -> dict[tuple[str, str, str, int], tuple[str, Callable[..., Answer]]]:

@@ -20,6 +20,7 @@ from gateway.scim.errors import (
     Unexpected,
 )
 from gateway.web.base_urls import slug_in
+from gateway.web.encodings import ACCEPTED
 from gateway.web.calls import Answer, Call, answer
 
 log = logging.getLogger("gateway")
@@ -55,6 +56,9 @@ class Errors:
         answered = answer(refusal.as_json(), refusal.status)
         if refusal.status == 401:
             answered.headers.append(("WWW-Authenticate", 'Bearer realm="SCIM"'))
+        if refusal.status == 415:
+            # RFC 7694, 3
+            answered.headers.append(("Accept-Encoding", ACCEPTED))
         if refusal.retry_after is not None:
             # Whole seconds: an IdP that cannot read it waits five minutes.
             answered.headers.append(("Retry-After", str(refusal.retry_after)))
@@ -110,7 +114,7 @@ class Errors:
             return MethodNotAllowed(f"{call.method} is not possible at {call.path[:200]!r}.")
         if error.code == 413:
             # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
-            most = self._gateway.config.body_limit
+            most = call.max_content_length or self._gateway.config.body_limit
             return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 

@@ -33,12 +33,15 @@ from gateway.web.bulk import Bulk
 from gateway.web.calls import MEDIA_TYPE, Answer, Call, answer, empty
 from gateway.web.conditional import kept, only_new, refuse_to_replace, unmodified
 from gateway.web.cursors import LIFETIME
+from gateway.web.encodings import refuse_many_parts, unpacked
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
 from gateway.web.lists import Lists, projected, wanted
 
 #: Where the endpoints of a connection begin.
 PREFIX = "/scim/v2/<slug>"
+#: The most members of a body beyond the usual limit: 16 MiB hold as many with id, name and reference.
+MEMBERS_IN_BODY = 150_000
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
@@ -270,10 +273,14 @@ class Endpoints:
                 f"The body is {call.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
             )
         data = call.body()
-        if call.content_length is None and len(data) >= self._gateway.config.body_limit:
+        usual = self._gateway.config.body_limit
+        most = call.max_content_length or usual
+        if call.content_length is None and len(data) >= most:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
-            most = self._gateway.config.body_limit
             raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
+        data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
+        if len(data) > usual:
+            refuse_many_parts(data, MEMBERS_IN_BODY)
         return documents.read_json(data)
 
     def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:

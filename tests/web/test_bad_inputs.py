@@ -568,7 +568,7 @@ def test_what_discovery_does_not_offer_is_not_implemented(place, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["{base}/Users", "{base}/Groups", "{base}/Users/.search", "{base}/Users/{user}"]
+    "path", ["{base}/Users", "{base}/Bulk", "{base}/Users/.search", "{base}/Users/{user}"]
 )
 def test_a_body_that_does_not_say_how_large_it_is_is_read_to_the_limit(place, path):
     """Chunked, without Content-Length; what stands before the limit would be a good user by itself."""

@@ -1,0 +1,51 @@
+"""Bodies that come compressed (RFC 9110, 8.4), unpacked within a bound."""
+
+from __future__ import annotations
+
+import zlib
+
+from gateway.scim.errors import InvalidSyntax, PayloadTooLarge, UnsupportedMediaType
+
+#: What is read, for the header `Accept-Encoding` of a 415 (RFC 7694, 3).
+ACCEPTED = "gzip"
+#: Window bits of zlib for a gzip header and no other.
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+def unpacked(body: bytes, encoding: str | None, most: int) -> bytes:
+    """The body as it was before it was packed.
+
+    Not more than `most` bytes are ever unpacked, whatever the packed ones claim. One gzip member is read, as clients
+    send it. Raises UnsupportedMediaType for another encoding, PayloadTooLarge and InvalidSyntax.
+    """
+    name = (encoding or "identity").strip().lower()
+    if name in ("identity", ""):
+        return body
+    if name not in ("gzip", "x-gzip"):
+        raise UnsupportedMediaType(
+            f"The body is packed as {name[:40]!r} by its Content-Encoding; send it as {ACCEPTED}, or not packed."
+        )
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        plain = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        raise InvalidSyntax(
+            "The body is gzip by its Content-Encoding, but it cannot be unpacked as that."
+        ) from None
+    if len(plain) > most:
+        raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most, unpacked.")
+    if not unpacking.eof or unpacking.unused_data:
+        ends = "goes on behind its end" if unpacking.eof else "is cut off"
+        raise InvalidSyntax(f"The body is gzip by its Content-Encoding, but it {ends}.")
+    return plain
+
+
+def refuse_many_parts(body: bytes, most: int) -> None:
+    """Refuse a long body with more objects, arrays and values than a group of as many bytes could need.
+
+    Read into memory each of them costs far more than its bytes. Raises PayloadTooLarge.
+    """
+    if body.count(b"{") + body.count(b"[") > most or body.count(b",") > 5 * most:
+        raise PayloadTooLarge(
+            f"The body holds more members than the gateway reads at once: {most} at most. Add the rest by PATCH."
+        )
