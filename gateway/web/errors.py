@@ -20,8 +20,8 @@ from gateway.scim.errors import (
     Unexpected,
 )
 from gateway.web.base_urls import slug_in
-from gateway.web.encodings import ACCEPTED
 from gateway.web.calls import Answer, Call, answer
+from gateway.web.encodings import ACCEPTED
 
 log = logging.getLogger("gateway")
 
