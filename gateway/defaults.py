@@ -11,9 +11,11 @@ from typing import Any
 from gateway import hookimpl
 from gateway.contracts import Connection, Credentials, Declaration, GroupGrant, Principal, User
 from gateway.scim.paths import parse_path
+from gateway.scim.schemas import USER_URN
 from gateway.store import Store
 
 NAME = "generic"
+_CORE = USER_URN.lower()
 
 
 def _setup_steps(connection: Connection) -> list[str]:
@@ -55,7 +57,7 @@ def mapped_values(attribute: str | None, document: Mapping[str, Any]) -> list[st
     if attribute is None:
         return []
     path = parse_path(attribute, tuple(key for key in document if key.lower().startswith("urn:")))
-    held = _member(document, path.urn) if path.urn and _member(document, path.urn) else document
+    held = document if path.urn is None or path.urn.lower() == _CORE else _member(document, path.urn)
     value = _member(held, path.name)
     if path.sub:
         entries = value if isinstance(value, list) else [value]

@@ -13,6 +13,7 @@ from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.checkup import Checkup
 from gateway.provisioning.groups import Groups
+from gateway.provisioning.long_changes import LongRuns
 from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.recorder import Recorder
@@ -36,7 +37,9 @@ class Provisioning:
         mover = GroupMover(store, host)
         self.users = Users(store, host, changes, mover, self._refreshed)
         self.groups = Groups(store, host, changes, self._refreshed)
-        self.mapping = MapToGroups(store, changes)
+        self.runs = LongRuns(store, changes, self.callers)
+        self.recorder.chores.append(self.runs.go_on)
+        self.mapping = MapToGroups(store, changes, self.runs, self._refreshed)
         self.takeover = Takeover(store, host, changes, mover, self._refreshed)
         self.setup = Setup(store, host, changes, self.callers, self._refreshed)
         self.checkup = Checkup(store, host, self.callers, self.recorder)

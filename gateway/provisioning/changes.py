@@ -85,8 +85,8 @@ class Change:
         """Whether what was asked for at the beginning is not there: `settle` will say why, and nothing is locked."""
         return self._last is None
 
-    def settle(self) -> None:
-        """Last in the transaction: seats and event numbers in one statement, then events and activity."""
+    def settle(self, line: bool = True) -> None:
+        """Last in the transaction: seats and event numbers in one statement, then events and (`line`) activity."""
         if self.refused:
             self._refuse()
         seats, events = self.seats - self._taken, len(self._events) - self._reserved
@@ -98,7 +98,8 @@ class Change:
             self._refuse()
         else:
             self._store.events.add(self._caller.organization.id, self._last, self._events)
-        self._store.activity.add([(0, self._trace.line(self._trace.status))])
+        if line:
+            self._store.activity.add([(0, self._trace.line(self._trace.status))])
         self._trace.written = True
 
     def _refuse(self) -> None:
@@ -117,12 +118,15 @@ class Changes:
         self._turn = threading.Lock()
 
     @contextmanager
-    def open(self, caller: Caller, trace: Trace, limit: SeatLimit | None = None) -> Iterator[Change]:
-        """The transaction of one change. Plugins were asked before; none runs in here."""
+    def open(
+        self, caller: Caller, trace: Trace, limit: SeatLimit | None = None, line: bool = True
+    ) -> Iterator[Change]:
+        """The transaction of one change. Plugins were asked before; none runs in here. `line`: whether it leaves a line
+        in the activity, as all do but the later portions of a long one."""
         change = Change(self._store, caller, trace, limit)
         with self._written(trace), self._store.transaction(organization_id=caller.organization.id):
             yield change
-            change.settle()
+            change.settle(line)
 
     @contextmanager
     def of_one_user(

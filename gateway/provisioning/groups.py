@@ -143,6 +143,8 @@ class Groups:
                 # Read in here: until then the group may be linked, the user deleted or adopted.
                 group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
                 self._check_not_mapped(user)
+                # Where a mapping was switched off this is so already, or about to be.
+                memberships.release_users(caller.organization.id, [user.id])
                 act = memberships.grant if inside else memberships.withdraw
                 if act(group.id, [user.id], MANUAL):
                     self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)

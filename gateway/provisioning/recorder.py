@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable
 
 from gateway.contracts import Event, Organization
 from gateway.host import PluginHost
@@ -65,6 +66,8 @@ class Recorder:
         self._worker: threading.Thread | None = None
         self._worker_pid = 0
         self._stopping = threading.Event()
+        #: What the worker does besides: each answers with the keys of organizations that it changed.
+        self.chores: list[Callable[[], Iterable[int]]] = []
 
     # Taking in ------------------------------------------------------------------------------------------------------
 
@@ -201,7 +204,8 @@ class Recorder:
                 self._swept = -SWEEP_SECONDS
             else:
                 self._changed.update(organizations)
-        self._wake.set()
+        if organizations != []:
+            self._wake.set()
 
     def _tell(self, plugin: str, organization_id: int, seq: int) -> None:
         """One turn of an organization: what is left, and what comes meanwhile, is told at the next round."""
@@ -255,6 +259,8 @@ class Recorder:
             try:
                 self.flush()
                 self.relay()
+                for chore in self.chores:
+                    self._next_round(list(chore()))
             except Refusal as error:
                 log.warning("activity and listeners wait: %s", error.detail)
             except Exception:  # what fails now must not end it: there is no second worker

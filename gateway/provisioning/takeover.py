@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Caller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
+from gateway.provisioning.long_changes import rest
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import user_json
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
 from gateway.scim.texts import fold
 from gateway.store import Stale, Store
+from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, UserRecord
 
 USER_NAME, EMAIL = MATCHES = "userName", "email"
 #: Long lists are cut to this many; the summary counts all.
 SHOWN = 100
-#: Users that are looked at in one statement.
-_LOOKED_AT = 1000
+#: Users that are looked at in one statement, and what is read of their documents.
+_LOOKED_AT = 200
+_PARTS = (("emails",),)
 #: Users that move in one transaction: others wait for it for some hundredths of a second.
 _AT_ONCE = 200
 
@@ -68,7 +73,7 @@ class Outcome:
     more: bool = False
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def move(self, user: UserRecord, found_by: Sequence[str]) -> None:
+    def move(self, user: UserRecord | OutlinedUser, found_by: Sequence[str]) -> None:
         self.moved += 1
         self.name("move", user.uid, *found_by)
         if len(self.moves) < SHOWN:
@@ -97,6 +102,7 @@ class Outcome:
         return {"preview": preview, "moves": self.moves, "stays": self.stays, "summary": summary}
 
 
+AnyUser = TypeVar("AnyUser", UserRecord, OutlinedUser)
 #: Who moved, each with what it is found by, and who did not.
 Moved = tuple[list[tuple[UserRecord, list[str]]], Outcome]
 
@@ -130,7 +136,10 @@ class Takeover:
             )
         outcome = Outcome()
         outcome.name(source.uid, target.uid, wish.match)
+        began = time.monotonic()
         for users in self._wanted(caller, target, source, wish, outcome):
+            rest(began)
+            began = time.monotonic()
             for user, found_by in self._fitting(source, users, wish.match, outcome):
                 if outcome.moved == wish.limit:
                     outcome.more = True
@@ -154,8 +163,8 @@ class Takeover:
                 " new preview and send its ETag."
             )
         done = Outcome(stays=list(shown.stays), stayed=shown.stayed, more=shown.more)
-        for start in range(0, len(shown.keys), _AT_ONCE):
-            keys = shown.keys[start : start + _AT_ONCE].tolist()
+        for keys in self._store.portions.split(caller.organization.id, shown.keys, _AT_ONCE):
+            began = time.monotonic()
 
             def story(caller: Caller, keys: list[int] = keys) -> Moved:
                 return self._move(caller, target, source, wish.match, keys, trace)
@@ -173,39 +182,39 @@ class Takeover:
                 done.move(user, found_by)
             done.stays = [*done.stays, *stayed.stays][:SHOWN]
             done.stayed += stayed.stayed
+            rest(began)
         return done
 
     # Who ------------------------------------------------------------------------------------------------------------
 
     def _wanted(
         self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish, outcome: Outcome
-    ) -> Iterator[list[UserRecord]]:
+    ) -> Iterator[list[OutlinedUser]]:
         """Users of the old connection, some at a time; who was named and is none of them stays."""
+        portions = self._store.portions
         if wish.users is None:
-            after = 0
-            while users := self._store.handovers.page(source, after, _LOOKED_AT):
-                yield users
-                after = users[-1].id
+            yield from portions.of_connection(source, _PARTS, rows=_LOOKED_AT)
             return
         found = self._store.handovers.named(caller.organization, wish.users)
-        own: dict[int, UserRecord] = {}
+        own: list[int] = []
         for name in wish.users:
             held = found.get(name)
             if held is None:
                 outcome.stay(None, name, "not_found")
             elif held.deleted:
-                outcome.stay(held.user.uid, held.user.user_name, "deleted")
-            elif held.user.connection_id != source.id:
-                already = held.user.connection_id == target.id
+                outcome.stay(held.uid, held.user_name, "deleted")
+            elif held.connection_id != source.id:
+                already = held.connection_id == target.id
                 reason = "already_managed" if already else "managed_elsewhere"
-                outcome.stay(held.user.uid, held.user.user_name, reason)
+                outcome.stay(held.uid, held.user_name, reason)
             else:
-                own[held.user.id] = held.user
-        yield [own[key] for key in sorted(own)]
+                own.append(held.id)
+        for keys in portions.split(caller.organization.id, sorted(set(own)), _LOOKED_AT):
+            yield portions.of_keys(caller.organization.id, keys, _PARTS)
 
     def _fitting(
-        self, source: ConnectionRecord, users: Sequence[UserRecord], match: str, outcome: Outcome
-    ) -> Iterator[tuple[UserRecord, list[str]]]:
+        self, source: ConnectionRecord, users: Sequence[AnyUser], match: str, outcome: Outcome
+    ) -> Iterator[tuple[AnyUser, list[str]]]:
         """Those whom the new identity provider will find, and by what."""
         if match == USER_NAME:
             # One account has it in the whole organization, so there is nobody else to be found by it.
@@ -235,10 +244,11 @@ class Takeover:
             target = self._there(target)
             users = store.handovers.still(self._there(source), keys)
             there = {user.id for user in users}
-            for user in store.users.by_keys(organization_id, [key for key in keys if key not in there]):
-                reason = "already_managed" if user.connection_id == target.id else "managed_elsewhere"
-                reason = "deleted" if user.connection_id == source.id else reason
-                stayed.stay(user.uid, user.user_name, reason)
+            elsewhere = [key for key in keys if key not in there]
+            for other in store.portions.of_keys(organization_id, elsewhere, ()):
+                reason = "already_managed" if other.connection_id == target.id else "managed_elsewhere"
+                reason = "deleted" if other.connection_id == source.id else reason
+                stayed.stay(other.uid, other.user_name, reason)
             moved = []
             for user, found_by in self._fitting(source, users, match, stayed):
                 # The old identity provider's own name for the user: the new one brings another.
@@ -282,6 +292,10 @@ class Takeover:
         self._store.activity.add([(0, line) for line in lines])
 
 
-def _addresses(user: UserRecord) -> list[str]:
+def _addresses(user: UserRecord | OutlinedUser) -> list[str]:
     """The e-mail addresses of a user."""
-    return [entry["value"] for entry in user.document.get("emails", ()) if "value" in entry]
+    document = (
+        user.document if isinstance(user, UserRecord) else {"emails": json.loads(user.parts[0] or "[]")}
+    )
+    emails = document.get("emails", ())
+    return [entry["value"] for entry in emails if "value" in entry]

@@ -12,6 +12,7 @@ from gateway.store.database import Database, Stale
 from gateway.store.events import Events
 from gateway.store.groups import Groups
 from gateway.store.handovers import Handovers
+from gateway.store.long_changes import LongChanges
 from gateway.store.mappings import Mappings
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
@@ -48,6 +49,7 @@ class Store:
         self.groups = Groups(database)
         self.memberships = Memberships(database)
         self.mappings = Mappings(database)
+        self.long_changes = LongChanges(database)
         self.handovers = Handovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)

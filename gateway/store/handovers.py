@@ -16,8 +16,14 @@ from gateway.store.users import COLUMNS
 class Found(NamedTuple):
     """A user that somebody named, deleted or not."""
 
-    user: UserRecord
+    id: int
+    uid: str
+    connection_id: int | None
+    user_name: str
     deleted: bool
+
+
+_FOUND = "id, uid, connection_id, user_name, deleted"
 
 
 class Handovers:
@@ -25,18 +31,6 @@ class Handovers:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-
-    def page(self, connection: ConnectionRecord, after: int, limit: int) -> list[UserRecord]:
-        """Users of a connection, in the order of making."""
-        rows = self._db.all(
-            f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND connection_id = ? AND deleted = 0"
-            " AND id > ? ORDER BY id LIMIT ?",
-            connection.organization_id,
-            connection.id,
-            after,
-            limit,
-        )
-        return [UserRecord._make(row) for row in rows]
 
     def still(self, connection: ConnectionRecord, keys: Sequence[int]) -> list[UserRecord]:
         """Those of these keys that the connection manages (still)."""
@@ -53,24 +47,20 @@ class Handovers:
 
     def named(self, organization: OrganizationRecord, names: Sequence[str]) -> dict[str, Found]:
         """Users by id or userName, letter case aside, whoever manages them. A living one goes before a deleted one."""
-        found: dict[str, Found] = {}
         rows = self._db.among(
             names,
-            lambda marks: (
-                f"SELECT {COLUMNS}, deleted FROM users WHERE +organization_id = ? AND uid IN ({marks})"
-            ),
+            lambda marks: f"SELECT {_FOUND} FROM users WHERE +organization_id = ? AND uid IN ({marks})",
             organization.id,
         )
-        for row in rows:
-            found[row[1]] = Found(UserRecord._make(row[:-1]), bool(row[-1]))
+        found = {row[1]: Found._make(row) for row in rows}
         rows = self._db.among(
             [fold(name) for name in names],
             lambda marks: (
-                f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({marks})"
+                f"SELECT {_FOUND} FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({marks})"
             ),
             organization.id,
         )
-        by_name = {fold(row[3]): Found(UserRecord._make(row), False) for row in rows}
+        by_name = {fold(row[3]): Found._make(row) for row in rows}
         return {
             name: held for name in names if (held := found.get(name) or by_name.get(fold(name))) is not None
         }

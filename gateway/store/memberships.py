@@ -170,6 +170,23 @@ class Memberships:
         )
         return [(group_id, source) for group_id, source in rows]
 
+    def reasons_of_many(
+        self, organization_id: int, user_ids: Sequence[int]
+    ) -> dict[int, set[tuple[int, str]]]:
+        """The same for many users, by their keys."""
+        rows = self._db.among(
+            user_ids,
+            lambda marks: (
+                "SELECT r.user_id, r.group_id, r.source FROM grants r JOIN groups g ON g.id = r.group_id"
+                f" WHERE g.organization_id = ? AND r.user_id IN ({marks})"
+            ),
+            organization_id,
+        )
+        found: dict[int, set[tuple[int, str]]] = {}
+        for user_id, group_id, source in rows:
+            found.setdefault(user_id, set()).add((group_id, source))
+        return found
+
     def resolve(self, organization_id: int, connection_id: int | None, uids: Sequence[str]) -> dict[str, int]:
         """The keys of those ids whose users are here and seen."""
         rows = self._db.among(
@@ -299,6 +316,21 @@ class Memberships:
         )
         self._db.run(
             f"DELETE FROM grants WHERE source = ? AND {owned}", source, organization_id, connection_id
+        )
+
+    def release_users(self, organization_id: int, user_ids: Sequence[int]) -> None:
+        """What a mapping granted to these users becomes manual; nobody moves."""
+        gone = self._db.among(
+            user_ids,
+            lambda marks: (
+                f"DELETE FROM grants WHERE source = '{MAPPING}' AND user_id IN"
+                f" (SELECT id FROM users WHERE organization_id = ? AND id IN ({marks})) RETURNING group_id, user_id"
+            ),
+            organization_id,
+        )
+        self._db.run_many(
+            f"INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, '{MANUAL}') ON CONFLICT DO NOTHING",
+            gone,
         )
 
     def drop_user(self, organization_id: int, user_id: int) -> list[int]:

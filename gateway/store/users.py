@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -12,8 +12,6 @@ from gateway.store.clock import new_id, now, rfc3339
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
-#: Users that one statement reads of a connection.
-_AT_ONCE = 1000
 COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
 
 
@@ -230,32 +228,6 @@ class Users:
             user.version,
         )
         return gone > 0
-
-    def page(self, organization: OrganizationRecord, after: int, limit: int) -> list[UserRecord]:
-        """All users of an organization, in the order of making."""
-        rows = self._db.all(
-            f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND deleted = 0 AND id > ? ORDER BY id LIMIT ?",
-            organization.id,
-            after,
-            limit,
-        )
-        return [UserRecord._make(row) for row in rows]
-
-    def managed(self, connection: ConnectionRecord) -> Iterator[UserRecord]:
-        """Every user of a connection, in the order of making; read in pages, for there may be any number."""
-        after, more = 0, True
-        while more:
-            rows = self._db.all(
-                f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND connection_id = ? AND deleted = 0"
-                " AND id > ? ORDER BY id LIMIT ?",
-                connection.organization_id,
-                connection.id,
-                after,
-                _AT_ONCE,
-            )
-            yield from map(UserRecord._make, rows)
-            more = len(rows) == _AT_ONCE
-            after = rows[-1][0] if rows else after
 
 
 def display_of(document: Json) -> str:

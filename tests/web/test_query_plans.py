@@ -36,7 +36,7 @@ class Town:
         self.scim, other = self.deployment.connection("generic"), self.deployment.connection("generic")
         for connection in (self.scim, other):
             self._settle(connection, users)
-        self.uids = [user.uid for user in self.store.users.page(self.scim.organization, 0, users)]
+        self.uids = [user.uid for user in self.store.portions.page(self.scim.organization.id, (), 0, users)]
         self.sales = self.scim.group("Sales", tuple(self.uids[: users // 2]))["id"]
         self.base, self.headers = self.scim.base, {"Authorization": f"Bearer {self.scim.token}"}
         # Goes on behind the user who is the eighth from behind, in a list of users and groups.

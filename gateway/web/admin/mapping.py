@@ -17,10 +17,11 @@ _PATH = "/connections/<connection>/group-mapping"
 @blueprint.route(_PATH)
 @blueprint.response(200, schemas.Mapping)
 def read_mapping() -> Any:
-    """The mapping as it is saved."""
+    """The mapping as it is saved; `applying` while users are still being brought to it."""
     visit = here()
     current = visit.gateway.mapping.current(visit.connection)
-    return current.as_json(), {"ETag": current.etag}
+    applying = visit.gateway.mapping.applying(visit.connection)
+    return current.as_json() | ({"applying": applying} if applying else {}), {"ETag": current.etag}
 
 
 @blueprint.route(f"{_PATH}/preview", methods=["POST"])

@@ -234,11 +234,17 @@ class Rule(Schema):
     group = Name(required=True)
 
 
+class Applying(Schema):
+    done = fields.Integer()
+    users = fields.Integer()
+
+
 class Mapping(Schema):
     enabled = Flag(required=True)
     attribute = fields.String(allow_none=True, validate=_VALUE)
     rules = fields.List(fields.Nested(Rule), validate=validate.Length(max=_MOST_RULES))
     apply_to_existing = Flag(load_default=False)
+    applying = fields.Nested(Applying, dump_only=True)
 
 
 class Move(Schema):
