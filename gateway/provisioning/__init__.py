@@ -41,7 +41,7 @@ class Provisioning:
         self.recorder.chores.append(self.runs.go_on)
         self.mapping = MapToGroups(store, changes, self.runs, self._refreshed)
         self.takeover = Takeover(store, host, changes, mover, self._refreshed)
-        self.setup = Setup(store, host, changes, self.callers, self._refreshed)
+        self.setup = Setup(store, host, changes, self.callers, self._refreshed, self.runs)
         self.checkup = Checkup(store, host, self.callers, self.recorder)
 
     def _refreshed(self, caller: Who) -> Who:

@@ -12,29 +12,35 @@ from gateway.declarations import Kept
 from gateway.host import Decision, PluginHost
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
+from gateway.provisioning.long_changes import AT_ONCE, LongRuns
 from gateway.provisioning.mapping import check_attribute
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.sso import read_metadata
 from gateway.provisioning.users import check_version
 from gateway.scim.documents import shown
-from gateway.scim.errors import Conflict, InvalidValue, NotFound
+from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.store import Stale, Store
-from gateway.store.memberships import MAPPING, PUSH
+from gateway.store.long_changes import REMOVE, LongChange
 from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
 
 log = logging.getLogger("gateway")
 
 FEATURE = "scim"
+#: Rows that one transaction of a removal removes.
+_REMOVED_AT_ONCE = 500
 
 
 class Setup:
     """Tells the stories of setting up."""
 
     def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, callers: Callers, refresh: Refresh
-    ) -> None:
+        self, store: Store, host: PluginHost, changes: Changes, callers: Callers, refresh: Refresh,
+        runs: LongRuns,
+    ) -> None:  # fmt: skip
         self._store, self._host, self._changes = store, host, changes
-        self._callers, self._refresh = callers, refresh
+        self._callers, self._refresh, self._runs = callers, refresh, runs
+        runs.add(REMOVE, self._remove_connection)
+        runs.add(REMOVE, self._remove_organization, of_connection=False)
 
     # Organizations --------------------------------------------------------------------------------------------------
 
@@ -59,8 +65,11 @@ class Setup:
         organization = caller.organization
         with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
-            self._store.events.remove(organization.id)
-            self._store.organizations.remove(organization)
+            self._store.organizations.close(organization)
+            left = self._store.long_changes.of(organization.id, None)
+            run = left.uid if left else self._begin(organization.id, None, trace)
+        self._finish(run, trace)
+        trace.written = False
         # Its activity went with it, so this line is all that is left.
         log.warning(
             "organization %s (%s) removed by %s, request %s",
@@ -152,11 +161,64 @@ class Setup:
         with self._changes.open(caller, trace) as change:
             change.outdate()
             check_version(self._again(connection), if_match)
-            self._free_names(organization_id, connection, change)
-            self._store.memberships.release(organization_id, connection.id, PUSH)
-            self._store.memberships.release(organization_id, connection.id, MAPPING)
-            self._store.memberships.reveal(organization_id, connection.id)
-            self._store.connections.remove(connection)
+            self._store.connections.close(connection)
+            left = self._store.long_changes.of(organization_id, connection)
+            removing = left is not None and left.kind == REMOVE
+            run = left.uid if left and removing else self._begin(organization_id, connection, trace)
+        self._finish(run, trace)
+
+    def _begin(self, organization_id: int, connection: ConnectionRecord | None, trace: Trace) -> str:
+        return self._store.long_changes.begin(
+            organization_id, connection, REMOVE, principal=trace.principal, request_id=trace.request_id
+        )
+
+    def _finish(self, run: str, trace: Trace) -> None:
+        try:
+            self._runs.finish(run, trace)
+        except Refusal as refusal:
+            if self._runs.progress(run):
+                refusal.detail += " The removal has begun, and the gateway goes on with it by itself."
+            raise
+
+    def _remove_organization(self, caller: Caller, run: LongChange, change: Change) -> bool:
+        """Remove some of what is in an organization; in the end what is left, and itself."""
+        gone = self._store.organizations.remove_some(caller.organization, _REMOVED_AT_ONCE)
+        if gone:
+            self._store.long_changes.advance(run, 0, gone)
+            return True
+        self._store.organizations.remove(caller.organization)
+        return False
+
+    def _remove_connection(self, caller: Caller, run: LongChange, change: Change) -> bool:
+        """Free some users of a connection, then what it pushed; in the end its groups, and itself."""
+        assert run.connection_id is not None
+        found = self._store.connections.by_key(run.connection_id)
+        if found is None:
+            return False
+        store, connection, organization_id = self._store, found[0], caller.organization.id
+        if keys := store.connections.managed(connection, AT_ONCE):
+            store.memberships.release_users(organization_id, keys)
+            alive = store.connections.free(connection, keys)
+            store.memberships.reveal(organization_id, keys)
+            store.organizations.count(organization_id, "User", connection.id, -alive)
+            store.organizations.count(organization_id, "User", None, alive)
+            store.long_changes.advance(run, keys[-1], alive)
+            return True
+        if store.memberships.release_pushes(organization_id, connection.id, _REMOVED_AT_ONCE):
+            store.long_changes.advance(run, run.after, 0)
+            return True
+        change.outdate()
+        self._free_names(organization_id, connection, change)
+        store.connections.remove(connection)
+        return False
+
+    def check_stays(self, connection: ConnectionRecord) -> None:
+        """Refuse to set up what is being removed."""
+        left = self._store.long_changes.of(connection.organization_id, connection)
+        if left is not None and left.kind == REMOVE:
+            raise Conflict(
+                f"The connection {connection.name!r} is being removed. Make another one, or wait until it is gone."
+            )
 
     def _free_names(self, organization_id: int, connection: ConnectionRecord, change: Change) -> None:
         """Two groups that nobody pushes cannot have one name: the one that is released takes another."""
@@ -176,6 +238,8 @@ class Setup:
         if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
             raise Conflict(" ".join(reasons))
         with self._changes.open(caller, trace):
+            if enabled:
+                self.check_stays(connection)
             self._store.connections.edit(connection, provisioning=int(enabled))
 
     def obstacles(self, tenant: Organization, decisions: list[Decision]) -> list[str]:
@@ -198,6 +262,7 @@ class Setup:
     ) -> tuple[TokenRecord, str]:
         """A new token and its value, shown this once."""
         with self._changes.open(caller, trace):
+            self.check_stays(caller.connection)
             return self._store.tokens.add(caller.connection, label, expires)
 
     def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:

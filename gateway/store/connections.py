@@ -125,6 +125,41 @@ class Connections:
             connection.id,
         )
 
+    def close(self, connection: ConnectionRecord) -> None:
+        """Before it is removed: nobody comes in by it, and no rule of it moves anybody."""
+        for table in ("tokens", "mapping_rules"):
+            self._db.run(f"DELETE FROM {table} WHERE connection_id = ?", connection.id)
+        self.edit(connection, provisioning=0, mapping_enabled=0)
+
+    def managed(self, connection: ConnectionRecord, limit: int) -> list[int]:
+        """Keys of some users that it manages; deleted ones come last."""
+        for deleted in (0, 1):
+            # By the indexes of either: they are partial.
+            order = "id" if not deleted else "user_name_key"
+            rows = self._db.all(
+                f"SELECT id FROM users WHERE organization_id = ? AND connection_id = ? AND deleted = {deleted}"
+                f" ORDER BY {order} LIMIT ?",
+                connection.organization_id,
+                connection.id,
+                limit,
+            )
+            if rows:
+                return [row[0] for row in rows]
+        return []
+
+    def free(self, connection: ConnectionRecord, user_ids: Sequence[int]) -> int:
+        """Nobody manages these users of it from now on; how many of them are not deleted."""
+        rows = self._db.among(
+            user_ids,
+            lambda marks: (
+                "UPDATE users SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?"
+                f" AND id IN ({marks}) RETURNING deleted"
+            ),
+            connection.organization_id,
+            connection.id,
+        )
+        return sum(not deleted for (deleted,) in rows)
+
     def remove(self, connection: ConnectionRecord) -> None:
         """Remove it with its tokens and rules. Its users and groups stay, managed by nobody."""
         for sql in (

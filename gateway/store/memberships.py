@@ -298,25 +298,24 @@ class Memberships:
         )
         self._db.run("DELETE FROM grants WHERE group_id = ? AND source <> ?", group_id, PUSH)
 
-    def release(self, organization_id: int, connection_id: int, source: str) -> None:
-        """When a connection stops (its mapping, or all of it), what it granted becomes manual; nobody moves.
-
-        `push` grants are those of its groups, `mapping` grants those of its users.
-        """
-        owned = {
-            PUSH: "group_id IN (SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?)",
-            MAPPING: "user_id IN (SELECT id FROM users WHERE organization_id = ? AND connection_id = ?)",
-        }[source]
-        self._db.run(
-            f"INSERT INTO grants (group_id, user_id, source) SELECT group_id, user_id, '{MANUAL}' FROM grants"
-            f" WHERE source = ? AND {owned} ON CONFLICT DO NOTHING",
-            source,
+    def release_pushes(self, organization_id: int, connection_id: int, most: int) -> int:
+        """What a connection pushed becomes manual, so many grants at most; how many it were. Nobody moves."""
+        gone = self._db.all(
+            "SELECT group_id, user_id FROM grants WHERE source = ? AND group_id IN"
+            " (SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?) LIMIT ?",
+            PUSH,
             organization_id,
             connection_id,
+            most,
         )
-        self._db.run(
-            f"DELETE FROM grants WHERE source = ? AND {owned}", source, organization_id, connection_id
+        self._db.run_many(
+            f"INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, '{MANUAL}') ON CONFLICT DO NOTHING",
+            gone,
         )
+        self._db.run_many(
+            f"DELETE FROM grants WHERE group_id = ? AND user_id = ? AND source = '{PUSH}'", gone
+        )
+        return len(gone)
 
     def release_users(self, organization_id: int, user_ids: Sequence[int]) -> None:
         """What a mapping granted to these users becomes manual; nobody moves."""
@@ -358,16 +357,14 @@ class Memberships:
             user_id,
         )
 
-    def reveal(self, organization_id: int, connection_id: int) -> None:
-        """Before a connection is removed: those that it managed will be seen by all, in whichever groups they are."""
-        self._db.run(
-            "UPDATE groups SET modified = ?, version = version + 1 WHERE +organization_id = ? AND id IN"
-            " (SELECT r.group_id FROM grants r JOIN users u ON u.id = r.user_id"
-            " WHERE u.organization_id = ? AND u.connection_id = ?)",
-            now(),
-            organization_id,
-            organization_id,
-            connection_id,
+    def reveal(self, organization_id: int, user_ids: Sequence[int]) -> None:
+        """Users will be seen by all connections: the groups that they are in are shown otherwise."""
+        rows = self._db.among(
+            user_ids, lambda marks: f"SELECT DISTINCT group_id FROM grants WHERE user_id IN ({marks})"
+        )
+        self._db.run_many(
+            "UPDATE groups SET modified = ?, version = version + 1 WHERE id = ? AND organization_id = ?",
+            [(now(), group_id, organization_id) for group_id in sorted({row[0] for row in rows})],
         )
 
     # Members pushed before their user was here ---------------------------------------------------------------------

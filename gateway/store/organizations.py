@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gateway.scim.errors import NotFound
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
+from gateway.store.events import position
 from gateway.store.records import OrganizationRecord
 
 COLUMNS = (
@@ -165,6 +166,41 @@ class Organizations:
             connection_id or 0,
             by,
         )
+
+    def close(self, organization: OrganizationRecord) -> None:
+        """Before it is removed: no token opens it any longer, and whoever came in before notices."""
+        connections = "(SELECT id FROM connections WHERE organization_id = ?)"
+        self._db.run(f"DELETE FROM tokens WHERE connection_id IN {connections}", organization.id)
+        self._db.run("DELETE FROM admin_tokens WHERE organization_id = ?", organization.id)
+        self._db.run("UPDATE connections SET provisioning = 0 WHERE organization_id = ?", organization.id)
+        self.touch_policy(organization.id)
+
+    def remove_some(self, organization: OrganizationRecord, most: int) -> int:
+        """Remove some of what an organization has very many of: of one table so many rows at most; how many it were."""
+        key = organization.id
+        for table, column, where, parameters in (
+            ("events", "id", "id >= ? AND id < ?", (position(key, 0), position(key + 1, 0))),
+            ("activity", "id", "organization_id = ?", (key,)),
+            ("emails", "value_key", "organization_id = ?", (key,)),
+        ):
+            tenant = "organization_id = ? AND " if table == "emails" else ""
+            gone = self._db.run(
+                f"DELETE FROM {table} WHERE {tenant}{column} IN"
+                f" (SELECT {column} FROM {table} WHERE {where} ORDER BY {column} LIMIT ?)",
+                *((key,) if tenant else ()),
+                *parameters,
+                most,
+            )
+            if gone:
+                return gone
+        users = self._db.all("SELECT id FROM users WHERE organization_id = ? LIMIT ?", key, most)
+        keys = [row[0] for row in users]
+        for table, column in (("grants", "user_id"), ("users", "id")):
+            self._db.among(
+                keys,
+                lambda marks, t=table, c=column: f"DELETE FROM {t} WHERE {c} IN ({marks}) RETURNING 1",  # type: ignore[misc]
+            )
+        return len(keys)
 
     def remove(self, organization: OrganizationRecord) -> None:
         """Remove an organization and all that is in it, in the order of the references."""

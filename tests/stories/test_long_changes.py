@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store.long_changes import APPLY, RELEASE
+from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
 from tests.stories.test_kill import Server, get
@@ -177,6 +177,73 @@ def test_switching_off_lets_admins_edit_by_hand_before_all_is_done(
     assert acme.sources() == [{"A": ["mapping"]}, {"A": ["mapping"]}, {}]
     assert acme.save("A", enabled=False).status == 200
     assert acme.sources() == [{"A": ["manual"]}, {"A": ["manual"]}, {}]
+    audit(deployment)
+
+
+def grown(deployment: Deployment) -> tuple[Mapped, dict[str, Any]]:
+    """Users who are mapped and pushed, one of them deleted; and the pushed group."""
+    acme = Mapped(deployment, 12)
+    assert acme.save("A").status == 200
+    pushed = acme.okta.group("Pushed", tuple(user["id"] for user in acme.users))
+    assert acme.okta.call("DELETE", f"/Users/{acme.users[0]['id']}").status == 204
+    return acme, pushed
+
+
+def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
+    deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.provisioning.setup.AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.setup._REMOVED_AT_ONCE", 3)
+    acme, pushed = grown(deployment)
+    gateway, uid = deployment.gateway, acme.okta.connection.uid
+    # Killed after the first portion.
+    connection, organization = acme.okta.connection, acme.okta.organization
+    with gateway.store.transaction():
+        gateway.store.connections.close(connection)
+        run = gateway.store.long_changes.begin(organization.id, connection, REMOVE)
+    gateway.runs._portion(run, deployment.trace(organization))
+    audit(deployment)
+    assert acme.okta.call("GET", "/Users").status == 401
+    for method, path, body in (
+        ("PUT", f"/connections/{uid}/provisioning", {"enabled": True}),
+        ("POST", f"/connections/{uid}/tokens", {"label": "new"}),
+    ):
+        answer = deployment.admin(method, path, body)
+        assert (answer.status, "is being removed" in answer.text) == (409, True)
+    assert deployment.admin("DELETE", f"/connections/{uid}").status == 204
+    assert deployment.admin("GET", f"/connections/{uid}").status == 404
+    assert acme.sources() == [{"A": ["manual"], "Pushed": ["manual"]}] * 11
+    users = deployment.listed(f"{acme.organization}/users")
+    assert {user["managed_by"] for user in users} == {None}
+    assert deployment.admin("GET", f"{acme.organization}/groups/{pushed['id']}").json["managed_by"] is None
+    assert gateway.store.database.all("SELECT * FROM long_changes") == []
+    audit(deployment)
+
+
+def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
+    deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.provisioning.setup._REMOVED_AT_ONCE", 3)
+    other = deployment.connection("okta", deployment.organization("Other"))
+    kept = other.user("kept@other.test", emails=[{"value": "kept@other.test", "type": "work"}])
+    acme, _ = grown(deployment)
+    deployment.gateway.recorder.flush()
+    assert deployment.admin("DELETE", acme.organization).status == 204
+    assert deployment.admin("GET", acme.organization).status == 404
+    database = deployment.gateway.store.database
+    for table in (
+        "users",
+        "groups",
+        "connections",
+        "events",
+        "activity",
+        "emails",
+        "long_changes",
+        "tallies",
+    ):
+        left = database.all(f"SELECT DISTINCT organization_id FROM {table}")
+        assert left in ([], [(other.organization.id,)]), table
+    assert other.call("GET", f"/Users/{kept['id']}").status == 200
     audit(deployment)
 
 
