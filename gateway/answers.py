@@ -44,6 +44,13 @@ def _read_operations(answer: Any) -> Any:
     return answer
 
 
+def _read_text(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise _a("a str", answer)
+    check_plain(answer)
+    return answer
+
+
 def _read_grants(answer: Any) -> frozenset[str]:
     wanted = set()
     for grant in answer:  # what is yielded is made here, where a plugin may fail
@@ -79,6 +86,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "gateway_authenticate": _read_principal,
     "gateway_map_resource": _read_document,
     "gateway_map_patch": _read_operations,
+    "gateway_map_filter": _read_text,
     "gateway_resolve_groups": _read_grants,
     "gateway_check_entitlement": _read_verdict,
     "gateway_check_seats": _read_seats,

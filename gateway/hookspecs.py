@@ -93,6 +93,20 @@ def gateway_map_patch(
     """
 
 
+@hookspec(firstresult=True)
+def gateway_map_filter(connection: Connection, resource_type: ResourceType, filter: str) -> str | None:
+    """Translate the filter of a list to a plain RFC 7644 filter.
+
+    Narrowed. Stops at the first answer. The default takes the filter as it is. The result is parsed and checked like
+    any stranger's filter. Not asked about a filter that is too long to be read, nor about a list of several types.
+
+    :param connection: the connection that was asked for the list, with its settings.
+    :param resource_type: `User` or `Group`.
+    :param filter: the text as it came, at most 8,192 characters; it may be no filter at all.
+    :returns: the canonical filter, or None to leave it as it is.
+    """
+
+
 @hookspec
 def gateway_resolve_groups(connection: Connection, user: User) -> Iterable[GroupGrant] | None:
     """List the application groups that this user should be in because of its attributes.

@@ -265,6 +265,17 @@ class PluginHost:
         answer: list[Json] | None = self._ask(hook, decisions, arguments)
         return operations if answer is None else answer
 
+    def map_filter(
+        self, connection: Connection, resource_type: str, filter: str, decisions: list[Decision]
+    ) -> str:
+        """The canonical filter, still to be parsed."""
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_filter")
+        if hook is None:
+            return filter
+        arguments = {"connection": connection, "resource_type": resource_type, "filter": filter}
+        answer: str | None = self._ask(hook, decisions, arguments)
+        return filter if answer is None else answer
+
     def resolve_groups(
         self, connection: Connection, user: User, decisions: list[Decision]
     ) -> dict[str, frozenset[str]]:

@@ -283,6 +283,7 @@ RUBBISH = {
     "gateway_authenticate": [lambda: True, lambda: "user1", lambda: {"label": "user1"}],
     "gateway_map_resource": [list, lambda: "user1", lambda: 1],
     "gateway_map_patch": [dict, lambda: "replace", lambda: True],
+    "gateway_map_filter": [lambda: True, lambda: b"userName pr", dict],
     "gateway_resolve_groups": [lambda: ["Sales"], lambda: [None], lambda: [{"group": "Sales"}]],
     "gateway_check_entitlement": [lambda: True, lambda: "no", lambda: (False, "no")],
     "gateway_check_seats": [lambda: 5, lambda: True, lambda: (5, "too many")],
@@ -315,6 +316,8 @@ def test_a_plugin_that_crashes_or_answers_rubbish_is_a_503_and_stores_nothing(tm
     before, failing[0] = stored(deployment), True
     if hook == "gateway_map_patch":
         refused = connection.patch(f"/Users/{uid}", {"op": "replace", "path": "title", "value": "x"})
+    elif hook == "gateway_map_filter":
+        refused = connection.call("GET", "/Users?filter=userName+pr")
     else:
         refused = connection.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"})
     assert (refused.status, refused.json["status"]) == (503, "503")

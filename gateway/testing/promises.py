@@ -49,6 +49,7 @@ from gateway.contracts import (
 )
 from gateway.scim.documents import clean
 from gateway.scim.errors import Refusal
+from gateway.scim.filters import parse_filter
 from gateway.scim.patch import apply, read_operations, split_members
 from gateway.scim.schemas import PATCH_URN
 from gateway.testing import transcripts
@@ -177,6 +178,8 @@ class DialectPromises(PluginPromises):
 
     documents: ClassVar[Mapping[str, Document]] = {}
     patches: ClassVar[Mapping[str, Patch]] = {}
+    #: By a filter as it is sent, the plain one that it becomes; None where it is left alone.
+    filters: ClassVar[Mapping[str, str | None]] = {}
 
     def test_a_document_becomes_what_it_should(self, document: Document) -> None:
         """It is translated, refused with the remedy, or left alone."""
@@ -216,6 +219,17 @@ class DialectPromises(PluginPromises):
         if patch.becomes is not None:
             again = self._patch(patch, copy.deepcopy(patch.stored))(copy.deepcopy(patch.becomes))
             assert again in (None, patch.becomes)
+
+    def test_filters_become_what_they_should(self) -> None:
+        """They are translated to plain RFC 7644, once and for all, or left alone."""
+        for sent, becomes in self.filters.items():
+            assert (sent, self._filter(sent)) == (sent, becomes)
+            if becomes is not None:
+                parse_filter(becomes)
+                assert self._filter(becomes) in (None, becomes)
+
+    def _filter(self, sent: str) -> Any:
+        return self.asked.ask("gateway_map_filter", connection=self.words, resource_type="User", filter=sent)
 
     def _resource(self, kind: str) -> Callable[[Any], Any]:
         return lambda sent: self.asked.ask(

@@ -9,7 +9,7 @@ from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import group_json, user_json, users_json
 from gateway.scim import documents
 from gateway.scim.errors import InvalidCount, InvalidValue
-from gateway.scim.filters import Compare, Filter, check_filter, parse_filter
+from gateway.scim.filters import MAX_LENGTH, Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
@@ -26,7 +26,7 @@ class Lists:
     """Answers searches of connections."""
 
     def __init__(self, gateway: Provisioning) -> None:
-        self._store, self._most = gateway.store, gateway.config.page_limit
+        self._store, self._most, self._host = gateway.store, gateway.config.page_limit, gateway.host
         self._cursors = Cursors(gateway.config.secret_key)
 
     @property
@@ -36,7 +36,7 @@ class Lists:
 
     def answer(self, caller: IdpCaller, types: tuple[ResourceType, ...], asked: Search, trace: Trace) -> str:
         """A ListResponse; of several types those of the first one come first."""
-        query = Query(types, _tree(asked, types, trace), _sort(asked, types, trace))
+        query = Query(types, self._tree(caller, asked, types, trace), _sort(asked, types, trace))
         if asked.cursor is not None:
             return self._by_cursor(caller, query, asked, asked.cursor)
         count = self.usual if asked.count is None else min(self._most, asked.count)
@@ -46,6 +46,22 @@ class Lists:
             return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
         return list_response(page.total, asked.start, self._shown(caller, types, page, asked))
+
+    def _tree(
+        self, caller: IdpCaller, asked: Search, types: tuple[ResourceType, ...], trace: Trace
+    ) -> Filter | None:
+        """The filter, out of the identity provider's dialect, then checked like any stranger's."""
+        text = asked.filter
+        if text is None:
+            return None
+        if len(types) == 1 and len(text) <= MAX_LENGTH:
+            text = self._host.map_filter(caller.words, types[0].name, text, trace.decisions)
+        tree = parse_filter(text)
+        for resource in types:
+            check_filter(tree, resource)
+        if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
+            trace.user = tree.value[:320]
+        return tree
 
     def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
         """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
@@ -145,17 +161,6 @@ def wanted(name: str, asked: Search) -> bool:
     if asked.attributes:
         return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
     return name not in (part.lower() for part in asked.excluded)
-
-
-def _tree(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Filter | None:
-    if asked.filter is None:
-        return None
-    tree = parse_filter(asked.filter)
-    for resource in types:
-        check_filter(tree, resource)
-    if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
-        trace.user = tree.value[:320]
-    return tree
 
 
 def _sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import Connection, Declaration, hookimpl
-from gateway_entra import documents, patches, simulator, steps
+from gateway_entra import documents, filters, patches, simulator, steps
 
 Json = dict[str, Any]
 
@@ -33,6 +33,11 @@ def gateway_declare() -> Declaration:
 def gateway_map_resource(resource_type: str, document: Json) -> Json | None:
     """Groups need no translation: the URN that Entra adds to their `schemas` has no attributes, and none is kept."""
     return documents.map_user(document) if resource_type == "User" else None
+
+
+@hookimpl
+def gateway_map_filter(filter: str) -> str | None:
+    return filters.map_filter(filter)
 
 
 @hookimpl

@@ -313,10 +313,27 @@ PATCHES = {
 }
 
 
+FILTERS = {
+    "externalId eq abc": 'externalId eq "abc"',
+    "ID EQ 5171a35d82074e068ce2": 'ID EQ "5171a35d82074e068ce2"',
+    "externalId eq 4711 or (id eq true)": 'externalId eq "4711" or (id eq "true")',
+    'id eq "a" and manager eq "b"': f'id eq "a" and {MANAGER} eq "b"',
+    "manager pr": f"{MANAGER} pr",
+    'externalId eq "abc"': None,
+    f'{MANAGER} eq "b"': None,
+    'userName eq "manager eq x"': None,
+    "userName eq abc": None,
+    "externalId eq": None,
+    "": None,
+    'externalId eq "': None,
+}
+
+
 class TestEntra(IdpPromises):
     plugin = "entra"
     documents = DOCUMENTS
     patches = PATCHES
+    filters = FILTERS
 
 
 NOT_TRANSLATED = {
