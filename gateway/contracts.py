@@ -230,3 +230,5 @@ class Declaration:
     transcripts: Path | None = None
     #: Whether a listener that is new to a database is told the events of before its installation, too.
     history: bool = False
+    #: Whether a PATCH without any operation is taken, and changes nothing; otherwise it is refused (RFC 7644, 3.5.2).
+    empty_patches: bool = False

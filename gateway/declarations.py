@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -39,6 +39,8 @@ class Kept:
 
     user: ResourceType
     group: ResourceType
+    #: Whether a PATCH without any operation is taken.
+    empty_patches: bool = False
 
 
 class Declarations:
@@ -116,7 +118,8 @@ class Declarations:
             )
         try:
             paths = declaration.keeps(connection.settings) if declaration.keeps else None
-            return self._kept(tuple(paths) if paths is not None else None)
+            kept = self._kept(tuple(paths) if paths is not None else None)
+            return replace(kept, empty_patches=declaration.empty_patches)
         except Exception as error:  # a plugin may fail in any way, or name what no schema knows
             raise self._failed(connection.idp, "keeps") from error
 

@@ -95,15 +95,16 @@ class Operation:
             )
 
 
-def read_operations(body: Mapping[str, Any]) -> list[Json]:
+def read_operations(body: Mapping[str, Any], may_be_empty: bool = False) -> list[Json]:
     """The operations of a PatchOp message as plain dicts.
 
-    `op` is in lower case, `path` and `value` are there where they were given.
+    `op` is in lower case, `path` and `value` are there where they were given. `may_be_empty`: a message without any
+    operation is taken.
     """
     given = _folded(body, "The message")
     check_urn(given.get("schemas"), PATCH_URN, body)
     operations = given.get("operations")
-    if not isinstance(operations, list) or not operations:
+    if not isinstance(operations, list) or not (operations or may_be_empty):
         raise InvalidSyntax('"Operations" must be an array with at least one operation.')
     if len(operations) > MAX_OPERATIONS:
         raise InvalidValue(

@@ -96,7 +96,13 @@ class _Run:
                 stories.delete(caller, uid, trace, version)
                 return None
             case "PATCH":
-                told = stories.patch(caller, uid, read_operations(operation.data or {}), trace, version)
+                told = stories.patch(
+                    caller,
+                    uid,
+                    read_operations(operation.data or {}, caller.kept.empty_patches),
+                    trace,
+                    version,
+                )
             case "PUT":
                 told = stories.replace(caller, uid, self._document(caller, operation, trace), trace, version)
             case _:

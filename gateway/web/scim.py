@@ -164,7 +164,7 @@ class Endpoints:
         return self._user(call, caller, outcome)
 
     def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        operations = read_operations(self._body(call))
+        operations = read_operations(self._body(call), caller.kept.empty_patches)
         outcome = self._gateway.users.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
         return self._user(call, caller, outcome)
 
@@ -213,7 +213,7 @@ class Endpoints:
         # list of all back.
         shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
-        operations = read_operations(self._body(call))
+        operations = read_operations(self._body(call), caller.kept.empty_patches)
         group = self._gateway.groups.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
         return self._group(call, caller, group, trace) if shown else empty(etag(group))
 

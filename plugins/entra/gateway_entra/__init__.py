@@ -23,6 +23,8 @@ def gateway_declare() -> Declaration:
         title="Microsoft Entra ID",
         idp=True,
         keeps=lambda settings: documents.KEPT,
+        # Microsoft's validator sends one.
+        empty_patches=True,
         setup_steps=steps.setup_steps,
         simulator=simulator.SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),

@@ -425,3 +425,17 @@ def test_the_cost_of_many_names_grows_with_their_number_and_not_faster(what, nam
     few, many = (min(cost(count) for _ in range(3)) for count in (500, 8000))
     # 16 times as many; squared it would be 256 times the cost.
     assert many < 64 * few
+
+
+def test_a_patch_without_any_operation_changes_nothing(deployment):
+    """Microsoft's validator sends one; elsewhere it is refused (RFC 7644, 3.5.2)."""
+    for idp, status, of_group in (("entra", 200, 204), ("generic", 400, 400)):
+        scim = deployment.connection(idp)
+        uid = scim.user("user1@acme.test")["id"]
+        group = scim.group("Sales", (uid,))["id"]
+        before = scim.call("GET", f"/Users/{uid}").json, scim.call("GET", f"/Groups/{group}").json
+        events = len(deployment.events(scim.organization))
+        assert scim.patch(f"/Users/{uid}").status == status
+        assert scim.patch(f"/Groups/{group}").status == of_group
+        assert (scim.call("GET", f"/Users/{uid}").json, scim.call("GET", f"/Groups/{group}").json) == before
+        assert len(deployment.events(scim.organization)) == events
