@@ -60,6 +60,8 @@ class Config:
     query_seconds: int = 2
     #: Most resources that one page of a list holds.
     page_limit: int = 1000
+    #: Bytes of one page of a list, about: it ends with the resource that reaches them, whatever was asked for.
+    page_bytes: int = 2_097_152
 
 
 def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Config:

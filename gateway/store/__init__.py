@@ -37,7 +37,9 @@ def open_database(url: str, sqlite_synchronous: str) -> Database:
 class Store:
     """The rooms of one database."""
 
-    def __init__(self, database: Database, secret_key: str, query_seconds: int = 0) -> None:
+    def __init__(
+        self, database: Database, secret_key: str, query_seconds: int = 0, page_bytes: int = 1 << 62
+    ) -> None:
         self.database = database
         self.transaction = database.transaction
         self.organizations = Organizations(database)
@@ -53,4 +55,4 @@ class Store:
         self.handovers = Handovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)
-        self.search = Search(database, query_seconds)
+        self.search = Search(database, query_seconds, page_bytes)

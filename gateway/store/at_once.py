@@ -42,7 +42,7 @@ _PAGE = f"""
     SELECT NULL::bigint AS id, json_build_array(
         {_TALLY.format(whose="0")}, {_TALLY.format(whose="?")}, ({FRESH_NOTE}),
         (SELECT json_agg(json_build_array(id, uid, name, keys) ORDER BY id) FROM belonging))::text AS uid, NULL AS doc
-    UNION ALL SELECT * FROM page"""
+    UNION ALL SELECT id, uid, CASE WHEN (SELECT SUM(octet_length(doc)) FROM page) <= {{size}} THEN doc END FROM page"""
 
 
 class Tally(NamedTuple):
@@ -65,19 +65,31 @@ class Found(NamedTuple):
     tally: Tally
     users: list[tuple[Any, ...]]
     groups: Groups
+    #: Whether the documents were read; else the users are without.
+    fits: bool
 
 
 def users_page(
-    database: Database, connection: ConnectionRecord, after: int, count: int, note: tuple[Any, ...]
+    database: Database, connection: ConnectionRecord, after: int, count: int, note: tuple[Any, ...], size: int
 ) -> Found:
-    """`count` users at most, behind a key, in the order of making. `note`: the parameters of a fresh note."""
+    """`count` users at most, behind a key, in the order of making; their documents if all of them have `size` bytes at
+    most. `note`: the parameters of a fresh note."""
     organization, seen = connection.organization_id, (connection.organization_id, connection.id)
     # The number stands in the statement: what the planner does not know it takes for a tenth of all.
     (_, told, _), *users = database.all(
-        _PAGE.format(count=int(count)), *seen, after, organization, after, *seen, organization, *seen, *note
+        _PAGE.format(count=int(count), size=int(size)),
+        *seen,
+        after,
+        organization,
+        after,
+        *seen,
+        organization,
+        *seen,
+        *note,
     )
     of_nobody, of_connection, noted, groups = json.loads(told)
-    return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()))
+    fits = not users or users[0][2] is not None
+    return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()), fits)
 
 
 # The organization comes first, so that others wait for it and not for one another. Where it refuses, no part has a row

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee
 
@@ -41,6 +41,22 @@ class Stale(Unavailable):
             "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
             retry_after=1,
         )
+
+
+class Weight(NamedTuple):
+    """What rows weigh in bytes, about: the column `doc`, and so much for each unit of another one."""
+
+    columns: tuple[str, ...]
+    counted: str | None = None
+    each: int = 0
+
+    def of(self, rows: Sequence[Row]) -> list[int]:
+        """Each row."""
+        doc = self.columns.index("doc")
+        if self.counted is None:
+            return [len(row[doc]) for row in rows]
+        counted = self.columns.index(self.counted)
+        return [len(row[doc]) + row[counted] * self.each for row in rows]
 
 
 class Overrun(Unavailable):
@@ -105,6 +121,13 @@ class Database(ABC):
             return self.all(sql, *parameters)
         with self._ending(until):
             return self.all(sql, *parameters)
+
+    @abstractmethod
+    def fitting(
+        self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """The rows of a SELECT of those columns in the order of `id`, until they weigh `size`, and whether there are
+        others. The documents of others are not held. `until`: as `all_before`."""
 
     def run(self, sql: str, *parameters: Any) -> int:
         """The number of rows changed."""

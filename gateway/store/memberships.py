@@ -13,7 +13,14 @@ from typing import Any
 from gateway.scim.texts import fold
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.records import ConnectionRecord, GroupRecord, MemberRecord, UserRecord, remembered
+from gateway.store.records import (
+    ConnectionRecord,
+    GroupRecord,
+    ListedGroup,
+    MemberRecord,
+    UserRecord,
+    remembered,
+)
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
@@ -117,7 +124,7 @@ class Memberships:
             yield from page
 
     def member_pages(
-        self, organization_id: int, connection_id: int | None, group: GroupRecord
+        self, organization_id: int, connection_id: int | None, group: GroupRecord | ListedGroup
     ) -> Iterator[list[MemberRecord]]:
         """The same in pages, each a statement of its own: nothing stays open while somebody takes them slowly.
 

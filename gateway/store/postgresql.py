@@ -20,7 +20,7 @@ from psycopg.errors import InvalidTextRepresentation, ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
-from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Stale, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Stale, Weight, unavailable
 from gateway.store.dialects import PostgresqlDialect
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
@@ -302,6 +302,26 @@ class PostgresqlDatabase(Database):
                 if self.peewee.in_transaction() or not sql.startswith("SELECT") or not self._engine.lost():
                     raise
                 return self.peewee.connection().execute(text, parameters)
+
+    def fitting(
+        self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
+    ) -> tuple[list[Row], bool]:
+        """See Database. The driver holds all that a statement finds, so the statement leaves out what is beyond; it
+        does not read those documents, for a text tells its length without being read."""
+        weighed = "octet_length(doc)" + (f" + {weight.each} * {weight.counted}" if weight.counted else "")
+        shown = [
+            f"CASE WHEN before < {int(size)} THEN doc END" if name == "doc" else name
+            for name in weight.columns
+        ]
+        rows = self.all_before(
+            until,
+            f"SELECT {', '.join(shown)} FROM (SELECT page.*, SUM({weighed}) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING)"
+            f" - ({weighed}) AS before FROM ({sql}) page) weighed ORDER BY id",
+            *parameters,
+        )
+        place = weight.columns.index("doc")
+        held = next((number for number, row in enumerate(rows) if row[place] is None), len(rows))
+        return rows[:held], held < len(rows)
 
     @contextmanager
     def _ending(self, until: float) -> Iterator[None]:

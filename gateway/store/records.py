@@ -118,6 +118,7 @@ class ListedGroup(NamedTuple):
     created: int
     modified: int
     version: int
+    members: int
 
 
 class TokenRecord(NamedTuple):

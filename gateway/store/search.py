@@ -21,9 +21,9 @@ from gateway.store import users
 from gateway.store.at_once import Tally, users_page
 from gateway.store.candidates import Tree, candidates, gathered, is_active, is_answered, reach, table_of
 from gateway.store.conditions import FALSE, NULL, TRUE, Compiler, Condition
-from gateway.store.database import Database, Overrun
+from gateway.store.database import Database, Overrun, Weight
 from gateway.store.memberships import Groups
-from gateway.store.records import ConnectionRecord
+from gateway.store.records import ConnectionRecord, ListedUser
 from gateway.store.tables import USERS, Reach, Table
 from gateway.store.walks import FRESH_NOTE, Place, Walks, fresh_note
 
@@ -38,6 +38,8 @@ class Query:
     types: tuple[ResourceType, ...]
     tree: Filter | None = None
     sort: Sort | None = None
+    #: Whether groups are shown with their members.
+    members: bool = True
 
     @property
     def all_users(self) -> bool:
@@ -96,6 +98,7 @@ class _Part(NamedTuple):
     answered: bool = False
     #: `active eq true`: what it leaves out is counted.
     active: bool = False
+    weight: Weight = Weight(("doc",))
     #: The moment of the monotonic clock at which the engine ends what it does for the list; None: it takes its time.
     until: float | None = None
 
@@ -103,9 +106,10 @@ class _Part(NamedTuple):
 class Search:
     """Pages of users and groups that a connection sees."""
 
-    def __init__(self, database: Database, seconds: int = 0) -> None:
-        """`seconds`: how long one list may take whose work no index bounds; 0 = as long as it takes."""
-        self._db, self._walks, self._seconds = database, Walks(database), seconds
+    def __init__(self, database: Database, seconds: int = 0, page_bytes: int = 1 << 62) -> None:
+        """`seconds`: how long one list may take whose work no index bounds; 0 = as long as it takes. `page_bytes`: a
+        page that holds so much ends, though it could hold more resources."""
+        self._db, self._walks, self._seconds, self._bytes = database, Walks(database), seconds, page_bytes
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
@@ -114,10 +118,9 @@ class Search:
         known = self._walks.place(connection, query.digest, start) if start > 1 and not query.sort else None
         place = known or Place(None, 0, start - 1)
         # One more than the page holds tells whether this is the last one.
-        parts, records, groups = self._found(connection, query, place, count + 1)
-        more = len(records) > count
-        if more:
-            records.pop()
+        parts, records, groups, cut = self._found(connection, query, place, count + 1)
+        more = cut or len(records) > count
+        del records[count:]
         if not query.sort:
             self._remember(connection, query, parts, start, place, records, more)
         if start == 1 and not more:
@@ -129,27 +132,32 @@ class Search:
 
     def page_after(self, connection: ConnectionRecord, query: Query, after: int, count: int) -> Page:
         """The page behind a place that an earlier page ended at (0: the first page), in the order of making."""
-        parts, records, groups = self._found(connection, query, Place(None, after), count + 1)
-        if len(records) > count:
-            records.pop()
+        parts, records, groups, cut = self._found(connection, query, Place(None, after), count + 1)
+        if cut or len(records) > count:
+            del records[count:]
             return Page(self._total(connection, parts), records, _place(parts, records[-1]), groups)
         total = self._total(connection, parts) if after else len(records)
         return Page(total, records, groups=groups)
 
     def _found(
         self, connection: ConnectionRecord, query: Query, place: Place, count: int
-    ) -> tuple[list[_Part], list[Any], Groups | None]:
-        """What is listed, its rows from a place on, and the groups of those who are in them, if they came with them."""
+    ) -> tuple[list[_Part], list[Any], Groups | None, bool]:
+        """What is listed, its rows from a place on, the groups of those who are in them, if they came with them, and
+        whether there would be others but for their size."""
         next_start = 0 if place.after or place.offset else count
         if query.all_users and not place.offset and self._db.dialect.turns:
-            found = users_page(
-                self._db, connection, place.after, count, fresh_note(connection, query.digest, next_start)
-            )
-            return [_Part(USERS, None, NULL, 0, found.tally)], found.users, found.groups
+            note = fresh_note(connection, query.digest, next_start)
+            found = users_page(self._db, connection, place.after, count, note, self._bytes)
+            parts = [_Part(USERS, None, NULL, 0, found.tally, weight=Weight(ListedUser._fields))]
+            if found.fits:
+                return parts, found.users, found.groups, False
+            # Read again, as far as it fits; the note is that of a page that does.
+            parts = [parts[0]._replace(tally=found.tally._replace(noted=None))]
+            return parts, *self._rows(connection, parts, place.after, 0, count)
         parts = self._parts(query, connection, next_start)
         if query.sort:
-            return parts, self._sorted(connection, parts, query.sort, place.offset, count), None
-        return parts, self._rows(connection, parts, place.after, place.offset, count), None
+            return parts, *self._sorted(connection, parts, query.sort, place.offset, count)
+        return parts, *self._rows(connection, parts, place.after, place.offset, count)
 
     def _remember(
         self,
@@ -175,8 +183,10 @@ class Search:
 
     def _rows(
         self, connection: ConnectionRecord, parts: list[_Part], after: int, offset: int, count: int
-    ) -> list[Any]:
+    ) -> tuple[list[Any], None, bool]:
+        """As `_found`: the rows, and whether there would be others but for their size."""
         records: list[Any] = []
+        room = self._bytes
         for number, part in enumerate(parts):
             if len(records) == count or after >= part.begin + _STRETCH:
                 continue
@@ -184,24 +194,27 @@ class Search:
                 # Past the end of the types before: the offset goes on within this one.
                 offset = max(0, offset - self._total_of(connection, parts[number - 1]))
             behind = max(0, after - part.begin)
-            rows = self._rows_of(connection, part, behind, 0 if records else offset, count - len(records))
+            sql, parameters = self._page(
+                connection, part, behind, 0 if records else offset, count - len(records)
+            )
+            rows, cut = self._fitting(part, room, sql, *parameters)
             # `_make` does the same in Python, at twice the cost.
             records += map(partial(tuple.__new__, part.table.record), rows)
-        return records
+            if cut:
+                return records, None, True
+            room -= sum(part.weight.of(rows)) if number + 1 < len(parts) else 0
+        return records, None, False
 
-    def _rows_of(
+    def _page(
         self, connection: ConnectionRecord, part: _Part, after: int, offset: int, count: int
-    ) -> list[tuple[Any, ...]]:
+    ) -> tuple[str, tuple[Any, ...]]:
+        """A SELECT of the rows of one page, in the order of making, and its parameters."""
         table, where = part.table, part.where
-        if where == FALSE:
-            return []
         if where is None and not offset:
             return self._range(connection, part, after, count)
         # Keys first: rows that are skipped or sorted are not read.
         keys, parameters = self._keys(connection, part, after, offset, count)
-        return self._all(
-            part, f"SELECT {table.columns} FROM {table.name} WHERE id IN ({keys}) ORDER BY id", *parameters
-        )
+        return f"SELECT {table.columns} FROM {table.name} WHERE id IN ({keys}) ORDER BY id", parameters
 
     def _keys(
         self, connection: ConnectionRecord, part: _Part, after: int, offset: int, count: int
@@ -227,21 +240,35 @@ class Search:
         seen = f"SELECT id FROM {self._seen(part)} AND +id > ? ORDER BY +id {page}"
         return seen, (*_seen_by(connection, part), after)
 
+    def _fitting(
+        self, part: _Part, size: int, sql: str, *parameters: Any
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """See Database.fitting. Raises TooMany."""
+        if part.where == FALSE:
+            return [], False
+        try:
+            return self._db.fitting(part.until, part.weight, size, sql, *parameters)
+        except Overrun:
+            raise self._too_long() from None
+
     def _all(self, part: _Part, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of a statement of a list, unless it takes too long. Raises TooMany."""
         try:
             return self._db.all_before(part.until, sql, *parameters)
         except Overrun:
-            raise TooMany(
-                f"This list took longer than {self._seconds} s and was ended: no index answers its filter or its order."
-                " Filter by eq on id, userName, externalId, displayName or emails.value, or page through all without"
-                " filter and sortBy."
-            ) from None
+            raise self._too_long() from None
+
+    def _too_long(self) -> TooMany:
+        return TooMany(
+            f"This list took longer than {self._seconds} s and was ended: no index answers its filter or its order."
+            " Filter by eq on id, userName, externalId, displayName or emails.value, or page through all without"
+            " filter and sortBy."
+        )
 
     def _range(
         self, connection: ConnectionRecord, part: _Part, after: int, count: int
-    ) -> list[tuple[Any, ...]]:
-        """A page of all that a connection sees: the same cost however many there are."""
+    ) -> tuple[str, tuple[Any, ...]]:
+        """The same of all that a connection sees: the same cost however many there are."""
         table = part.table
         alive = table.alive.format(t=table.name)
         one = (
@@ -252,7 +279,7 @@ class Search:
         if part.tally.of_nobody == 0:
             # Whoever is made by hand meanwhile came after this page was asked for.
             sql = one.format(columns=table.columns, table=table.name, owner="= ?", alive=alive)
-            return self._db.all(sql, organization_id, connection.id, after, count)
+            return sql, (organization_id, connection.id, after, count)
         # Two ranges of one index, each cut to a page, whoever owns them.
         columns = "id" if self._db.dialect.sorts_copies else table.columns
         halves = (
@@ -263,12 +290,13 @@ class Search:
         if columns == "id":
             sql = f"SELECT {table.columns} FROM {table.name} WHERE id IN (SELECT id FROM ({sql}) page) ORDER BY id"
         mine, nobodys = (organization_id, connection.id, after, count), (organization_id, after, count)
-        return self._db.all(sql, *mine, *nobodys, count)
+        return sql, (*mine, *nobodys, count)
 
     def _sorted(
         self, connection: ConnectionRecord, parts: list[_Part], sort: Sort, offset: int, count: int
-    ) -> list[Any]:
-        """In the order of a value; among equals in that of making. Positions are counted: no row is a place here."""
+    ) -> tuple[list[Any], None, bool]:
+        """As `_rows`, in the order of a value; among equals in that of making. Positions are counted: no row is a place
+        here."""
         keys = " UNION ALL ".join(
             f"SELECT {number} AS part, id, {part.key.sql} AS sort_key FROM {self._seen(part)}"
             for number, part in enumerate(parts)
@@ -282,9 +310,35 @@ class Search:
             count,
             offset,
         )
-        records = [self._records(connection, part, found, number) for number, part in enumerate(parts)]
+        held = self._held(parts, found)
+        records = [self._records(connection, part, found[:held], number) for number, part in enumerate(parts)]
         # Whoever went between the two statements is left out.
-        return [records[part][id_] for part, id_ in found if id_ in records[part]]
+        shown = [records[part][id_] for part, id_ in found[:held] if id_ in records[part]]
+        return shown, None, held < len(found)
+
+    def _held(self, parts: list[_Part], found: list[tuple[Any, ...]]) -> int:
+        """How many of the resources found, each told by its part and key, fit on a page."""
+        weights: list[dict[int, int]] = []
+        for number, part in enumerate(parts):
+            counted, each = part.weight.counted or "0", part.weight.each
+            weigh = f"{self._db.dialect.octets('doc')} + {each} * {counted}"
+            keys = [id_ for of, id_ in found if of == number]
+            weights.append(
+                dict(
+                    self._db.among(
+                        keys,
+                        lambda marks, weigh=weigh, part=part: (  # type: ignore[misc]
+                            f"SELECT id, {weigh} FROM {part.table.name} WHERE id IN ({marks})"
+                        ),
+                    )
+                )
+            )
+        room = self._bytes
+        for number, (part, id_) in enumerate(found):
+            if room <= 0:
+                return number
+            room -= weights[part].get(id_, 0)
+        return len(found)
 
     def _records(
         self, connection: ConnectionRecord, part: _Part, found: list[tuple[Any, ...]], number: int
@@ -318,7 +372,11 @@ class Search:
             note = fresh_note(connection, query.digest, next_start)
             tally = self._tally(connection, resource.name, note) if where is None or active else Tally()
             answered = among is not None and is_answered(resource, tree)
-            parts.append(_Part(table, where, key, number * _STRETCH, tally, among, answered, active, until))
+            counted = table.counted if query.members and table.counted else ()
+            weight = Weight(table.record._fields, *counted)
+            parts.append(
+                _Part(table, where, key, number * _STRETCH, tally, among, answered, active, weight, until)
+            )
         return parts
 
     def _narrowed(

@@ -9,14 +9,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import peewee
 
 from gateway.scim.errors import NotFound
-from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Weight, unavailable
 from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
@@ -25,6 +25,8 @@ LOOK = 0.0001, 0.001
 LATE = 0.05
 #: Steps of SQLite's machine between two looks whether a statement has taken too long: a millisecond, about.
 STEPS = 4000
+#: Rows that are fetched before it is looked at what they weigh.
+_PORTION = 16
 # What SQLite says when the machine, not the statement, is at fault.
 _OUTAGES = {
     sqlite3.SQLITE_BUSY: "the database is busy",
@@ -283,6 +285,31 @@ class SqliteDatabase(Database):
                 time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - nothing secret in it
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+
+    def fitting(
+        self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
+    ) -> tuple[list[Row], bool]:
+        """See Database. Rows are found while they are fetched."""
+        with nullcontext() if until is None else self._ending(until), self._outages():
+            return self._fitting(weight, size, self._execute(sql, parameters))
+
+    def _fitting(self, weight: Weight, size: int, cursor: sqlite3.Cursor) -> tuple[list[Row], bool]:
+        rows: list[Row] = []
+        try:
+            while portion := cursor.fetchmany(_PORTION):
+                weights = weight.of(portion)
+                if sum(weights) <= size:
+                    size -= sum(weights)
+                    rows += portion
+                    continue
+                for row, each in zip(portion, weights, strict=True):
+                    if size <= 0:
+                        return rows, True
+                    size -= each
+                    rows.append(row)
+        finally:
+            cursor.close()
+        return rows, False
 
     @contextmanager
     def _ending(self, until: float) -> Iterator[None]:

@@ -76,6 +76,8 @@ class Table:
     #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
     #: and the SQL of each sub-attribute as it is compared.
     joined: dict[str, tuple[str, dict[str, str]]]
+    #: A column that counts what is shown with a row, and bytes that each of it takes there, about.
+    counted: tuple[str, int] | None = None
     #: Comparisons that an index answers: by the dotted name alone where it is `eq`, else followed by the operator.
     lookups: dict[str, Lookup] = field(default_factory=dict)
 
@@ -158,6 +160,7 @@ GROUPS = Table(
     columns=", ".join(ListedGroup._fields),
     record=ListedGroup,
     alive="TRUE",
+    counted=("members", 200),
     by_path=_COMMON | {"displayname": Column("{t}.name_key"), "meta.resourcetype": Column("'Group'")},
     joined={
         "members": (

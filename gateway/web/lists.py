@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.provisioning.representation import group_json, user_json, users_json
+from gateway.provisioning.representation import group_json, group_pieces, user_json, users_json
 from gateway.scim import documents
 from gateway.scim.errors import InvalidCount, InvalidValue
 from gateway.scim.filters import MAX_LENGTH, Compare, Filter, check_filter, parse_filter
 from gateway.scim.messages import Search, list_response
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
-from gateway.store.memberships import Groups, Seen
-from gateway.store.records import ListedGroup, ListedUser, MemberRecord
+from gateway.store.memberships import MEMBERS_AT_ONCE, Groups, Seen
+from gateway.store.records import ListedGroup, ListedUser
 from gateway.store.search import Page, Query
 from gateway.web.cursors import Cursors
 
@@ -36,7 +36,8 @@ class Lists:
 
     def answer(self, caller: IdpCaller, types: tuple[ResourceType, ...], asked: Search, trace: Trace) -> str:
         """A ListResponse; of several types those of the first one come first."""
-        query = Query(types, self._tree(caller, asked, types, trace), _sort(asked, types, trace))
+        tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
+        query = Query(types, tree, sort, wanted("members", asked))
         if asked.cursor is not None:
             return self._by_cursor(caller, query, asked, asked.cursor)
         count = self.usual if asked.count is None else min(self._most, asked.count)
@@ -124,13 +125,17 @@ class Lists:
         return users_json(users, groups, caller.words.base_url)
 
     def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
-        members: dict[int, list[MemberRecord]] | None = None
-        if wanted("members", asked):
-            members = self._store.memberships.members_of_many(
-                caller.organization.id, caller.connection.id, [group.id for group in groups]
-            )
+        base, memberships = caller.words.base_url, self._store.memberships
+        if not wanted("members", asked):
+            return [group_json(group, None, base) for group in groups]
+        seen = caller.organization.id, caller.connection.id
+        small = [group.id for group in groups if group.members <= MEMBERS_AT_ONCE]
+        members = memberships.members_of_many(*seen, small)
+        # Of a large group the text is held, never all of its members.
         return [
-            group_json(group, None if members is None else members.get(group.id, ()), caller.words.base_url)
+            group_json(group, members.get(group.id, ()), base)
+            if group.members <= MEMBERS_AT_ONCE
+            else "".join(group_pieces(group, memberships.member_pages(*seen, group), base))
             for group in groups
         ]
 
