@@ -261,6 +261,7 @@ class Takeover:
             store.handovers.regrant(source, keys, bool(target.mapping_enabled))
             store.organizations.count(organization_id, "User", source.id, -len(moved))
             store.organizations.count(organization_id, "User", target.id, len(moved))
+            store.positions.forget(organization_id)
             groups = store.memberships.groups_of_many(organization_id, target.id, keys)
             for user, _ in moved:
                 change.tell("user.updated", "User", user.uid, user_json(user, groups.get(user.id, ()), None))

@@ -159,6 +159,7 @@ class Users:
                     raise Stale
                 self._store.memberships.drop_user(caller.organization.id, user.id)
                 self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
+                self._store.positions.shift(caller.organization.id, user.connection_id, user.id, -1)
                 # Whoever follows the feed by `active` alone must not take the user for one that is there.
                 gone = json.loads(user_json(user, (), None)) | {"active": False}
                 change.tell("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
@@ -194,6 +195,8 @@ class Users:
                 raise Stale
             if shared or deleted:
                 self._note_sharing(caller.organization.id, caller.connection_id, user, trace)
+            if deleted:
+                self._store.positions.shift(organization_id, caller.connection_id, user.id, 1)
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
             moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
             if deleted:
@@ -240,6 +243,7 @@ class Users:
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
+                self._store.positions.forget(caller.organization.id)
             moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
             if groups is None or moved or not change.still:
                 groups = self._groups(caller, stored)

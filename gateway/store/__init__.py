@@ -17,6 +17,7 @@ from gateway.store.mappings import Mappings
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
 from gateway.store.portions import Portions
+from gateway.store.positions import Positions
 from gateway.store.search import Search
 from gateway.store.sqlite import SqliteDatabase
 from gateway.store.tokens import AdminTokens, Tokens
@@ -55,4 +56,5 @@ class Store:
         self.handovers = Handovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)
+        self.positions = Positions(database)
         self.search = Search(database, query_seconds, page_bytes)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
 from gateway.store.organizations import COLUMNS as ORGANIZATION_COLUMNS
+from gateway.store.positions import Positions
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 COLUMNS = (
@@ -158,6 +159,7 @@ class Connections:
             connection.organization_id,
             connection.id,
         )
+        Positions(self._db).forget(connection.organization_id)
         return sum(not deleted for (deleted,) in rows)
 
     def remove(self, connection: ConnectionRecord) -> None:
@@ -167,6 +169,7 @@ class Connections:
             "UPDATE groups SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",
         ):
             self._db.run(sql, connection.organization_id, connection.id)
+        Positions(self._db).forget(connection.organization_id)
         self._db.run(
             "INSERT INTO tallies (organization_id, resource, connection, n)"
             " SELECT organization_id, resource, 0, n FROM tallies WHERE organization_id = ? AND connection = ?"

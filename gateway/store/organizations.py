@@ -208,6 +208,7 @@ class Organizations:
         users = "(SELECT id FROM users WHERE organization_id = ?)"
         for table, where in (
             ("walks", f"connection_id IN {connections}"),
+            ("user_blocks", "organization_id = ?"),
             ("mapping_rules", f"connection_id IN {connections}"),
             ("grants", f"user_id IN {users}"),
             ("emails", "organization_id = ?"),

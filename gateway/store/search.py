@@ -23,6 +23,7 @@ from gateway.store.candidates import Tree, candidates, gathered, is_active, is_a
 from gateway.store.conditions import FALSE, NULL, TRUE, Compiler, Condition
 from gateway.store.database import Database, Overrun, Weight
 from gateway.store.memberships import Groups
+from gateway.store.positions import Positions
 from gateway.store.records import ConnectionRecord, ListedUser
 from gateway.store.tables import USERS, Reach, Table
 from gateway.store.walks import FRESH_NOTE, Place, Walks, fresh_note
@@ -110,6 +111,7 @@ class Search:
         """`seconds`: how long one list may take whose work no index bounds; 0 = as long as it takes. `page_bytes`: a
         page that holds so much ends, though it could hold more resources."""
         self._db, self._walks, self._seconds, self._bytes = database, Walks(database), seconds, page_bytes
+        self._positions = Positions(database)
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
@@ -117,6 +119,9 @@ class Search:
             return Page(self._total(connection, self._parts(query, connection)), [])
         known = self._walks.place(connection, query.digest, start) if start > 1 and not query.sort else None
         place = known or Place(None, 0, start - 1)
+        if place.offset and query.all_users:
+            key = self._positions.behind(connection, place.after, place.offset)
+            place = Place(None, _STRETCH if key is None else key)
         # One more than the page holds tells whether this is the last one.
         parts, records, groups, cut = self._found(connection, query, place, count + 1)
         more = cut or len(records) > count
@@ -194,6 +199,12 @@ class Search:
                 # Past the end of the types before: the offset goes on within this one.
                 offset = max(0, offset - self._total_of(connection, parts[number - 1]))
             behind = max(0, after - part.begin)
+            if offset and part.where is None and not behind:
+                if offset >= part.tally.total:
+                    continue
+                if part.table is USERS:
+                    key = self._positions.behind(connection, 0, offset)
+                    behind, offset = _STRETCH if key is None else key, 0
             sql, parameters = self._page(
                 connection, part, behind, 0 if records else offset, count - len(records)
             )

@@ -30,6 +30,12 @@ OFFENCES = {
         SELECT * FROM (SELECT t.organization_id, t.connection, t.n, (SELECT COUNT(*) FROM groups g
           WHERE g.organization_id = t.organization_id AND COALESCE(g.connection_id, 0) = t.connection) AS there
         FROM tallies t WHERE t.resource = 'Group') told WHERE n <> there""",
+    "a block of users is counted wrong": """
+        SELECT * FROM (SELECT b.connection_id, b.until, b.n, (SELECT COUNT(*) FROM users u WHERE u.deleted = 0
+          AND u.organization_id = b.organization_id AND (u.connection_id = b.connection_id OR u.connection_id IS NULL)
+          AND u.id <= b.until AND u.id > (SELECT COALESCE(MAX(p.until), 0) FROM user_blocks p
+            WHERE p.connection_id = b.connection_id AND p.until < b.until)) AS there
+        FROM user_blocks b) told WHERE n <> there""",
     "users nobody tallies": """
         SELECT u.uid FROM users u WHERE u.deleted = 0 AND NOT EXISTS (SELECT 1 FROM tallies t
           WHERE t.organization_id = u.organization_id AND t.resource = 'User'
