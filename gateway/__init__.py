@@ -5,6 +5,7 @@ Nothing else in this package is meant for plugins; what they need and do not fin
 
 import pluggy
 
+from gateway.adapters import keep_one_primary
 from gateway.contracts import (
     Answer,
     Billing,
@@ -63,4 +64,5 @@ __all__ = [
     "Verdict",
     "expect_equal",
     "hookimpl",
+    "keep_one_primary",
 ]
