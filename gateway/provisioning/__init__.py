@@ -9,7 +9,7 @@ from typing import cast
 
 from gateway.config import Config
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.checkup import Checkup
 from gateway.provisioning.groups import Groups
@@ -23,7 +23,7 @@ from gateway.provisioning.users import Users
 from gateway.scim.errors import AuthenticationFailed
 from gateway.store import Store
 
-__all__ = ["Caller", "IdpCaller", "Provisioning", "Trace"]
+__all__ = ["Caller", "IdpCaller", "Provisioning", "Target", "Trace"]
 
 
 class Provisioning:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.config import Config
 from gateway.contracts import Billing, Connection, Organization, Seats
@@ -118,6 +118,14 @@ def _parsed(settings: str) -> Mapping[str, Any]:
     return frozen(json.loads(settings))  # type: ignore[no-any-return]
 
 
+class Target(NamedTuple):
+    """What a request is about: `User`, `Group`, `Connection`, `Token` or `Organization`, its id and its name."""
+
+    type: str
+    id: str
+    name: str | None
+
+
 @dataclass(slots=True)
 class Trace:
     """What the activity will say about one request. Filled while it is served; secrets have no place in it."""
@@ -129,7 +137,21 @@ class Trace:
     connection_uid: str | None = None
     principal: str | None = None
     token_id: str | None = None
+    #: The first characters of the token, which an admin can compare with the list of tokens.
+    token_prefix: str | None = None
     user: str | None = None
+    target: Target | None = None
+    #: Names of the attributes or settings that a change moved, never their values.
+    changed: Sequence[str] = ()
+    #: How many members came into a group and how many left it.
+    members: tuple[int, int] | None = None
+    #: How many members are not there (yet): the group waits for them.
+    waiting: int = 0
+    restored: bool = False
+    #: What a success left out, each in a sentence; the line is `partial` then.
+    left_out: list[str] = field(default_factory=list)
+    #: What the activity alone says of a refusal, where the answer must not.
+    inside: str | None = None
     status: int = 200
     ignored: list[str] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
@@ -139,11 +161,46 @@ class Trace:
     def line(self, status: int, detail: str | None = None) -> Line:
         """The line as it is stored."""
         ignored = json.dumps(list(dict.fromkeys(self.ignored)), ensure_ascii=True) if self.ignored else "[]"
+        if status < 400:
+            left_out = self._left_out()
+            outcome, detail = "partial" if left_out else "success", detail or " ".join(left_out) or None
+        else:
+            outcome, detail = "failure", self.inside or detail
         told = [{"plugin": d.plugin, "hook": d.hook, "verdict": d.verdict} for d in self.decisions]
-        return (
-            self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, detail,
-            ignored, json.dumps(told) if told else "[]", self.request_id,
+        return Line(
+            self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, outcome,
+            detail, ignored, json.dumps(told) if told else "[]", self.request_id,
+            self.target.id if self.target else None, self._facts(status),
         )  # fmt: skip
+
+    def _left_out(self) -> list[str]:
+        told = list(dict.fromkeys(self.left_out))
+        if self.waiting:
+            many = f"{self.waiting} members are" if self.waiting > 1 else "1 member is"
+            told.append(
+                f"{many} not here: the group waits for them. Provision those users on this connection, or remove them"
+                " from the group at the identity provider."
+            )
+        return told
+
+    def _facts(self, status: int) -> str:
+        facts: dict[str, Any] = {}
+        if self.token_prefix:
+            facts["prefix"] = self.token_prefix
+        if self.target:
+            facts["type"] = self.target.type
+            if self.target.name is not None and self.target.name != self.user:
+                facts["name"] = self.target.name
+        if status < 400:
+            if self.changed:
+                facts["changed"] = list(self.changed)
+            if self.members:
+                facts["joined"], facts["left"] = self.members
+            if self.waiting:
+                facts["waiting"] = self.waiting
+            if self.restored:
+                facts["restored"] = True
+        return json.dumps(facts) if facts else "{}"
 
 
 def note_entries(trace: Trace, paths: Iterable[str]) -> None:

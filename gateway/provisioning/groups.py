@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, IdpCaller, Trace, note_entries
+from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
-from gateway.provisioning.users import check_version
+from gateway.provisioning.users import check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Uniqueness
@@ -41,6 +41,7 @@ class Groups:
                 self._check_name(caller, caller.connection_id, name)
                 group = self._store.groups.add(caller.organization.id, caller.connection_id, rest)
                 self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
+                trace.target = Target("Group", group.uid, group.name)
                 change.tell("group.created", "Group", group.uid, group_json(group, None, None))
                 return self._fill(
                     caller, group, [MemberChange("add", members)] if members else [], change, trace
@@ -101,6 +102,7 @@ class Groups:
                 if not self._store.groups.remove(caller.organization.id, group):
                     raise Stale
                 self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
+                trace.target = Target("Group", group.uid, group.name)
                 change.tell("group.deleted", "Group", group.uid, group_json(group, None, None))
 
         self._changes.retried(caller, self._refresh, story)
@@ -114,7 +116,9 @@ class Groups:
             with self._changes.open(caller, trace) as change:
                 self._check_name(caller, None, name)
                 self._check_not_pushed(caller, name)
-                return make_group(self._store, caller, name, change)
+                group = make_group(self._store, caller, name, change)
+                trace.target = Target("Group", group.uid, group.name)
+                return group
 
         return self._changes.retried(caller, self._refresh, story)
 
@@ -145,9 +149,11 @@ class Groups:
                 self._check_not_mapped(user)
                 # Where a mapping was switched off this is so already, or about to be.
                 memberships.release_users(caller.organization.id, [user.id])
+                trace.target, trace.members = Target("Group", group.uid, group.name), (0, 0)
                 act = memberships.grant if inside else memberships.withdraw
                 if act(group.id, [user.id], MANUAL):
                     self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
+                    trace.members = (1, 0) if inside else (0, 1)
                     change.tell_members(
                         group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
                     )
@@ -167,6 +173,7 @@ class Groups:
         """Bring a stored group to a new document and new members; the first write of a connection links it."""
         owner = caller.connection_id if group.connection_id is None else group.connection_id
         name = document["displayName"]
+        trace.target, trace.changed = Target("Group", group.uid, group.name), ()
         with self._changes.open(caller, trace) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
@@ -178,6 +185,7 @@ class Groups:
                 stored = self._store.groups.rewrite(caller.organization.id, owner, group, document)
                 if stored is None:
                     raise Stale
+                trace.changed = differing(json.loads(group.doc), document)
                 group = stored
                 change.tell("group.updated", "Group", group.uid, group_json(group, None, None))
             return self._fill(caller, group, changes, change, trace)
@@ -200,6 +208,7 @@ class Groups:
     ) -> GroupRecord:
         """Apply membership changes in order, and tell their sum."""
         balance: dict[int, int] = {}
+        trace.waiting = 0
         for step in changes:
             joined, left = self._step(caller, group, step, trace)
             for user_id in joined:
@@ -208,6 +217,8 @@ class Groups:
                 balance[user_id] = balance.get(user_id, 0) - 1
         added = [user_id for user_id, sum_ in balance.items() if sum_ > 0]
         removed = [user_id for user_id, sum_ in balance.items() if sum_ < 0]
+        if changes:
+            trace.members = len(added), len(removed)
         if not added and not removed:
             return group
         organization_id = caller.organization.id
@@ -251,6 +262,7 @@ class Groups:
         missing = [uid for uid in uids if uid not in here]
         if missing:
             self._store.memberships.wait_for(group.id, missing)
+            trace.waiting += len(missing)
             trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing]
         return list(here.values())
 

@@ -135,8 +135,10 @@ class Recorder:
 
     def _write(self, lines: list[tuple[int, Line]]) -> None:
         """Write lines, but those of an organization that was removed since: one of them must not lose the others."""
-        present = self._store.organizations.present(sorted({line[0] for _, line in lines}))
-        self._store.activity.add([(moment, line) for moment, line in lines if line[0] in present])
+        present = self._store.organizations.present(sorted({line.organization_id for _, line in lines}))
+        self._store.activity.add(
+            [(moment, line) for moment, line in lines if line.organization_id in present]
+        )
 
     def relay(self) -> None:
         """Tell every listening plugin what it has not heard, in the order of each organization."""

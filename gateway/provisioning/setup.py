@@ -10,7 +10,7 @@ from typing import Any
 from gateway.contracts import Json, Organization
 from gateway.declarations import Kept
 from gateway.host import Decision, PluginHost
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import AT_ONCE, LongRuns
 from gateway.provisioning.mapping import check_attribute
@@ -49,6 +49,7 @@ class Setup:
         with self._store.transaction():
             organization = self._store.organizations.add(values)
             trace.organization_id = organization.id
+            trace.target = Target("Organization", organization.uid, organization.name)
             with self._changes.open(self._callers.admin(organization), trace):
                 return organization
 
@@ -56,6 +57,7 @@ class Setup:
         self, caller: Caller, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> OrganizationRecord:
         """Change plan, seats, billing or name. A lower limit evicts nobody."""
+        trace.changed = sorted(values)
         with self._changes.open(caller, trace):
             check_version(self._store.organizations.by_key(caller.organization.id), if_match)
             return self._store.organizations.edit(caller.organization, values)
@@ -95,6 +97,7 @@ class Setup:
         with self._changes.open(caller, trace):
             connection = self._store.connections.add(caller.organization, idp, name, settings)
             trace.connection_uid = connection.uid
+            trace.target = Target("Connection", connection.uid, connection.name)
             return connection
 
     def edit_connection(
@@ -105,6 +108,9 @@ class Setup:
 
         def story(caller: Caller) -> ConnectionRecord:
             stored, changed = self._again(connection), dict(values)
+            trace.changed = [name for name in sorted(values) if name != "settings"] + [
+                f"settings.{name}" for name in sorted(values.get("settings", {}))
+            ]
             check_version(stored, if_match)
             if "settings" in values:
                 changed["settings"] = self._merged(stored, values["settings"])
@@ -237,6 +243,7 @@ class Setup:
         connection = caller.connection
         if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
             raise Conflict(" ".join(reasons))
+        trace.changed = ["provisioning"]
         with self._changes.open(caller, trace):
             if enabled:
                 self.check_stays(connection)
@@ -263,10 +270,14 @@ class Setup:
         """A new token and its value, shown this once."""
         with self._changes.open(caller, trace):
             self.check_stays(caller.connection)
-            return self._store.tokens.add(caller.connection, label, expires)
+            token, value = self._store.tokens.add(caller.connection, label, expires)
+            trace.target = Target("Token", token.uid, f"{token.label} ({token.prefix}…)".strip())
+            return token, value
 
     def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
         """The token opens nothing from now on."""
         with self._changes.open(caller, trace):
-            if not self._store.tokens.remove(caller.connection, uid):
+            removed = self._store.tokens.remove(caller.connection, uid)
+            if removed is None:
                 raise NotFound(f"There is no token with the id {uid!r} here.")
+            trace.target = Target("Token", uid, f"{removed.label} ({removed.prefix}…)".strip())

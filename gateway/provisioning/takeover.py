@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import rest
 from gateway.provisioning.moves import GroupMover
@@ -289,7 +289,12 @@ class Takeover:
     ) -> None:
         """A line for each user, so that whoever looks for one finds out since when and by whom."""
         detail = f"The connection {target.name!r} took the user over from {source.name!r}."
-        lines = [replace(trace, user=user.user_name).line(trace.status, detail) for user in users]
+        lines = [
+            replace(trace, user=user.user_name, target=Target("User", user.uid, None)).line(
+                trace.status, detail
+            )
+            for user in users
+        ]
         self._store.activity.add([(0, line) for line in lines])
 
 

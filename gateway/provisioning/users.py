@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gateway.contracts import Json, SeatRequest, User
 from gateway.host import Decision, PluginHost, SeatLimit
-from gateway.provisioning.caller import Caller, IdpCaller, Trace, note_entries
+from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import etag, user_json
@@ -21,7 +21,8 @@ from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.scim.versions import version_in
 from gateway.store import Stale, Store
-from gateway.store.records import MemberRecord, UserRecord
+from gateway.store.clock import rfc3339
+from gateway.store.records import ActivityRecord, MemberRecord, UserRecord
 
 #: The hooks that judge a user.
 _JUDGED = ("resolve_groups", "check_seats")
@@ -172,6 +173,8 @@ class Users:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
+        # The id is not known before the user is made: the store enters it.
+        trace.target, trace.restored = Target("User", "", user_name), False
         if not any(judgement.groups.values()):
             made = self._changes.new_user(caller, trace, document, judgement.seats)
             if made:
@@ -198,6 +201,7 @@ class Users:
             if deleted:
                 self._store.positions.shift(organization_id, caller.connection_id, user.id, 1)
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
+            trace.target, trace.restored = Target("User", user.uid, user.user_name), deleted is not None
             moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
             if deleted:
                 moved = self._mover.attach_waiting(caller, user, change) or moved
@@ -220,8 +224,10 @@ class Users:
         judgement = self._judge(
             caller, User(user.uid, document["userName"], active, document), takes_seat, trace
         )
-        if owner == user.connection_id and user.document == document:
+        before, trace.changed = user.document, ()
+        if owner == user.connection_id and before == document:
             return self._keep(caller, user, judgement, trace)
+        trace.changed = differing(before, document)
         seats, kind = int(active) - user.active, _kind(user, active)
         state = self._store.users.rewriting(caller.organization.id, owner, user, document)
         if (
@@ -291,10 +297,29 @@ class Users:
             user = self._store.users.of(caller.organization, uid)
             found = Found(user, None) if user else None
         if found is None:
-            raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
+            raise self.absent(caller, uid, trace)
         trace.user = found.user.user_name
+        trace.target = Target("User", found.user.uid, trace.user)
         check_version(found.user, if_match)
         return found
+
+    def absent(self, caller: Caller, uid: str, trace: Trace) -> NotFound:
+        """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
+        answer to an admin; an identity provider reads the same sentence for every unknown id."""
+        sentence = f"There is no user with the id {documents.shown(uid)} here."
+        gone = self._store.users.deleted(caller.organization, uid)
+        if gone is None or (caller.connection and gone.connection_id not in (None, caller.connection_id)):
+            return NotFound(sentence)
+        trace.user, trace.target = gone.user_name, Target("User", gone.uid, gone.user_name)
+        line = self._store.activity.deletion(caller.organization.id, gone.user_name, gone.uid)
+        explained = (
+            f"{sentence} {gone.user_name} was deleted on {rfc3339(gone.modified)}{_by_line(line)}. A POST /Users of the"
+            " connection that had it, with the same userName and externalId, restores it."
+        )
+        if caller.connection is None:
+            return NotFound(explained)
+        trace.inside = explained
+        return NotFound(sentence)
 
     def _check_free(self, caller: Caller, user_name: str, but: int) -> None:
         """Refuse a userName that somebody else has, in a sentence that says who and what to do."""
@@ -327,6 +352,32 @@ class Users:
 
     def _groups(self, caller: Caller, user: UserRecord) -> tuple[MemberRecord, ...]:
         return self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
+
+
+def _by_line(line: ActivityRecord | None) -> str:
+    """By whom, as its line in the activity says; nothing once that line is forgotten."""
+    if line is None:
+        return ""
+    prefix = json.loads(line.facts).get("prefix")
+    token = f"{line.principal or ''} {prefix}…".strip() if prefix else line.principal or ""
+    by = "an admin" if "/organizations/" in line.operation else "the identity provider"
+    return f" by {by}{f' ({token})' if token else ''}, request {line.request_id}"
+
+
+def differing(before: Json, after: Json) -> list[str]:
+    """Names of what differs between two documents; of an extension and a complex attribute its sub-attributes."""
+    names = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old == new or name == "schemas":
+            continue
+        if isinstance(old or new, dict):
+            separator = ":" if name.lower().startswith("urn:") else "."
+            inner = differing(old or {}, new or {})
+            names += [f"{name}{separator}{each}" for each in inner] if inner else [name]
+        else:
+            names.append(name)
+    return names
 
 
 def check_version(record: Any, if_match: str | None) -> None:

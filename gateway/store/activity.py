@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.scim.documents import fold
 from gateway.store.clock import now
@@ -12,21 +12,84 @@ from gateway.store.records import ActivityRecord
 
 COLUMNS = (
     "id, at, connection_uid, principal, operation, user_name, status, outcome, detail, ignored,"
-    " decisions, request_id"
+    " decisions, request_id, target_uid, facts, times, first_at, organization_id"
 )
 INTO = (
     "activity (organization_id, at, connection_uid, principal, operation, user_name, user_key, status, outcome, detail,"
-    " ignored, decisions, request_id)"
+    " ignored, decisions, request_id, target_uid, facts)"
 )
+#: Lines that one request looks at, at most, where no index serves a filter.
+WINDOW = 20_000
 
 #: The outcome in words of SQL: as a parameter it would not find the index of failures.
 _OUTCOMES: dict[str | None, tuple[str, ...]] = {
     None: (),
     "success": ("outcome = 'success'",),
+    "partial": ("outcome = 'partial'",),
     "failure": ("outcome = 'failure'",),
+    # What was done, if not all of it.
+    "done": ("outcome <> 'failure'",),
 }
-#: organization key, connection id, principal, operation, user, status, detail, ignored, decisions, request id
-Line = tuple[int, str | None, str | None, str, str | None, int, str | None, str, str, str | None]
+_DAY = 86_400_000_000
+
+
+class Line(NamedTuple):
+    """One line as it is handed to the store. `ignored` and `decisions` are JSON arrays, `facts` a JSON object."""
+
+    organization_id: int
+    connection_uid: str | None
+    principal: str | None
+    operation: str
+    user: str | None
+    status: int
+    outcome: str
+    detail: str | None
+    ignored: str
+    decisions: str
+    request_id: str | None
+    target_uid: str | None = None
+    facts: str = "{}"
+
+
+class Wanted(NamedTuple):
+    """Which lines: None where all are. `since` and `until` are microseconds, `until` excluded."""
+
+    outcome: str | None = None
+    user: str | None = None
+    connection: str | None = None
+    status: int | None = None
+    target: str | None = None
+    request_id: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def conditions(self) -> tuple[str, list[Any]]:
+        """SQL that begins with AND, and its parameters."""
+        wanted = {
+            "user_key = ?": fold(self.user) if self.user else None,
+            "connection_uid = ?": self.connection,
+            "status = ?": self.status,
+            "target_uid = ?": self.target,
+            "request_id = ?": self.request_id,
+            "at >= ?": self.since,
+            "at < ?": self.until,
+        }
+        given = {sql: value for sql, value in wanted.items() if value is not None}
+        return "".join(f" AND {sql}" for sql in (*_OUTCOMES[self.outcome], *given)), list(given.values())
+
+    @property
+    def scans(self) -> bool:
+        """Whether no index leads to the lines that are wanted."""
+        narrow = self.status is not None or self.target or self.request_id or self.outcome == "partial"
+        return bool(narrow) and not self.user
+
+
+class Found(NamedTuple):
+    """A page of lines. `following`: the moment and key to go on from, None at the end. A page may be short of lines
+    and have more behind it: a request looks at `WINDOW` lines at most."""
+
+    lines: list[ActivityRecord]
+    following: tuple[int, int] | None
 
 
 class ActivityLog:
@@ -47,19 +110,60 @@ class ActivityLog:
 
         By the moment, for reads are written a little after they happened.
         """
-        wanted: dict[str, Any] = {
-            "user_key = ?": fold(user) if user else None,
-            "connection_uid = ?": connection,
-        }
-        conditions = {sql: value for sql, value in wanted.items() if value is not None}
-        where = "".join(f" AND {sql}" for sql in (*_OUTCOMES[outcome], *conditions))
-        if before:
-            where += " AND (at, id) < (?, ?)"
+        wanted = Wanted(outcome, user, connection)
+        return self._rows("organization_id = ?", [organization_id], "(at, id)", before, wanted, limit)
+
+    def search(
+        self, organization_id: int | None, before: tuple[int, int] | None, limit: int, wanted: Wanted
+    ) -> Found:
+        """A page of an organization's lines, the newest first; of all organizations with None, the last written first.
+
+        `before` is what the page before called `following`. Filters that no index serves look at `WINDOW` lines.
+        """
+        if organization_id is None:
+            where, parameters, order = "1 = 1", [], "(id)"
+        else:
+            where, parameters, order = "organization_id = ?", [organization_id], "(at, id)"
+        end = None
+        if wanted.scans or (organization_id is None and wanted != Wanted()):
+            end = self._end_of_window(where, parameters, order, before, wanted)
+        rows = self._rows(where, parameters, order, before, wanted, limit + 1, end)
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            return Found(rows[:limit], (last.at, last.id))
+        return Found(rows, end)
+
+    def _end_of_window(
+        self, where: str, parameters: list[Any], order: str, before: tuple[int, int] | None, wanted: Wanted
+    ) -> tuple[int, int] | None:
+        """Moment and key of the last line of the window; None where the lines end in it."""
+        if wanted.until is not None and order == "(at, id)" and (before is None or before[0] > wanted.until):
+            before = (wanted.until, 0)
+        compared, values = _behind(order, "<", before)
+        found = self._db.one(
+            f"SELECT at, id FROM activity WHERE {where}{compared}"
+            f" ORDER BY {_descending(order)} LIMIT 1 OFFSET {WINDOW - 1}",
+            *parameters,
+            *values,
+        )
+        if found is None or (order == "(at, id)" and wanted.since is not None and found[0] < wanted.since):
+            return None
+        return found[0], found[1]
+
+    def _rows(
+        self, where: str, parameters: list[Any], order: str, before: tuple[int, int] | None, wanted: Wanted,
+        limit: int, end: tuple[int, int] | None = None,
+    ) -> list[ActivityRecord]:  # fmt: skip
+        conditions, values = wanted.conditions()
+        above, upper = _behind(order, "<", before)
+        below, lower = _behind(order, ">=", end)
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ?{where} ORDER BY at DESC, id DESC LIMIT ?",
-            organization_id,
-            *conditions.values(),
-            *(before or ()),
+            f"SELECT {COLUMNS} FROM activity WHERE {where}{conditions}{above}{below}"
+            f" ORDER BY {_descending(order)} LIMIT ?",
+            *parameters,
+            *values,
+            *upper,
+            *lower,
             limit,
         )
         return [ActivityRecord._make(row) for row in rows]
@@ -78,36 +182,68 @@ class ActivityLog:
         )
         return ActivityRecord._make(row) if row else None
 
-    def prune(self, before: int, most: int = 1000) -> int:
-        """Forget the oldest lines from before a moment, a few at a time; how many."""
-        oldest = self._db.one("SELECT at FROM activity ORDER BY id LIMIT 1")
-        if oldest is None or oldest[0] >= before:
-            return 0
-        # Lines are written in the order of their moments, but for a second or so.
-        return self._db.run(
-            "DELETE FROM activity WHERE id IN (SELECT id FROM activity ORDER BY id LIMIT ?) AND at < ?",
-            most,
-            before,
+    def deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
+        """The newest line of the user's deletion, as long as the activity has it."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND user_key = ? AND target_uid = ?"
+            " AND status = 204 AND operation LIKE 'DELETE %' ORDER BY at DESC, id DESC LIMIT 1",
+            organization_id,
+            fold(user_name),
+            uid,
         )
+        return ActivityRecord._make(row) if row else None
+
+    def prune(self, before: int, most: int = 1000) -> int:
+        """Forget the oldest lines from before a moment, `most` at a time; how many.
+
+        Lines are forgotten in the order of writing. A line whose moment is wrong, for a clock was ahead when it was
+        written, goes with the lines that were written after it.
+        """
+        oldest = self._db.one("SELECT at, id FROM activity ORDER BY id LIMIT 1")
+        if oldest is None or most < 1:
+            return 0
+        at, first = oldest
+        if at >= before and (at < now() + _DAY or not self._older_behind(first, before)):
+            return 0
+        reach = ""
+        values: tuple[Any, ...] = ()
+        if at < before:
+            # Lines are written in the order of their moments, but for a second or so.
+            reach, values = " AND at < ?", (before,)
+        return self._db.run(
+            f"DELETE FROM activity WHERE id IN (SELECT id FROM activity ORDER BY id LIMIT ?){reach}",
+            most,
+            *values,
+        )
+
+    def _older_behind(self, first: int, before: int) -> bool:
+        """Whether a line that was written later than line `first` is from before a moment; looks at a few of them."""
+        step = 1
+        while row := self._db.one("SELECT at FROM activity WHERE id >= ? ORDER BY id LIMIT 1", first + step):
+            if row[0] < before:
+                return True
+            step *= 2
+        return False
 
 
 def row(moment: int, line: Line) -> tuple[Any, ...]:
     """A line as it is written."""
-    (
-        organization_id,
-        connection,
-        principal,
-        operation,
-        user,
-        status,
-        detail,
-        ignored,
-        decisions,
-        request_id,
-    ) = line
-    outcome = "success" if status < 400 else "failure"
-    key = fold(user) if user else None
+    user = line.user
     return (
-        organization_id, moment or now(), connection, principal, operation, user, key, status, outcome,
-        detail, ignored, decisions, request_id,
+        line.organization_id, moment or now(), line.connection_uid, line.principal, line.operation, user,
+        fold(user) if user else None, line.status, line.outcome, line.detail, line.ignored, line.decisions,
+        line.request_id, line.target_uid, line.facts,
     )  # fmt: skip
+
+
+def _descending(order: str) -> str:
+    return "at DESC, id DESC" if order == "(at, id)" else "id DESC"
+
+
+def _behind(order: str, sign: str, place: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:
+    """The condition that a line lies on one side of a place in the order."""
+    if place is None:
+        return "", ()
+    return (
+        (f" AND (at, id) {sign} (?, ?)", place) if order == "(at, id)" else (f" AND id {sign} ?", place[1:])
+    )

@@ -125,7 +125,7 @@ def new_user(
     then nothing was written."""
     tenant = due.organization_id
     insert, values, user = users.addition(tenant, connection.id, document, _ADDED.format(id=tenant))
-    written = row(user.created, line)
+    written = row(user.created, line._replace(target_uid=user.uid))
     made = database.whole(
         _USER.format(insert=insert, line=",".join("?" * len(written))),
         due.seats,

@@ -20,7 +20,7 @@ COLUMNS = (
 _WIDTH = len(ConnectionRecord._fields)
 _BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
 _AT_THE_GATE = (
-    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.expires FROM connections c"
+    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.prefix, t.expires FROM connections c"
     " JOIN organizations o ON o.id = c.organization_id"
     " LEFT JOIN tokens t ON t.digest = ? AND t.connection_id = c.id WHERE c.slug = ?"
 )
@@ -37,11 +37,12 @@ def _pair(row: tuple[Any, ...] | None) -> tuple[ConnectionRecord, OrganizationRe
 
 
 class Knock(NamedTuple):
-    """Whose base URL was called, and which live token of it was presented, if one was: its id and label."""
+    """Whose base URL was called, and which live token of it was presented, if one was: its id, label
+    and prefix."""
 
     connection: ConnectionRecord
     organization: OrganizationRecord
-    token: tuple[str, str] | None
+    token: tuple[str, str, str] | None
 
 
 class Connections:
@@ -55,13 +56,13 @@ class Connections:
         row = self._db.one(_AT_THE_GATE, digest, slug)
         if row is None:
             return None
-        uid, label, expires = row[-3:]
+        uid, label, prefix, expires = row[-4:]
         live = uid is not None and (expires is None or expires > now())
         connection, organization = (
             ConnectionRecord._make(row[:_WIDTH]),
-            OrganizationRecord._make(row[_WIDTH:-3]),
+            OrganizationRecord._make(row[_WIDTH:-4]),
         )
-        return Knock(connection, organization, (uid, label) if live else None)
+        return Knock(connection, organization, (uid, label, prefix) if live else None)
 
     def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
         """By public id."""

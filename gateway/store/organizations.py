@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import NotFound
+from gateway.scim.texts import fold
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
 from gateway.store.events import position
@@ -17,6 +18,8 @@ COLUMNS = (
     "o.id, o.uid, o.name, o.plan, o.domains, o.seat_limit, o.seats_used, o.payment, o.billing_url, o.contact_url, "
     "o.sso, o.policy, o.created, o.modified, o.version, o.moves"
 )
+#: Organizations that one statement reads when a name is searched.
+_AT_ONCE = 500
 _EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
 #: Stands for «no ceiling» where a number is compared.
 UNLIMITED = 1 << 62
@@ -119,6 +122,25 @@ class Organizations:
             f"SELECT {COLUMNS} FROM organizations o WHERE o.id > ? ORDER BY o.id LIMIT ?", after, limit
         )
         return [OrganizationRecord._make(row) for row in rows]
+
+    def found(self, q: str, after: int, limit: int) -> list[OrganizationRecord]:
+        """Those whose name holds a text, letter case aside, or whose id it is, in the order of making."""
+        key = fold(q)
+        matching: list[OrganizationRecord] = []
+        while len(matching) < limit:
+            rows = self.page(after, _AT_ONCE)
+            matching += [row for row in rows if key in fold(row.name) or row.uid == q]
+            if len(rows) < _AT_ONCE:
+                break
+            after = rows[-1].id
+        return matching[:limit]
+
+    def names(self, keys: Sequence[int]) -> dict[int, dict[str, str]]:
+        """Id and name of each, by the key that other rows refer to."""
+        rows = self._db.among(
+            keys, lambda marks: f"SELECT id, uid, name FROM organizations WHERE id IN ({marks})"
+        )
+        return {key: {"id": uid, "name": name} for key, uid, name in rows}
 
     def edit(self, organization: OrganizationRecord, values: Mapping[str, Any]) -> OrganizationRecord:
         """Change columns. Plugins are asked again afterwards, hence `policy`."""

@@ -172,7 +172,10 @@ class EventRecord(NamedTuple):
 
 
 class ActivityRecord(NamedTuple):
-    """One request, its outcome, and why. `ignored` and `decisions` are JSON arrays."""
+    """One request, its outcome, and why. `ignored` and `decisions` are JSON arrays, `facts` is a JSON object.
+
+    `times` is 1, or how many refused requests it stands for: then `first_at` is the first, `at` the last.
+    """
 
     id: int
     at: int
@@ -186,3 +189,8 @@ class ActivityRecord(NamedTuple):
     ignored: str
     decisions: str
     request_id: str | None
+    target_uid: str | None
+    facts: str
+    times: int
+    first_at: int | None
+    organization_id: int

@@ -12,6 +12,7 @@ import string
 import zlib
 from collections.abc import Iterable
 from operator import itemgetter
+from typing import NamedTuple
 
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
@@ -21,6 +22,7 @@ _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _BODY = 32
 _CHECK = 6
 _SHOWN = 8
+_YEAR = 365 * 86_400_000_000
 
 
 def new_token(kind: str) -> str:
@@ -50,6 +52,16 @@ class _Digests:
     def of(self, token: str) -> str:
         # Keyed (RFC 7693, 2.9), so that a copied database tells nothing.
         return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).hexdigest()
+
+
+class KnownToken(NamedTuple):
+    """A token that lets nobody in here; the moments are microseconds."""
+
+    connection_id: int
+    label: str
+    prefix: str
+    expires: int | None
+    revoked: int | None
 
 
 class Tokens:
@@ -89,9 +101,41 @@ class Tokens:
         """What a token is found by."""
         return self._digests.of(token)
 
-    def remove(self, connection: ConnectionRecord, uid: str) -> bool:
-        """Revoke one; at once, on every node."""
-        return self._db.run("DELETE FROM tokens WHERE connection_id = ? AND uid = ?", connection.id, uid) > 0
+    def remove(self, connection: ConnectionRecord, uid: str) -> TokenRecord | None:
+        """Revoke one; at once, on every node. Its digest is kept apart for a year, to explain refusals."""
+        found = next((token for token in self.of(connection) if token.uid == uid), None)
+        moment = now()
+        gone = self._db.one(
+            "DELETE FROM tokens WHERE connection_id = ? AND uid = ? RETURNING digest, label, prefix",
+            connection.id,
+            uid,
+        )
+        if gone is None:
+            return None
+        self._db.run(
+            "DELETE FROM revoked_tokens WHERE connection_id = ? AND revoked < ?",
+            connection.id,
+            moment - _YEAR,
+        )
+        self._db.run(
+            "INSERT INTO revoked_tokens (digest, connection_id, label, prefix, revoked) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO NOTHING",
+            gone[0],
+            connection.id,
+            *gone[1:],
+            moment,
+        )
+        return found
+
+    def known(self, digest: str) -> KnownToken | None:
+        """What a digest belongs to, or belonged to: only for the explanation of a refusal."""
+        row = self._db.one(
+            "SELECT connection_id, label, prefix, expires, NULL FROM tokens WHERE digest = ?"
+            " UNION ALL SELECT connection_id, label, prefix, NULL, revoked FROM revoked_tokens WHERE digest = ?",
+            digest,
+            digest,
+        )
+        return KnownToken._make(row) if row else None
 
     def used(self, moments: Iterable[tuple[int, str]]) -> None:
         """When each was last used: (microseconds, id)."""

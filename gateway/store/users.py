@@ -12,6 +12,8 @@ from gateway.store.clock import new_id, now, rfc3339
 from gateway.store.database import Database
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
+#: Users that one search by a part of a name looks at.
+LOOKED_AT = 20_000
 COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
 
 
@@ -83,6 +85,15 @@ class Users:
         row = self._db.one(_OF, uid, organization.id)
         return UserRecord._make(row) if row else None
 
+    def deleted(self, organization: OrganizationRecord, uid: str) -> UserRecord | None:
+        """A deleted user of the organization; `modified` is when it was deleted."""
+        row = self._db.one(
+            f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 1 AND organization_id = ?",
+            uid,
+            organization.id,
+        )
+        return UserRecord._make(row) if row else None
+
     def by_name(self, organization: OrganizationRecord, user_name: str) -> UserRecord | None:
         """The user of that userName, letter case aside, whoever manages it."""
         row = self._db.one(
@@ -91,6 +102,33 @@ class Users:
             fold(user_name),
         )
         return UserRecord._make(row) if row else None
+
+    def search(
+        self, organization: OrganizationRecord, q: str, after: int, limit: int
+    ) -> tuple[list[int], int | None]:
+        """Keys of users whose userName or shown name holds a text, letter case aside, in the order of making; and the
+        key to go on behind, None at the end. No index serves it, so a call looks at `LOOKED_AT` users at most."""
+        end = self._db.one(
+            "SELECT id FROM users WHERE organization_id = ? AND deleted = 0 AND id > ? ORDER BY id LIMIT 1"
+            f" OFFSET {LOOKED_AT - 1}",
+            organization.id,
+            after,
+        )
+        pattern = "%" + fold(q).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        rows = self._db.all(
+            "SELECT id FROM users WHERE organization_id = ? AND deleted = 0 AND id > ? AND id <= ?"
+            " AND (user_name_key LIKE ? ESCAPE '\\' OR display_key LIKE ? ESCAPE '\\') ORDER BY id LIMIT ?",
+            organization.id,
+            after,
+            end[0] if end else (1 << 63) - 1,
+            pattern,
+            pattern,
+            limit + 1,
+        )
+        keys = [row[0] for row in rows]
+        if len(keys) > limit:
+            return keys[:limit], keys[limit - 1]
+        return keys, end[0] if end else None
 
     def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[UserRecord]:
         """Users by the keys that grants refer to."""

@@ -71,6 +71,8 @@ class Gate:
         if principal is None:
             raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id
+        if knock.token and principal.token_id == knock.token[0]:
+            trace.token_prefix = knock.token[2]
         return caller
 
     def _caller(self, call: Call, knock: Knock, trace: Trace) -> IdpCaller:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
 from gateway.provisioning.representation import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
 from gateway.scim import discovery, documents
@@ -143,9 +143,9 @@ class Endpoints:
     def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         found = self._gateway.store.memberships.user(caller.connection, uid)
         if found is None:
-            raise NotFound(f"There is no user with the id {documents.shown(uid)} here.")
+            raise self._gateway.users.absent(caller, uid, trace)
         user, groups = found
-        trace.user = user.user_name
+        trace.user, trace.target = user.user_name, Target("User", user.uid, None)
         tag = etag(user, groups)
         if kept(call, tag, caller.kept.user, _chosen(call)):
             return unmodified(f"{_base(caller)}/Users/{user.uid}", tag)
@@ -192,6 +192,7 @@ class Endpoints:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
             raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
+        trace.target = Target("Group", group.uid, group.name)
         if kept(call, etag(group), caller.kept.group, _chosen(call)):
             return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
         return self._group(call, caller, group, trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from webargs.flaskparser import FlaskParser
 
 from gateway.scim.documents import read_json
 from gateway.scim.errors import PayloadTooLarge, UnsupportedMediaType
+from gateway.store.clock import microseconds
 from gateway.web.errors import Unprocessable
 
 
@@ -130,6 +132,22 @@ class Count(fields.Integer):
         if not re.fullmatch(r"[0-9]{1,19}", value):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, *args, **kwargs)
+
+
+class Moment(fields.Field[int]):
+    """A time in a query, RFC 3339 with its zone; microseconds since 1970."""
+
+    default_error_messages = {"invalid": "Not a time like 2026-01-31T09:30:00Z."}  # noqa: RUF012
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        # In a query that was not encoded, the plus of a zone arrives as a space.
+        try:
+            moment = datetime.fromisoformat(value.replace(" ", "+"))
+        except ValueError:
+            raise self.make_error("invalid") from None
+        if moment.tzinfo is None or not 1970 < moment.year < 9999:
+            raise self.make_error("invalid")
+        return microseconds(moment)
 
 
 # Pages ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 import flask_smorest
 from flask import Response, current_app, g, request
 
-from gateway.provisioning import Caller, IdpCaller, Provisioning, Trace
+from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
 from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
@@ -177,7 +177,7 @@ def _scope(gateway: Provisioning, trace: Trace) -> int | None:
         raise AuthenticationFailed(
             "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
         )
-    trace.principal = token.label
+    trace.principal, trace.token_prefix = token.label, token.prefix
     _remember_use(gateway, token)
     return token.owner_id
 
@@ -199,6 +199,7 @@ def _enter_organization(visit: Visit, uid: str) -> None:
         raise NotFound(f"There is no organization with the id {shown(uid)} here.")
     visit.found_organization = found
     visit.trace.organization_id = found.id
+    visit.trace.target = Target("Organization", found.uid, found.name)
 
 
 def _enter_connection(visit: Visit, uid: str) -> None:
@@ -207,6 +208,7 @@ def _enter_connection(visit: Visit, uid: str) -> None:
         raise NotFound(f"There is no connection with the id {shown(uid)} here.")
     visit.found_connection, visit.found_organization = found
     visit.trace.organization_id, visit.trace.connection_uid = found[1].id, found[0].uid
+    visit.trace.target = Target("Connection", found[0].uid, found[0].name)
 
 
 def _leave(response: Response) -> Response:

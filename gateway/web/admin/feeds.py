@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.contracts import SeatRequest
+from gateway.store.activity import Wanted
 from gateway.store.clock import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.arguments import Paging
-from gateway.web.admin.door import Resource, here
+from gateway.web.admin.door import Resource, Visit, here
 from gateway.web.admin.organizations import seats_of
 
 blueprint = Resource("feeds", "Seats, events and activity of an organization.")
@@ -43,18 +45,30 @@ def list_events(asked: dict[str, int]) -> Any:
 @blueprint.response(200, schemas.ActivityPage)
 def list_activity(asked: dict[str, Any]) -> Any:
     """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
-    visit, limit, after = here(), asked["limit"], asked["after"]
+    visit = here()
+    return _found(visit, visit.organization.id, asked)
+
+
+@blueprint.route("/activity")
+@blueprint.arguments(schemas.ActivityAsked, location="query")
+@blueprint.response(200, schemas.ActivityOfAllPage)
+def list_activity_of_all(asked: dict[str, Any]) -> Any:
+    """The same over all organizations, the last written first. For operators only."""
+    visit = here()
+    visit.only_an_operator("see the activity of all organizations")
+    return _found(visit, None, asked)
+
+
+def _found(visit: Visit, organization_id: int | None, asked: dict[str, Any]) -> Any:
     visit.gateway.recorder.flush()
-    rows = visit.gateway.store.activity.page(
-        visit.organization.id,
-        _before(after),
-        limit + 1,
-        outcome=asked["outcome"],
-        user=asked["user"],
-        connection=asked["connection"],
-    )
-    following = f"{rows[limit - 1].at}-{rows[limit - 1].id}" if len(rows) > limit else None
-    return {"items": [_line(row) for row in rows[:limit]], "next": following}
+    store, wanted = visit.gateway.store, {name: asked[name] for name in Wanted._fields}
+    found = store.activity.search(organization_id, _before(asked["after"]), asked["limit"], Wanted(**wanted))
+    items = [_line(row) for row in found.lines]
+    if organization_id is None:
+        names = store.organizations.names(sorted({row.organization_id for row in found.lines}))
+        for item, row in zip(items, found.lines, strict=True):
+            item["organization"] = names.get(row.organization_id)
+    return {"items": items, "next": found.following and "{}-{}".format(*found.following)}
 
 
 def _before(after: str) -> tuple[int, int] | None:
@@ -76,12 +90,26 @@ def _event(event: EventRecord) -> dict[str, Any]:
 
 
 def _line(line: ActivityRecord) -> dict[str, Any]:
+    facts = json.loads(line.facts)
+    target = None
+    if line.target_uid is not None:
+        target = {"type": facts.get("type"), "id": line.target_uid, "name": facts.get("name", line.user)}
+    by = None
+    if line.principal is not None or "prefix" in facts:
+        by = {"name": line.principal or "", "prefix": facts.get("prefix")}
     return {
         "id": str(line.id),
         "at": rfc3339(line.at),
         "connection": line.connection_uid,
         "operation": line.operation,
         "user": line.user,
+        "target": target,
+        "by": by,
+        "changed": facts.get("changed", []),
+        "members": _members(facts),
+        "restored": facts.get("restored", False),
+        "count": line.times,
+        "first_at": rfc3339(line.first_at or line.at),
         "status": line.status,
         "outcome": line.outcome,
         "detail": line.detail,
@@ -89,3 +117,9 @@ def _line(line: ActivityRecord) -> dict[str, Any]:
         "decisions": json.loads(line.decisions),
         "request_id": line.request_id,
     }
+
+
+def _members(facts: Mapping[str, Any]) -> dict[str, int] | None:
+    if facts.keys().isdisjoint(("joined", "waiting")):
+        return None
+    return {name: facts.get(name, 0) for name in ("joined", "left", "waiting")}

@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.scim.documents import fold
 from gateway.scim.errors import NotFound
 from gateway.store.clock import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging, page
+from gateway.web.admin.arguments import page
 from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
 
 blueprint = Resource("organizations", "Customers of the application, and their single sign-on.")
@@ -39,15 +40,19 @@ def add_organization(values: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/organizations")
-@blueprint.arguments(Paging, location="query")
+@blueprint.arguments(schemas.OrganizationsAsked, location="query")
 @blueprint.response(200, schemas.page_of(schemas.Organization))
-def list_organizations(asked: dict[str, int]) -> Any:
-    """All organizations that the token opens, in the order of making."""
+def list_organizations(asked: dict[str, Any]) -> Any:
+    """All organizations that the token opens, in the order of making; with `q` those whose name holds it."""
     visit, store = here(), here().gateway.store.organizations
-    if visit.scope is None:
+    if visit.scope is None and asked["q"]:
+        rows = store.found(asked["q"], asked["after"], asked["limit"] + 1)
+    elif visit.scope is None:
         rows = store.page(asked["after"], asked["limit"] + 1)
     else:
-        rows = [store.by_key(visit.scope)] if visit.scope > asked["after"] else []
+        own = store.by_key(visit.scope)
+        there = own.id > asked["after"] and fold(asked["q"]) in fold(own.name)
+        rows = [own] if there or asked["q"] == own.uid else []
     return page(rows, asked["limit"], lambda shown: [_shown(visit, row) for row in shown])
 
 

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from gateway.provisioning.sso import LONGEST
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.web.admin.arguments import Flag, Limited, Name, Paging, Url
+from gateway.web.admin.arguments import Count, Flag, Limited, Moment, Name, Paging, Url
 
 _LABEL = validate.Length(min=1, max=200)
 _VALUE = validate.Length(min=1, max=1000)
@@ -287,6 +287,11 @@ class NewUser(UserChange):
 
 
 class UsersAsked(Paging):
+    q = fields.String(
+        load_default="",
+        validate=validate.Length(max=200),
+        metadata={"description": "A part of userName or of the name shown, letter case aside."},
+    )
     user_name = fields.String(metadata={"description": "The one of this name, letter case aside."})
 
 
@@ -319,6 +324,14 @@ class GroupChange(Schema):
 
 class NewGroup(Schema):
     name = Name(required=True)
+
+
+class OrganizationsAsked(Paging):
+    q = fields.String(
+        load_default="",
+        validate=validate.Length(max=200),
+        metadata={"description": "A part of the name, letter case aside; or the id."},
+    )
 
 
 class GroupsAsked(Paging):
@@ -376,7 +389,14 @@ class ActivityAsked(Limited):
         validate=_check_line,
         metadata={"pattern": _LINE},
     )
-    outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "failure")))
+    outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "partial", "failure")))
+    status = Count(100, 599, load_default=None, metadata={"description": "The status of the answer."})
+    target = fields.String(
+        load_default=None, metadata={"description": "The id of a user, group, connection or token."}
+    )
+    request_id = fields.String(load_default=None, metadata={"description": "The X-Request-Id of the answer."})
+    since = Moment(load_default=None, metadata={"description": "Not before this time."})
+    until = Moment(load_default=None, metadata={"description": "Before this time."})
     user = fields.String(load_default=None, metadata={"description": "A userName, letter case aside."})
     connection = fields.String(load_default=None, metadata={"description": "The id of a connection."})
 
@@ -387,12 +407,42 @@ class Decision(Schema):
     verdict = fields.String()
 
 
+class ActivityTarget(Schema):
+    type = fields.String(validate=validate.OneOf(("User", "Group", "Connection", "Token", "Organization")))
+    id = fields.String()
+    name = fields.String(allow_none=True)
+
+
+class ActivityBy(Schema):
+    name = fields.String(metadata={"description": "The label of the token, or `operator`."})
+    prefix = fields.String(allow_none=True, metadata={"description": "How the token begins."})
+
+
+class ActivityMembers(Schema):
+    joined = fields.Integer()
+    left = fields.Integer()
+    waiting = fields.Integer(
+        metadata={"description": "Members that are not there: the group waits for them."}
+    )
+
+
 class ActivityLine(Schema):
     id = fields.String()
     at = _time()
+    first_at = _time()
+    count = fields.Integer(
+        metadata={"description": "1, or how many refused requests of one minute the line stands for."}
+    )
     connection = fields.String(allow_none=True)
     operation = fields.String()
     user = fields.String(allow_none=True)
+    target = fields.Nested(ActivityTarget, allow_none=True)
+    by = fields.Nested(ActivityBy, allow_none=True)
+    changed = fields.List(
+        fields.String(), metadata={"description": "Names of what a change moved, without values."}
+    )
+    members = fields.Nested(ActivityMembers, allow_none=True)
+    restored = fields.Boolean(metadata={"description": "A create brought a deleted user back."})
     status = fields.Integer()
     outcome = fields.String()
     detail = fields.String(allow_none=True)
@@ -403,6 +453,20 @@ class ActivityLine(Schema):
 
 class ActivityPage(Schema):
     items = fields.List(fields.Nested(ActivityLine))
+    next = fields.String(allow_none=True)
+
+
+class OrganizationName(Schema):
+    id = fields.String()
+    name = fields.String()
+
+
+class ActivityOfAllLine(ActivityLine):
+    organization = fields.Nested(OrganizationName, allow_none=True)
+
+
+class ActivityOfAllPage(Schema):
+    items = fields.List(fields.Nested(ActivityOfAllLine))
     next = fields.String(allow_none=True)
 
 

@@ -12,8 +12,7 @@ from typing import Any
 from flask import Response
 
 from gateway.provisioning.users import manual_document
-from gateway.scim.documents import clean, shown
-from gateway.scim.errors import NotFound
+from gateway.scim.documents import clean
 from gateway.scim.schemas import USER_URN, user_type
 from gateway.store.clock import rfc3339
 from gateway.store.portions import OutlinedUser
@@ -36,11 +35,15 @@ _FORMULA = frozenset("=+-@\u2212")
 @blueprint.arguments(schemas.UsersAsked, location="query")
 @blueprint.response(200, schemas.page_of(schemas.User))
 def list_users(asked: dict[str, Any]) -> Any:
-    """Users in the order of making, or the one of a name."""
+    """Users in the order of making, the one of a name, or with `q` those whose names hold a text."""
     visit, store = here(), here().gateway.store.users
     if "user_name" in asked:
         found = store.by_name(visit.organization, asked["user_name"])
         return {"items": _shown(visit, [found] if found else []), "next": None}
+    if asked["q"]:
+        keys, following = store.search(visit.organization, asked["q"], asked["after"], asked["limit"])
+        users = visit.gateway.store.portions.of_keys(visit.organization.id, keys, _parts(visit))
+        return {"items": _shown(visit, users), "next": following}
     rows = visit.gateway.store.portions.page(
         visit.organization.id, _parts(visit), asked["after"], asked["limit"] + 1
     )
@@ -67,7 +70,7 @@ def read_user(user: str) -> Any:
     visit = here()
     found = visit.gateway.store.users.of(visit.organization, user)
     if found is None:
-        raise NotFound(f"There is no user with the id {shown(user)} here.")
+        raise visit.gateway.users.absent(visit.caller, user, visit.trace)
     return _answer(visit, found)
 
 

@@ -121,7 +121,7 @@ def test_a_customer_is_set_up_provisioned_mapped_and_followed(deployment: Deploy
     assert lines["next"] is None
     assert line.keys() == {
         "id", "at", "connection", "operation", "user", "status", "outcome", "detail", "ignored", "decisions",
-        "request_id",
+        "request_id", "target", "by", "changed", "members", "restored", "count", "first_at",
     }  # fmt: skip
     assert (line["operation"], line["user"], line["status"]) == ("POST /Users", "user9@acme.test", 403)
     assert (line["outcome"], line["ignored"], line["connection"]) == ("failure", ["title"], made["id"])
