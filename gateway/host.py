@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -119,14 +119,14 @@ class PluginHost:
         self._describe()
 
     def _load(self) -> None:
-        try:
-            self._manager.load_setuptools_entrypoints(ENTRY_POINTS)
-        except (
-            Exception
-        ) as error:  # a plugin's import may fail in any way; say which plugins there are to look at
-            raise PluginError(
-                f"A plugin of the entry point group {ENTRY_POINTS} cannot be loaded: {error!r}."
-            ) from error
+        for name in sorted({point.name for point in entry_points(group=ENTRY_POINTS)}):
+            try:
+                self._manager.load_setuptools_entrypoints(ENTRY_POINTS, name)
+            except Exception as error:  # a plugin's import may fail in any way
+                raise PluginError(
+                    f"The plugin {name} cannot be loaded: {error!r}. Mend or uninstall it, or leave it out with"
+                    f" GATEWAY_PLUGINS_DISABLED={name}."
+                ) from error
 
     def _describe(self) -> None:
         try:
@@ -175,6 +175,11 @@ class PluginHost:
             )
         if not isinstance(declaration.title, str) or not declaration.title.strip():
             raise PluginError(f"The plugin {name} declares no title: a text that people read.")
+        if declaration.settings is not None and not declaration.idp:
+            raise PluginError(
+                f"The plugin {name} declares settings, but is no identity provider: settings are those of a"
+                " connection, and every connection is one of an identity provider. Declare idp=True, or no settings."
+            )
         return PluginInfo(name, self._version(name), declaration.idp, tuple(self._callers[name]), declaration)
 
     def _version(self, name: str) -> str:

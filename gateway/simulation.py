@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import select
 import ssl
 import threading
@@ -33,6 +34,8 @@ TIMEOUT = 60.0
 MOST_ROWS = 80
 #: Columns of a table that no terminal shows.
 WIDE = 160
+#: The calls of a step, as explanations begin.
+_SENT = re.compile(r"Sent .*?\(\d+\)\. ", re.DOTALL)
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
 
 
@@ -159,14 +162,18 @@ def watch(steps: Iterable[Step], total: int, console: Console, *, each: bool = F
             taken.append(step)
             progress.update(task, advance=1, description=step.phase)
             if each:
-                progress.console.print(_line(step))
+                progress.console.print(_line(step), no_wrap=step.ok, overflow="ellipsis" if step.ok else None)
         progress.update(task, total=len(taken), description=summary(taken))
     return taken
 
 
 def _line(step: Step) -> Text:
+    """One line of a step that went well, cut at the console's width; everything about one that failed."""
     line = Text.assemble(_result(step), "  ", (step.phase, "dim"), "  ", step.title)
-    return line if step.ok else line.append(f"\n        {step.explanation}", "red")
+    if not step.ok:
+        return line.append(f"\n        {step.explanation}", "red")
+    # What came of it alone; the calls are in the table.
+    return line.append(f"  {_SENT.sub('', step.explanation)}", "dim")
 
 
 def _result(step: Step) -> Text:

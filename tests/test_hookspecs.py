@@ -10,10 +10,12 @@ import itertools
 import json
 import re
 import typing
+from configparser import ConfigParser
 from pathlib import Path
 
 import pluggy
 import pytest
+from marshmallow import Schema
 
 import gateway
 from gateway import Declaration, GroupGrant, Principal, SeatVerdict, Verdict, hookimpl, hookspecs
@@ -248,13 +250,39 @@ def test_a_plugin_that_cannot_work_stops_start_up_in_a_sentence_that_names_it(tm
         create_app({"instance": tmp_path / "instance"})
 
 
+def test_settings_of_a_plugin_that_is_no_identity_provider_are_refused(deployment):
+    class Listener:
+        @hookimpl
+        def gateway_declare(self):
+            return Declaration(title="Listener", settings=Schema)
+
+    with pytest.raises(PluginError, match="plugin listener declares settings, but is no identity provider"):
+        deployment.gateway.host.add(Listener(), "listener")
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["gateway", "gateway_okta", "gateway_entra", "gateway_onelogin", "gateway_jumpcloud", "gateway_billing"],
+)
+def test_every_distribution_brings_its_types(module):
+    """PEP 561: the marker exists and is among what goes into the wheel."""
+    root = Path(__file__).parent.parent
+    folder = root if module == "gateway" else root / "plugins" / module.removeprefix("gateway_")
+    assert (folder / module / "py.typed").is_file()
+    config = ConfigParser()
+    config.read(folder / "setup.cfg")
+    assert "py.typed" in config["options.package_data"][module].split()
+
+
 def test_a_plugin_that_cannot_be_imported_stops_start_up(tmp_path, monkeypatch):
     metadata = tmp_path / "gateway_gone-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gateway-gone\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[gateway.plugins]\ngone = gateway_gone_module\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(PluginError, match="gateway_gone_module"):
+    with pytest.raises(
+        PluginError, match=r"plugin gone .*gateway_gone_module.*GATEWAY_PLUGINS_DISABLED=gone"
+    ):
         create_app({"instance": tmp_path / "instance"})
 
 

@@ -12,6 +12,7 @@ from gateway.cli.plugins import plugin, plugins
 from gateway.cli.server import migrate, serve
 from gateway.cli.simulate import simulate
 from gateway.cli.tokens import admin_token
+from gateway.cli.trial import try_idp
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +24,17 @@ def main() -> None:
     """
 
 
-for command in (serve, migrate, backup, restore, admin_token, simulate, conformance, plugins, plugin, demo):
+for command in (
+    serve,
+    migrate,
+    backup,
+    restore,
+    admin_token,
+    simulate,
+    conformance,
+    plugins,
+    plugin,
+    try_idp,
+    demo,
+):
     main.add_command(command)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -52,14 +53,16 @@ def opened() -> Iterator[Provisioning]:
         gateway.store.database.close()
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def show(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
+) -> None:
     """A table for people. Text is shown as it is: what looks like markup is none."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    people().print(table)
+    (console or people()).print(table)
 
 
 def echo_json(value: Any) -> None:

@@ -123,7 +123,7 @@ def _settings(declaration: Declaration, given: str | Mapping[str, Any]) -> dict[
 def _told(session: Session, name: str, story: Mapping[str, Any], same_settings: bool) -> Held:
     what, source = str(story.get("story")), str(story.get("source"))
     if not same_settings:
-        left_out = f"It is told of a connection with the settings {json.dumps(story['settings'])}."
+        left_out = f"It is told of a connection with the settings {json.dumps(story.get('settings', {}))}."
         return Held("transcript", name, None, what, source, (left_out,))
     differences = transcripts.malformed(story) or live.hold(session, story, new_run())
     return Held("transcript", name, not differences, what, source, tuple(differences))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console, Group
+from rich.console import Console
 from rich.text import Text
 
 from gateway.app import build
@@ -20,7 +20,7 @@ from gateway.demo import setting
 from gateway.demo.server import running
 from gateway.demo.setting import Setting
 from gateway.provisioning import Provisioning
-from gateway.simulation import HttpSession, people, summary, table, watch
+from gateway.simulation import HttpSession, summary, table, watch
 
 USERS = 3
 
@@ -33,11 +33,12 @@ USERS = 3
     "--seats",
     default=USERS,
     show_default=True,
-    type=click.IntRange(0),
-    help=f"Seats of the organization. {USERS} users are assigned, and one more who must be refused.",
+    type=click.IntRange(1),
+    help=f"Seats of the organization. {USERS + 1} users are assigned; those beyond the seats must be refused.",
 )
+@click.option("--verbose", is_flag=True, help="Explain every step in a table, and show events and refusals.")
 @click.pass_context
-def demo(ctx: click.Context, once: bool, seats: int) -> None:
+def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     """Start a gateway, set up an organization, and play Okta against it.
 
     Everything is kept in the SQLite file of the instance folder. Run it as often as you like: each run has an
@@ -46,7 +47,8 @@ def demo(ctx: click.Context, once: bool, seats: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
     gateway = build(load({"database_url": "", "public_url": ""}))
     gateway.store.database.migrate()
-    config, console, run = gateway.config, people(), new_run()
+    # As wide as the terminal, also where a file is written to.
+    config, console, run = gateway.config, Console(), new_run()
     environment = {
         "GATEWAY_INSTANCE": str(config.instance),
         "GATEWAY_DATABASE_URL": config.database_url,
@@ -58,14 +60,19 @@ def demo(ctx: click.Context, once: bool, seats: int) -> None:
         running(environment, log) as url,
         HttpSession(f"{url}/admin/v1", operator) as admin,
     ):
-        console.print(Text.assemble("The gateway runs at ", (url, "bold"), f", its log is {log}.\n"))
+        console.print(
+            Text.assemble("The gateway runs at ", (url, "bold"), f", its log is {log}.\n"), soft_wrap=True
+        )
         customer = Setting(admin, run, seats, config.extension_urn)
-        steps = _play(customer, run, console)
-        console.print("", table(steps), _verdict(steps), "")
+        steps = _play(customer, run, seats, console)
+        if verbose:
+            console.print("", table(steps))
+        console.print("", _verdict(steps), "")
         if customer.token:
-            _show(customer)
+            _show(customer, console, verbose)
+            _print_lines(console, [("Organization", customer.organization)])
         if customer.token and not once:
-            _wait(console, _ways_in(url, customer, operator))
+            _wait(console, url, customer, operator)
     ctx.exit(any(not step.ok for step in steps))
 
 
@@ -81,9 +88,9 @@ def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
         gateway.store.database.close()
 
 
-def _play(customer: Setting, run: str, console: Console) -> list[Step]:
-    simulator = simulator_of("okta")
-    play = Play(users=USERS, groups=1, refused=1, keep_active=True, run=run)
+def _play(customer: Setting, run: str, seats: int, console: Console) -> list[Step]:
+    simulator, users = simulator_of("okta"), min(seats, USERS)
+    play = Play(users=users, groups=1, refused=max(0, USERS + 1 - seats), keep_active=True, run=run)
 
     def story() -> Iterator[Step]:
         yield from customer.set_up()
@@ -91,7 +98,7 @@ def _play(customer: Setting, run: str, console: Console) -> list[Step]:
             with HttpSession(customer.base_url, customer.token) as scim:
                 yield from simulator.play(scim, play)
                 yield from customer.map_groups(f"user1.{run}@{play.domain}", scim)
-            yield from customer.compare(USERS)
+            yield from customer.compare(users)
 
     return watch(story(), setting.STEPS + simulator.steps(play), console, each=True)
 
@@ -101,8 +108,8 @@ def _verdict(steps: list[Step]) -> Text:
     return Text(summary(steps), "bold red" if failed else "bold green")
 
 
-def _show(customer: Setting) -> None:
-    """What the application sees, from the admin REST."""
+def _show(customer: Setting, console: Console, verbose: bool) -> None:
+    """What the application and the customer see, from the admin REST."""
     users = [
         [
             user["user_name"],
@@ -112,18 +119,23 @@ def _show(customer: Setting) -> None:
         ]
         for user in customer.look("users")
     ]
-    show("Users", ("user", "state", "managed by", "groups"), users)
-    events = customer.look("events")
+    show("The application sees", ("user", "state", "managed by", "groups"), users, console)
+    events = customer.look("events") if verbose else []
+    if events:
+        show(
+            f"Events (the last of {len(events)})",
+            ("id", "at", "type", "of"),
+            [[str(each["id"]), each["at"][11:19], each["type"], _about(each)] for each in events[-8:]],
+            console,
+        )
+    refusals = customer.look("activity", "&outcome=failure")[::-1]
+    # Without --verbose those for want of a seat alone, which are the ones that a customer meets.
+    shown = [each for each in refusals if verbose or each["status"] == 403]
     show(
-        f"Events (the last of {len(events)})",
-        ("id", "at", "type", "of"),
-        [[str(each["id"]), each["at"][11:19], each["type"], _about(each)] for each in events[-8:]],
-    )
-    refusals = customer.look("activity", "&outcome=failure")
-    show(
-        "Refusals",
+        "The customer's admin reads in Okta",
         ("request", "status", "said"),
-        [[each["operation"], str(each["status"]), each["detail"] or ""] for each in reversed(refusals)],
+        [[each["operation"], str(each["status"]), each["detail"] or ""] for each in shown],
+        console,
     )
 
 
@@ -132,21 +144,42 @@ def _about(event: dict[str, dict[str, str]]) -> str:
     return str(data.get("userName") or data.get("displayName") or event["resource_id"])
 
 
-def _ways_in(url: str, customer: Setting, operator: str) -> Group:
-    lines = (
+def _ways_in(url: str, customer: Setting, operator: str) -> list[tuple[str, str]]:
+    of_organization = f"{url}/admin/v1/organizations/{customer.organization}"
+    user = (
+        '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"you@acme.test","active":true}'
+    )
+    operator_header, token_header = (
+        f"-H 'Authorization: Bearer {operator}'",
+        f"-H 'Authorization: Bearer {customer.token}'",
+    )
+    return [
+        ("Feed", f"{of_organization}/events"),
         ("Admin REST, documented", f"{url}/admin/v1/docs"),
         ("Operator token", operator),
         ("SCIM base URL", customer.base_url),
         ("Bearer token", customer.token),
-    )
-    told = [Text.assemble(f"{name:24}", (value, "bold")) for name, value in lines]
-    return Group("", *told, "", Text("The server goes on until Ctrl-C.", "dim"))
+        ("", "Provision somebody yourself, follow the feed, and read what the customer's admin reads:"),
+        (
+            "",
+            f"curl {token_header} -H 'Content-Type: application/scim+json' -d '{user}' '{customer.base_url}/Users'",
+        ),
+        ("", f"curl {operator_header} '{of_organization}/events'"),
+        ("", f"curl {operator_header} '{of_organization}/activity?limit=5'"),
+        ("", "The server goes on until Ctrl-C."),
+    ]
 
 
-def _wait(console: Console, told: Group) -> None:
+def _print_lines(console: Console, lines: list[tuple[str, str]]) -> None:
+    """Whole, so that they can be copied, however wide the terminal is."""
+    for name, value in lines:
+        console.print(Text.assemble(f"{name:24}", (value, "bold")) if name else Text(value), soft_wrap=True)
+
+
+def _wait(console: Console, url: str, customer: Setting, operator: str) -> None:
     try:
         # In here: whoever reads of Ctrl-C may press it at once.
-        console.print(told)
+        _print_lines(console, _ways_in(url, customer, operator))
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:

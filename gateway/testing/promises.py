@@ -267,6 +267,10 @@ class TranscriptPromises(PluginPromises):
         assert transcripts.malformed(transcript) == []
         self.asked.connection({**self.settings, **transcript.get("settings", {})})
 
+    def test_a_server_that_says_yes_to_everything_does_not_hold(self, transcript: Mapping[str, Any]) -> None:
+        """A transcript that expects no more than a 200 proves nothing."""
+        assert transcripts.replay(_Agreeing(), transcript) != []
+
     def test_a_transcript_holds(self, deployment: Deployment, transcript: Mapping[str, Any]) -> None:
         """The identity provider hears what it needs, the application sees what was said, and nothing else happened."""
         settings = {**self.settings, **transcript.get("settings", {})}
@@ -294,6 +298,11 @@ class SimulatorPromises(PluginPromises):
         steps, _ = self._played(_Failing(), style)
         assert any(not step.ok for step in steps)
         assert [step.title for step in steps if not step.ok and not step.explanation] == []
+
+    def test_a_server_that_says_yes_to_everything_is_found_out(self, style: str) -> None:
+        """A simulator that looks at the status alone believes a server that keeps nothing."""
+        steps, _ = self._played(_Agreeing(), style)
+        assert any(not step.ok for step in steps)
 
     def _played(self, session: Any, style: str) -> tuple[list[Any], int]:
         simulator = self.asked.declaration.simulator
@@ -475,6 +484,13 @@ class _Failing:
 
     def call(self, method: str, path: str, body: Any = None, **_: Any) -> Answer:
         return Answer(500, {"status": "500", "detail": "a server of a test"}, "", 0.0)
+
+
+class _Agreeing:
+    """A server that answers every request with a 200 and the document that was sent."""
+
+    def call(self, method: str, path: str, body: Any = None, **_: Any) -> Answer:
+        return Answer(200, body if isinstance(body, dict) else {}, "", 0.0)
 
 
 def _holds(example: Document | Patch, ask: Callable[[Any], Any], sent: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.store.database import MIGRATIONS
-from gateway.testing import Deployment
+from gateway.testing import Deployment, Scim
 
 #: Of the migrations, in their order.
 NAMES = [file.stem for file in sorted(MIGRATIONS.glob("0*.py"))]
@@ -174,3 +174,19 @@ def test_an_unknown_id_makes_and_revokes_nothing(gateway, deployment, typed, wor
     assert (result.exit_code, result.stdout) == (1, "")
     assert words in result.stderr
     assert json.loads(gateway("admin-token", "list", "--json").stdout) == []
+
+
+def test_a_plugin_is_tried_with_one_command(gateway, instance):
+    assert gateway("migrate").exit_code == 0
+    made = json.loads(gateway("try", "okta", "--organization", "Trial", "--json").stdout)
+    deployment = Deployment(instance)
+    scim = Scim(deployment, made["connection"], made["token"])
+    assert made["base_url"] == f"http://127.0.0.1:8000{scim.base}"
+    assert scim.user()["active"] is True
+    assert scim.organization.name == "Trial"
+    deployment.close()
+    told = gateway("try", "okta").stdout
+    assert re.findall(r"^(\w+)", told, re.MULTILINE) == ["organization", "connection", "base_url", "token"]
+    refused = gateway("try", "nobody")
+    assert refused.exit_code == 1
+    assert "No plugin for the identity provider 'nobody' is loaded; there are " in refused.stderr

@@ -260,13 +260,25 @@ def test_the_demonstration_ends_well_and_may_be_shown_again_at_another_port(inst
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
 
 
-def test_a_step_that_fails_is_explained_and_is_the_exit_status(instance):
+def test_the_demonstration_says_each_step_on_a_line_as_wide_as_the_terminal(instance, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = demonstrated()
+    steps = [line for line in shown.stdout.splitlines() if line.startswith("ok ")]
+    assert len(steps) >= 20
+    assert max(map(len, steps)) <= 70
+    assert any("has 3 seats" in line for line in steps)
+    # No table of the steps, which `--verbose` adds.
+    assert "explanation" not in shown.stdout
+    assert "explanation" in demonstrated("--verbose").stdout
+
+
+def test_a_customer_with_too_few_seats_is_shown_what_its_admin_reads(instance):
     shown = demonstrated("--seats", "2")
-    assert shown.returncode == 1
-    failed = re.search(
-        r"FAILED  Assign  user3\.\w+@acme\.test: assign\n +Sent POST /Users \(403\)", shown.stdout
-    )
-    assert failed, shown.stdout
+    assert shown.returncode == 0, shown.stdout
+    assert "FAILED" not in shown.stdout
+    told = " ".join(shown.stdout.partition("admin reads in Okta")[2].split())
+    assert told.count("POST /Users 403") == 2, shown.stdout
+    assert told.count("You're over capacity") == 2, shown.stdout
 
 
 def test_the_demonstration_serves_until_it_is_interrupted(instance):
@@ -275,7 +287,9 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
         told, lines = {}, []
         for line in shown.stdout:
             lines.append(line)
-            if match := re.match(r"(Admin REST|Operator token|SCIM base URL)[^ ]*.* (\S+)$", line):
+            if match := re.match(
+                r"(Admin REST|Operator token|SCIM base URL|Organization|Feed)[^ ]*.* (\S+)$", line
+            ):
                 told[match[1]] = match[2]
             if "until Ctrl-C" in line:
                 break
@@ -285,6 +299,19 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["items"][0]["name"].startswith("Acme ")
+        commands = [line for line in lines if line.startswith("curl ")]
+        assert len(commands) == 3
+        answers = [
+            json.loads(
+                subprocess.run(command, shell=True, capture_output=True, check=True, timeout=10).stdout
+            )
+            for command in commands
+        ]
+        assert answers[0]["userName"] == "you@acme.test"
+        assert answers[1]["items"][-1]["resource_id"] == answers[0]["id"]
+        assert answers[2]["items"][0]["operation"] == "POST /Users"
+        assert told["Organization"] in commands[1]
+        assert told["Feed"] in commands[1]
         children = Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text().split()
         shown.send_signal(signal.SIGINT)
         status = shown.wait(timeout=20)

@@ -135,7 +135,7 @@ BROKEN = {
         declares("simulator=Simulator(('a',), lambda s, p: iter([Step('p', 't', True)]), lambda p: 1)"),
         "SimulatorPromises",
         "",
-        {"server_that_fails"},
+        {"server_that_fails", "says_yes"},
     ),
     "miscounted": (
         declares("simulator=Simulator(('a',), play, lambda p: 2)") + "def play(session, play):\n"
@@ -208,7 +208,8 @@ def failures(folder):
     lines = ["from gateway.testing import *"]
     (folder / "transcripts").mkdir()
     (folder / "transcripts" / "one.json").write_text(
-        '{"story": "s", "source": "made up", "exchanges": [{"request": {"method": "GET", "path": "/Users"}}]}'
+        '{"story": "s", "source": "made up", "exchanges": [{"request": {"method": "GET", "path": "/Users"},'
+        ' "expect": {"json": {"totalResults": 0}}}]}'
     )
     for name, (hooks, promises, examples, _) in BROKEN.items():
         (folder / f"gateway_{name}.py").write_text(DOOR + hooks)
