@@ -56,6 +56,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
+            "()": "gateway.logs.LineFormatter",
             "format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
         }

@@ -6,6 +6,7 @@ import click
 
 from gateway.cli.common import as_json, echo_json, opened, show
 from gateway.provisioning import Provisioning
+from gateway.scim.lines import check_line
 from gateway.store.clock import rfc3339
 from gateway.store.records import TokenRecord
 
@@ -25,6 +26,7 @@ def create(name: str, organization: str | None) -> None:
     """
     if not name.strip():
         raise click.ClickException("The name of a token cannot be empty.")
+    check_line(name.strip(), "The name of a token")
     with opened() as gateway:
         found = gateway.store.organizations.by_id(organization) if organization is not None else None
         if organization is not None and found is None:

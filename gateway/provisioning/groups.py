@@ -16,6 +16,7 @@ from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Uniqueness
 from gateway.scim.filters import Filter, element_matches
+from gateway.scim.lines import check_line
 from gateway.scim.members import MemberChange
 from gateway.scim.schemas import GROUP
 from gateway.store import Stale, Store
@@ -328,6 +329,7 @@ class Groups:
             raise Uniqueness(f"The name {name!r} is taken by a group that an identity provider pushes.")
 
     def _check_name(self, caller: Caller, connection_id: int | None, name: str, but: int = 0) -> None:
+        check_line(name, "displayName")
         namesake = self._store.groups.namesake(caller.organization.id, connection_id, name, but)
         if namesake is None:
             return

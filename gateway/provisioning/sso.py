@@ -83,7 +83,7 @@ def _expiry(certificates: Iterable[Element]) -> datetime:
         try:
             der = base64.b64decode("".join((certificate.text or "").split()), validate=True)
             moments.append(x509.load_der_x509_certificate(der).not_valid_after_utc)
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, x509.InvalidVersion):
             raise InvalidValue(
                 "A certificate in the metadata cannot be read. Copy the metadata again, whole."
             ) from None

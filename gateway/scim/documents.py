@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
+from gateway.scim.lines import check_line
 from gateway.scim.projection import project
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.texts import (
@@ -292,6 +293,8 @@ def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str
         check_text(value, path)
     if attribute.required and value.isspace():
         raise InvalidValue(f"{path} is required, but it holds nothing but spaces.")
+    if attribute.uniqueness == "server":
+        check_line(value, path)
     if attribute.uniqueness == "server" and len(value) > USER_NAME_LENGTH:
         raise InvalidValue(
             f"{path} is {len(value)} characters long; at most {USER_NAME_LENGTH} are kept: {shown(value)}."

@@ -51,6 +51,8 @@ class Events:
 
     def page(self, organization_id: int, after: int, limit: int) -> list[EventRecord]:
         """In order, from the one behind `after` on."""
+        if after >= _MOST:
+            return []
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
             position(organization_id, after),
@@ -58,6 +60,11 @@ class Events:
             limit,
         )
         return [EventRecord._make(row) for row in rows]
+
+    def newest(self, organization_id: int) -> int:
+        """The number of the newest event of an organization; 0 before the first."""
+        row = self._db.one("SELECT event_seq FROM organizations WHERE id = ?", organization_id)
+        return row[0] if row else 0
 
     def remove(self, organization_id: int) -> None:
         """All of an organization."""

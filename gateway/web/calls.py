@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, SecurityError
 from werkzeug.sansio.utils import get_host
 from werkzeug.urls import iri_to_uri
 from werkzeug.wsgi import ClosingIterator
 
 from gateway.provisioning import Trace
+from gateway.scim.errors import InvalidSyntax
 from gateway.store.clock import new_id
 
 MEDIA_TYPE = "application/scim+json"
@@ -85,7 +86,12 @@ class Call(Request):
 
     def called_at(self) -> str:
         """Scheme and host as they were called."""
-        return _origin(self.scheme, self.environ.get("HTTP_HOST"), self.server)
+        try:
+            return _origin(self.scheme, self.environ.get("HTTP_HOST"), self.server)
+        except (ValueError, SecurityError):
+            raise InvalidSyntax(
+                "The Host header of the request names no host. Call the base URL as it was given out."
+            ) from None
 
 
 def _plain(text: str) -> str:

@@ -14,6 +14,7 @@ from webargs.flaskparser import FlaskParser
 
 from gateway.scim.documents import read_json
 from gateway.scim.errors import PayloadTooLarge, UnsupportedMediaType
+from gateway.scim.lines import control_in
 from gateway.store.clock import microseconds
 from gateway.web.errors import Unprocessable
 
@@ -94,7 +95,16 @@ class Name(fields.String):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         text = super()._deserialize(value, *args, **kwargs)
-        return text.strip() if isinstance(text, str) else text
+        text = text.strip() if isinstance(text, str) else text
+        if isinstance(text, str):
+            check_one_line(text)
+        return text
+
+
+def check_one_line(text: str) -> None:
+    """Refuse a text that holds control characters. Raises ValidationError."""
+    if control := control_in(text):
+        raise ValidationError(f"Holds the control character {control}; it must be one line of plain text.")
 
 
 class Url(fields.String):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.contracts import SeatRequest
+from gateway.scim.errors import Conflict
 from gateway.store.activity import Wanted
 from gateway.store.clock import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
@@ -35,8 +36,14 @@ def read_seats() -> Any:
 @blueprint.response(200, schemas.page_of(schemas.Event))
 def list_events(asked: dict[str, int]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
-    visit = here()
-    rows = visit.gateway.store.events.page(visit.organization.id, asked["after"], asked["limit"])
+    visit, after = here(), asked["after"]
+    events = visit.gateway.store.events
+    rows = events.page(visit.organization.id, after, asked["limit"])
+    if not rows and after > (newest := events.newest(visit.organization.id)):
+        raise Conflict(
+            f"after={after} is beyond the newest event, {newest}: the database was restored to an earlier state."
+            " Empty your copy and follow again with after=0."
+        )
     return {"items": [_event(row) for row in rows], "next": rows[-1].seq if rows else asked["after"]}
 
 

@@ -9,10 +9,11 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from gateway.provisioning.sso import LONGEST
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.web.admin.arguments import Count, Flag, Limited, Moment, Name, Paging, Url
+from gateway.web.admin.arguments import Count, Flag, Limited, Moment, Name, Paging, Url, check_one_line
 
-_LABEL = validate.Length(min=1, max=200)
-_VALUE = validate.Length(min=1, max=1000)
+_LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line]
+_VALUE: list[Any] = [validate.Length(min=1, max=1000), check_one_line]
+_EMAIL: list[Any] = [validate.Length(min=1, max=USER_NAME_LENGTH), check_one_line]
 _MOST_RULES = 1000
 
 
@@ -277,7 +278,7 @@ class Preview(Schema):
 class UserChange(Schema):
     user_name = Name(USER_NAME_LENGTH)
     display_name = fields.String(allow_none=True, validate=_LABEL)
-    email = fields.String(allow_none=True, validate=validate.Length(min=1, max=USER_NAME_LENGTH))
+    email = fields.String(allow_none=True, validate=_EMAIL)
     active = Flag()
 
 

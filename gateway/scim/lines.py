@@ -1,0 +1,30 @@
+"""Names of one line: which characters a name may not hold, and how a text of a client is shown within a line."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.scim.errors import InvalidValue
+
+#: C0, DEL and C1 (Unicode's category Cc), separators of lines and paragraphs, and what turns the direction of all that
+#: follows (Unicode Standard Annex 9: embeddings, overrides, isolates). U+200E and U+200F are taken.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def control_in(text: str) -> str | None:
+    """The first character that keeps a text from being one line, as `U+000A`; None where there is none."""
+    found = None if text.isascii() and text.isprintable() else _CONTROL.search(text)
+    return f"U+{ord(found[0]):04X}" if found else None
+
+
+def check_line(text: str, path: str) -> None:
+    """Refuse a name that is not one line. Raises InvalidValue."""
+    if control := control_in(text):
+        raise InvalidValue(f"{path} holds the control character {control}; a name is one line of plain text.")
+
+
+def escaped(text: str) -> str:
+    r"""A text within one line: control characters as `\n`, `\x1b`, `\u2028`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
