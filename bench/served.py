@@ -218,7 +218,7 @@ def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[L
                 settings = {
                     "database_url": url,
                     "sqlite_synchronous": plan.synchronous,
-                    "secret_key": "bench",
+                    "secret_key": "bench" * 8,
                 }
                 with closing(Deployment(folder / name, **settings)) as deployment:
                     subject, _ = filled(deployment, users)

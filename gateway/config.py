@@ -6,14 +6,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from werkzeug.urls import iri_to_uri
+
+#: Fewest characters of a secret that is set by hand.
+SECRET_LENGTH = 32
+#: Variables of other programs: options of `gateway simulate` and `gateway.gunicorn`, settings of tests.
+_OF_OTHERS = frozenset(
+    f"GATEWAY_{name}"
+    for name in (
+        "SIMULATE_TOKEN", "LISTEN", "KILLS", "DIFFERENTIAL_PATCHES", "DIFFERENTIAL_FILTERS", "WALK", "MACHINE",
+        "FILTERS", "ROWS",
+    )
+)  # fmt: skip
 
 
 class ConfigurationError(Exception):
@@ -98,13 +112,10 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> d
 def _typed(setting: Any, value: Any) -> Any:
     """Environment variables are text; numbers and lists are read from it."""
     if setting.type == "int":
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            number = -1
-        if number < 0:
+        # Neither `true` nor `0.5`, which int() would make 1 and 0.
+        if isinstance(value, bool | float) or not re.fullmatch(r"[0-9]{1,15}", str(value).strip()):
             raise ConfigurationError(f"{setting.name} must be a whole number from 0 on, not {value!r}.")
-        return number
+        return int(value)
     if setting.type.startswith("tuple"):
         return (
             tuple(part.strip() for part in value.split(",") if part.strip())
@@ -119,8 +130,11 @@ def _typed(setting: Any, value: Any) -> Any:
 def _completed(config: Config) -> Config:
     url = config.database_url or f"sqlite:///{config.instance / 'gateway.sqlite3'}"
     if not url.startswith(("sqlite:///", "postgresql://")):
+        # Nothing but the scheme is shown: behind it, or where it is missing, a password may stand.
+        scheme = re.match(r"([a-z][a-z0-9+]{0,20}):/", url)
+        begins = f"begins with {scheme[1]!r}" if scheme else "begins with no scheme"
         raise ConfigurationError(
-            f"GATEWAY_DATABASE_URL begins with {url.split(':')[0]!r}; it must be sqlite:///<path> or postgresql://…"
+            f"GATEWAY_DATABASE_URL {begins}; it must be sqlite:///<path> or postgresql://…"
         )
     if url.startswith("postgresql://") and not config.secret_key:
         raise ConfigurationError(
@@ -131,6 +145,13 @@ def _completed(config: Config) -> Config:
         raise ConfigurationError(
             f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
         )
+    for name in ("secret_key", "admin_token"):
+        if 0 < len(getattr(config, name)) < SECRET_LENGTH:
+            raise ConfigurationError(
+                f"{name} has fewer than {SECRET_LENGTH} characters, which can be guessed. One can be made with"
+                " `openssl rand -base64 48`."
+            )
+    _check_public_url(config.public_url)
     key = config.secret_key or _kept_secret_key(config.instance / "secret_key")
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
     values |= {
@@ -140,6 +161,35 @@ def _completed(config: Config) -> Config:
     }
     values |= {"sqlite_synchronous": config.sqlite_synchronous.upper()}
     return Config(**values)
+
+
+def _check_public_url(url: str) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or re.search(r"[?#\s]", url):
+        raise ConfigurationError(
+            "public_url must be http:// or https:// with a host and no user, query or fragment, as in"
+            " https://scim.acme.test."
+        )
+
+
+def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:
+    """A sentence for each `GATEWAY_*` variable that nothing reads. `others` are beginnings that belong to plugins."""
+    known = {f"GATEWAY_{each.name.upper()}" for each in fields(Config)}
+    beginnings = ("GATEWAY_TEST_", *(f"GATEWAY_{other.upper()}_" for other in others))
+    sentences = []
+    for name in sorted(environ):
+        if not name.startswith("GATEWAY_") or name in known | _OF_OTHERS or name.startswith(beginnings):
+            continue
+        near = get_close_matches(name, sorted(known), 1)
+        meant = f" Is {near[0]} meant?" if near else ""
+        sentences.append(f"Nothing reads the environment variable {name}.{meant}")
+    return sentences
 
 
 def _kept_secret_key(path: Path) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 import click
@@ -14,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.app import build
-from gateway.config import ConfigurationError, load
-from gateway.host import PluginError
+from gateway.config import ConfigurationError, load, unknown_settings
+from gateway.host import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.serving import ServingError
 from gateway.simulation import people
+from gateway.store import UnusableDatabase
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -29,9 +32,13 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        for sentence in unknown_settings(
+            os.environ, (point.name for point in entry_points(group=ENTRY_POINTS))
+        ):
+            click.echo(f"Warning: {sentence}", err=True)
         try:
             return super().invoke(ctx)
-        except (ConfigurationError, PluginError, ServingError) as error:
+        except (ConfigurationError, PluginError, ServingError, UnusableDatabase) as error:
             raise click.ClickException(str(error)) from None
         except Refusal as refusal:
             raise click.ClickException(refusal.detail) from None

@@ -101,5 +101,10 @@ def simulator_of(idp: str) -> Simulator:
 
 def _plugins() -> list[PluginInfo]:
     with TemporaryDirectory() as folder:
-        overrides = {"instance": folder, "database_url": "", "secret_key": "not used", "plugins_disabled": ""}
+        overrides = {
+            "instance": folder,
+            "database_url": "",
+            "secret_key": "not used" * 4,
+            "plugins_disabled": "",
+        }
         return build(load(overrides)).host.declared.plugins()

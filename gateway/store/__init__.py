@@ -4,11 +4,12 @@ Rows and SQL stay in here. Every function that touches a tenant's data takes the
 first, so that a query without one cannot be written by accident.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
-from gateway.store.database import Database, Stale
+from gateway.store.database import Database, Stale, UnusableDatabase
 from gateway.store.events import Events
 from gateway.store.groups import Groups
 from gateway.store.handovers import Handovers
@@ -23,13 +24,18 @@ from gateway.store.sqlite import SqliteDatabase
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 
-__all__ = ["Database", "Stale", "Store", "open_database"]
+__all__ = ["Database", "Stale", "Store", "UnusableDatabase", "open_database"]
 
 
 def open_database(url: str, sqlite_synchronous: str) -> Database:
     """The database of a URL, `sqlite:///<path>` or `postgresql://…`. Connects when it is first asked."""
     if url.startswith("sqlite:///"):
         return SqliteDatabase(Path(url.removeprefix("sqlite:///")), sqlite_synchronous)
+    if find_spec("psycopg") is None:
+        raise UnusableDatabase(
+            "GATEWAY_DATABASE_URL is a PostgreSQL, and its driver psycopg is not installed. Install it with"
+            " `pip install 'provisioning-gateway[postgres]'`."
+        )
     from gateway.store.postgresql import PostgresqlDatabase  # late: its driver is an extra
 
     return PostgresqlDatabase(url)

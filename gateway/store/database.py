@@ -59,6 +59,10 @@ class Weight(NamedTuple):
         return [len(row[doc]) + row[counted] * self.each for row in rows]
 
 
+class UnusableDatabase(Exception):
+    """The database that is configured cannot be used as it is; the sentence says what is wrong, never the password."""
+
+
 class Overrun(Unavailable):
     """A statement took longer than it may, and was ended."""
 

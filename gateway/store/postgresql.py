@@ -20,7 +20,17 @@ from psycopg.errors import InvalidTextRepresentation, ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
-from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Stale, Weight, unavailable
+from gateway.store.database import (
+    BUSY_SECONDS,
+    Database,
+    First,
+    Overrun,
+    Row,
+    Stale,
+    UnusableDatabase,
+    Weight,
+    unavailable,
+)
 from gateway.store.dialects import PostgresqlDialect
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
@@ -132,6 +142,26 @@ class _Connection(psycopg.Connection[Any]):
         self.pgconn.finish()
 
 
+def _check_url(url: str) -> None:
+    """Refuse a URL that libpq cannot read. What libpq says of it may hold the password, so that is not shown."""
+    try:
+        ports = str(conninfo_to_dict(url).get("port", ""))
+        if not re.fullmatch(r"[0-9,]*", ports):
+            raise psycopg.ProgrammingError("port")
+    except psycopg.ProgrammingError as error:
+        option = re.search(r'invalid URI query parameter: "([a-z_]{1,40})"', str(error))
+        sentence = (
+            f"GATEWAY_DATABASE_URL has an option {option[1]!r} behind its `?` that PostgreSQL does not know."
+            if option
+            else "GATEWAY_DATABASE_URL cannot be read: it must be postgresql://user:password@host:port/database, with"
+            " what is special in user and password percent-encoded (`@` as %40, `/` as %2F, `%` as %25)."
+        )
+    else:
+        return
+    # Raised out here: the error of libpq would stand in the traceback, as what came before.
+    raise UnusableDatabase(sentence)
+
+
 def _servers(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The parameters of each server of a URL that names several."""
     lists = {name: str(told[name]).split(",") for name in ("host", "hostaddr", "port") if told.get(name)}
@@ -223,6 +253,7 @@ class PostgresqlDatabase(Database):
     held = " FOR NO KEY UPDATE"
 
     def __init__(self, url: str) -> None:
+        _check_url(url)
         self._url = url
         self._engine = _Engine(url)
         super().__init__(self._engine, PostgresqlDialect())

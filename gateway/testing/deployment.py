@@ -21,7 +21,7 @@ from gateway.testing import engines
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-ADMIN_TOKEN = "an-operator-of-a-test"  # noqa: S105 - opens a database that lives for one test
+ADMIN_TOKEN = "an-operator-of-a-test-and-of-nothing-else"  # noqa: S105 - opens a database that lives for one test
 
 
 class Deployment:

@@ -39,7 +39,7 @@ def take(instance: Path) -> dict[str, str]:
         _taken[instance] = (
             _emptied(_left.popitem()[1]) if _left else _made(f"gateway_test_{os.getpid()}_{len(_taken)}")
         )
-    return {"database_url": _taken[instance], "secret_key": f"the key of {instance}"}
+    return {"database_url": _taken[instance], "secret_key": f"the key of the tests' deployment in {instance}"}
 
 
 def give_back(instance: Path) -> None:

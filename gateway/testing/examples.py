@@ -134,7 +134,7 @@ def organization(
 def host(name: str) -> PluginHost:
     """A host that has this plugin and no other, in no instance: what a connection keeps is worked out without one."""
     with TemporaryDirectory() as folder:
-        overrides = {"instance": folder, "secret_key": "unused", "plugins_disabled": others(name)}
+        overrides = {"instance": folder, "secret_key": "unused" * 6, "plugins_disabled": others(name)}
         return build(load(overrides, {})).host
 
 

@@ -37,6 +37,17 @@ MISTAKES = [
     ("admin-token list", {}, "Run `gateway migrate` first."),
     ("admin-token create --name x", {}, "Run `gateway migrate` first."),
     ("migrate", {"GATEWAY_RATE_LIMIT": "many"}, "rate_limit must be a whole number"),
+    ("migrate", {"GATEWAY_RATE_LIMIT": "0.5"}, "rate_limit must be a whole number from 0 on, not '0.5'."),
+    ("migrate", {"GATEWAY_WORKERS": "true"}, "workers must be a whole number from 0 on, not 'true'."),
+    (
+        "migrate",
+        {"GATEWAY_PUBLIC_URL": "scim.acme.test"},
+        "public_url must be http:// or https:// with a host",
+    ),
+    ("migrate", {"GATEWAY_PUBLIC_URL": "https://acme.test/?a=b"}, "public_url must be http:// or https://"),
+    ("migrate", {"GATEWAY_PUBLIC_URL": "ftp://acme.test"}, "public_url must be http:// or https://"),
+    ("migrate", {"GATEWAY_SECRET_KEY": "k" * 31}, "secret_key has fewer than 32 characters"),
+    ("serve", {"GATEWAY_ADMIN_TOKEN": "t" * 31}, "admin_token has fewer than 32 characters"),
     ("serve", {"GATEWAY_DATABASE_URL": "mysql://acme.test/x"}, "GATEWAY_DATABASE_URL begins with 'mysql'"),
     ("migrate", {"GATEWAY_INSTANCE": "/dev/null"}, "/dev/null"),
     ("plugins", {"GATEWAY_INSTANCE": "/dev/null/x"}, "/dev/null/x"),
@@ -63,6 +74,53 @@ def test_a_mistake_is_told_in_one_sentence(gateway, monkeypatch, typed, settings
     assert words in result.stderr
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["true", "0.5", "2.0"])
+def test_a_number_in_the_file_is_a_whole_number(gateway, instance, value):
+    instance.mkdir()
+    (instance / "config.toml").write_text(f"rate_limit = {value}")
+    assert "rate_limit must be a whole number from 0 on" in gateway("plugins").stderr
+
+
+def test_a_variable_that_nothing_reads_is_named_with_the_nearest_one(gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_RATE_LIMITS", "3")
+    monkeypatch.setenv("GATEWAY_BILLING_SCIM_PLANS", "enterprise")
+    monkeypatch.setenv("GATEWAY_KILLS", "3")
+    result = gateway("plugins", "--json")
+    assert result.exit_code == 0
+    sentence = "Nothing reads the environment variable GATEWAY_RATE_LIMITS. Is GATEWAY_RATE_LIMIT meant?"
+    assert result.stderr == f"Warning: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    "url", ["sesame", "user:sesame@db.acme.test/x", "postgres://user:sesame@db.acme.test/x"]
+)
+def test_a_malformed_database_url_never_shows_its_password(gateway, monkeypatch, url):
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", url)
+    result = gateway("migrate")
+    assert result.exit_code == 1
+    assert "must be sqlite:///<path> or postgresql://" in result.stderr
+    assert "sesame" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://user:sesame@db.acme.test:port/x", "cannot be read"),
+        ("postgresql://user:ses#ame@db.acme.test:se/same", "cannot be read"),
+        ("postgresql://user:sesame@db.acme.test/x?colour=sesame", "has an option 'colour'"),
+        ("postgresql://user:sesame%zz@db.acme.test/x", "cannot be read"),
+        ("postgresql://[::1:sesame/x", "cannot be read"),
+    ],
+)
+def test_a_url_that_the_driver_refuses_never_shows_its_password(gateway, monkeypatch, url, words):
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", url)
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", "k" * 40)
+    result = gateway("migrate")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1), result.output
+    assert words in result.stderr
+    assert "same" not in result.output.replace("the same", "")
 
 
 def test_a_setting_that_does_not_exist_is_named(gateway, instance):

@@ -348,7 +348,9 @@ def test_a_database_server_that_breaks_down_has_kept_every_create_that_was_answe
         ).fetchone()
         assert kept == "onon"
     begun, chance = time.monotonic(), random.Random(KILLS)
-    deployment = Deployment(tmp_path / "instance", database_url=lasting, secret_key="a-key-for-tests-only")
+    deployment = Deployment(
+        tmp_path / "instance", database_url=lasting, secret_key="a-key-for-tests-only" * 2
+    )
     acme = deployment.organization(seats=1_000_000)
     stream, gaps = Stream(deployment.connection("generic", acme)), []
     assert stream.base

@@ -214,7 +214,7 @@ def server() -> Iterator[str]:
 @contextmanager
 def on(server: str, folder: Path) -> Iterator[Scim]:
     """A connection of a deployment on that server."""
-    deployment = Deployment(folder / "instance", database_url=server, secret_key="a-key-for-tests-only")
+    deployment = Deployment(folder / "instance", database_url=server, secret_key="a-key-for-tests-only" * 2)
     scim = deployment.connection("generic")
     assert scim.user()
     yield scim

@@ -156,7 +156,10 @@ def test_a_body_that_is_no_json_object_is_refused(
 
 def test_a_body_in_chunks_is_measured_too(acme) -> None:
     client = acme.deployment.app.test_client()
-    headers = {"Authorization": "Bearer an-operator-of-a-test", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": "Bearer an-operator-of-a-test-and-of-nothing-else",
+        "Content-Type": "application/json",
+    }
     answer = client.post(
         "/admin/v1/organizations",
         input_stream=BytesIO(b'{"name": "' + b"x" * 1_100_000 + b'"}'),
