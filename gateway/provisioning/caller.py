@@ -152,6 +152,8 @@ class Trace:
     left_out: list[str] = field(default_factory=list)
     #: What the activity alone says of a refusal, where the answer must not.
     inside: str | None = None
+    #: Why somebody who is not known was refused, in a word or two: lines of one reason and minute are counted as one.
+    stranger: str | None = None
     status: int = 200
     ignored: list[str] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)

@@ -20,7 +20,7 @@ from gateway.host import PluginHost
 from gateway.provisioning.caller import Callers, Trace
 from gateway.scim.errors import Refusal, TooManyRequests, Unavailable
 from gateway.store import Store
-from gateway.store.activity import Line
+from gateway.store.activity import Gathered, Line, Reason
 from gateway.store.clock import now, rfc3339
 from gateway.store.database import BRIEF, BUSY_SECONDS
 from gateway.store.records import EventRecord
@@ -29,6 +29,8 @@ log = logging.getLogger("gateway")
 
 FLUSH_SECONDS = 1.0
 FLUSH_LINES = 1000
+#: Old lines that are forgotten for each that is written.
+PACE = 4
 #: Rest between two rounds, however much there is to do: what is written together costs less.
 ROUND_SECONDS = 0.5
 #: Events that a listener is told before it is noted how far it was told.
@@ -44,6 +46,7 @@ TURN_SECONDS = 1.0
 HOLD_SECONDS = 30.0
 #: A listener that raised hears again after 1, 2, 4, … seconds, at most this many.
 LONGEST_WAIT = 300
+_MINUTE = 60_000_000
 _DAY = 86_400_000_000
 
 
@@ -54,11 +57,16 @@ class Recorder:
         self._store, self._host, self._callers, self._days = store, host, callers, activity_days
         self._lines: list[tuple[int, Line]] = []
         self._used: dict[str, int] = {}
+        self._strangers: dict[Reason, Gathered] = {}
+        #: Reasons that were written lately, each with the minute: in a storm the rest waits for the end of its minute.
+        self._storms: dict[tuple[str, str], int] = {}
         self._changed: set[int] = set()
         self._swept = -SWEEP_SECONDS
         #: Listeners whose call outlasted its turn: of which organization, the last event told before, held until when.
         self._late: dict[str, tuple[int, int, float]] = {}
         self._introduced: set[str] = set()
+        #: Lines that changes and refusals have written since the last flush.
+        self._written = 0
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._relaying = threading.Lock()
@@ -86,10 +94,40 @@ class Recorder:
         if full:
             self._wake.set()
 
+    def _count(self, trace: Trace, line: Line) -> None:
+        """A refusal of somebody who is not known: one line a connection, reason and minute counts them."""
+        moment = now()
+        word = "too many" if line.status == 429 else str(trace.stranger)
+        key = Reason(moment // _MINUTE, str(line.connection_uid), word)
+        with self._lock:
+            held = self._strangers.get(key)
+            if held is not None:
+                self._strangers[key] = held._replace(last=moment, times=held.times + 1)
+            elif len(self._strangers) < FLUSH_LINES:
+                self._strangers[key] = Gathered(line, moment, moment, 1)
+        self._ensure_worker()
+
+    def _due(self, whole: bool) -> list[tuple[Reason, Gathered]]:
+        """What is to be written of strangers: the first of a reason soon, the rest of a storm once its minute ended."""
+        minute = now() // _MINUTE
+        with self._lock:
+            due = sorted(
+                (key, held)
+                for key, held in self._strangers.items()
+                if whole or key.minute != minute or self._storms.get(key[1:], 0) < minute - 1
+            )
+            for key, _ in due:
+                del self._strangers[key]
+                if len(self._storms) >= FLUSH_LINES:
+                    self._storms.clear()
+                self._storms[key[1:]] = key.minute
+        return due
+
     def changed(self, trace: Trace) -> None:
         """A change that was written with its line: its token was used, and listeners may hear of it."""
         with self._lock:
             self._changed.add(trace.organization_id)
+            self._written += 1
             if trace.token_id:
                 self._used[trace.token_id] = now()
         self._ensure_worker()
@@ -99,6 +137,9 @@ class Recorder:
     def refused(self, trace: Trace, refusal: Refusal) -> None:
         """A refusal: written at once, if the database can be written at all; gathered if it is one of very many."""
         if not trace.organization_id:
+            return
+        if trace.stranger and trace.connection_uid and refusal.status in (401, 429):
+            self._count(trace, trace.line(refusal.status, refusal.detail))
             return
         if isinstance(refusal, TooManyRequests):
             self._gather(trace, trace.line(refusal.status, refusal.detail))
@@ -113,25 +154,43 @@ class Recorder:
 
     # Writing out ----------------------------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Write what was gathered, and forget what is too old. What is being written already is waited for."""
+    def flush(self, whole: bool = True) -> None:
+        """Write what was gathered, and forget what is too old. What is being written already is waited for.
+
+        `whole`: also what a storm of wrong tokens has left of this minute.
+        """
         with self._writing:
+            strangers = self._due(whole)
             with self._lock:
                 lines, used = self._lines, self._used
                 self._lines, self._used = [], {}
-            if not lines and not used:
+            if not lines and not used and not strangers:
                 return
             try:
                 with self._store.transaction():
                     self._write(lines)
+                    present = self._store.organizations.present(
+                        sorted({held.line.organization_id for _, held in strangers})
+                    )
+                    for reason, held in strangers:
+                        if held.line.organization_id in present:
+                            self._store.activity.count(reason, held)
                     self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
                     if self._days:
-                        self._store.activity.prune(now() - self._days * _DAY)
+                        self._store.activity.prune(now() - self._days * _DAY, self._pace(len(lines)))
             except Unavailable:
                 with self._lock:
+                    self._strangers = dict(strangers) | self._strangers
                     self._lines = (lines + self._lines)[-MOST_LINES:]
                     self._used = used | self._used
                 raise
+
+    def _pace(self, gathered: int) -> int:
+        """How many lines may be forgotten now: a few for each that was written, so that a clock that jumps ahead takes
+        a little of the activity with it and not all."""
+        with self._lock:
+            written, self._written = self._written + gathered, 0
+        return min(FLUSH_LINES, PACE * max(1, written))
 
     def _write(self, lines: list[tuple[int, Line]]) -> None:
         """Write lines, but those of an organization that was removed since: one of them must not lose the others."""
@@ -259,7 +318,7 @@ class Recorder:
             self._wake.wait(FLUSH_SECONDS - ROUND_SECONDS)
             self._wake.clear()
             try:
-                self.flush()
+                self.flush(whole=False)
                 self.relay()
                 for chore in self.chores:
                     self._next_round(list(chore()))

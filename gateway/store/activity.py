@@ -92,6 +92,23 @@ class Found(NamedTuple):
     following: tuple[int, int] | None
 
 
+class Reason(NamedTuple):
+    """What refusals of strangers are counted by; the minute since 1970."""
+
+    minute: int
+    connection_uid: str
+    word: str
+
+
+class Gathered(NamedTuple):
+    """Refusals that one line stands for: the first line, the moments of the first and the last, how many."""
+
+    line: Line
+    first: int
+    last: int
+    times: int
+
+
 class ActivityLog:
     """Lines of organizations."""
 
@@ -101,6 +118,35 @@ class ActivityLog:
     def add(self, lines: Sequence[tuple[int, Line]]) -> None:
         """Write lines, each with its moment."""
         self._db.insert(INTO, [row(moment, line) for moment, line in lines])
+
+    def count(self, reason: Reason, held: Gathered) -> None:
+        """Count refusals in the line of their connection, reason and minute, whichever process wrote it."""
+        found = self._db.one(
+            "INSERT INTO gathered_refusals (minute, connection_uid, reason) VALUES (?, ?, ?)"
+            " ON CONFLICT (minute, connection_uid, reason) DO UPDATE SET reason = excluded.reason"
+            " RETURNING activity_id",
+            *reason,
+        )
+        if found and found[0]:
+            counted = self._db.run(
+                "UPDATE activity SET times = times + ?, at = CASE WHEN at < ? THEN ? ELSE at END,"
+                " first_at = CASE WHEN first_at > ? THEN ? ELSE first_at END WHERE id = ?",
+                *(held.times, held.last, held.last, held.first, held.first, found[0]),
+            )
+            if counted:
+                return
+        values = (*row(held.last, held.line), held.times, held.first)
+        into = INTO.replace(")", ", times, first_at)")
+        made = self._db.one(
+            f"INSERT INTO {into} VALUES ({','.join('?' * len(values))}) RETURNING id", *values
+        )
+        assert made is not None
+        self._db.run(
+            "UPDATE gathered_refusals SET activity_id = ? WHERE minute = ? AND connection_uid = ? AND reason = ?",
+            made[0],
+            *reason,
+        )
+        self._db.run("DELETE FROM gathered_refusals WHERE minute < ?", reason.minute - 60)
 
     def page(
         self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,

@@ -13,6 +13,7 @@ from gateway.provisioning import Provisioning
 from gateway.web.base_urls import ENDPOINTS, refuse_too_long, without_slashes
 from gateway.web.calls import Answer, Call
 from gateway.web.errors import Errors, here
+from gateway.web.limits import WRONG_TOKENS, Limits
 from gateway.web.scim import PREFIX
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class App(Flask):
     def __init__(self, gateway: Provisioning, metrics: Metrics) -> None:
         super().__init__("gateway", static_folder=None)
         self.extensions["gateway"] = gateway
+        self.extensions["wrong_admin_tokens"] = Limits(WRONG_TOKENS, gateway.config.workers)
         self.config["MAX_CONTENT_LENGTH"] = self._most = gateway.config.body_limit
         self._most_members = max(self._most, gateway.config.group_body_limit)
         self._metrics, self.errors = metrics, Errors(gateway)

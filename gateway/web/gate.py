@@ -10,10 +10,11 @@ from flask import Request
 from gateway.config import Config
 from gateway.contracts import Credentials, Principal
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Unavailable
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests, Unavailable
+from gateway.store.clock import rfc3339
 from gateway.store.connections import Knock
 from gateway.web.calls import Call
-from gateway.web.limits import Limits
+from gateway.web.limits import WRONG_TOKENS, Limits
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
 
@@ -26,6 +27,7 @@ class Gate:
     def __init__(self, gateway: Provisioning) -> None:
         self.gateway = gateway
         self._limits = Limits(gateway.config.rate_limit, gateway.config.workers)
+        self._wrong = Limits(WRONG_TOKENS, gateway.config.workers)
 
     def find(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
@@ -60,20 +62,63 @@ class Gate:
         knock = store.connections.at_the_gate(slug, store.tokens.digest(secret) if secret else None)
         if knock is None:
             # A base URL that names nothing is answered like one whose token is wrong.
+            self._slow_down(call, "")
             raise AuthenticationFailed(_NOT_VALID)
         caller = self._caller(call, knock, trace)
         if not secret:
+            trace.stranger = "no token"
+            self._slow_down(call, slug)
             raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
         if knock.token:
             own = Principal(label=knock.token[1], token_id=knock.token[0])
             credentials = Credentials(credentials.scheme, secret, own)
         principal = self.gateway.host.authenticate(caller.words, credentials, trace.decisions)
         if principal is None:
+            trace.stranger = "wrong token"
+            self._slow_down(call, slug)
+            self._explain(caller, secret, trace)
             raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id
         if knock.token and principal.token_id == knock.token[0]:
             trace.token_prefix = knock.token[2]
         return caller
+
+    def _slow_down(self, call: Call, slug: str) -> None:
+        """Count a wrong token. The token is looked up first, so a right one from the same address always passes."""
+        wait = self._wrong.wait(f"{call.environ.get('REMOTE_ADDR', '')} {slug}")
+        if wait:
+            raise TooManyRequests(
+                f"{_NOT_VALID} Too many requests without a valid token come from this address: try again after {wait}"
+                f" second{'s' if wait > 1 else ''}.",
+                retry_after=wait,
+            )
+
+    def _explain(self, caller: IdpCaller, secret: str, trace: Trace) -> None:
+        """Have the activity say why a token is not valid here; the answer says the same to everybody."""
+        store, connection = self.gateway.store, caller.connection
+        known = store.tokens.known(store.tokens.digest(secret))
+        found = store.connections.by_key(known.connection_id) if known else None
+        if known is None or found is None or found[1].id != caller.organization.id:
+            trace.stranger = "unknown token"
+            trace.inside = (
+                "The token is unknown: it is none of this organization's. Copy it again from the application without"
+                " spaces, or make a new one there."
+            )
+            return
+        token = f"{known.label} {known.prefix}…".strip()
+        if known.connection_id != connection.id:
+            trace.stranger = f"foreign {known.prefix}"
+            trace.inside = (
+                f"The token {token} belongs to the connection {found[0].name!r} of this organization, not to"
+                f" {connection.name!r}. Enter the base URL and the token of one and the same connection."
+            )
+        else:
+            how, at = ("was revoked", known.revoked) if known.revoked else ("expired", known.expires)
+            trace.stranger = f"{how} {known.prefix}"
+            trace.inside = (
+                f"The token {token} {how} on {rfc3339(at or 0)}. Make a new one in the application and enter it at the"
+                " identity provider."
+            )
 
     def _caller(self, call: Call, knock: Knock, trace: Trace) -> IdpCaller:
         connection, organization, _ = knock

@@ -16,6 +16,8 @@ from gateway.scim.errors import TooManyRequests
 
 #: Seconds' worth of the whole limit that may come at once after a pause: Okta sends in bursts.
 BURST = 10
+#: Refusals a second of wrong tokens from one address, at one base URL or at the admin REST; then they are told to wait.
+WRONG_TOKENS = 10
 #: Connections that are remembered; whoever was quiet for longest is forgotten, which only fills its bucket.
 MOST = 10_000
 
@@ -32,8 +34,17 @@ class Limits:
 
     def admit(self, connection: str) -> None:
         """Count one request. Raises TooManyRequests, which says when to come back."""
+        if wait := self.wait(connection):
+            raise TooManyRequests(
+                f"This connection sends more than the {self._whole} requests a second that are allowed. Nothing was"
+                f" changed; try again after {wait} second{'s' if wait > 1 else ''}.",
+                retry_after=wait,
+            )
+
+    def wait(self, connection: str) -> int:
+        """Count one request: 0 when it is within the limit, else whole seconds after which the next one is."""
         if not self._rate:
-            return
+            return 0
         with self._lock:
             now = self._clock()
             left, at = self._buckets.pop(connection, (self._burst, now))
@@ -42,10 +53,4 @@ class Limits:
             self._buckets[connection] = (left - admitted, now)
             if len(self._buckets) > MOST:
                 del self._buckets[next(iter(self._buckets))]
-        if not admitted:
-            wait = max(1, math.ceil((1 - left) / self._rate))
-            raise TooManyRequests(
-                f"This connection sends more than the {self._whole} requests a second that are allowed. Nothing was"
-                f" changed; try again after {wait} second{'s' if wait > 1 else ''}.",
-                retry_after=wait,
-            )
+        return 0 if admitted else max(1, math.ceil((1 - left) / self._rate))

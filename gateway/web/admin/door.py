@@ -17,7 +17,14 @@ from flask import Response, current_app, g, request
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
 from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
+from gateway.scim.errors import (
+    AuthenticationFailed,
+    Forbidden,
+    NotFound,
+    Refusal,
+    TooManyRequests,
+    Unavailable,
+)
 from gateway.store.clock import now
 from gateway.store.database import BRIEF
 from gateway.store.portions import OutlinedUser
@@ -25,6 +32,7 @@ from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRec
 from gateway.web.admin.arguments import Reader
 from gateway.web.errors import here as calling
 from gateway.web.gate import credentials_of, public_url
+from gateway.web.limits import Limits
 
 PREFIX = "/admin/v1"
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
@@ -174,6 +182,13 @@ def _scope(gateway: Provisioning, trace: Trace) -> int | None:
         return None
     token = gateway.store.admin_tokens.live(credentials.secret)
     if token is None:
+        limits: Limits = current_app.extensions["wrong_admin_tokens"]
+        if wait := limits.wait(request.remote_addr or ""):
+            raise TooManyRequests(
+                "Too many requests without a valid admin token come from this address: try again after"
+                f" {wait} second{'s' if wait > 1 else ''}.",
+                retry_after=wait,
+            )
         raise AuthenticationFailed(
             "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
         )

@@ -1,0 +1,92 @@
+"""Refused tokens: support reads which of the four it was, a storm is one line a minute, a right token passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.provisioning.recorder import PACE
+from gateway.store.clock import now
+from gateway.testing import Deployment, Scim
+
+DAY = 86_400_000_000
+
+
+@pytest.fixture
+def okta(deployment: Deployment) -> Scim:
+    return deployment.connection("okta", deployment.organization())
+
+
+def newest(okta: Scim) -> Any:
+    return okta.deployment.activity(okta.organization, outcome="failure")[0]
+
+
+def test_the_activity_says_which_of_the_four_it_was(deployment: Deployment, okta: Scim) -> None:
+    store = deployment.gateway.store
+    connection = store.connections.by_id(okta.uid)[0]
+    other = deployment.connection("okta", okta.organization)
+    foreign = deployment.connection("okta", deployment.organization("Other"))
+    _, expired = store.tokens.add(connection, "Old", now() - DAY)
+    gone, revoked = store.tokens.add(connection, "Gone", None)
+    path = f"/connections/{okta.uid}/tokens/{gone.uid}"
+    assert deployment.admin("DELETE", path).status == 204
+    told = {}
+    for name, token in (
+        ("unknown", "pgw_nothing"), ("strange", foreign.token), ("expired", expired), ("revoked", revoked),
+        ("foreign", other.token),
+    ):  # fmt: skip
+        answer = okta.call("GET", "/Users", token=token)
+        assert answer.status == 401
+        told[name] = (answer.json["detail"], newest(okta).detail)
+    assert len({outside for outside, _ in told.values()}) == 1
+    assert told["unknown"][1] == told["strange"][1]
+    assert told["unknown"][1].startswith("The token is unknown")
+    assert f"Old {expired[:8]}… expired on 20" in told["expired"][1]
+    assert f"Gone {revoked[:8]}… was revoked on 20" in told["revoked"][1]
+    assert f"{other.token[:8]}… belongs to the connection 'Okta'" in told["foreign"][1]
+    checks = deployment.admin("POST", f"/connections/{okta.uid}/test").json["checks"]
+    assert "belongs to the connection" in checks[-1]["message"]
+
+
+def test_a_storm_of_wrong_tokens_is_a_few_lines_and_a_right_token_passes(okta: Scim) -> None:
+    answers = [okta.call("GET", "/Users", token="wrong") for _ in range(150)]
+    assert {answer.status for answer in answers} == {401, 429}
+    assert answers[-1].status == 429
+    assert int(okta.deployment.last_headers["Retry-After"]) >= 1
+    assert okta.call("GET", "/Users").status == 200
+    lines = okta.deployment.activity(okta.organization, outcome="failure")
+    assert len(lines) <= 4
+    assert sum(line.times for line in lines) == 150
+    okta.call("GET", "/Users", token="wrong")
+    again = okta.deployment.activity(okta.organization, outcome="failure")
+    assert (len(again) <= 4, sum(line.times for line in again)) == (True, 151)
+    assert all(line.first_at <= line.at for line in again)
+
+
+def test_wrong_admin_tokens_are_slowed_down_and_a_right_one_passes(deployment: Deployment) -> None:
+    statuses = [deployment.admin("GET", "/organizations", token="wrong").status for _ in range(150)]
+    assert (statuses[0], statuses[-1]) == (401, 429)
+    assert deployment.admin("GET", "/organizations").status == 200
+
+
+def test_a_clock_that_jumps_ahead_neither_erases_the_activity_nor_keeps_it(
+    deployment: Deployment, okta: Scim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activity, recorder = deployment.gateway.store.activity, deployment.gateway.recorder
+    deployment.gateway.store.database.run("DELETE FROM activity")
+    line = deployment.trace(okta.organization).line(200)
+    activity.add([(now(), line)] * 100)
+    true = now
+    for module in ("gateway.provisioning.recorder", "gateway.store.activity"):
+        monkeypatch.setattr(f"{module}.now", lambda: true() + 4000 * DAY)
+    okta.call("GET", "/Users")
+    recorder.flush()
+    assert 100 - PACE <= len(deployment.activity(okta.organization)) <= 101
+    monkeypatch.undo()
+    # Lines from the time in which the clock was ahead are forgotten with those that were written after them.
+    deployment.gateway.store.database.run("DELETE FROM activity")
+    activity.add([(now() + 4000 * DAY, line)] * 5 + [(now() - 200 * DAY, line)] * 20 + [(now(), line)] * 3)
+    for _ in range(30):
+        activity.prune(now() - 90 * DAY, 2)
+    assert len(deployment.activity(okta.organization)) == 3
