@@ -15,7 +15,7 @@ from bench import in_process, report, served
 from bench.figures import Figures
 from bench.operations import OPERATIONS, WALK
 from bench.served import Plan
-from gateway.serving import default_workers
+from gateway.server import default_workers
 
 ALL = (*OPERATIONS, WALK)
 _NARROW = ("quick", "in_process", "cold", "users", "engines", "concurrency", "operations")

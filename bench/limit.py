@@ -18,9 +18,11 @@ from functools import lru_cache, partial
 from typing import Any
 
 from flask import Flask, Response, request
+from granian import _signals
 
 from bench.raw import connected, insert
-from gateway.serving import _server, end_with_parent, hear_of_stops, reserved
+from gateway.server.supervisor import _server, reserved
+from gateway.server.worker import end_at_once_by_signals, end_with_parent, stop_signal
 from gateway.store.clock import new_id
 
 _TABLES = (
@@ -143,14 +145,15 @@ def _translated(sql: str) -> str:
 
 
 def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
-    hear_of_stops()
+    end_at_once_by_signals()
+    _signals.set_sync_signals = stop_signal
     end_with_parent(parent)
     return Limit(url, synchronous).app
 
 
 if __name__ == "__main__":
     url, synchronous, port, workers = sys.argv[1:]
-    # The very server that `gateway serve` runs, with another application in it.
+    # The server that `gateway serve` runs, with granian's own way to a WSGI application, which waits for nothing here.
     with reserved("127.0.0.1", int(port)) as (address, taken):
         _server(address, taken, int(workers)).serve(
             target_loader=partial(_loaded, os.getpid(), url, synchronous)

@@ -27,7 +27,7 @@ from bench.operations import OPERATIONS, PAGE, WALK, Subject, list_page
 from bench.processes import children, cpu_seconds, memory
 from bench.raw import connected
 from bench.stock import filled, limit_filled
-from gateway.serving import GRACE, end_with_parent
+from gateway.server import GRACE, end_with_parent
 from gateway.testing import Deployment, engines
 
 START_SECONDS = 60

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-
-from flask import Flask
 
 from gateway.config import Config, load
 from gateway.host import PluginHost
@@ -29,7 +28,7 @@ def build(config: Config) -> Provisioning:
     return Provisioning(config, store, host)
 
 
-def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
+def create_app(overrides: Mapping[str, Any] | None = None) -> App:
     """The WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
@@ -37,6 +36,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> Flask:
     metrics = Metrics(gateway.host.watch)
     app = App(gateway, metrics)
     admin.install(app, app.errors)
+    app.admin_of = partial(admin.admin_of, gateway)
     app.register_blueprint(scim.blueprint(gateway))
     app.register_blueprint(health.blueprint(gateway, metrics))
     return app

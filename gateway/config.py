@@ -68,6 +68,10 @@ class Config:
     body_limit: int = 1_048_576
     #: The same for a group, whose members stand in one list; not less than `body_limit`.
     group_body_limit: int = 16_777_216
+    #: Whole seconds that `gateway serve` waits for the next bytes of a body, and for all of it; the latter also until a
+    #: client has room for the next piece of a long answer.
+    idle_seconds: int = 10
+    body_seconds: int = 30
     #: Days that the activity is kept; 0 = for ever.
     activity_days: int = 90
     #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.

@@ -28,7 +28,7 @@ from bench.machines import free_port
 from bench.operations import FOR_PEERS, SMALL, Ask, Subject, okta_user
 from bench.report import PAGE, machine, replaced, show
 from bench.served import Lane, Plan, _Server, lanes, rounds, served
-from gateway.serving import THREADS
+from gateway.server import THREADS
 from gateway.testing import engines
 from gateway.testing.deployment import GROUP
 

@@ -20,7 +20,7 @@ from gateway.config import ConfigurationError, load, unknown_settings
 from gateway.host import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
-from gateway.serving import ServingError
+from gateway.server import ServingError
 from gateway.simulation import people
 from gateway.store import UnusableDatabase
 

@@ -11,15 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from gateway import serving
+from gateway import server
 from gateway.app import build
 from gateway.cli.common import as_json, echo_json, opened
 from gateway.config import load
 from gateway.store.copies import in_use
 from gateway.store.upgrade import Progress
 
-#: Connections to the database that a worker may have: its threads, its recorder, and the lock of who tells plugins.
-SESSIONS = serving.THREADS + 2
 #: Seconds between two lines about a migration that takes long, where nobody sees a bar.
 SPEAK = 10.0
 
@@ -45,9 +43,9 @@ def serve(host: str, port: int, workers: int | None) -> None:
     """
     # Settings, plugins and database are looked at here, before workers could fail on them again and again.
     with opened() as gateway:
-        workers = workers or gateway.config.workers or serving.default_workers()
+        workers = workers or gateway.config.workers or server.default_workers()
         url = gateway.config.database_url
-        wanted, given = workers * SESSIONS, gateway.store.database.sessions()
+        wanted, given = workers * server.SESSIONS, gateway.store.database.sessions()
         if given is not None and wanted > given:
             click.echo(
                 f"Warning: {workers} workers may want {wanted} connections to the database, which gives {given} to all"
@@ -56,7 +54,7 @@ def serve(host: str, port: int, workers: int | None) -> None:
             )
     # Workers may come and go: while the server runs, nobody restores an older database under it.
     with in_use(url):
-        serving.serve(host, port, workers)
+        server.serve(host, port, workers)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from gateway.serving import GRACE, ServingError, end_with_parent
+from gateway.server import GRACE, ServingError, end_with_parent
 
 USUAL_PORT = 8000
 START_SECONDS = 30

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable
 from gateway.contracts import Event, Organization
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Callers, Trace
-from gateway.scim.errors import Refusal, TooManyRequests, Unavailable
+from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import Gathered, Line, Reason
 from gateway.store.clock import now, rfc3339
-from gateway.store.database import BRIEF, BUSY_SECONDS
+from gateway.store.database import BRIEF, BUSY_SECONDS, Busy
 from gateway.store.records import EventRecord
 
 log = logging.getLogger("gateway")
@@ -141,7 +141,7 @@ class Recorder:
         if trace.stranger and trace.connection_uid and refusal.status in (401, 429):
             self._count(trace, trace.line(refusal.status, refusal.detail))
             return
-        if isinstance(refusal, TooManyRequests):
+        if isinstance(refusal, TooManyRequests | RequestTimeout):
             self._gather(trace, trace.line(refusal.status, refusal.detail))
             return
         # What was refused because nobody could write has waited long enough.
@@ -149,6 +149,8 @@ class Recorder:
         try:
             with self._store.transaction(patience):
                 self._write([(now(), trace.line(refusal.status, refusal.detail))])
+        except Busy:
+            self._gather(trace, trace.line(refusal.status, refusal.detail))
         except Unavailable:
             log.warning("activity of request %s not written: the database is not available", trace.request_id)
 

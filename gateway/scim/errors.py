@@ -161,6 +161,12 @@ class UnsupportedMediaType(Refusal):
     status = 415
 
 
+class RequestTimeout(Refusal):
+    """The rest of the request did not come in time (RFC 9110, 15.5.9)."""
+
+    status = 408
+
+
 class TooManyRequests(Refusal):
     """The caller sends more requests than it may. `retry_after` says when to come back (RFC 6585, 4)."""
 

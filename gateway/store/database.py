@@ -88,6 +88,13 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def limit_waits(self, seconds: float | None) -> None:
+        """Have transactions of this thread wait for the lock of all writers for so long at most (None: as they say).
+
+        They raise Busy then. Does nothing for an engine that has no such lock.
+        """
+
+    @abstractmethod
     def only_one(self, task: str) -> AbstractContextManager[bool]:
         """True in one process at a time, on whatever node: a task that need not be done twice. Never waits."""
 
@@ -238,8 +245,18 @@ def _insertion(into: str, columns: int, rows: int) -> str:
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
 
 
+class Busy(Unavailable):
+    """Another process or thread held the lock of writers for too long."""
+
+
+def busy() -> Busy:
+    """The refusal of a database whose lock is held by others."""
+    return Busy(_OUTAGE.format("the database is busy"), retry_after=10)
+
+
+_OUTAGE = "The gateway cannot serve this now: {}. Nothing was changed; try again later."
+
+
 def unavailable(outage: str) -> Unavailable:
     """The refusal of a database that cannot serve now."""
-    return Unavailable(
-        f"The gateway cannot serve this now: {outage}. Nothing was changed; try again later.", retry_after=10
-    )
+    return Unavailable(_OUTAGE.format(outage), retry_after=10)

@@ -363,6 +363,9 @@ class PostgresqlDatabase(Database):
             with self.peewee.atomic():
                 yield
 
+    def limit_waits(self, seconds: float | None) -> None:
+        """See Database. Writers of one organization alone wait for each other."""
+
     @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. A transaction of its own holds the lock, which a pooler in transaction mode keeps whole."""

@@ -16,7 +16,7 @@ from typing import Any
 import peewee
 
 from gateway.scim.errors import NotFound
-from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Weight, unavailable
+from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Weight, busy, unavailable
 from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
@@ -28,10 +28,11 @@ STEPS = 4000
 #: Rows that are fetched before it is looked at what they weigh.
 _PORTION = 16
 # What SQLite says when the machine, not the statement, is at fault.
+_BUSY = "the database is busy"
 _OUTAGES = {
-    sqlite3.SQLITE_BUSY: "the database is busy",
-    sqlite3.SQLITE_LOCKED: "the database is busy",
-    sqlite3.SQLITE_PROTOCOL: "the database is busy",
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_PROTOCOL: _BUSY,
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_READONLY: "the database is read-only",
     sqlite3.SQLITE_IOERR: "the disk does not answer",
@@ -181,6 +182,8 @@ class SqliteDatabase(Database):
         # may collect garbage, reset another thread's cursor, and wait for the mutex of a connection whose owner sleeps
         # in SQLite's busy handler waiting for that same write lock: both stall until the busy timeout.
         self._writers = threading.Lock()
+        #: `most`: how long the transactions of a thread wait for other writers.
+        self._waits = threading.local()
         #: What the last writer left open, and how many wait who may join it.
         self._open: _Group | None = None
         self._coming, self._counting = 0, threading.Lock()
@@ -195,6 +198,8 @@ class SqliteDatabase(Database):
         if own.in_transaction:
             yield self.one(first[0], *first[1]) if first else None
             return
+        most: float | None = getattr(self._waits, "most", None)
+        patience = patience if most is None else min(patience, most)
         until = time.monotonic() + patience
         self._queue(patience, first is not None)
         group = None
@@ -219,13 +224,17 @@ class SqliteDatabase(Database):
         with self._outages():
             group.check()
 
+    def limit_waits(self, seconds: float | None) -> None:
+        """See Database."""
+        self._waits.most = seconds
+
     def _queue(self, patience: float, short: bool) -> None:
         """Wait for the other writers of this process."""
         with self._counting:
             self._coming += short
         try:
             if not self._writers.acquire(timeout=patience):
-                raise unavailable("the database is busy")
+                raise busy()
         finally:
             with self._counting:
                 self._coming -= short
@@ -356,6 +365,6 @@ class _Outages:
                 raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
             outage = _OUTAGES.get((code or 0) & 0xFF)
             if outage:
-                raise unavailable(outage) from None
+                raise (busy() if outage == _BUSY else unavailable(outage)) from None
         if isinstance(error, peewee.IntegrityError | sqlite3.IntegrityError) and "FOREIGN KEY" in str(error):
             raise NotFound("What this request is about was removed meanwhile.") from None

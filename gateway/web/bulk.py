@@ -56,6 +56,9 @@ class _Run:
             # RFC 7644, 3.7: the client says how many errors are too many; what was done until then stands.
             if self._job.patience is not None and self._errors >= self._job.patience:
                 break
+            # Nobody will hear of the rest.
+            if self._call.gone:
+                break
             answered[number] = self._answer(self._job.operations[number], number in circular)
         return [answered[number] for number in sorted(answered)]
 

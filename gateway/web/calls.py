@@ -20,9 +20,10 @@ from werkzeug.sansio.utils import get_host
 from werkzeug.urls import iri_to_uri
 from werkzeug.wsgi import ClosingIterator
 
-from gateway.provisioning import Trace
+from gateway.provisioning import IdpCaller, Trace
 from gateway.scim.errors import InvalidSyntax
 from gateway.store.clock import new_id
+from gateway.web.queues import Queued
 
 MEDIA_TYPE = "application/scim+json"
 #: Parameters that hold lists (RFC 7644, 3.9): one that is there twice holds both.
@@ -40,10 +41,43 @@ class Call(Request):
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
         self.trace: Trace | None = None
         self._body: bytes | None = None
+        #: The view of a SCIM endpoint, what its path says, and its caller once that is known.
+        self.view: Any = None
+        self.arguments: dict[str, Any] = {}
+        self.caller: IdpCaller | None = None
+        #: The answer where there is one already: a refusal before the body was read.
+        self.answered: Answer | None = None
+        #: Who calls, once that is known: the connection or the admin token, for what each may do one at a time.
+        self.client_key = ""
+        #: How much of its trace was there when the caller was known.
+        self.decided = 0
+        #: Whether it is run by a queue, where it may take its time.
+        self.queued = False
+        #: Whether the client has hung up, where the server can tell.
+        self.gone = False
         #: A label of the metrics.
         self.idp = ""
         #: The method and the route, never the path: a label of the metrics. None where no route was met.
         self.operation: str | None = None
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body comes with it, by its headers."""
+        told = self.environ.get("CONTENT_LENGTH")
+        return bool(told and told != "0") or "HTTP_TRANSFER_ENCODING" in self.environ
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether a body that will be read is still to come: its sender is known, and it is not too large."""
+        if not self.client_key or self.answered is not None or not self.has_body:
+            return False
+        told, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
+        return most is None or not told or (told.isdecimal() and int(told) <= most)
+
+    def expensive(self) -> None:
+        """Go on only in the queue of expensive requests. Call it before anything is changed."""
+        if not self.queued:
+            raise Queued("expensive", self.client_key)
 
     def header(self, name: str) -> str | None:
         """A header, by its name in the environment of WSGI: `HTTP_IF_MATCH`."""
@@ -117,20 +151,38 @@ class Answer:
         """Whether its body is made while it is sent."""
         return self._pieces is not None
 
+    @property
+    def content(self) -> bytes | Iterator[bytes]:
+        """The body as bytes: whole, or piece by piece."""
+        if self._pieces is None:
+            return self._body
+        return (piece.encode() for piece in self._pieces)
+
+    def end(self) -> None:
+        """A streamed body has ended, or was given up."""
+        if hasattr(self._pieces, "close"):
+            self._pieces.close()  # type: ignore[union-attr]
+        for told in self._closing:
+            told()
+
     def when_sent(self, told: Callable[[], None]) -> None:
         """Call this once a streamed body has ended, one way or another."""
         self._closing.append(told)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Send it, as WSGI has it."""
-        headers = self.headers
-        if self._pieces is None and self.status not in (204, 304):
-            headers.append(("Content-Length", str(len(self._body))))
+        headers = self.sent_headers()
         start_response(_line(self.status), headers)
         if environ["REQUEST_METHOD"] == "HEAD" or self._pieces is None:
             body = () if environ["REQUEST_METHOD"] == "HEAD" else (self._body,)
             return ClosingIterator(body, self._closing) if self._closing else body
         return ClosingIterator((piece.encode() for piece in self._pieces), self._closing)
+
+    def sent_headers(self) -> list[tuple[str, str]]:
+        """The headers, with the length of a body that is whole."""
+        if self._pieces is None and self.status not in (204, 304):
+            return [*self.headers, ("Content-Length", str(len(self._body)))]
+        return self.headers
 
 
 def answer(

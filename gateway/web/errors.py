@@ -88,6 +88,10 @@ class Errors:
             response.headers["Allow"] = allowed
         return response
 
+    def refused(self, refusal: Refusal, call: Call) -> Response:
+        """A refusal outside of SCIM that no view raised."""
+        return self._of_admin(refusal, call)
+
     def _of_admin(self, refusal: Refusal, call: Call) -> Response:
         if refusal.scim_type == "invalidValue":
             refusal = Unprocessable(refusal.detail)
@@ -161,6 +165,7 @@ _REASONS = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
     409: "Conflict",
     412: "Precondition Failed",
     413: "Content Too Large",

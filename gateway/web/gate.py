@@ -10,7 +10,7 @@ from flask import Request
 from gateway.config import Config
 from gateway.contracts import Credentials, Principal
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests, Unavailable
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests
 from gateway.store.clock import rfc3339
 from gateway.store.connections import Knock
 from gateway.web.calls import Call
@@ -36,19 +36,20 @@ class Gate:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
         return self._caller(call, knock, trace)
 
-    def enter(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
-        """The connection, once its caller is known and it may be provisioned."""
-        # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
-        # a client that still sends never sees the refusal. Not for a stranger, whose body may never come.
-        try:
-            caller = self._known(call, slug, trace)
-        except Unavailable:
-            call.body()
-            raise
-        call.body()
-        self._limits.admit(caller.connection.uid)
-        self._admit(caller, trace)
+    def identify(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
+        """Authenticate the caller of a connection. No byte of the body is read before."""
+        caller = self._known(call, slug, trace)
+        call.client_key = caller.connection.uid
         return caller
+
+    def admit(self, call: Call, caller: IdpCaller, trace: Trace) -> None:
+        """Let a known caller in: within its rate, and while its connection may be provisioned."""
+        # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
+        # a client that still sends never sees the refusal.
+        call.body()
+        if not call.queued:
+            self._limits.admit(caller.connection.uid)
+        self._admit(caller, trace)
 
     def again(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The same for an operation of a bulk request, which was counted as one request when it came in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.representation import group_json, group_pieces, user_json, users_json
@@ -20,6 +20,8 @@ from gateway.web.cursors import Cursors
 
 #: How many resources a page holds when the client does not say.
 PAGE = 100
+#: A page of more is expensive.
+LARGE_PAGE = 200
 
 
 class Lists:
@@ -34,13 +36,25 @@ class Lists:
         """How many resources a page holds when the client does not say."""
         return min(self._most, PAGE)
 
-    def answer(self, caller: IdpCaller, types: tuple[ResourceType, ...], asked: Search, trace: Trace) -> str:
-        """A ListResponse; of several types those of the first one come first."""
+    def answer(
+        self,
+        caller: IdpCaller,
+        types: tuple[ResourceType, ...],
+        asked: Search,
+        trace: Trace,
+        expensive: Callable[[], None],
+    ) -> str:
+        """Answer a search with a ListResponse; of several types those of the first one come first.
+
+        `expensive` is called before a search that is expensive is made.
+        """
         tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
         query = Query(types, tree, sort, wanted("members", asked))
+        count = self.usual if asked.count is None else min(self._most, asked.count)
+        if count > LARGE_PAGE or query.expensive:
+            expensive()
         if asked.cursor is not None:
             return self._by_cursor(caller, query, asked, asked.cursor)
-        count = self.usual if asked.count is None else min(self._most, asked.count)
         found = self._looked_up(caller, query) if asked.start == 1 and count > 0 else None
         if found is not None and len(found) <= 1:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]

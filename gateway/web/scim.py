@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.representation import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
 from gateway.scim import discovery, documents
@@ -98,6 +99,46 @@ def blueprint(gateway: Provisioning) -> Blueprint:
     return blueprint
 
 
+class View:
+    """One endpoint: who calls, then what is done, then the line in the activity.
+
+    The two halves are called one after the other; in between the body may be waited for.
+    """
+
+    def __init__(
+        self, operation: str, story: Callable[..., Answer], open_: bool, recorder: Recorder, gate: Gate
+    ) -> None:
+        self._operation, self._story, self._open = operation, story, open_
+        self._recorder, self._gate = recorder, gate
+
+    def identify(self, call: Call) -> None:
+        """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
+        trace = call.trace = Trace(self._operation, call.request_id)
+        identify = self._gate.find if self._open else self._gate.identify
+        call.caller = identify(call, call.arguments.pop("slug"), trace)
+        call.decided = len(trace.decisions)
+
+    def __call__(self, call: Call) -> Answer:
+        """Answer a caller that was identified."""
+        trace, caller = call.trace, call.caller
+        assert trace is not None
+        assert caller is not None
+        if call.queued:  # it was begun before, and got as far as to be put into a queue
+            del trace.decisions[call.decided :]
+            trace.ignored.clear()
+        if not self._open:
+            self._gate.admit(call, caller, trace)
+        answered = self._story(call, caller, trace, **call.arguments)
+        trace.status = answered.status
+        if trace.written:
+            self._recorder.changed(trace)
+        elif answered.streamed and call.method != "HEAD":
+            answered.when_sent(partial(streaming.note, self._recorder, trace))
+        elif not self._open:
+            self._recorder.later(trace)
+        return answered
+
+
 class Endpoints:
     """What each endpoint does for a caller that the gate let in."""
 
@@ -105,40 +146,33 @@ class Endpoints:
         self._gateway, self._gate = gateway, Gate(gateway)
         self._bulk, self._lists = Bulk(gateway, self._gate), Lists(gateway)
 
-    def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> Callable[..., Answer]:
+    def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
-        recorder = self._gateway.recorder
-        enter = self._gate.find if open_ else self._gate.enter
-
-        def serve(call: Call, slug: str, **arguments: str) -> Answer:
-            trace = call.trace = Trace(operation, call.request_id)
-            answered = story(call, enter(call, slug, trace), trace, **arguments)
-            trace.status = answered.status
-            if trace.written:
-                recorder.changed(trace)
-            elif answered.streamed and call.method != "HEAD":
-                answered.when_sent(partial(streaming.note, recorder, trace))
-            elif not open_:
-                recorder.later(trace)
-            return answered
-
-        return serve
+        return View(operation, story, open_, self._gateway.recorder, self._gate)
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
     def list_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, _types(caller), self._asked(call), trace))
+        return answer(self._lists.answer(caller, _types(caller), self._asked(call), trace, call.expensive))
 
     def search_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, _types(caller), read_search(self._body(call)), trace))
+        return answer(
+            self._lists.answer(caller, _types(caller), read_search(self._body(call)), trace, call.expensive)
+        )
 
     # Users ------------------------------------------------------------------------------------------------------
 
     def list_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, (caller.kept.user,), self._asked(call), trace))
+        return answer(
+            self._lists.answer(caller, (caller.kept.user,), self._asked(call), trace, call.expensive)
+        )
 
     def search_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, (caller.kept.user,), read_search(self._body(call)), trace))
+        return answer(
+            self._lists.answer(
+                caller, (caller.kept.user,), read_search(self._body(call)), trace, call.expensive
+            )
+        )
 
     def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         found = self._gateway.store.memberships.user(caller.connection, uid)
@@ -183,10 +217,16 @@ class Endpoints:
     # Groups -----------------------------------------------------------------------------------------------------
 
     def list_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, (caller.kept.group,), self._asked(call), trace))
+        return answer(
+            self._lists.answer(caller, (caller.kept.group,), self._asked(call), trace, call.expensive)
+        )
 
     def search_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, (caller.kept.group,), read_search(self._body(call)), trace))
+        return answer(
+            self._lists.answer(
+                caller, (caller.kept.group,), read_search(self._body(call)), trace, call.expensive
+            )
+        )
 
     def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         group = self._gateway.store.groups.seen(caller.connection, uid)
@@ -234,12 +274,15 @@ class Endpoints:
             )
             pieces = streaming.pieces(resource, group, pages, base, asked)
             large = group.members > MEMBERS_AT_ONCE
+            if large and call.method == "GET":
+                call.expensive()
             body = streaming.streamed(pieces, trace) if large else "".join(pieces)
         else:
             body = projected(resource, [group_json(group, None, base)], asked)[0]
         return answer(body, status, location, etag(group))
 
     def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        call.expensive()
         return answer(self._bulk.run(call, caller, self._body(call)))
 
     # Discovery --------------------------------------------------------------------------------------------------

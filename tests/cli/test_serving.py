@@ -145,16 +145,16 @@ def test_a_worker_ends_by_a_signal_that_came_while_its_main_thread_slept(serve):
 @pytest.mark.parametrize(
     ("doing", "ended_by"),
     [
-        ("serving.end_with_parent(os.getppid() + 1)", signal.SIGTERM),
+        ("worker.end_with_parent(os.getppid() + 1)", signal.SIGTERM),
         (
-            "serving.GRACE = 1; serving.hear_of_stops(); serving._signals.set_sync_signals(); os.kill(os.getpid(), 15)",
+            "worker.GRACE = 1; worker.stop_signal(); os.kill(os.getpid(), 15)",
             signal.SIGALRM,
         ),
     ],
     ids=["its parent was gone before", "it hangs"],
 )
 def test_a_worker_never_outlives_its_stop(doing, ended_by):
-    code = f"import os, time; from gateway import serving; {doing}; time.sleep(20)"
+    code = f"import os, time; from gateway.server import worker; {doing}; time.sleep(20)"
     assert subprocess.run([sys.executable, "-c", code], timeout=15).returncode == -ended_by
 
 

@@ -16,8 +16,10 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from gateway.web.admin import connections, feeds, groups, mapping, organizations, plugins, users
-from gateway.web.admin.door import PREFIX
+from gateway.web.admin.door import PREFIX, admin_of
 from gateway.web.errors import Errors
+
+__all__ = ["admin_of", "install"]
 
 _ASSETS = f"{PREFIX}/docs/assets/"
 _SETTINGS: dict[str, Any] = {

@@ -14,6 +14,7 @@ from typing import Any
 import flask_smorest
 from flask import Response, current_app, g, request
 
+from gateway.contracts import Credentials
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
 from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
@@ -30,11 +31,22 @@ from gateway.store.database import BRIEF
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
 from gateway.web.admin.arguments import Reader
+from gateway.web.calls import Call
 from gateway.web.errors import here as calling
 from gateway.web.gate import credentials_of, public_url
 from gateway.web.limits import Limits
 
 PREFIX = "/admin/v1"
+#: Endpoints that look at everybody of an organization or a connection: each has to wait for its turn.
+EXPENSIVE = frozenset(
+    {
+        "group-mapping.preview_mapping",
+        "group-mapping.save_mapping",
+        "connections.preview_takeover",
+        "connections.take_over",
+        "users.export_users",
+    }
+)
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
 #: Microseconds within which a second use of a token is not worth a write.
 _MINUTE = 60_000_000
@@ -157,7 +169,14 @@ def _enter() -> None:
     call = calling()
     trace = Trace(_operation(), call.request_id, status=_USUAL_STATUS.get(request.method, 200))
     call.trace = trace
-    visit = g.visit = Visit(gateway, trace, _scope(gateway, trace))
+    try:
+        visit = g.visit = Visit(gateway, trace, _scope(gateway, trace, credentials_of(call)))
+    except _WrongToken:
+        _slow_down()
+        raise
+    call.client_key = f"admin {trace.principal}"
+    if request.endpoint in EXPENSIVE:
+        call.expensive()
     # What the door looked up need not be an argument of every view.
     arguments = request.view_args or {}
     if "organization" in arguments:
@@ -166,14 +185,40 @@ def _enter() -> None:
         _enter_connection(visit, arguments.pop("connection"))
 
 
+def admin_of(gateway: Provisioning, call: Call) -> str:
+    """Who calls the admin REST, or nothing: whether a body is worth waiting for. `_enter` looks again, and refuses."""
+    if not call.path.startswith(f"{PREFIX}/"):
+        return ""
+    try:
+        trace = Trace("", call.request_id)
+        _scope(gateway, trace, credentials_of(call))
+    except Refusal:
+        return ""
+    return f"admin {trace.principal}"
+
+
+class _WrongToken(AuthenticationFailed):
+    pass
+
+
+def _slow_down() -> None:
+    """Bound the rate of wrong tokens from one address. Raises TooManyRequests."""
+    limits: Limits = current_app.extensions["wrong_admin_tokens"]
+    if wait := limits.wait(request.remote_addr or ""):
+        raise TooManyRequests(
+            "Too many requests without a valid admin token come from this address: try again after"
+            f" {wait} second{'s' if wait > 1 else ''}.",
+            retry_after=wait,
+        )
+
+
 def _operation() -> str:
     """`PATCH /organizations/{organization}/users/{user}`."""
     path = re.sub(r"<([a-z]+)>", r"{\1}", str(request.url_rule))
     return f"{request.method} {path.removeprefix(PREFIX)}"
 
 
-def _scope(gateway: Provisioning, trace: Trace) -> int | None:
-    credentials = credentials_of(request)
+def _scope(gateway: Provisioning, trace: Trace, credentials: Credentials) -> int | None:
     if credentials.scheme != "bearer" or not credentials.secret:
         raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
     configured = gateway.config.admin_token.encode()
@@ -182,14 +227,7 @@ def _scope(gateway: Provisioning, trace: Trace) -> int | None:
         return None
     token = gateway.store.admin_tokens.live(credentials.secret)
     if token is None:
-        limits: Limits = current_app.extensions["wrong_admin_tokens"]
-        if wait := limits.wait(request.remote_addr or ""):
-            raise TooManyRequests(
-                "Too many requests without a valid admin token come from this address: try again after"
-                f" {wait} second{'s' if wait > 1 else ''}.",
-                retry_after=wait,
-            )
-        raise AuthenticationFailed(
+        raise _WrongToken(
             "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
         )
     trace.principal, trace.token_prefix = token.label, token.prefix

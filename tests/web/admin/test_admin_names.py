@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from gateway.serving import LOGGING
+from gateway.server.supervisor import LOGGING
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, PATCH, USER
 
 CONTROLS = ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066"]

@@ -1,4 +1,4 @@
-"""The production server: granian's worker processes, and the supervisor that keeps them running.
+"""The supervisor: it starts granian's worker processes, keeps them running, and stops them.
 
 `gunicorn -c python:gateway.gunicorn` serves the same application for those who prefer it; the README shows how, with
 the two variables that `serve` sets here.
@@ -13,13 +13,13 @@ HTTP/1 only, and no websockets: identity providers speak neither HTTP/2 nor thos
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import logging
 import logging.config
 import multiprocessing
 import multiprocessing.util
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -32,23 +32,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from granian import _signals
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from gateway.app import create_app
+from gateway.server.exchange import Exchanges
+from gateway.server.worker import GRACE, STOPS, end_at_once_by_signals, end_with_parent, serve_requests
 
-log = logging.getLogger("gateway.serving")
+log = logging.getLogger("gateway.server")
 
 #: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
 #: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
-#: The signals that end a server.
-STOPS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds that open requests have to end when the server stops.
-GRACE = 30
+#: Connections to the database that a worker may have: its threads, that of expensive requests, its recorder, and the
+#: lock of who tells plugins.
+SESSIONS = THREADS + 3
+#: Connections of clients that a worker holds, and those that wait until one is free: an idle one costs some kilobytes.
+CONNECTIONS, BACKLOG = 20_000, 4096
+#: Milliseconds that a client has for the headers of a request, idle time between two requests included.
+HEADER_MILLISECONDS = 30_000
 #: Seconds until the server is started again: doubled each time, and small again once it ran for `STEADY`.
 FIRST_PAUSE, LONGEST_PAUSE, STEADY = 0.2, 30.0, 60.0
+
 
 # Request headers never reach a log: nothing here writes them, and granian's access log is off.
 LOGGING: dict[str, Any] = {
@@ -63,7 +69,8 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
-    "loggers": {"_granian": {"level": "INFO"}},
+    # A client that hangs up in the middle of its answer is no news.
+    "loggers": {"_granian": {"level": "INFO"}, "_granian.asgi": {"level": "WARNING"}},
 }
 
 
@@ -85,10 +92,20 @@ def default_workers() -> int:
 def serve(host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Port 0 takes a free one. The first worker that is ready says where."""
     logging.config.dictConfig(LOGGING)
+    _raise_open_files()
     with reserved(host, port) as (address, port), _metrics_folder():
         # What workers read: each takes its share of the rate limit.
         os.environ["GATEWAY_WORKERS"] = str(workers)
         _supervise(address, port, workers)
+
+
+def _raise_open_files() -> None:
+    """Let workers have as many open files as the system allows: each connection of a client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + 1024
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager
@@ -150,7 +167,7 @@ class _Worker:
         self._unsaid = multiprocessing.Semaphore(1)
 
     def __call__(self, target: str) -> Any:
-        hear_of_stops()
+        end_at_once_by_signals()
         end_with_parent(self._supervisor)
         app = create_app()
         # granian has no hook for the end of a worker; this runs once its open requests were answered.
@@ -159,7 +176,7 @@ class _Worker:
         app.extensions["gateway"].recorder.start()
         if self._unsaid.acquire(block=False):
             threading.Thread(target=self._say_where, daemon=True).start()
-        return app
+        return Exchanges(app)
 
     def _say_where(self) -> None:
         """Once for all workers, as soon as a connection is taken: granian listens only after this call returned."""
@@ -181,48 +198,6 @@ class _Worker:
         return not unsaid
 
 
-def end_with_parent(parent: int) -> None:
-    """Have the kernel stop this process when its parent is gone, so that a killed server leaves no worker behind."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-        if os.getppid() != parent:  # it was gone before the kernel knew
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-def hear_of_stops() -> None:
-    """Have granian's worker in this process stop by the first signal, and the kernel end it `GRACE` seconds later.
-
-    In place of granian's own handlers, for two reasons. Python calls a handler in the main thread alone, which may be
-    about to wait and then sleeps on. And granian 2.8 has room for two signals while open requests end; a third waits
-    for room without giving the interpreter back, so that no request ever ends. Several do come: the kernel tells of a
-    parent's death once for each of its threads, Ctrl-C reaches supervisor and workers, and the supervisor insists.
-    """
-    # Until granian sets them, with the application made, a stop just ends the process; the handlers that were
-    # inherited from the parent would swallow it.
-    for number in STOPS:
-        signal.signal(number, signal.SIG_DFL)
-
-    def set_signals() -> Any:
-        told = _signals.WorkerSignal()
-        heard, signalled = os.pipe()
-        os.set_blocking(signalled, False)
-
-        def hear() -> None:
-            while os.read(heard, 1)[0] not in STOPS:
-                continue
-            signal.alarm(GRACE)
-            told.set()
-
-        threading.Thread(target=hear, daemon=True).start()
-        signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
-        for number in STOPS:
-            signal.signal(number, lambda *_: None)
-        return told
-
-    _signals.set_sync_signals = set_signals
-
-
 def _supervise(address: str, port: int, workers: int) -> None:
     worker, stop = _Worker(address, port), threading.Event()
     pause = FIRST_PAUSE
@@ -231,7 +206,7 @@ def _supervise(address: str, port: int, workers: int) -> None:
         server, began = _server(address, port, workers), time.monotonic()
         # SystemExit is how granian tells that workers failed.
         with contextlib.suppress(SystemExit), _insisting(server):
-            server.serve(target_loader=worker)
+            server.serve(serve_requests, worker)
         _on_stop(stop)  # granian had put its own handlers in place
         if server.interrupt_signal:
             return
@@ -278,6 +253,11 @@ def _server(address: str, port: int, workers: int) -> MPServer:
         websockets=False,
         workers=workers,
         blocking_threads=THREADS,
+        # A thread has a connection to the database, which ends with it. More than ten minutes is not possible.
+        blocking_threads_idle_timeout=600,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
         respawn_failed_workers=True,
         workers_kill_timeout=GRACE,
         log_dictconfig=LOGGING,

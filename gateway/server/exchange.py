@@ -1,0 +1,321 @@
+"""One request and its answer, between granian's event loop and the application.
+
+granian hands a request over as soon as its headers are read, in one of the few threads of the application. What then
+waits for the client is left to the event loop: the exchange is put aside, and goes on in a thread when the client has
+done its part or its time is over. So neither a body that comes slowly or never, nor an answer that is not read, holds a
+thread. Requests that would keep others waiting are put aside as well, for the thread of a queue (`web.queues`).
+
+The interface to granian is that of ASGI, whose futures are not awaited: they call back.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from gateway.scim.errors import Refusal, RequestTimeout
+from gateway.server.deadlines import Deadlines
+from gateway.web.calls import Call
+from gateway.web.dispatch import App, Reply
+from gateway.web.queues import DONE, Job, Queued, Suspended
+
+log = logging.getLogger("gateway.server")
+
+#: Pieces that a body may come in: each costs a callback, however small it is.
+MOST_PIECES = 20_000
+
+
+class Exchanges:
+    """The exchanges of one worker process."""
+
+    def __init__(self, app: App) -> None:
+        self.app, self.deadlines = app, Deadlines()
+        config = app.extensions["gateway"].config
+        self.idle_seconds, self.body_seconds = float(config.idle_seconds), float(config.body_seconds)
+        for name, queue in app.queues.items():
+            queue.start(name)
+
+    def __call__(self, watcher: Any) -> None:
+        """Begin with a request; granian calls this. It must not raise: granian would not look."""
+        try:
+            _Exchange(self, watcher).begin()
+        except BaseException:
+            log.exception("a request could not be begun")
+            watcher.done()
+
+
+class _Exchange:
+    def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
+        self._all, self._watcher, self._proto = exchanges, watcher, watcher.proto
+        self._call: Call
+
+    def begin(self) -> None:
+        environ = environ_of(self._watcher.scope)
+        self._call = call = self._all.app.identify(environ)
+        if call.awaits_body:
+            _Body(self).receive()
+        else:
+            self.run()
+
+    def run(self) -> None:
+        """Answer, in this thread or, where others would have to wait for it, in that of a queue."""
+        try:
+            reply = self._all.app.respond(self._call)
+        except Queued as queued:
+            self._call.queued = True
+            self._submit(queued.queue, queued.key, self._run_queued)
+            return
+        self._reply(reply)
+
+    def _submit(self, queue: str, key: str, step: Callable[[], Any]) -> None:
+        self._all.app.queues[queue].submit(Job(key, self._guarded(step), self.refuse))
+
+    def _run_queued(self) -> Any:
+        self._watch_client()
+        reply = self._all.app.respond(self._call)
+        if isinstance(reply.body, bytes):
+            self._send(reply.status, reply.headers, reply.body)
+            reply.end()
+            return DONE
+        return self._stream(reply)
+
+    def _reply(self, reply: Reply) -> None:
+        if isinstance(reply.body, bytes):
+            self._send(reply.status, reply.headers, reply.body)
+            reply.end()
+        else:
+            self._watch_client()
+            self._submit("expensive", self._call.client_key, lambda: self._stream(reply))
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal instead."""
+        try:
+            self._reply(self._all.app.refuse(self._call, refusal))
+        except Exception:  # it is called in threads that serve all exchanges
+            log.exception("the refusal of request %s could not be sent", self._call.request_id)
+            self._watcher.done()
+
+    def drop(self) -> None:
+        """End without an answer: the client is gone."""
+        self._watcher.done()
+
+    def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self._proto.send(_start(status, headers))
+        self._proto.send({"type": "http.response.body", "body": body})
+        # What was not read of the request's body is given up here, and the connection with it.
+        self._watcher.done()
+
+    def _stream(self, reply: Reply) -> Any:
+        self._proto.send(_start(reply.status, reply.headers))
+        return _Stream(self, reply).step
+
+    def _watch_client(self) -> None:
+        """Note when the client hangs up. What is called back is told again, until it is that."""
+
+        def heard(future: Any) -> None:
+            try:
+                gone = future.result()["type"] == "http.disconnect"
+            except Exception:  # noqa: BLE001 - a future that was cancelled: the exchange has ended
+                gone = True
+            if gone:
+                self._call.gone = True
+            else:
+                self._proto.receive().add_done_callback(heard)
+
+        self._proto.receive().add_done_callback(heard)
+
+    def _guarded(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        def guarded() -> Any:
+            try:
+                following = step()
+            except BaseException:
+                log.exception("request %s failed while it was answered", self._call.request_id)
+                self._watcher.done()
+                return DONE
+            return self._guarded(following) if callable(following) else following
+
+        return guarded
+
+
+class _Stream:
+    """An answer that is made while it is sent, a piece at a time, each when the client has taken those before."""
+
+    def __init__(self, exchange: _Exchange, reply: Reply) -> None:
+        assert not isinstance(reply.body, bytes)
+        self._exchange, self._reply, self._pieces = exchange, reply, iter(reply.body)
+        self._resume: Callable[[], None] = lambda: None
+
+    def step(self) -> Any:
+        """Make one piece and send it. Answers the next step, or that it is suspended or done."""
+        exchange = self._exchange
+        if exchange._call.gone:
+            return self._end(exchange.drop)
+        try:
+            piece = next(self._pieces, None)
+        except Exception:  # noqa: BLE001 - it was logged where it arose; the body stays unfinished, which says so
+            return self._end(exchange.drop)
+        if piece is None:
+            return self._end(self._finish)
+        taken = exchange._proto.send({"type": "http.response.body", "body": piece, "more_body": True})
+        if not hasattr(taken, "add_done_callback"):
+            return self.step
+        return self._suspend(taken)
+
+    def _suspend(self, taken: Any) -> Any:
+        """Go on when the client has room again, or give it up."""
+        exchanges = self._exchange._all
+
+        def suspended(resume: Callable[[], None], end: Callable[[], None]) -> None:
+            def give_up() -> None:
+                taken.cancel()
+                self._end(self._exchange.drop)
+                end()
+
+            def heard(_: Any) -> None:
+                if exchanges.deadlines.clear(self):
+                    resume()
+
+            exchanges.deadlines.set(self, exchanges.body_seconds, give_up)
+            taken.add_done_callback(heard)
+
+        return Suspended(suspended, self.step)
+
+    def _finish(self) -> None:
+        self._exchange._proto.send({"type": "http.response.body", "body": b""})
+        self._exchange.drop()
+
+    def _end(self, last: Callable[[], None]) -> Any:
+        try:
+            self._reply.end()
+        finally:
+            last()
+        return DONE
+
+
+class _Body:
+    """The body of a request, while it comes."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange, self._call = exchange, exchange._call
+        self._pieces: list[bytes] = []
+        self._bytes = 0
+        environ = self._call.environ
+        # RFC 9112, 6.3: the transfer coding wins over a length.
+        chunked = "HTTP_TRANSFER_ENCODING" in environ
+        self._told = None if chunked else int(environ["CONTENT_LENGTH"])
+        self._until = time.monotonic() + exchange._all.body_seconds
+
+    def receive(self) -> None:
+        exchanges = self._exchange._all
+        left = min(exchanges.idle_seconds, self._until - time.monotonic())
+        future = self._exchange._proto.receive()
+        exchanges.deadlines.set(self, left, lambda: self._late(future))
+        future.add_done_callback(self._heard)
+
+    def _heard(self, future: Any) -> None:
+        if not self._exchange._all.deadlines.clear(self):
+            return
+        try:
+            self._take(future.result())
+        except BaseException:
+            log.exception("the body of request %s could not be taken", self._call.request_id)
+            self._exchange.drop()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] != "http.request":
+            self._exchange.drop()
+            return
+        self._pieces.append(message["body"])
+        self._bytes += len(message["body"])
+        most = self._call.max_content_length
+        if self._told is not None:
+            whole = self._bytes >= self._told
+        else:
+            # Sent in chunks: nobody says before how much comes.
+            whole = not message["more_body"] or (most is not None and self._bytes > most)
+        if whole:
+            self._run()
+        elif len(self._pieces) > MOST_PIECES:
+            self._exchange.refuse(
+                RequestTimeout("The body comes in too many pieces. Send it in larger ones.")
+            )
+        else:
+            self.receive()
+
+    def _run(self) -> None:
+        environ = self._call.environ
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["wsgi.input"] = io.BytesIO(b"".join(self._pieces))
+        environ["CONTENT_LENGTH"] = str(self._bytes)
+        self._pieces.clear()
+        self._exchange.run()
+
+    def _late(self, future: Any) -> None:
+        future.cancel()
+        # The event loop may hold the body for another moment; what was not read of it is given up then.
+        self._exchange._all.deadlines.set(self, 0.0, self._exchange.drop)
+        idle, whole = self._exchange._all.idle_seconds, self._exchange._all.body_seconds
+        self._exchange.refuse(
+            RequestTimeout(
+                f"The body did not come in time: {self._bytes} bytes of it are here. The gateway waits {idle:g} seconds"
+                f" for the next and {whole:g} for all. Nothing was changed; send it again."
+            )
+        )
+
+
+def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
+    """The environment of WSGI (PEP 3333) for a scope of ASGI."""
+    raw, (name, port), (address, from_port) = scope["raw_path"], scope["server"], scope["client"]
+    path = unquote_to_bytes(raw) if b"%" in raw else raw
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": name,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": "HTTP/1.0" if scope["http_version"] == "1" else "HTTP/1.1",
+        "REMOTE_ADDR": address,
+        "REMOTE_PORT": from_port,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for header, value in scope["headers"]:
+        key = _key(header)
+        if key is None:
+            continue
+        if key in environ:
+            # Cookies are the one header that is not joined by a comma (RFC 6265, 5.4).
+            environ[key] += ("; " if key == "HTTP_COOKIE" else ",") + value.decode("latin-1")
+        else:
+            environ[key] = value.decode("latin-1")
+    return environ
+
+
+@lru_cache(maxsize=512)
+def _key(header: bytes) -> str | None:
+    """The name of a header in WSGI; None for one whose underscore would make it look like another."""
+    if b"_" in header:
+        return None
+    name = header.decode("latin-1").upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+
+
+def _start(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+    }
