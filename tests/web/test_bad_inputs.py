@@ -513,7 +513,7 @@ class Place:
         return {
             name: sorted(self._rows(name), key=repr)
             for name in names
-            if name not in ("activity", "walks", "deliveries")
+            if name not in ("activity", "gathered_refusals", "walks", "deliveries")
         }
 
     def _rows(self, table):

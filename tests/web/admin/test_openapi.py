@@ -35,6 +35,7 @@ OPERATIONS = {
     "PATCH /organizations/{organization}": "changeOrganization",
     "GET /organizations/{organization}": "readOrganization",
     "DELETE /organizations/{organization}": "removeOrganization",
+    "GET /activity": "listActivityOfAll",
     "GET /organizations/{organization}/activity": "listActivity",
     "POST /organizations/{organization}/connections": "addConnection",
     "GET /organizations/{organization}/connections": "listConnections",
