@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 RUNTIME := $(VENV)/runtime
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench failover onboarding soak fuzz clean
+.PHONY: demo test lint serve bench overload failover onboarding soak fuzz clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -15,7 +15,7 @@ demo: $(RUNTIME)
 # Twice: all of it on SQLite, and whatever looks at a deployment from outside once more on PostgreSQL.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
-	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy tests/test_conformance.py plugins
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/server tests/deploy tests/test_conformance.py plugins
 
 lint: $(STAMP)
 	$(BIN)/ruff check gateway plugins tests bench
@@ -31,6 +31,10 @@ serve: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m bench $(ARGS)
+
+# Some eight minutes on two cores; `ARGS="--engines sqlite --only bodies"` takes less. docs/performance.md
+overload: $(STAMP)
+	$(BIN)/python -m bench.overload $(ARGS)
 
 # Needs haproxy and pgbouncer. docs/operations.md
 failover: $(STAMP)

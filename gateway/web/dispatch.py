@@ -91,7 +91,9 @@ class App(Flask):
     def respond(self, call: Call) -> Reply:
         """Do what is asked for, with the body at hand. Raises Queued where others would have to wait for it."""
         if not _is_scim(call.environ):
-            self._database.limit_waits(None)
+            # What a read writes, such as when a token was used, it can do without.
+            reads = call.method in ("GET", "HEAD")
+            self._database.limit_waits(BLOCKED_SECONDS if reads else None)
             return self._by_flask(call)
         self._database.limit_waits(None if call.queued else BLOCKED_SECONDS)
         answered = self._answered(call, until_blocked=not call.queued)

@@ -16,6 +16,9 @@ from gateway.store.connections import Knock
 from gateway.web.calls import Call
 from gateway.web.limits import WRONG_TOKENS, Limits
 
+#: Bytes of a body that takes long to read and to do: a group with thousands of members, a Bulk request.
+LARGE_BODY = 262_144
+
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
 
 _NOT_VALID = f"The token is wrong, has expired, was revoked, or belongs to another base URL. {_REMEDY}"
@@ -46,7 +49,8 @@ class Gate:
         """Let a known caller in: within its rate, and while its connection may be provisioned."""
         # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
         # a client that still sends never sees the refusal.
-        call.body()
+        if len(call.body()) > LARGE_BODY:
+            call.expensive()
         if not call.queued:
             self._limits.admit(caller.connection.uid)
         self._admit(caller, trace)
