@@ -45,8 +45,8 @@ log = logging.getLogger("gateway.server")
 #: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
 #: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
-#: Connections to the database that a worker may have: its threads, those of the two queues, its recorder, and the lock of
-#: who tells plugins.
+#: Connections to the database that a worker may have: its threads, those of the two queues, its recorder, and the lock
+#: of who tells plugins.
 SESSIONS = THREADS + 4
 #: Connections of clients that a worker holds, and those that wait until one is free: an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096
