@@ -126,6 +126,12 @@ class Target(NamedTuple):
     name: str | None
 
 
+#: Names of what was ignored, and decisions, that one line of the activity holds.
+LINE_COUNT = 100
+#: Characters of each text in it.
+LINE_TEXT_LENGTH = 2000
+
+
 @dataclass(slots=True)
 class Trace:
     """What the activity will say about one request. Filled while it is served; secrets have no place in it."""
@@ -162,13 +168,17 @@ class Trace:
 
     def line(self, status: int, detail: str | None = None) -> Line:
         """The line as it is stored."""
-        ignored = json.dumps(list(dict.fromkeys(self.ignored)), ensure_ascii=True) if self.ignored else "[]"
+        ignored = json.dumps(_first(list(dict.fromkeys(self.ignored)))) if self.ignored else "[]"
         if status < 400:
             left_out = self._left_out()
             outcome, detail = "partial" if left_out else "success", detail or " ".join(left_out) or None
         else:
             outcome, detail = "failure", self.inside or detail
-        told = [{"plugin": d.plugin, "hook": d.hook, "verdict": d.verdict} for d in self.decisions]
+        told = [{"plugin": d.plugin, "hook": d.hook, "verdict": _cut(d.verdict)} for d in self.decisions]
+        if len(told) > LINE_COUNT:
+            more = f"… and {len(told) - LINE_COUNT} more"
+            told[LINE_COUNT:] = [{"plugin": "gateway", "hook": "activity", "verdict": more}]
+        detail = detail and _cut(detail)
         return Line(
             self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, outcome,
             detail, ignored, json.dumps(told) if told else "[]", self.request_id,
@@ -203,6 +213,17 @@ class Trace:
             if self.restored:
                 facts["restored"] = True
         return json.dumps(facts) if facts else "{}"
+
+
+def _first(names: list[str]) -> list[str]:
+    """As many names as a line holds, each cut where it is long, and how many more there are."""
+    kept = [_cut(name) for name in names[:LINE_COUNT]]
+    return [*kept, f"… and {len(names) - LINE_COUNT} more"] if len(names) > LINE_COUNT else kept
+
+
+def _cut(text: str) -> str:
+    more = len(text) - LINE_TEXT_LENGTH
+    return text if more <= 0 else f"{text[:LINE_TEXT_LENGTH]}… and {more} more characters"
 
 
 def note_entries(trace: Trace, paths: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
-from gateway.scim.errors import Conflict, NotFound, Uniqueness
+from gateway.scim.errors import Conflict, InvalidValue, NotFound, Uniqueness
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.lines import check_line
 from gateway.scim.members import MemberChange
@@ -22,6 +22,9 @@ from gateway.scim.schemas import GROUP
 from gateway.store import Stale, Store
 from gateway.store.memberships import MANUAL, PUSH
 from gateway.store.records import GroupRecord, UserRecord
+
+#: Members of one group that may wait for users who are not here yet.
+MOST_WAITING = 50_000
 
 
 class Groups:
@@ -263,6 +266,11 @@ class Groups:
         missing = [uid for uid in uids if uid not in here]
         if missing:
             self._store.memberships.wait_for(group.id, missing)
+            if self._store.memberships.count_waiting(group.id) > MOST_WAITING:
+                raise InvalidValue(
+                    f"More than {MOST_WAITING} members of the group {group.name[:200]!r} would wait for users whom this"
+                    f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
+                )
             trace.waiting += len(missing)
             trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing]
         return list(here.values())

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
 from gateway.scim.lines import check_line
 from gateway.scim.projection import project
-from gateway.scim.schemas import Attribute, ResourceType
+from gateway.scim.schemas import ADDRESS_LENGTH, TEXT_LENGTH, Attribute, ResourceType
 from gateway.scim.texts import (
     PATH_LENGTH,
     Json,
@@ -49,8 +49,9 @@ __all__ = [
     "shown",
 ]
 
-#: The longest e-mail address that RFC 5321 allows: 64 + 1 + 255.
-USER_NAME_LENGTH = 320
+USER_NAME_LENGTH = ADDRESS_LENGTH
+#: Bytes of UTF-8, folded, of a value that an index holds: PostgreSQL's rows of an index take 2,704 with all columns.
+INDEXED_BYTES = 2048
 IGNORED_COUNT = 100
 #: The longest name that is compared with others to find what it was meant to be.
 NEAR_LENGTH = 80
@@ -181,7 +182,13 @@ def _complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored
             continue
         if key != sub.name:
             refuse_doubled(key, body)
-        if sub.plain and type(value) is str and value.isascii() and "\0" not in value:
+        if (
+            sub.plain
+            and type(value) is str
+            and len(value) <= sub.bound
+            and value.isascii()
+            and "\0" not in value
+        ):
             result[sub.name] = value
             continue
         if sub.mutability == "readOnly":
@@ -293,13 +300,22 @@ def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str
         check_text(value, path)
     if attribute.required and value.isspace():
         raise InvalidValue(f"{path} is required, but it holds nothing but spaces.")
+    check_length(value, path, attribute.bound, indexed=attribute.bound < TEXT_LENGTH)
     if attribute.uniqueness == "server":
         check_line(value, path)
-    if attribute.uniqueness == "server" and len(value) > USER_NAME_LENGTH:
-        raise InvalidValue(
-            f"{path} is {len(value)} characters long; at most {USER_NAME_LENGTH} are kept: {shown(value)}."
-        )
     return value
+
+
+def check_length(value: str, path: str, bound: int, *, indexed: bool) -> None:
+    """Refuse a text of more characters than its attribute holds, or of more bytes than an index of it would."""
+    if len(value) > bound:
+        raise InvalidValue(
+            f"{path} is {len(value)} characters long; at most {bound} are kept: {shown(value)}."
+        )
+    if indexed and not value.isascii() and (size := len(fold(value).encode())) > INDEXED_BYTES:
+        raise InvalidValue(
+            f"{path} takes {size} bytes in UTF-8; at most {INDEXED_BYTES} are kept: {shown(value)}."
+        )
 
 
 def _check_boolean(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:

@@ -12,7 +12,7 @@ from typing import cast
 
 from gateway.scim.errors import InvalidFilter
 from gateway.scim.matching import check_filter, element_matches, matches
-from gateway.scim.texts import shown
+from gateway.scim.texts import MOST_MARKS, has_long_run, shown
 from gateway.scim.tree import (
     ORDER,
     WITHIN,
@@ -67,6 +67,10 @@ def parse_filter(text: str) -> Filter:
     """The tree of a filter. Raises InvalidFilter with the position, from 1, of what cannot be read."""
     if len(text) > MAX_LENGTH:
         raise InvalidFilter(f"The filter is {len(text)} characters long; at most {MAX_LENGTH} are read.")
+    if has_long_run(text):
+        raise InvalidFilter(
+            f"The filter has more than {MOST_MARKS} combining marks in a row; it is not read."
+        )
     if usual := _USUAL.fullmatch(text):
         return Compare(AttrPath(None, usual[1], None), "eq", usual[2])
     reader = Reader(text)
@@ -236,4 +240,6 @@ class Reader:
             raise self.refusal("a JSON text was expected") from None
         if "\0" in text:
             raise self.refusal("a text without NUL was expected")
+        if has_long_run(text):
+            raise self.refusal(f"a text with at most {MOST_MARKS} combining marks in a row was expected")
         return text

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, referred_id, refuse_doubled, shown
+from gateway.scim.documents import Json, check_length, referred_id, refuse_doubled, shown
 from gateway.scim.errors import InvalidValue, Mutability
 from gateway.scim.filters import AttrPath, Compare, Filter
 from gateway.scim.operations import Operation
 from gateway.scim.paths import PatchPath, parse_path
-from gateway.scim.schemas import GROUP_URN
+from gateway.scim.schemas import GROUP_URN, NAME_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +126,6 @@ def _member_id(entry: Any) -> str:
             'Each member must be an object with its id as "value", as in "members": [{"value": "…"}], but one is'
             f" {shown(entry)}."
         )
+    if len(found) > NAME_LENGTH or not found.isascii():
+        check_length(found, "The value of a member", NAME_LENGTH, indexed=True)
     return found

@@ -13,7 +13,7 @@ from gateway.scim.errors import ERROR_URN, InvalidCount, InvalidValue
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
 #: How many attributes a search may name, each once: they are looked up anew for every resource found.
-MAX_NAMES = 1000
+MAX_NAMES = 500
 
 
 def _schemas(urn: str) -> fields.List[str]:

@@ -23,7 +23,7 @@ from gateway.scim.documents import (
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
 from gateway.scim.filters import And, AttrPath, Filter, Not, Or, ValueFilter, check_filter, element_matches
 from gateway.scim.members import MemberChange, split_members
-from gateway.scim.operations import Operation, read_operations
+from gateway.scim.operations import MAX_OPERATIONS, Operation, read_operations
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import Attribute, ResourceType, group_type
 
@@ -62,7 +62,13 @@ def apply(
     operations or long filters go through so many values that all together take long.
     """
     work = _Work(resource_type, _copied(document), resource_id)
-    for raw in operations:
+    for number, raw in enumerate(operations, 1):
+        if number > MAX_OPERATIONS:
+            # A dialect may tell one operation as many.
+            raise InvalidValue(
+                f"The message comes to more than {MAX_OPERATIONS} operations, one for each attribute that it names:"
+                " send fewer at once."
+            )
         operation = raw if isinstance(raw, Operation) else Operation.read(raw)
         work.apply(operation)
     # The operations may have left something required empty, or two values primary.

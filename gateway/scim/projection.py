@@ -23,18 +23,25 @@ def project(
     result = dict(document)
     if attributes:
         result = _only(resource_type, document, attributes)
-    for path in _once(excluded):
-        _leave_out(resource_type, result, path)
+    for located in _located(resource_type, excluded):
+        _leave_out(result, *located)
     return result
 
 
-def _once(paths: Sequence[str]) -> Iterable[str]:
-    """Each path once: letter case does not count in names."""
-    return {path.lower(): path for path in paths}.values()
+def _located(
+    resource_type: ResourceType, paths: Sequence[str]
+) -> Iterable[tuple[str | None, Attribute, Attribute | None]]:
+    """What the paths lead to, each once, however often and in however many spellings it is named."""
+    found = {}
+    for path in paths:
+        if located := resource_type.locate(path):
+            extension, attribute, sub = located
+            found[extension, attribute.name, sub and sub.name] = located
+    return found.values()
 
 
 def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Sequence[str]) -> Json:
-    wanted = [located for path in _once(paths) if (located := resource_type.locate(path))]
+    wanted = _located(resource_type, paths)
     result: Json = {}
     for key, value in document.items():
         # RFC 7643, 7: what is returned always is returned, whatever was asked for.
@@ -86,11 +93,7 @@ def _merge(box: Json, name: str, part: Any) -> None:
     box[name] = part
 
 
-def _leave_out(resource_type: ResourceType, result: Json, path: str) -> None:
-    located = resource_type.locate(path)
-    if located is None:
-        return
-    extension, attribute, sub = located
+def _leave_out(result: Json, extension: str | None, attribute: Attribute, sub: Attribute | None) -> None:
     if attribute.returned == "always":
         return
     box = result

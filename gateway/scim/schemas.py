@@ -27,6 +27,14 @@ Returned = Literal["always", "never", "default", "request"]
 Uniqueness = Literal["none", "server", "global"]
 
 
+#: Characters of a text for which no index is kept.
+TEXT_LENGTH = 65_536
+#: Of a name or an identifier that the client gives.
+NAME_LENGTH = 1024
+#: The longest e-mail address that RFC 5321 allows: 64 + 1 + 255.
+ADDRESS_LENGTH = 320
+
+
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """One attribute and its characteristics (RFC 7643, 2.2).
@@ -49,6 +57,8 @@ class Attribute:
     one_or_many: bool = False
     #: How many values a multi-valued attribute may hold; None = as many as a body has room for.
     limit: int | None = 1000
+    #: How many characters a text may have; fewer than `TEXT_LENGTH` where an index holds it.
+    bound: int = TEXT_LENGTH
     #: Sub-attributes by their name, and by their name in lower case.
     table: dict[str, Attribute] = field(init=False, repr=False, compare=False)
     #: Names of the sub-attributes that must be there.
@@ -197,7 +207,9 @@ _COMMON = (
         uniqueness="server",
         description="The identifier that the server gave.",
     ),
-    Attribute("externalId", case_exact=True, description="The identifier that the client gave."),
+    Attribute(
+        "externalId", case_exact=True, bound=NAME_LENGTH, description="The identifier that the client gave."
+    ),
     Attribute(
         "meta",
         "complex",
@@ -223,6 +235,7 @@ USER = Schema(
             "userName",
             required=True,
             uniqueness="server",
+            bound=ADDRESS_LENGTH,
             description="The name by which the user signs in; unique, letter case aside.",
         ),
         Attribute(
@@ -238,7 +251,7 @@ USER = Schema(
                 _text("honorificSuffix", "Suffixes after the name."),
             ),
         ),
-        _text("displayName", "The name shown to other people."),
+        Attribute("displayName", bound=NAME_LENGTH, description="The name shown to other people."),
         _text("nickName", "A casual name."),
         _reference("profileUrl", "external", text="Where the user's online profile is."),
         _text("title", "The job title."),
@@ -247,7 +260,14 @@ USER = Schema(
         _text("locale", "The region whose formats the user expects, as a language tag."),
         _text("timezone", "The time zone, by its name in the IANA database."),
         Attribute("active", "boolean", description="Whether the user may use the application."),
-        _values("emails", "e-mail address", "work", "home", "other"),
+        _values(
+            "emails",
+            "e-mail address",
+            "work",
+            "home",
+            "other",
+            value=Attribute("value", bound=ADDRESS_LENGTH, description="The e-mail address itself."),
+        ),
         _values("phoneNumbers", "phone number", "work", "home", "mobile", "fax", "pager", "other"),
         _values(
             "ims",
@@ -338,7 +358,7 @@ GROUP = Schema(
     "Group",
     "A group of users.",
     (
-        Attribute("displayName", required=True, description="The name of the group."),
+        Attribute("displayName", required=True, bound=NAME_LENGTH, description="The name of the group."),
         Attribute(
             "members",
             "complex",
@@ -351,6 +371,7 @@ GROUP = Schema(
                     required=True,
                     case_exact=True,
                     mutability="immutable",
+                    bound=NAME_LENGTH,
                     description="The id of the member.",
                 ),
                 _reference("$ref", "User", mutability="immutable", text="Where the member is."),

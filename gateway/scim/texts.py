@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
@@ -14,13 +16,48 @@ Json = dict[str, Any]
 
 SHOWN_LENGTH = 60
 PATH_LENGTH = 200
+#: Combining marks in a row: the stream-safe text format of UAX #15, section 13. Normalizing sorts them, in square time.
+MOST_MARKS = 30
+#: Beyond the last character that is a combining mark or begins with one when it is decomposed (Unicode 16).
+_PAST_MARKS = 0x1F000
+#: Where there may be marks beyond U+FFFF.
+_ASTRAL = re.compile("[\U00010000-\U0001efff]")
+#: As one byte for each character: 1 for a mark.
+_LONG_RUN = b"\x01" * (MOST_MARKS + 1)
 
 
 def fold(text: str) -> str:
     """The form in which text is compared where letter case does not count."""
     if text.isascii():
         return text.lower()
+    if has_long_run(text):
+        # No text like this is stored, so it need not equal another spelling of itself.
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+
+
+def has_long_run(text: str) -> bool:
+    """Whether more combining marks follow each other than the stream-safe text format allows (UAX #15, section 13)."""
+    if len(text) <= MOST_MARKS or text.isascii():
+        return False
+    if _ASTRAL.search(text) is None:
+        return _long_run().search(text) is not None
+    return _LONG_RUN in bytes(map(_marks().__contains__, text))
+
+
+@cache
+def _marks() -> frozenset[str]:
+    """What is a combining mark, or begins with one when it is decomposed."""
+    every = (chr(code) for code in range(0x300, _PAST_MARKS))
+    return frozenset(char for char in every if unicodedata.combining(unicodedata.normalize("NFD", char)[0]))
+
+
+@cache
+def _long_run() -> re.Pattern[str]:
+    # A class without characters beyond U+FFFF is a table; with one it is a list, gone through for each character.
+    marks = "".join(sorted(mark for mark in _marks() if mark <= "\uffff"))
+    # Looking back keeps a run from being tried again at each of its marks.
+    return re.compile(f"[{marks}](?<![{marks}][{marks}])[{marks}]{{{MOST_MARKS}}}")
 
 
 def folded(text: str) -> str:
@@ -94,6 +131,11 @@ def check_text(text: str, path: str) -> None:
         raise InvalidValue(f"{path[:PATH_LENGTH]} holds a NUL character, which cannot be stored.")
     if not text.isascii() and not _encodable(text):
         raise InvalidValue(f"{path[:PATH_LENGTH]} holds half a character (a lone surrogate).")
+    if has_long_run(text):
+        raise InvalidValue(
+            f"{path[:PATH_LENGTH]} has more than {MOST_MARKS} combining marks in a row, which no language writes:"
+            " send the text without them."
+        )
 
 
 def read_json(data: bytes, *, max_depth: int = 64) -> Json:
@@ -111,7 +153,7 @@ def read_json(data: bytes, *, max_depth: int = 64) -> Json:
     if text.count("{") + text.count("[") > max_depth:
         _refuse_deep(body, max_depth)
     # Raw control characters and surrogates cannot get this far: only escapes can bring them.
-    if "\\u" in text:
+    if "\\u" in text or has_long_run(text):
         _refuse_bad_text(body, "")
     return body
 

@@ -66,7 +66,7 @@ class Wanted(NamedTuple):
     def conditions(self) -> tuple[str, list[Any]]:
         """SQL that begins with AND, and its parameters."""
         wanted = {
-            "user_key = ?": fold(self.user) if self.user else None,
+            "user_key = ?": _key(self.user) if self.user else None,
             "connection_uid = ?": self.connection,
             "status = ?": self.status,
             "target_uid = ?": self.target,
@@ -90,6 +90,10 @@ class Found(NamedTuple):
 
     lines: list[ActivityRecord]
     following: tuple[int, int] | None
+
+
+#: Characters of a user's name that are looked for.
+USER_LENGTH = 320
 
 
 class Reason(NamedTuple):
@@ -234,7 +238,7 @@ class ActivityLog:
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND user_key = ? AND target_uid = ?"
             " AND status = 204 AND operation LIKE 'DELETE %' ORDER BY at DESC, id DESC LIMIT 1",
             organization_id,
-            fold(user_name),
+            _key(user_name),
             uid,
         )
         return ActivityRecord._make(row) if row else None
@@ -272,12 +276,17 @@ class ActivityLog:
         return False
 
 
+def _key(user: str) -> str:
+    """What a user is found by: as many characters as an index of PostgreSQL holds, whatever folding made of them."""
+    return fold(user)[:USER_LENGTH]
+
+
 def row(moment: int, line: Line) -> tuple[Any, ...]:
     """A line as it is written."""
     user = line.user
     return (
         line.organization_id, moment or now(), line.connection_uid, line.principal, line.operation, user,
-        fold(user) if user else None, line.status, line.outcome, line.detail, line.ignored, line.decisions,
+        _key(user) if user else None, line.status, line.outcome, line.detail, line.ignored, line.decisions,
         line.request_id, line.target_uid, line.facts,
     )  # fmt: skip
 

@@ -388,6 +388,11 @@ class Memberships:
             [(group_id, uid) for uid in uids],
         )
 
+    def count_waiting(self, group_id: int) -> int:
+        """How many ids a group waits for."""
+        (row,) = self._db.all("SELECT COUNT(*) FROM waiting_members WHERE group_id = ?", group_id)
+        return int(row[0])
+
     def forget_waiting(self, group_id: int, uids: Sequence[str] | None) -> None:
         """No longer wait for these, or for anybody."""
         if uids is None:

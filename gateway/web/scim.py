@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from gateway.scim.errors import (
     Refusal,
     UnsupportedMediaType,
 )
-from gateway.scim.messages import Search, is_descending, list_response, read_search
+from gateway.scim.messages import MAX_NAMES, Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
 from gateway.store.memberships import MEMBERS_AT_ONCE
@@ -337,8 +337,8 @@ class Endpoints:
         bad_count = InvalidCount if "cursor" in given else InvalidValue
         return Search(
             filter=given.get("filter"),
-            attributes=_names(given.get("attributes")),
-            excluded=_names(given.get("excludedAttributes")),
+            attributes=_few(given, "attributes"),
+            excluded=_few(given, "excludedAttributes"),
             start=max(1, _number("startIndex", given.get("startIndex"), 1) or 1),
             count=_number("count", given.get("count"), None, bad_count),
             sort_by=given.get("sortBy"),
@@ -388,6 +388,14 @@ def _chosen(call: Call) -> Search:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _few(given: Mapping[str, str], parameter: str) -> tuple[str, ...]:
+    """The names in a parameter of a list, which are looked up for each resource found."""
+    names = _names(given.get(parameter))
+    if len(names) > MAX_NAMES:
+        raise InvalidValue(f"{parameter} names {len(names)} attributes; at most {MAX_NAMES} are read.")
+    return names
 
 
 def _number(

@@ -343,8 +343,8 @@ def test_discovery_tells_the_limits_in_force(tmp_path):
     scim = deployment.connection("generic")
     told = scim.call("GET", "/ServiceProviderConfig").json["bulk"]
     assert told == {"supported": True, "maxOperations": 1000, "maxPayloadSize": 2000}
-    assert statuses(bulk(scim, user("a", displayName="x" * 1500))) == ["201"]
-    assert send(scim, user("b", displayName="x" * 2000)).status == 413
+    assert statuses(bulk(scim, user("a", title="x" * 1500))) == ["201"]
+    assert send(scim, user("b", title="x" * 2000)).status == 413
     deployment.close()
 
 
