@@ -38,6 +38,8 @@ from bench.stock import filled
 from gateway.testing import Deployment, engines
 from gateway.testing.deployment import PATCH
 
+#: Users of the attacker that are as large as can be.
+LARGE_USERS = 60
 #: The neighbour: connections, and requests a second on each.
 NEIGHBOURS, RATE = 8, 15
 #: Whoever waits more than this many times as long as when it is quiet has been stopped by somebody else.
@@ -221,6 +223,12 @@ async def _storm(target: Target, seen: Counter[str], clients: int, asked: Callab
     await _many(clients, client)
 
 
+def _large(number: int) -> dict[str, Any]:
+    """A user as large as a document may be, but for a tenth."""
+    addresses = [f"{number}.{each}@{'a' * 280}.test" for each in range(700)]
+    return okta_user("l", number) | {"emails": [{"value": address, "type": "work"} for address in addresses]}
+
+
 def _body(target: Target, number: int, **values: Any) -> bytes:
     return json.dumps(okta_user("a", number) | values).encode()
 
@@ -312,6 +320,8 @@ _filters(
 _filters(
     "8 × 270 terms on groups", "Groups?filter=", " or ".join(f'members.value eq "zz{n}"' for n in range(270))
 )
+_filters("8 × pages of large users", "Users?", 'count=300&filter=userName sw "l"')
+_filters("8 × names of large users", "Users?", 'count=300&attributes=userName&filter=userName sw "l"')
 _filters("8 × pages of 1,000", "Users?", "count=1000&startIndex=1")
 
 
@@ -434,6 +444,8 @@ def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tu
         with closing(Deployment(folder / "instance", **settings)) as deployment:
             subject, scim = filled(deployment, users)
             other = deployment.connection("okta", scim.organization)
+            for number in range(LARGE_USERS):
+                scim.call("POST", "/Users", _large(number))
             near = deployment.connection("okta", deployment.organization("Neighbour"))
             for number in range(16):
                 near.call("POST", "/Users", okta_user("n", number))

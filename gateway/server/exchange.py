@@ -69,12 +69,14 @@ class _Exchange:
             reply = self._all.app.respond(self._call)
         except Queued as queued:
             self._call.queued = True
-            self._submit(queued.queue, queued.key, self._run_queued)
+            self._submit(queued.queue, queued.key, self._run_queued, self.refuse)
             return
         self._reply(reply)
 
-    def _submit(self, queue: str, key: str, step: Callable[[], Any]) -> None:
-        self._all.app.queues[queue].submit(Job(key, self._guarded(step), self.refuse))
+    def _submit(
+        self, queue: str, key: str, step: Callable[[], Any], refuse: Callable[[Refusal], None]
+    ) -> None:
+        self._all.app.queues[queue].submit(Job(key, self._guarded(step), refuse))
 
     def _run_queued(self) -> Any:
         self._watch_client()
@@ -91,7 +93,12 @@ class _Exchange:
             reply.end()
         else:
             self._watch_client()
-            self._submit("expensive", self._call.client_key, lambda: self._stream(reply))
+
+            def refuse(refusal: Refusal) -> None:
+                reply.end()
+                self.refuse(refusal)
+
+            self._submit("expensive", self._call.client_key, lambda: self._stream(reply), refuse)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal instead."""
