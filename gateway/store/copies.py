@@ -160,7 +160,7 @@ def _examined(copy: sqlite3.Connection, part: Path, source: Path) -> Copy:
     copy.execute("PRAGMA journal_mode = DELETE").fetchone()
     damages = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(1)")]
     if damages != ["ok"]:
-        raise CopyError(f"{source} is damaged: {damages[0]}. Nothing was changed.")
+        raise CopyError(f"{source} is damaged: {' '.join(damages[0].split())}. Nothing was changed.")
     schema = copy.execute("SELECT type, name FROM sqlite_schema").fetchall()
     tables = {name for kind, name in schema if kind == "table"}
     if not tables >= {*_TABLES, "schema_migration"} or {kind for kind, _ in schema} - {"table", "index"}:

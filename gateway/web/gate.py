@@ -49,10 +49,11 @@ class Gate:
         """Let a known caller in: within its rate, and while its connection may be provisioned."""
         # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
         # a client that still sends never sees the refusal.
-        if len(call.body()) > LARGE_BODY:
-            call.expensive()
+        large = len(call.body()) > LARGE_BODY
         if not call.queued:
             self._limits.admit(caller.connection.uid)
+        if large:
+            call.expensive()
         self._admit(caller, trace)
 
     def again(self, call: Call, slug: str, trace: Trace) -> IdpCaller:

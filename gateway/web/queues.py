@@ -67,7 +67,7 @@ class RequestQueue:
         self._count = 0
         self._open: dict[str, int] = {}
         # For servers that give each request a thread of its own: one of those works at a time.
-        self._one = threading.Semaphore(1)
+        self._one = threading.RLock()
 
     def start(self, name: str) -> None:
         """Start the threads that run requests, and refuse those that have waited for too long."""

@@ -172,6 +172,7 @@ def test_a_new_plugin_is_written_whole_and_never_over_another(gateway, tmp_path,
         "pyproject.toml",
         "setup.cfg",
         "gateway_acme2/__init__.py",
+        "gateway_acme2/py.typed",
         "gateway_acme2/transcripts/assign.json",
         "tests/test_acme2.py",
     }

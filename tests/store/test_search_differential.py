@@ -45,6 +45,11 @@ def people(dice):
     return [person(dice, number) for number in range(USERS)]
 
 
+def one_line(text):
+    """As names have to be."""
+    return "".join(letter for letter in text if letter not in "\n\t\u202e")
+
+
 def person(dice, number):
     def maybe(value, chance=0.5):
         return value if dice.random() < chance else None
@@ -75,7 +80,7 @@ def person(dice, number):
     group = dice.choice([None, dice.choice(TEXTS), [], [dice.choice(TEXTS)], dice.sample(TEXTS, 3)])
     return body | {
         "schemas": [USER],
-        "userName": f"{dice.choice(TEXTS)[:40]}{number}@acme.test",
+        "userName": f"{one_line(dice.choice(TEXTS)[:40])}{number}@acme.test",
         "externalId": maybe(f"{dice.choice(['Ext', 'ext', '00u'])}-{number}", 0.7),
         "active": maybe(dice.random() < 0.7, 0.8),
         ENTERPRISE_URN: maybe(enterprise),
@@ -93,7 +98,7 @@ class World:
         ids = [self._made("/Users", body) for body in people(dice)]
         for number in range(GROUPS):
             members = [{"value": uid} for uid in dice.sample(ids, dice.choice([0, 1, 5, 30]))]
-            name = f"{dice.choice(TEXTS)[:40] if number % 3 else 'Sales'} {number}"
+            name = f"{one_line(dice.choice(TEXTS)[:40]) if number % 3 else 'Sales'} {number}"
             external = {"externalId": f"Ext-{number}"} if number % 2 else {}
             group = self._made(
                 "/Groups", {"schemas": [GROUP], "displayName": name, "members": members} | external

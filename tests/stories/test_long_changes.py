@@ -16,6 +16,7 @@ import pytest
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
+from gateway.web.queues import PATIENCE, RequestQueue, too_many
 from tests.stories.test_kill import Server, get
 
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
@@ -82,6 +83,8 @@ class Mapped:
             until = time.monotonic() + 30
             while "applying" not in self.mapping() and not answers and time.monotonic() < until:
                 time.sleep(0.001)
+            # Expensive requests of one process follow each other; what comes now comes to another one.
+            app.queues["expensive"] = RequestQueue(PATIENCE, too_many)
             yield answers
         finally:
             thread.join(60)
