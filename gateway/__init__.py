@@ -5,7 +5,7 @@ Nothing else in this package is meant for plugins; what they need and do not fin
 
 import pluggy
 
-from gateway.adapters import keep_one_primary
+from gateway.adapters import keep_one_primary, key_of
 from gateway.contracts import (
     Answer,
     Billing,
@@ -65,4 +65,5 @@ __all__ = [
     "expect_equal",
     "hookimpl",
     "keep_one_primary",
+    "key_of",
 ]

@@ -1,8 +1,14 @@
-"""Pieces of translation that several identity providers need, for plugins to compose in `gateway_map_resource`."""
+"""Pieces of translation that several identity providers need, for plugins to compose."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+
+def key_of(document: Mapping[str, Any], name: str) -> str:
+    """Return the key of an attribute in an object, letter case aside (RFC 7643, 2.1); the name where there is none."""
+    return next((key for key in document if key.lower() == name.lower()), name)
 
 
 def keep_one_primary(document: dict[str, Any]) -> dict[str, Any]:

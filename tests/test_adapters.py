@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway import keep_one_primary
+from gateway import keep_one_primary, key_of
 from gateway.scim.documents import clean
 from gateway.scim.errors import InvalidValue
 from gateway.scim.schemas import USER_URN, user_type
@@ -46,3 +46,8 @@ def test_letter_case_does_not_count():
     assert keep_one_primary({"Roles": [FIRST, {"value": "b", "PRIMARY": True}]}) == {
         "Roles": [FIRST, {"value": "b"}]
     }
+
+
+def test_a_key_is_found_in_any_letter_case():
+    assert key_of({"USERNAME": "a"}, "userName") == "USERNAME"
+    assert key_of({"title": "a"}, "userName") == "userName"

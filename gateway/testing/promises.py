@@ -47,7 +47,7 @@ from gateway.contracts import (
     User,
     Verdict,
 )
-from gateway.scim.documents import clean
+from gateway.scim.documents import Clean, clean, is_empty
 from gateway.scim.errors import Refusal
 from gateway.scim.filters import parse_filter
 from gateway.scim.patch import apply, read_operations, split_members
@@ -66,6 +66,7 @@ from gateway.testing.examples import (
     organization,
     others,
 )
+from gateway.testing.mutations import CASES, FULL, JUNK, Place, places, recased, recased_operation
 
 SECRET = "a-secret-that-nobody-may-repeat"  # noqa: S105 - opens nothing
 FOREIGN = {
@@ -227,6 +228,86 @@ class DialectPromises(PluginPromises):
             if becomes is not None:
                 parse_filter(becomes)
                 assert self._filter(becomes) in (None, becomes)
+
+    def test_junk_anywhere_in_a_document_is_refused_or_told(self, document: Document) -> None:
+        """Null, a number, a text, an empty list: never a crash, and never taken for what belongs there."""
+        self._junk_is_told(document.sent, lambda sent: self._stored(document.kind, sent))
+
+    def test_junk_anywhere_in_operations_is_refused_or_told(self, patch: Patch) -> None:
+        """As in documents."""
+        self._junk_is_told(patch.sent, lambda sent: self._patched(patch, sent))
+
+    @pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
+    def test_names_of_a_document_mean_the_same_in_any_letter_case(
+        self, document: Document, case: Callable[[str], str]
+    ) -> None:
+        """RFC 7643, 2.1: names are case insensitive."""
+        again = self._stored(document.kind, recased(document.sent, case))
+        assert _folded(again) == _folded(self._stored(document.kind, document.sent))
+
+    @pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
+    def test_names_in_operations_mean_the_same_in_any_letter_case(
+        self, patch: Patch, case: Callable[[str], str]
+    ) -> None:
+        """In paths and in values."""
+        again = self._patched(patch, [recased_operation(operation, case) for operation in patch.sent])
+        assert _folded(again) == _folded(self._patched(patch, patch.sent))
+
+    def test_junk_is_never_answered_with_a_5xx(self, connection: Scim) -> None:
+        """By the whole gateway: the first example of each kind, with junk at each place."""
+        for kind, path in (("User", "/Users"), ("Group", "/Groups")):
+            example = next((each for each in self.documents.values() if each.kind == kind), None)
+            for place in places(example.sent) if example else ():
+                for junk in JUNK:
+                    sent = place.replaced(example.sent, junk) if example else None
+                    answer = connection.call("POST", path, sent)
+                    assert answer.status < 500, f"{junk!r} at {place}: {answer.text}"
+                    if answer.status == 201:
+                        connection.call("DELETE", f"{path}/{answer.json['id']}")
+
+    def _junk_is_told(self, example: Any, receive: Callable[[Any], Any]) -> None:
+        proper = receive(example)
+        for place in places(example):
+            left_out = receive(_without(place, example))
+            matters = _folded(left_out) != _folded(proper)
+            for junk in JUNK:
+                received, what = receive(place.replaced(example, junk)), f"{junk!r} at {place}"
+                if isinstance(received, Refusal):
+                    assert 400 <= received.status < 500, what
+                    assert received.detail.endswith((".", "!", "?")), f"{what}: the refusal is no sentence"
+                elif matters and not _alike(junk, place.value(example)):
+                    assert received != proper, f"{what} is taken for what belongs there"
+                    dropped = junk in FULL and received == left_out
+                    assert not dropped, f"{what} is dropped, and nobody is told"
+
+    def _stored(self, kind: str, sent: Any) -> Clean | Refusal:
+        """What the core would store of a document as it is sent, or the refusal."""
+        kept = host(self.plugin).declared.kept(self.words)
+        try:
+            answer = self._resource(kind)(copy.deepcopy(sent))
+            assert answer is None or isinstance(answer, dict), "the answer is no object"
+            return clean(kept.user if kind == "User" else kept.group, sent if answer is None else answer)
+        except Refusal as refused:
+            return refused
+
+    def _patched(self, example: Patch, sent: Any) -> Clean | Refusal:
+        """What the core would store after operations as they are sent, or the refusal."""
+        kept = host(self.plugin).declared.kept(self.words)
+        empty = self.asked.declaration.empty_patches
+        changes: list[Any] = []
+        try:
+            read = read_operations({"schemas": [PATCH_URN], "Operations": copy.deepcopy(sent)}, empty)
+            answer = self._patch(example, copy.deepcopy(example.stored))(copy.deepcopy(read))
+            assert answer is None or isinstance(answer, list), "the answer is no list"
+            message = {"schemas": [PATCH_URN], "Operations": read if answer is None else answer}
+            operations = read_operations(message, may_be_empty=True)
+            if example.kind == "Group":
+                changes, operations = split_members(operations)
+            resource_type = kept.user if example.kind == "User" else kept.group
+            patched = apply(resource_type, example.stored, operations)
+            return Clean({**patched.document, "changes": changes}, patched.ignored)
+        except Refusal as refused:
+            return refused
 
     def _filter(self, sent: str) -> Any:
         return self.asked.ask("gateway_map_filter", connection=self.words, resource_type="User", filter=sent)
@@ -511,6 +592,29 @@ def _holds(example: Document | Patch, ask: Callable[[Any], Any], sent: Any) -> N
             assert answer == example.becomes
         if answer is None:
             assert given == sent, "it answered None, but changed what it was given"
+
+
+def _without(place: Place, example: Any) -> Any:
+    """The example without what stands there: without its value an operation changes nothing.
+
+    What a remove names is what goes; another name is nobody's, and null is no name (RFC 7643, 2.5).
+    """
+    number, *keys = place.keys
+    if isinstance(number, int) and keys in ([], ["value"]):
+        if keys and example[number]["op"] == "remove":
+            return example
+        return Place((number,)).replaced(example, {"op": "add", "value": {}})
+    return place.removed(example)
+
+
+def _alike(junk: Any, value: Any) -> bool:
+    """Whether the junk is the value itself, or empty as it is."""
+    return (type(junk) is type(value) and junk == value) or (is_empty(junk) and is_empty(value))
+
+
+def _folded(received: Clean | Refusal) -> Any:
+    """What is compared between letter cases: the document, and the status of a refusal."""
+    return received.status if isinstance(received, Refusal) else received.document
 
 
 def _secrets(declaration: Declaration, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -66,6 +66,16 @@ def test_all_holds_again_and_again_and_also_beside_other_users(deployment, held,
         assert deployment.used(client.organization) == users
 
 
+def test_transcripts_without_settings_are_those_of_the_plain_connection(deployment, held):
+    """No settings are the defaults; `--settings` still says which connection it is."""
+    result, told = held(deployment.connection("jumpcloud"), "--json", "--settings", "{}", idp="jumpcloud")
+    assert (result.exit_code, {check["ok"] for check in told["checks"]}) == (0, {True})
+    okta = deployment.connection("okta", settings={"extra_attributes": ["title"]})
+    _, told = held(okta, "--json", "--settings", '{"extra_attributes": ["title"]}')
+    left_out = [check["differences"] for check in told["checks"] if check["ok"] is None]
+    assert ["It is told of a connection with the settings {}."] in left_out
+
+
 def test_a_story_of_other_settings_is_left_out_until_they_are_those_of_the_connection(deployment, held):
     settings = {"extra_attributes": ["title", "phoneNumbers"]}
     okta = deployment.connection("okta", settings=settings)

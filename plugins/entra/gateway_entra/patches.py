@@ -112,7 +112,7 @@ class _UserPatch:
             self._manager = None
         elif path.whole:
             told["value"] = _another_manager(told.get("value"))
-            self._manager = told["value"].get("value") if isinstance(told["value"], Mapping) else None
+            self._manager = _value_of(told["value"]) if isinstance(told["value"], Mapping) else None
         elif path.terms is None and (path.sub or "").lower() == "value":
             self._manager = told.get("value") if told["op"] != "remove" else None
         return [told]
@@ -124,8 +124,7 @@ class _UserPatch:
             ((name, named), *others) = path.terms
             return named if not others and name.lower() == "value" and isinstance(named, str) else None
         manager = values.reference(told.get("value"))
-        named = manager.get(key_of(manager, "value")) if isinstance(manager, Mapping) else None
-        return named if isinstance(named, str) and named else None
+        return (_value_of(manager) or None) if isinstance(manager, Mapping) else None
 
     def _is_of_soft_deleted(self, path: Path, value: Any) -> bool:
         """The user principal name may be mapped to an address as well."""
@@ -147,7 +146,7 @@ class _UserPatch:
                 elements.clear()
             told["value"] = values.entries(path.name, operation.get("value"), elements)
             for each in _listed(told["value"]):
-                if isinstance(each, dict) and "value" not in each:
+                if isinstance(each, dict) and key_of(each, "value") not in each:
                     elements.make(each)
                 elif isinstance(each, Mapping):
                     elements.append(dict(each))
@@ -160,8 +159,8 @@ class _UserPatch:
             removals = _removals(path.name, named)
             if not removals:
                 return [told]
-            gone = {each.get("value") if isinstance(each, Mapping) else each for each in _listed(named)}
-            elements.drop([element for element in elements if _text(element.get("value")) in gone])
+            gone = {_value_of(each) for each in _listed(named)}
+            elements.drop([element for element in elements if _value_of(element) in gone])
             return removals
         chosen = elements.chosen(path.terms or ())
         if path.sub is None:
@@ -302,7 +301,9 @@ def _key(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else None
 
 
-def _text(value: Any) -> str | None:
+def _value_of(element: Any) -> str | None:
+    """The text that an element is known by; an element may be that text itself."""
+    value = element.get(key_of(element, "value")) if isinstance(element, Mapping) else element
     return value if isinstance(value, str) else None
 
 

@@ -18,7 +18,8 @@ WITHOUT_URN = frozenset({"manager", "department"})
 
 _NAME = r"[A-Za-z$][\w$-]*"
 _PATH = re.compile(
-    rf"(?:(?P<urn>urn:[^\[\]\s\"]+):)?(?P<name>{_NAME})(?:\[(?P<filter>.*)\])?(?:\.(?P<sub>{_NAME}))?", re.S
+    rf"(?:(?P<urn>(?i:urn):[^\[\]\s\"]+):)?(?P<name>{_NAME})(?:\[(?P<filter>.*)\])?(?:\.(?P<sub>{_NAME}))?",
+    re.S,
 )
 #: Of the operators of a filter Entra uses these two (documented).
 _TERM = re.compile(rf'\s*({_NAME})\s+eq\s+("(?:[^"\\]|\\.)*"|true|false)\s*(and\b|$)', re.I)

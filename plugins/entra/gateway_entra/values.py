@@ -82,8 +82,11 @@ def _role(given: Mapping[str, Any], known: Set[str]) -> Json:
 
     It then has nothing else, so it is completed to what a create tells of a role, unless the user has it already.
     """
-    packed = _unpacked(given.get(key_of(given, "value")))
+    key = key_of(given, "value")
+    packed = _unpacked(given.get(key))
     role = {**given, **packed}
+    if packed and key != "value":
+        role.pop(key)
     shown = role.pop(key_of(role, "displayName"), None)
     if shown is not None and key_of(role, "display") not in role:
         role["display"] = shown

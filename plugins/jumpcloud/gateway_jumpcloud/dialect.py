@@ -27,5 +27,11 @@ def _members_to_remove(operation: Json) -> list[str]:
     if operation["op"] != "remove" or not isinstance(path, str) or path.lower() != "members":
         return []
     entries = value if isinstance(value, list) else []
-    ids: list[Any] = [entry.get("value") if isinstance(entry, dict) else None for entry in entries]
+    ids = [_id(entry) for entry in entries]
     return ids if all(isinstance(member, str) and member for member in ids) else []
+
+
+def _id(entry: Any) -> Any:
+    """The `value` of an entry, in whatever letter case its name is; None where there is none."""
+    named = {name.lower(): held for name, held in entry.items()} if isinstance(entry, dict) else {}
+    return named.get("value")

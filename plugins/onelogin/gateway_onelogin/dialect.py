@@ -69,8 +69,10 @@ def _map_enterprise(mapped: Json) -> None:
     if not isinstance(extension, dict):
         return
     manager = extension.get(key_of(extension, "manager"))
-    if isinstance(manager, dict) and "managerId" in manager and key_of(manager, "value") not in manager:
-        renamed = {"value" if name == "managerId" else name: held for name, held in manager.items()}
+    if isinstance(manager, dict) and (old_id := key_of(manager, "managerId")) in manager:
+        if key_of(manager, "value") in manager:
+            return
+        renamed = {"value" if name == old_id else name: held for name, held in manager.items()}
         mapped[key] = {**extension, key_of(extension, "manager"): renamed}
 
 
@@ -87,5 +89,11 @@ def _members_to_remove(operation: Json) -> list[str]:
     if operation["op"] != "remove" or not isinstance(path, str) or path.lower() != "members":
         return []
     entries = value if isinstance(value, list) else []
-    ids: list[Any] = [entry.get("value") if isinstance(entry, dict) else None for entry in entries]
+    ids = [_id(entry) for entry in entries]
     return ids if all(isinstance(member, str) and member for member in ids) else []
+
+
+def _id(entry: Any) -> Any:
+    """The `value` of an entry, in whatever letter case its name is; None where there is none."""
+    named = {name.lower(): held for name, held in entry.items()} if isinstance(entry, dict) else {}
+    return named.get("value")
