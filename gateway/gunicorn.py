@@ -9,7 +9,8 @@ from typing import Any
 
 wsgi_app = "gateway.app:create_app()"
 worker_class = "gthread"
-threads = 2
+#: A thread waits for its client here, so there are more than work at once.
+threads = 16
 #: Long request lines are answered by the gateway, not by gunicorn in HTML.
 limit_request_line = 0
 
