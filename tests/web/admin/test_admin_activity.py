@@ -76,6 +76,19 @@ def test_members_that_are_not_there_make_the_line_partial(acme) -> None:
     assert newest(acme, "outcome=partial")["id"] == line["id"]
 
 
+def test_a_group_replaced_by_members_that_are_not_there_is_partial_and_says_how_many(acme) -> None:
+    user = acme.assign(1)["id"]
+    push(acme, "Sales", user)
+    group = acme.okta.call("GET", "/Groups").json["Resources"][0]
+    body = {"schemas": group["schemas"], "displayName": "Sales"}
+    body |= {"members": [{"value": "nobody-1"}, {"value": "nobody-2"}]}
+    replaced = acme.okta.call("PUT", f"/Groups/{group['id']}", body)
+    assert (replaced.status, replaced.json.get("members")) == (200, None)
+    line = newest(acme)
+    assert (line["outcome"], line["members"]) == ("partial", {"joined": 0, "left": 1, "waiting": 2})
+    assert "2 members" in line["detail"]
+
+
 def test_restored_is_told(acme) -> None:
     user = acme.assign(1)
     acme.okta.call("DELETE", f"/Users/{user['id']}")
