@@ -56,15 +56,12 @@ def person(dice, number):
 
     def entries(least=0):
         return [
-            {"value": dice.choice(TEXTS)[:300], "type": maybe(dice.choice(KINDS)), "display": maybe(dice.choice(TEXTS), 0.2),
-             "primary": maybe(position == 0, 0.4)}
+            {"value": dice.choice(TEXTS)[:300], "type": maybe(dice.choice(KINDS)),
+             "display": maybe(dice.choice(TEXTS), 0.2), "primary": maybe(position == 0, 0.4)}
             for position in range(dice.randint(least, 3))
         ]  # fmt: skip
 
-    body = {
-        name: maybe(dice.choice(TEXTS), 0.4)
-        for name in ("nickName", "title", "locale", "profileUrl")
-    }
+    body = {name: maybe(dice.choice(TEXTS), 0.4) for name in ("nickName", "title", "locale", "profileUrl")}
     body["displayName"] = maybe(dice.choice(TEXTS)[:500], 0.4)
     body |= {name: entries() for name in ("emails", "phoneNumbers", "roles") if dice.random() < 0.6}
     body["name"] = {name: maybe(dice.choice(TEXTS)) for name in ("givenName", "familyName", "formatted")}
