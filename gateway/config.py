@@ -68,6 +68,8 @@ class Config:
     body_limit: int = 1_048_576
     #: The same for a group, whose members stand in one list; not less than `body_limit`.
     group_body_limit: int = 16_777_216
+    #: Bytes of JSON of the largest user that is kept, and of the largest group without its members.
+    document_limit: int = 262_144
     #: Whole seconds that `gateway serve` waits for the next bytes of a body, and for all of it; the latter also until a
     #: client has room for the next piece of a long answer.
     idle_seconds: int = 10

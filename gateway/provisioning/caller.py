@@ -205,7 +205,7 @@ class Trace:
                 facts["name"] = self.target.name
         if status < 400:
             if self.changed:
-                facts["changed"] = list(self.changed)
+                facts["changed"] = _first(list(self.changed))
             if self.members:
                 facts["joined"], facts["left"] = self.members
             if self.waiting:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
-from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
+from gateway.provisioning.caller import LINE_COUNT, Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
-from gateway.provisioning.users import check_version, differing
+from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Uniqueness
@@ -25,12 +25,17 @@ from gateway.store.records import GroupRecord, UserRecord
 
 #: Members of one group that may wait for users who are not here yet.
 MOST_WAITING = 50_000
+#: The same of all groups of one connection.
+MOST_WAITING_OF_CONNECTION = 200_000
 
 
 class Groups:
     """Tells the stories of groups."""
 
-    def __init__(self, store: Store, host: PluginHost, changes: Changes, refresh: Refresh) -> None:
+    def __init__(
+        self, store: Store, host: PluginHost, changes: Changes, refresh: Refresh, document_limit: int
+    ) -> None:
+        self._document_limit = document_limit
         self._store, self._host, self._changes, self._refresh = store, host, changes, refresh
 
     # An identity provider's stories -----------------------------------------------------------------------------
@@ -39,6 +44,7 @@ class Groups:
         """Push a new group, with its members."""
         members, rest = _without_members(document)
         name = document["displayName"]
+        check_size(rest, None, self._document_limit)
 
         def story(caller: Caller) -> GroupRecord:
             with self._changes.open(caller, trace) as change:
@@ -177,6 +183,7 @@ class Groups:
         """Bring a stored group to a new document and new members; the first write of a connection links it."""
         owner = caller.connection_id if group.connection_id is None else group.connection_id
         name = document["displayName"]
+        check_size(document, json.loads(group.doc), self._document_limit)
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
         with self._changes.open(caller, trace) as change:
             if owner != group.connection_id:
@@ -271,8 +278,18 @@ class Groups:
                     f"More than {MOST_WAITING} members of the group {group.name[:200]!r} would wait for users whom this"
                     f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
                 )
+            if self._store.memberships.waits_for_more(
+                caller.organization.id, group.connection_id, MOST_WAITING_OF_CONNECTION
+            ):
+                raise InvalidValue(
+                    f"More than {MOST_WAITING_OF_CONNECTION} members of this connection's groups would wait for users"
+                    f" whom it does not know, {missing[0][:80]!r} of {group.name[:200]!r} among them. Provision the"
+                    " users first."
+                )
             trace.waiting += len(missing)
-            trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing]
+            trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing[:LINE_COUNT]]
+            if len(missing) > LINE_COUNT:
+                trace.ignored.append(f"members: {len(missing) - LINE_COUNT} more that are not here")
         return list(here.values())
 
     def _selected(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[int]:

@@ -18,7 +18,8 @@ from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
-from gateway.scim.errors import Conflict, Mutability, NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.texts import dumps
 from gateway.scim.versions import version_in
 from gateway.store import Stale, Store
 from gateway.store.clock import rfc3339
@@ -62,7 +63,9 @@ class Users:
         changes: Changes,
         mover: GroupMover,
         refresh: Refresh,
+        document_limit: int,
     ) -> None:
+        self._document_limit = document_limit
         self._store, self._host, self._changes, self._mover, self._refresh = (
             store,
             host,
@@ -77,6 +80,7 @@ class Users:
         """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
+        check_size(document, None, self._document_limit)
         return self._changes.retried(
             caller, self._refresh, lambda caller: self._create(caller, document, trace)
         )
@@ -227,6 +231,7 @@ class Users:
         before, trace.changed = user.document, ()
         if owner == user.connection_id and before == document:
             return self._keep(caller, user, judgement, trace)
+        check_size(document, before, self._document_limit)
         trace.changed = differing(before, document)
         seats, kind = int(active) - user.active, _kind(user, active)
         state = self._store.users.rewriting(caller.organization.id, owner, user, document)
@@ -378,6 +383,20 @@ def differing(before: Json, after: Json) -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def check_size(document: Json, before: Json | None, limit: int) -> None:
+    """Refuse a document of more bytes of JSON than `limit`; one that was larger before may shrink.
+
+    Raises InvalidValue.
+    """
+    size = len(dumps(document).encode())
+    if size > limit and (before is None or size > len(dumps(before).encode())):
+        largest = max((name for name in document if name != "schemas"), key=lambda n: len(dumps(document[n])))
+        raise InvalidValue(
+            f"The resource would take {size} bytes of JSON; at most {limit} are kept, and {largest!r} takes the most of"
+            " them. Send fewer or shorter values."
+        )
 
 
 def check_version(record: Any, if_match: str | None) -> None:

@@ -393,6 +393,15 @@ class Memberships:
         (row,) = self._db.all("SELECT COUNT(*) FROM waiting_members WHERE group_id = ?", group_id)
         return int(row[0])
 
+    def waits_for_more(self, organization_id: int, connection_id: int | None, most: int) -> bool:
+        """Whether the groups of a connection together wait for more than `most` ids."""
+        found = self._db.one(
+            "SELECT 1 FROM groups g JOIN waiting_members w ON w.group_id = g.id"
+            " WHERE g.organization_id = ? AND g.connection_id = ? LIMIT 1 OFFSET ?",
+            *(organization_id, connection_id, most),
+        )
+        return found is not None
+
     def forget_waiting(self, group_id: int, uids: Sequence[str] | None) -> None:
         """No longer wait for these, or for anybody."""
         if uids is None:

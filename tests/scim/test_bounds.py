@@ -123,3 +123,9 @@ def test_a_line_of_the_activity_is_bounded_and_says_how_much_more_there_was():
     names, detail = json.loads(line.ignored), line.detail
     assert names[: LINE_COUNT + 1] == [*(f"member {n}" for n in range(LINE_COUNT)), "… and 37900 more"]
     assert detail == "x" * LINE_TEXT_LENGTH + "… and 3000 more characters"
+
+
+def test_a_line_names_as_many_changed_attributes_as_it_holds():
+    trace = Trace("PUT /Users", "r", changed=[f"urn:x:{n}" for n in range(5000)])
+    changed = json.loads(trace.line(200).facts)["changed"]
+    assert (len(changed), changed[-1]) == (LINE_COUNT + 1, "… and 4900 more")

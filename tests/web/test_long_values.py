@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from urllib.parse import quote
 
 import pytest
 
 from gateway.provisioning import groups
-from gateway.testing.deployment import GROUP, USER
+from gateway.provisioning.users import check_size
+from gateway.scim.errors import InvalidValue
+from gateway.testing.deployment import GROUP, USER, Deployment
 
 #: What no compression of an index makes shorter.
 _noise = random.Random(7)
@@ -102,3 +105,58 @@ def test_a_group_waits_for_so_many_members_and_refuses_more(scim, monkeypatch):
     assert_refused(scim.patch(path, more), "More than 3 members of the group 'Sales' would wait")
     replaced = {"op": "replace", "path": "members", "value": [{"value": "nobody-3"}]}
     assert scim.patch(path, replaced).status == 204
+
+
+def test_the_groups_of_a_connection_wait_for_so_many_members_together(scim, monkeypatch):
+    monkeypatch.setattr(groups, "MOST_WAITING_OF_CONNECTION", 3)
+    first, second = (f"/Groups/{scim.group(name)['id']}" for name in ("Sales", "Support"))
+    two = {"op": "add", "path": "members", "value": [{"value": f"nobody-{n}"} for n in range(2)]}
+    assert scim.patch(first, two).status == 204
+    assert_refused(scim.patch(second, two), "More than 3 members of this connection's groups would wait")
+    one = {"op": "add", "path": "members", "value": [{"value": "nobody-1"}]}
+    assert scim.patch(second, one).status == 204
+
+
+def test_a_line_names_the_first_of_many_members_that_are_not_here(deployment, scim):
+    path = f"/Groups/{scim.group('Sales')['id']}"
+    many = {"op": "add", "path": "members", "value": [{"value": f"nobody-{n}"} for n in range(500)]}
+    assert scim.patch(path, many).status == 204
+    line = deployment.activity(scim.organization)[0]
+    names = json.loads(line.ignored)
+    assert (len(names), names[-1]) == (101, "… and 1 more")
+    assert names[0] == 'members[value eq "nobody-0"]'
+
+
+@pytest.fixture
+def small(tmp_path):
+    deployment = Deployment(tmp_path / "small", document_limit=4000)
+    yield deployment.connection("generic")
+    deployment.close()
+
+
+def test_a_document_beyond_its_limit_is_refused_in_every_way_that_makes_one(small):
+    words = "bytes of JSON; at most 4000 are kept, and 'title' takes the most of them"
+    assert_refused(small.call("POST", "/Users", user(title="x" * 4000)), words)
+    uid = small.user("bob@acme.test", title="x" * 2000)["id"]
+    assert_refused(small.call("PUT", f"/Users/{uid}", user(title="x" * 4000)), words)
+    added = {"op": "add", "path": "nickName", "value": "é" * 1000}
+    assert_refused(small.patch(f"/Users/{uid}", added), words)
+    assert "nickName" not in small.call("GET", f"/Users/{uid}").json
+    deactivated = {"op": "replace", "path": "active", "value": False}
+    assert small.patch(f"/Users/{uid}", deactivated).status == 200
+
+
+def test_members_do_not_count_to_the_limit_of_a_group(small):
+    uid = small.group("Sales")["id"]
+    members = [{"value": f"nobody-{n:060}"} for n in range(100)]
+    assert small.patch(f"/Groups/{uid}", {"op": "add", "path": "members", "value": members}).status == 204
+    whole = {"schemas": [GROUP], "displayName": "Sales", "members": members}
+    assert small.call("PUT", f"/Groups/{uid}", whole).status == 200
+
+
+@pytest.mark.parametrize("before", [5000, 6000])
+def test_a_document_that_was_larger_before_may_shrink_and_not_grow(before):
+    larger = {"schemas": [USER], "title": "x" * before}
+    check_size(larger | {"title": "x" * 4900}, larger, 4000)
+    with pytest.raises(InvalidValue, match="at most 4000 are kept"):
+        check_size(larger | {"title": "x" * (before + 1)}, larger, 4000)

@@ -12,7 +12,7 @@ from flask import Request
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser
 
-from gateway.scim.documents import read_json
+from gateway.scim.documents import INDEXED_BYTES, fold, read_json
 from gateway.scim.errors import PayloadTooLarge, UnsupportedMediaType
 from gateway.scim.lines import control_in
 from gateway.store.clock import microseconds
@@ -98,6 +98,7 @@ class Name(fields.String):
         text = text.strip() if isinstance(text, str) else text
         if isinstance(text, str):
             check_one_line(text)
+            check_bytes(text)
         return text
 
 
@@ -105,6 +106,12 @@ def check_one_line(text: str) -> None:
     """Refuse a text that holds control characters. Raises ValidationError."""
     if control := control_in(text):
         raise ValidationError(f"Holds the control character {control}; it must be one line of plain text.")
+
+
+def check_bytes(text: str) -> None:
+    """Refuse a text of more bytes, folded, than an index holds. Raises ValidationError."""
+    if not text.isascii() and (size := len(fold(text).encode())) > INDEXED_BYTES:
+        raise ValidationError(f"Takes {size} bytes in UTF-8; at most {INDEXED_BYTES} are kept.")
 
 
 class Url(fields.String):

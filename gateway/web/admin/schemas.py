@@ -5,20 +5,39 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.sso import LONGEST
-from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.web.admin.arguments import Count, Flag, Limited, Moment, Name, Paging, Url, check_one_line
+from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
+from gateway.scim.schemas import TEXT_LENGTH
+from gateway.scim.texts import dumps
+from gateway.web.admin.arguments import (
+    Count,
+    Flag,
+    Limited,
+    Moment,
+    Name,
+    Paging,
+    Url,
+    check_bytes,
+    check_one_line,
+)
 
-_LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line]
-_VALUE: list[Any] = [validate.Length(min=1, max=1000), check_one_line]
-_EMAIL: list[Any] = [validate.Length(min=1, max=USER_NAME_LENGTH), check_one_line]
+_LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
+_VALUE: list[Any] = [validate.Length(min=1, max=1000), check_one_line, check_bytes]
+_EMAIL: list[Any] = [validate.Length(min=1, max=USER_NAME_LENGTH), check_one_line, check_bytes]
+#: Of what a list is asked for.
+_ASKED = validate.Length(max=1000)
 _MOST_RULES = 1000
 
 
 def _time(**kwargs: Any) -> fields.String:
     return fields.String(metadata={"format": "date-time"}, **kwargs)
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    if (size := len(dumps(settings).encode())) > TEXT_LENGTH:
+        raise ValidationError(f"Takes {size} bytes of JSON; at most {TEXT_LENGTH} are kept.")
 
 
 def page_of(item: type[Schema]) -> type[Schema]:
@@ -103,7 +122,9 @@ class Organization(Schema):
 
 class ConnectionChange(Schema):
     name = Name()
-    settings = fields.Dict(keys=fields.String(), metadata={"description": "By the plugin; merged."})
+    settings = fields.Dict(
+        keys=fields.String(), validate=_check_settings, metadata={"description": "By the plugin; merged."}
+    )
 
 
 class NewConnection(ConnectionChange):
@@ -234,6 +255,16 @@ class Rule(Schema):
     value = fields.String(required=True, validate=_VALUE)
     group = Name(required=True)
 
+    @validates_schema
+    def check_pair(self, data: dict[str, Any], **kwargs: Any) -> None:
+        """Value and name stand in one row of an index."""
+        size = len(data["value"].encode()) + len(fold(data["group"]).encode())
+        if size > INDEXED_BYTES:
+            raise ValidationError(
+                f"Value and name of the group take {size} bytes in UTF-8; at most {INDEXED_BYTES} are kept.",
+                "value",
+            )
+
 
 class Applying(Schema):
     done = fields.Integer()
@@ -293,7 +324,9 @@ class UsersAsked(Paging):
         validate=validate.Length(max=200),
         metadata={"description": "A part of userName or of the name shown, letter case aside."},
     )
-    user_name = fields.String(metadata={"description": "The one of this name, letter case aside."})
+    user_name = fields.String(
+        validate=_ASKED, metadata={"description": "The one of this name, letter case aside."}
+    )
 
 
 class ManagedBy(Schema):
@@ -336,7 +369,9 @@ class OrganizationsAsked(Paging):
 
 
 class GroupsAsked(Paging):
-    q = fields.String(load_default="", metadata={"description": "How the name begins, letter case aside."})
+    q = fields.String(
+        load_default="", validate=_ASKED, metadata={"description": "How the name begins, letter case aside."}
+    )
 
 
 class Group(Schema):
@@ -393,13 +428,21 @@ class ActivityAsked(Limited):
     outcome = fields.String(load_default=None, validate=validate.OneOf(("success", "partial", "failure")))
     status = Count(100, 599, load_default=None, metadata={"description": "The status of the answer."})
     target = fields.String(
-        load_default=None, metadata={"description": "The id of a user, group, connection or token."}
+        load_default=None,
+        validate=_ASKED,
+        metadata={"description": "The id of a user, group, connection or token."},
     )
-    request_id = fields.String(load_default=None, metadata={"description": "The X-Request-Id of the answer."})
+    request_id = fields.String(
+        load_default=None, validate=_ASKED, metadata={"description": "The X-Request-Id of the answer."}
+    )
     since = Moment(load_default=None, metadata={"description": "Not before this time."})
     until = Moment(load_default=None, metadata={"description": "Before this time."})
-    user = fields.String(load_default=None, metadata={"description": "A userName, letter case aside."})
-    connection = fields.String(load_default=None, metadata={"description": "The id of a connection."})
+    user = fields.String(
+        load_default=None, validate=_ASKED, metadata={"description": "A userName, letter case aside."}
+    )
+    connection = fields.String(
+        load_default=None, validate=_ASKED, metadata={"description": "The id of a connection."}
+    )
 
 
 class Decision(Schema):
