@@ -17,7 +17,7 @@ from gateway.web.dispatch import App
 def build(config: Config) -> Provisioning:
     """Store, plugins and stories for a configuration, without a web server: what commands use."""
     database = open_database(config.database_url, config.sqlite_synchronous)
-    store = Store(database, config.secret_key, config.query_seconds, config.page_bytes)
+    store = Store(database, config.secret_key, config.query_seconds, config.page_bytes, config.secret_key_old)
     host = PluginHost(
         store,
         config.extension_urn,

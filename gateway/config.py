@@ -45,6 +45,8 @@ class Config:
     #: Key under which token digests are made. SQLite: made once and kept in the instance folder; PostgreSQL: must be
     #: set, the same on every node.
     secret_key: str = field(default="", repr=False)
+    #: Keys that were in force before, still accepted: what was made with them is renewed with `secret_key` at its use.
+    secret_key_old: tuple[str, ...] = field(default=(), repr=False)
     #: What base URLs and locations begin with, without a slash at the end; empty = as the request came in.
     public_url: str = ""
     #: An operator token to accept beside those in the database.
@@ -151,8 +153,10 @@ def _completed(config: Config) -> Config:
         raise ConfigurationError(
             f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
         )
-    for name in ("secret_key", "admin_token"):
-        if 0 < len(getattr(config, name)) < SECRET_LENGTH:
+    given = [("secret_key", config.secret_key), ("admin_token", config.admin_token)]
+    given += [("secret_key_old", key) for key in config.secret_key_old]
+    for name, secret in given:
+        if 0 < len(secret) < SECRET_LENGTH:
             raise ConfigurationError(
                 f"{name} has fewer than {SECRET_LENGTH} characters, which can be guessed. One can be made with"
                 " `openssl rand -base64 48`."

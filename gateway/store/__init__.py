@@ -4,6 +4,7 @@ Rows and SQL stay in here. Every function that touches a tenant's data takes the
 first, so that a query without one cannot be written by accident.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,14 +46,19 @@ class Store:
     """The rooms of one database."""
 
     def __init__(
-        self, database: Database, secret_key: str, query_seconds: int = 0, page_bytes: int = 1 << 62
+        self,
+        database: Database,
+        secret_key: str,
+        query_seconds: int = 0,
+        page_bytes: int = 1 << 62,
+        old_keys: Sequence[str] = (),
     ) -> None:
         self.database = database
         self.transaction = database.transaction
         self.organizations = Organizations(database)
         self.connections = Connections(database)
-        self.tokens = Tokens(database, secret_key)
-        self.admin_tokens = AdminTokens(database, secret_key)
+        self.tokens = Tokens(database, secret_key, old_keys)
+        self.admin_tokens = AdminTokens(database, secret_key, old_keys)
         self.users = Users(database)
         self.portions = Portions(database)
         self.groups = Groups(database)

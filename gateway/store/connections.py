@@ -20,10 +20,11 @@ COLUMNS = (
 _WIDTH = len(ConnectionRecord._fields)
 _BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
 _AT_THE_GATE = (
-    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.prefix, t.expires FROM connections c"
+    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.prefix, t.expires, t.digest FROM connections c"
     " JOIN organizations o ON o.id = c.organization_id"
-    " LEFT JOIN tokens t ON t.digest = ? AND t.connection_id = c.id WHERE c.slug = ?"
+    " LEFT JOIN tokens t ON t.digest {} AND t.connection_id = c.id WHERE c.slug = ?"
 )
+_BY_ONE_DIGEST = _AT_THE_GATE.format("= ?")
 _BY_ID = f"{_BY} WHERE c.uid = ?"
 _BY_KEY = f"{_BY} WHERE c.id = ?"
 # Letters and digits that cannot be taken for one another when read aloud.
@@ -43,6 +44,8 @@ class Knock(NamedTuple):
     connection: ConnectionRecord
     organization: OrganizationRecord
     token: tuple[str, str, str] | None
+    #: The digest under which that token is stored.
+    digest: str | None
 
 
 class Connections:
@@ -51,18 +54,22 @@ class Connections:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def at_the_gate(self, slug: str, digest: str | None) -> Knock | None:
-        """Whose base URL this is, and which token has that digest: all that a request is let in by, at once."""
-        row = self._db.one(_AT_THE_GATE, digest, slug)
+    def at_the_gate(self, slug: str, digests: Sequence[str]) -> Knock | None:
+        """Whose base URL this is, and which token has one of the digests: what a request is let in by, at once."""
+        if len(digests) > 1:
+            marks = ", ".join("?" * len(digests))
+            row = self._db.one(_AT_THE_GATE.format(f"IN ({marks})"), *digests, slug)
+        else:
+            row = self._db.one(_BY_ONE_DIGEST, digests[0] if digests else None, slug)
         if row is None:
             return None
-        uid, label, prefix, expires = row[-4:]
+        uid, label, prefix, expires, digest = row[-5:]
         live = uid is not None and (expires is None or expires > now())
         connection, organization = (
             ConnectionRecord._make(row[:_WIDTH]),
-            OrganizationRecord._make(row[_WIDTH:-4]),
+            OrganizationRecord._make(row[_WIDTH:-5]),
         )
-        return Knock(connection, organization, (uid, label, prefix) if live else None)
+        return Knock(connection, organization, (uid, label, prefix) if live else None, digest)
 
     def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
         """By public id."""

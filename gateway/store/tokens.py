@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import string
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -46,12 +46,18 @@ def _check(body: str) -> str:
 
 
 class _Digests:
-    def __init__(self, secret_key: str) -> None:
-        self._key = hashlib.blake2b(secret_key.encode()).digest()
+    """Digests under the key in force, and under older ones that are still accepted."""
+
+    def __init__(self, secret_key: str, old_keys: Sequence[str]) -> None:
+        self._keys = [hashlib.blake2b(key.encode()).digest() for key in (secret_key, *old_keys)]
 
     def of(self, token: str) -> str:
+        return self.all(token)[0]
+
+    def all(self, token: str) -> list[str]:
         # Keyed (RFC 7693, 2.9), so that a copied database tells nothing.
-        return hashlib.blake2b(token.encode(), key=self._key, digest_size=32).hexdigest()
+        text = token.encode()
+        return [hashlib.blake2b(text, key=key, digest_size=32).hexdigest() for key in self._keys]
 
 
 class KnownToken(NamedTuple):
@@ -67,8 +73,8 @@ class KnownToken(NamedTuple):
 class Tokens:
     """The bearer tokens of a connection; several may live at once, so that a rotation has no gap."""
 
-    def __init__(self, database: Database, secret_key: str) -> None:
-        self._db, self._digests = database, _Digests(secret_key)
+    def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
+        self._db, self._digests = database, _Digests(secret_key, old_keys)
 
     def add(self, connection: ConnectionRecord, label: str, expires: int | None) -> tuple[TokenRecord, str]:
         """A new token, and its value, which nobody can read again."""
@@ -97,9 +103,13 @@ class Tokens:
         )
         return [TokenRecord._make(row) for row in rows]
 
-    def digest(self, token: str) -> str:
-        """What a token is found by."""
-        return self._digests.of(token)
+    def digests(self, token: str) -> list[str]:
+        """What a token is found by: its digest under the key in force, then under older keys."""
+        return self._digests.all(token)
+
+    def renew(self, old: str, new: str) -> None:
+        """Replace a digest under an older key."""
+        self._db.run("UPDATE tokens SET digest = ? WHERE digest = ?", new, old)
 
     def remove(self, connection: ConnectionRecord, uid: str) -> TokenRecord | None:
         """Revoke one; at once, on every node. Its digest is kept apart for a year, to explain refusals."""
@@ -127,13 +137,14 @@ class Tokens:
         )
         return found
 
-    def known(self, digest: str) -> KnownToken | None:
-        """What a digest belongs to, or belonged to: only for the explanation of a refusal."""
+    def known(self, digests: Sequence[str]) -> KnownToken | None:
+        """What one of the digests belongs to, or belonged to: only for the explanation of a refusal."""
+        marks = ", ".join("?" * len(digests))
         row = self._db.one(
-            "SELECT connection_id, label, prefix, expires, NULL FROM tokens WHERE digest = ?"
-            " UNION ALL SELECT connection_id, label, prefix, NULL, revoked FROM revoked_tokens WHERE digest = ?",
-            digest,
-            digest,
+            f"SELECT connection_id, label, prefix, expires, NULL FROM tokens WHERE digest IN ({marks}) UNION ALL"
+            f" SELECT connection_id, label, prefix, NULL, revoked FROM revoked_tokens WHERE digest IN ({marks})",
+            *digests,
+            *digests,
         )
         return KnownToken._make(row) if row else None
 
@@ -147,8 +158,8 @@ class Tokens:
 class AdminTokens:
     """Tokens of the admin REST: an operator's, for all organizations, or one organization's."""
 
-    def __init__(self, database: Database, secret_key: str) -> None:
-        self._db, self._digests = database, _Digests(secret_key)
+    def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
+        self._db, self._digests = database, _Digests(secret_key, old_keys)
 
     def add(self, organization: OrganizationRecord | None, name: str) -> tuple[str, str]:
         """Id and value of a new token."""
@@ -168,12 +179,16 @@ class AdminTokens:
         """The token behind a value."""
         if not well_formed(token):
             return None
-        row = self._db.one(f"{_ADMIN} WHERE digest = ?", self._digests.of(token))
+        digests = self._digests.all(token)
+        row = self._db.one(f"{_ADMIN} WHERE digest IN ({', '.join('?' * len(digests))})", *digests)
         return TokenRecord._make(row) if row else None
 
-    def used(self, token: TokenRecord, moment: int) -> None:
-        """When it was last used, in microseconds."""
-        self._db.run("UPDATE admin_tokens SET last_used = ? WHERE id = ?", moment, token.id)
+    def used(self, token: TokenRecord, value: str, moment: int) -> None:
+        """Note when it was last used, in microseconds, and store it under the key in force."""
+        digest = self._digests.of(value)
+        self._db.run(
+            "UPDATE admin_tokens SET last_used = ?, digest = ? WHERE id = ?", moment, digest, token.id
+        )
 
     def all(self) -> list[TokenRecord]:
         """Every one."""

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import struct
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.scim.errors import ExpiredCursor, InvalidCursor
 from gateway.store.clock import now
@@ -26,13 +26,13 @@ _LETTERS = (_HELD.size + _SEAL) // 3 * 4
 class Cursors:
     """Makes cursors and reads them. Any process with the deployment's key can read those of any other."""
 
-    def __init__(self, secret_key: str, clock: Callable[[], int] = now) -> None:
-        self._key, self._clock = secret_key.encode(), clock
+    def __init__(self, secret_key: str, clock: Callable[[], int] = now, old_keys: Sequence[str] = ()) -> None:
+        self._keys, self._clock = [key.encode() for key in (secret_key, *old_keys)], clock
 
     def seal(self, connection: ConnectionRecord, query: str, place: int) -> str:
         """A cursor that goes on behind that place of the list."""
         held = _HELD.pack(place, connection.id, self._clock(), _digest(query))
-        return urlsafe_b64encode(held + self._seal(held)).decode()
+        return urlsafe_b64encode(held + _seal(self._keys[0], held)).decode()
 
     def open(self, connection: ConnectionRecord, query: str, cursor: str) -> int:
         """The place in it; 0 for the empty cursor of a first page. Raises InvalidCursor or ExpiredCursor."""
@@ -53,13 +53,14 @@ class Cursors:
         except (ValueError, binascii.Error):
             sealed = b""
         held, seal = sealed[: _HELD.size], sealed[_HELD.size :]
-        if not hmac.compare_digest(seal, self._seal(held)):
+        if not any(hmac.compare_digest(seal, _seal(key, held)) for key in self._keys):
             raise _strange()
         return _HELD.unpack(held)
 
-    def _seal(self, held: bytes) -> bytes:
-        # Tokens are digested under the same key: the word in front keeps the two apart.
-        return hmac.digest(self._key, b"cursor\0" + held, "sha256")
+
+def _seal(key: bytes, held: bytes) -> bytes:
+    # Tokens are digested under the same key: the word in front keeps the two apart.
+    return hmac.digest(key, b"cursor\0" + held, "sha256")
 
 
 def _strange() -> InvalidCursor:

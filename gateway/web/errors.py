@@ -72,12 +72,12 @@ class Errors:
         if slug is None:
             return None
         try:
-            found = self._gateway.store.connections.at_the_gate(slug, None)
+            found = self._gateway.store.connections.at_the_gate(slug, ())
         except Unavailable:
             return None
         if found is None:
             return None
-        connection, organization, _ = found
+        connection, organization, *_ = found
         below = call.path.partition(f"/{slug}")[2]
         return Trace(f"{call.method} {below[:80] or '/'}", call.request_id, organization.id, connection.uid)
 

@@ -10,9 +10,10 @@ from flask import Request
 from gateway.config import Config
 from gateway.contracts import Credentials, Principal
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests, Unavailable
 from gateway.store.clock import rfc3339
 from gateway.store.connections import Knock
+from gateway.store.database import BRIEF
 from gateway.web.calls import Call
 from gateway.web.limits import WRONG_TOKENS, Limits
 
@@ -34,7 +35,7 @@ class Gate:
 
     def find(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
-        knock = self.gateway.store.connections.at_the_gate(slug, None)
+        knock = self.gateway.store.connections.at_the_gate(slug, ())
         if knock is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
         return self._caller(call, knock, trace)
@@ -65,7 +66,8 @@ class Gate:
     def _known(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         store, credentials = self.gateway.store, credentials_of(call)
         secret = credentials.secret
-        knock = store.connections.at_the_gate(slug, store.tokens.digest(secret) if secret else None)
+        digests = store.tokens.digests(secret) if secret else []
+        knock = store.connections.at_the_gate(slug, digests)
         if knock is None:
             # A base URL that names nothing is answered like one whose token is wrong.
             self._slow_down(call, "")
@@ -87,7 +89,17 @@ class Gate:
         trace.principal, trace.token_id = principal.label, principal.token_id
         if knock.token and principal.token_id == knock.token[0]:
             trace.token_prefix = knock.token[2]
+            if knock.digest != digests[0]:
+                self._renew(str(knock.digest), digests[0])
         return caller
+
+    def _renew(self, old: str, new: str) -> None:
+        """Store a token under the key in force that was found by an older one."""
+        try:
+            with self.gateway.store.transaction(BRIEF):
+                self.gateway.store.tokens.renew(old, new)
+        except Unavailable:
+            return  # the next request with this token tries again
 
     def _slow_down(self, call: Call, slug: str) -> None:
         """Count a wrong token. The token is looked up first, so a right one from the same address always passes."""
@@ -102,7 +114,7 @@ class Gate:
     def _explain(self, caller: IdpCaller, secret: str, trace: Trace) -> None:
         """Have the activity say why a token is not valid here; the answer says the same to everybody."""
         store, connection = self.gateway.store, caller.connection
-        known = store.tokens.known(store.tokens.digest(secret))
+        known = store.tokens.known(store.tokens.digests(secret))
         found = store.connections.by_key(known.connection_id) if known else None
         if known is None or found is None or found[1].id != caller.organization.id:
             trace.stranger = "unknown token"
@@ -127,7 +139,7 @@ class Gate:
             )
 
     def _caller(self, call: Call, knock: Knock, trace: Trace) -> IdpCaller:
-        connection, organization, _ = knock
+        connection, organization, *_ = knock
         trace.organization_id, trace.connection_uid = organization.id, connection.uid
         call.idp = connection.idp
         return self.gateway.callers.connection(

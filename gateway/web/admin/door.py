@@ -231,17 +231,17 @@ def _scope(gateway: Provisioning, trace: Trace, credentials: Credentials) -> int
             "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
         )
     trace.principal, trace.token_prefix = token.label, token.prefix
-    _remember_use(gateway, token)
+    _remember_use(gateway, token, credentials.secret)
     return token.owner_id
 
 
-def _remember_use(gateway: Provisioning, token: TokenRecord) -> None:
+def _remember_use(gateway: Provisioning, token: TokenRecord, value: str) -> None:
     moment = now()
     if token.last_used is not None and moment - token.last_used < _MINUTE:
         return
     try:
         with gateway.store.transaction(BRIEF):
-            gateway.store.admin_tokens.used(token, moment)
+            gateway.store.admin_tokens.used(token, value, moment)
     except Unavailable:
         return  # a database that only reads can still be read
 
