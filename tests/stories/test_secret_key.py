@@ -75,7 +75,7 @@ def test_a_cursor_of_the_key_before_is_opened(scim: Scim, restarted: Any) -> Non
     before = scim.deployment.gateway.config.secret_key
     for name in ("one@acme.test", "two@acme.test"):
         scim.user(name)
-    cursor = scim.get("/Users?cursor=&count=1").json["nextCursor"]
+    cursor = scim.call("GET", "/Users?cursor=&count=1").json["nextCursor"]
     both = restarted(secret_key=NEW, secret_key_old=(before,))
     assert len(asked(both, scim, f"count=1&cursor={cursor}").json["Resources"]) == 1
     assert asked(restarted(secret_key=NEW), scim, f"count=1&cursor={cursor}").status == 400
