@@ -97,7 +97,8 @@ class Recorder:
     def _count(self, trace: Trace, line: Line) -> None:
         """A refusal of somebody who is not known: one line a connection, reason and minute counts them."""
         moment = now()
-        word = "too many" if line.status == 429 else str(trace.stranger)
+        # Paths that no endpoint serves count by status alone: each could be another one.
+        word = "too many" if line.status == 429 else trace.stranger or f"status {line.status}"
         key = Reason(moment // _MINUTE, str(line.connection_uid), word)
         with self._lock:
             held = self._strangers.get(key)
@@ -138,7 +139,7 @@ class Recorder:
         """A refusal: written at once, if the database can be written at all; gathered if it is one of very many."""
         if not trace.organization_id:
             return
-        if trace.stranger and trace.connection_uid and refusal.status in (401, 429):
+        if trace.principal is None and trace.connection_uid and refusal.status < 500:
             self._count(trace, trace.line(refusal.status, refusal.detail))
             return
         if isinstance(refusal, TooManyRequests | RequestTimeout):

@@ -86,6 +86,17 @@ def test_a_storm_of_wrong_tokens_is_a_few_lines_and_a_right_token_passes(slow: D
     assert all(line.first_at <= line.at for line in again)
 
 
+def test_paths_without_an_endpoint_are_counted_by_status_and_minute(okta: Scim) -> None:
+    calls = [("GET", f"/Userss{n}", 404) for n in range(30)]
+    calls += [("PUT", "/Schemas", 405)] * 10 + [("GET", f"/Schemas/urn:none:{n}", 404) for n in range(10)]
+    for method, path, status in calls:
+        assert okta.call(method, path, token=None).status == status
+    lines = okta.deployment.activity(okta.organization, outcome="failure")
+    assert {line.status for line in lines} == {404, 405}
+    assert len(lines) <= 8
+    assert sum(line.times for line in lines) == len(calls)
+
+
 def test_wrong_admin_tokens_are_slowed_down_and_a_right_one_passes(slow: Deployment) -> None:
     until_slowed_down(lambda: slow.admin("GET", "/organizations", token="wrong").status)
     assert slow.admin("GET", "/organizations").status == 200
