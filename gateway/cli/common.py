@@ -19,10 +19,10 @@ from gateway.app import build
 from gateway.config import ConfigurationError, load, unknown_settings
 from gateway.host import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
-from gateway.scim.errors import Refusal
+from gateway.scim.errors import Refusal, Unavailable
 from gateway.server import ServingError
 from gateway.simulation import people
-from gateway.store import UnusableDatabase
+from gateway.store import UnusableDatabase, open_database
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -40,10 +40,18 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (ConfigurationError, PluginError, ServingError, UnusableDatabase) as error:
             raise click.ClickException(str(error)) from None
+        except Unavailable as outage:
+            raise click.ClickException(_explain_failure() or outage.detail) from None
         except Refusal as refusal:
             raise click.ClickException(refusal.detail) from None
         except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
+
+
+def _explain_failure() -> str | None:
+    """Say why the configured database cannot be reached."""
+    config = load()
+    return open_database(config.database_url, config.sqlite_synchronous).explain_failure()
 
 
 @contextmanager

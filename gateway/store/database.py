@@ -233,6 +233,10 @@ class Database(ABC):
         """How many connections the engine gives to all nodes together; None where it does not limit them."""
         return None
 
+    def explain_failure(self) -> str | None:
+        """Say why no connection to this database can be made, in one sentence without the password; None: unknown."""
+        return None
+
     def close(self) -> None:
         """Close the connection of this thread."""
         if not self.peewee.is_closed():

@@ -432,6 +432,40 @@ class PostgresqlDatabase(Database):
     def _outages(self) -> AbstractContextManager[None]:
         return _Outages()
 
+    def explain_failure(self) -> str | None:
+        """See Database."""
+        return _explained(self._url)
+
+
+#: What libpq says of a connection that is not made, as a text alone, and how it is told.
+_FAILURES = (
+    ("password authentication failed", "refuses the password of the user {user}"),
+    ("no password supplied", "asks for a password of the user {user}, and the URL has none"),
+    (r'role ".*" does not exist', "has no user {user}"),
+    (r'database ".*" does not exist', "has no database {dbname}"),
+    (
+        "no pg_hba.conf entry",
+        "does not let the user {user} reach the database {dbname} from here (pg_hba.conf)",
+    ),
+    ("could not translate host name|failed to resolve host", "is a host whose name cannot be resolved"),
+    ("Connection refused", "refuses the connection: nothing listens there"),
+)
+
+
+def _explained(url: str) -> str | None:
+    told = _PATIENCE | conninfo_to_dict(url)
+    try:
+        psycopg.connect(**told).close()
+    except psycopg.OperationalError as error:
+        words = next((words for pattern, words in _FAILURES if re.search(pattern, str(error))), None)
+    else:
+        return None
+    if words is None:
+        return None
+    named = {"user": repr(told.get("user", "")), "dbname": repr(told.get("dbname") or told.get("user", ""))}
+    where = f"{told.get('host') or 'localhost'}, port {told.get('port') or 5432},"
+    return f"The PostgreSQL at {where} {words.format(**named)}; correct GATEWAY_DATABASE_URL or the server."
+
 
 class _Outages:
     def __enter__(self) -> None:
