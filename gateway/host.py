@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from time import perf_counter
 from types import MappingProxyType
@@ -56,6 +57,16 @@ ENTRY_POINTS = "gateway.plugins"
 
 class PluginError(Exception):
     """A plugin that cannot be used; the sentence names it. Stops start-up."""
+
+
+def _check_disabled(names: Sequence[str]) -> None:
+    """Refuse names that no installed plugin has."""
+    known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} | {defaults.NAME})
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f" Is {near[0]!r} meant?" if near else f" Installed are: {', '.join(known)}."
+            raise PluginError(f"plugins_disabled names {name!r}, and no plugin is called so.{meant}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,7 @@ class PluginHost:
         self._since: dict[str, int] = {}
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
+        _check_disabled(disabled)
         for name in disabled:
             self._manager.set_blocked(name)
         self._manager.register(defaults.Defaults(store), defaults.NAME)

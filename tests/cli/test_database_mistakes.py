@@ -56,3 +56,13 @@ def test_a_user_and_a_database_that_are_unknown(gateway, monkeypatch, server, co
     assert "has no user 'nobody'" in told(gateway, monkeypatch, user, command)
     database = f"postgresql://{at.username}:{SECRET}@{where}/missing?{query}"
     assert "has no database 'missing'" in told(gateway, monkeypatch, database, command)
+
+
+def test_a_disabled_plugin_that_is_unknown(gateway, monkeypatch):
+    monkeypatch.setenv("GATEWAY_PLUGINS_DISABLED", "oktaa")
+    result = gateway("migrate")
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == "Error: plugins_disabled names 'oktaa', and no plugin is called so. Is 'okta' meant?\n"
+    )
