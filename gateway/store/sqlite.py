@@ -16,7 +16,17 @@ from typing import Any
 import peewee
 
 from gateway.scim.errors import NotFound
-from gateway.store.database import BUSY_SECONDS, Database, First, Overrun, Row, Weight, busy, unavailable
+from gateway.store.database import (
+    BUSY_SECONDS,
+    Database,
+    First,
+    Overrun,
+    Row,
+    UnusableDatabase,
+    Weight,
+    busy,
+    unavailable,
+)
 from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
@@ -348,11 +358,16 @@ class SqliteDatabase(Database):
             yield
 
     def _outages(self) -> AbstractContextManager[None]:
-        return _Outages()
+        return _Outages(self.path)
 
 
 class _Outages:
     # A class: half the cost of a generator, and it is around every statement.
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def __enter__(self) -> None:
         return None
@@ -366,5 +381,10 @@ class _Outages:
             outage = _OUTAGES.get((code or 0) & 0xFF)
             if outage:
                 raise (busy() if outage == _BUSY else unavailable(outage)) from None
+        elif isinstance(error, peewee.DatabaseError) and "file is not a database" in str(error):
+            # By its text: peewee wraps what happens while it connects twice, and the code is lost.
+            raise UnusableDatabase(
+                f"{self._path} is no SQLite database; correct GATEWAY_DATABASE_URL."
+            ) from None
         if isinstance(error, peewee.IntegrityError | sqlite3.IntegrityError) and "FOREIGN KEY" in str(error):
             raise NotFound("What this request is about was removed meanwhile.") from None

@@ -58,6 +58,14 @@ def test_a_user_and_a_database_that_are_unknown(gateway, monkeypatch, server, co
     assert "has no database 'missing'" in told(gateway, monkeypatch, database, command)
 
 
+@COMMANDS
+def test_a_file_that_is_no_database(gateway, monkeypatch, tmp_path, command):
+    file = tmp_path / "acme.sqlite3"
+    file.write_text("no database, but a text that is long enough to be looked at. " * 100)
+    sentence = told(gateway, monkeypatch, f"sqlite:///{file}", command)
+    assert sentence == f"Error: {file} is no SQLite database; correct GATEWAY_DATABASE_URL.\n"
+
+
 def test_a_disabled_plugin_that_is_unknown(gateway, monkeypatch):
     monkeypatch.setenv("GATEWAY_PLUGINS_DISABLED", "oktaa")
     result = gateway("migrate")
