@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 RUNTIME := $(VENV)/runtime
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench overload failover onboarding soak fuzz clean
+.PHONY: demo test lint serve bench overload failover onboarding soak fuzz slowest clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -53,6 +53,10 @@ soak: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# The slowest input of each reader; a minute or two. docs/fuzzing.md
+slowest: $(STAMP)
+	$(BIN)/python -m tests.fuzz.slowest $(ARGS)
 
 $(RUNTIME): $(DISTRIBUTIONS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'

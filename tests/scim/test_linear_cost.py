@@ -38,6 +38,8 @@ from gateway.scim.schemas import (
 )
 from gateway.scim.sorting import read_sort
 from gateway.store.candidates import MAX_TERMS
+from gateway.web.calls import Call
+from gateway.web.gate import credentials_of
 
 USERS, GROUPS = user_type(ENTERPRISE), group_type()
 USER = {
@@ -354,3 +356,16 @@ def test_five_thousand_terms_are_refused_before_the_database_hears_of_them(scim)
     assert (answer.status, answer.json["scimType"]) == (400, "invalidFilter")
     assert "at most 8192" in answer.json["detail"]
     assert min(scim.call("POST", "/Users/.search", search(filter=text)).seconds for _ in range(RUNS)) < 0.5
+
+
+def test_a_token_with_bearer_in_front_very_often_costs_as_much_as_it_is_long():
+    """A stranger can send it."""
+
+    def cost(often):
+        call = Call({"REQUEST_METHOD": "GET", "HTTP_AUTHORIZATION": "bearer " * often + "pgw_x"})
+        begun = time.process_time()
+        for _ in range(5):
+            assert credentials_of(call).secret == "pgw_x"
+        return time.process_time() - begun
+
+    assert cost(8000) < 40 * max(cost(800), 0.0005)
