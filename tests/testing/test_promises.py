@@ -98,13 +98,13 @@ BROKEN = {
         RIGHT + MAP + "    raise InvalidValue('No')\n",
         "DialectPromises",
         f"documents = {{'x': Document({USER}}}, refused='No')}}",
-        {"document_becomes"},
+        {"document_becomes", "junk_"},
     ),
     "server_error": (
         RIGHT + MAP + "    raise Unavailable('Try later.')\n",
         "DialectPromises",
         f"documents = {{'x': Document({USER}}}, refused='later')}}",
-        {"document_becomes"},
+        {"document_becomes", "junk_"},
     ),
     "fickle": (
         RIGHT + "seen = []\n" + MAP + "    seen.append(1)\n"
