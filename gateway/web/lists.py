@@ -20,6 +20,8 @@ from gateway.web.cursors import Cursors
 
 #: How many resources a page holds when the client does not say.
 PAGE = 100
+#: A filter of more characters takes milliseconds to read alone.
+LONG_FILTER = 1000
 #: A page of more is expensive.
 LARGE_PAGE = 200
 
@@ -48,6 +50,8 @@ class Lists:
 
         `expensive` is called before a search that is expensive is made.
         """
+        if asked.filter and len(asked.filter) > LONG_FILTER:
+            expensive()
         tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
         query = Query(types, tree, sort, wanted("members", asked))
         count = self.usual if asked.count is None else min(self._most, asked.count)
