@@ -283,7 +283,18 @@ def test_a_customer_with_too_few_seats_is_shown_what_its_admin_reads(instance):
 
 def test_the_demonstration_serves_until_it_is_interrupted(instance):
     command = [sys.executable, "-m", "gateway.cli", "demo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as shown:
+    with contextlib.ExitStack() as stack:
+        shown = stack.enter_context(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                # A run in the background of a shell ignores the signal, and would hand that on.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
+        stack.callback(shown.kill)
         told, lines = {}, []
         for line in shown.stdout:
             lines.append(line)
