@@ -103,8 +103,7 @@ def remove_user(user: str) -> None:
 @blueprint.response(200, {"type": "string"}, content_type="text/csv")
 def export_users() -> Response:
     """All users as CSV."""
-    # Made whole before it is sent, in a file: the server takes pieces of a body in the thread that serves its sockets,
-    # and while one is read from the database it would answer nobody.
+    # Made whole before it is sent, in a file: what fails in the middle is a refusal, not half of the users.
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is sent
     try:
         length = _write_csv(here(), file)
