@@ -29,6 +29,8 @@ log = logging.getLogger("gateway.server")
 
 #: Pieces that a body may come in: each costs a callback, however small it is.
 MOST_PIECES = 20_000
+#: Seconds that a body which is not read is held after the answer.
+LINGER_SECONDS = 0.5
 
 
 class Exchanges:
@@ -54,6 +56,7 @@ class _Exchange:
     def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
         self._all, self._watcher, self._proto = exchanges, watcher, watcher.proto
         self._call: Call
+        self.received = False
 
     def begin(self) -> None:
         environ = environ_of(self._watcher.scope)
@@ -115,8 +118,12 @@ class _Exchange:
     def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._proto.send(_start(status, headers))
         self._proto.send({"type": "http.response.body", "body": body})
-        # What was not read of the request's body is given up here, and the connection with it.
-        self._watcher.done()
+        if self._call.has_body and not self.received:
+            # Given up at once, the connection would be reset, and a client that still sends would never see the answer.
+            # Held for a moment the body stays unread; what has come of it by then the event loop throws away.
+            self._all.deadlines.set(self, LINGER_SECONDS, self._watcher.done)
+        else:
+            self._watcher.done()
 
     def _stream(self, reply: Reply) -> Any:
         self._proto.send(_start(reply.status, reply.headers))
@@ -145,6 +152,8 @@ class _Exchange:
                 log.exception("request %s failed while it was answered", self._call.request_id)
                 self._watcher.done()
                 return DONE
+            if isinstance(following, Suspended):
+                return following._replace(step=self._guarded(following.step))
             return self._guarded(following) if callable(following) else following
 
         return guarded
@@ -261,6 +270,7 @@ class _Body:
         environ["wsgi.input"] = io.BytesIO(b"".join(self._pieces))
         environ["CONTENT_LENGTH"] = str(self._bytes)
         self._pieces.clear()
+        self._exchange.received = True
         self._exchange.run()
 
     def _late(self, future: Any) -> None:

@@ -185,3 +185,16 @@ def test_a_header_with_an_underscore_is_no_other_header(serve, okta):
         f"Authorization: Bearer {scim.token}\r\n\r\n".encode()
     )
     assert wire.answer()[0] == 200
+
+
+def test_a_body_that_comes_after_its_refusal_resets_no_connection(serve):
+    """As clients send that write headers and body apart: the refusal is read, and the next request is answered."""
+    served = serve()
+    data = json.dumps(person(1)).encode()
+    wire = served.connect()
+    for _ in range(3):
+        wire.send("POST", "/scim/v2/none/Users", "a-stranger", b"", Content_Length=str(len(data)))
+        time.sleep(0.1)
+        wire.socket.sendall(data)
+        assert wire.answer()[0] == 401
+    assert wire.send("GET", "/live").answer()[0] == 200
