@@ -141,6 +141,8 @@ class Trace:
     #: Key of the organization; 0 while it is not known, and then there is no line.
     organization_id: int = 0
     connection_uid: str | None = None
+    #: What the base URL of an identity provider ends with; a stranger's text until its connection was looked up.
+    slug: str = ""
     principal: str | None = None
     token_id: str | None = None
     #: The first characters of the token, which an admin can compare with the list of tokens.

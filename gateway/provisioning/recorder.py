@@ -13,16 +13,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.contracts import Event, Organization
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Callers, Trace
+from gateway.provisioning.outages import WORD, Outages
 from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import Gathered, Line, Reason
 from gateway.store.clock import now, rfc3339
-from gateway.store.database import BRIEF, BUSY_SECONDS, Busy
+from gateway.store.database import BRIEF, BUSY_SECONDS, Outage
 from gateway.store.records import EventRecord
 
 log = logging.getLogger("gateway")
@@ -60,6 +61,7 @@ class Recorder:
         self._strangers: dict[Reason, Gathered] = {}
         #: Reasons that were written lately, each with the minute: in a storm the rest waits for the end of its minute.
         self._storms: dict[tuple[str, str], int] = {}
+        self.outages = Outages()
         self._changed: set[int] = set()
         self._swept = -SWEEP_SECONDS
         #: Listeners whose call outlasted its turn: of which organization, the last event told before, held until when.
@@ -137,6 +139,13 @@ class Recorder:
 
     def refused(self, trace: Trace, refusal: Refusal) -> None:
         """A refusal: written at once, if the database can be written at all; gathered if it is one of very many."""
+        if isinstance(refusal, Outage):
+            self.unserved(refusal, trace)
+            if trace.slug or not trace.organization_id:
+                return
+            # Of an admin: nobody else's line counts it.
+            self._gather(trace, trace.line(refusal.status, refusal.detail))
+            return
         if not trace.organization_id:
             return
         if trace.principal is None and trace.connection_uid and refusal.status < 500:
@@ -150,10 +159,13 @@ class Recorder:
         try:
             with self._store.transaction(patience):
                 self._write([(now(), trace.line(refusal.status, refusal.detail))])
-        except Busy:
-            self._gather(trace, trace.line(refusal.status, refusal.detail))
         except Unavailable:
-            log.warning("activity of request %s not written: the database is not available", trace.request_id)
+            self._gather(trace, trace.line(refusal.status, refusal.detail))
+
+    def unserved(self, outage: Outage, trace: Trace | None = None) -> None:
+        """Note that the database did not serve; `trace` is that of the request which was refused for it, if one was."""
+        self.outages.note(outage, trace)
+        self._ensure_worker()
 
     # Writing out ----------------------------------------------------------------------------------------------------
 
@@ -163,12 +175,13 @@ class Recorder:
         `whole`: also what a storm of wrong tokens has left of this minute.
         """
         with self._writing:
-            strangers = self._due(whole)
+            strangers, refused = self._due(whole), self.outages.due(whole)
             with self._lock:
                 lines, used = self._lines, self._used
                 self._lines, self._used = [], {}
-            if not lines and not used and not strangers:
+            if not lines and not used and not strangers and refused is None:
                 return
+            known: dict[str, tuple[str, int]] = {}
             try:
                 with self._store.transaction():
                     self._write(lines)
@@ -178,6 +191,9 @@ class Recorder:
                     for reason, held in strangers:
                         if held.line.organization_id in present:
                             self._store.activity.count(reason, held)
+                    if refused is not None:
+                        known = self._store.connections.at_slugs(sorted(refused))
+                        self._count_refused(refused, known)
                     self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
                     if self._days:
                         self._store.activity.prune(now() - self._days * _DAY, self._pace(len(lines)))
@@ -187,6 +203,19 @@ class Recorder:
                     self._lines = (lines + self._lines)[-MOST_LINES:]
                     self._used = used | self._used
                 raise
+            if refused is not None:
+                self.outages.served(refused, {slug: uid for slug, (uid, _) in known.items()})
+
+    def _count_refused(self, refused: Mapping[str, Gathered], known: Mapping[str, tuple[str, int]]) -> None:
+        """Write a line to the activity of each connection whose requests an outage refused.
+
+        By the minute of writing: all processes write theirs when the database is back, into one line.
+        """
+        minute = now() // _MINUTE
+        for slug, (uid, organization_id) in known.items():
+            held = refused[slug]
+            line = held.line._replace(organization_id=organization_id, connection_uid=uid)
+            self._store.activity.count(Reason(minute, uid, WORD), held._replace(line=line))
 
     def _pace(self, gathered: int) -> int:
         """How many lines may be forgotten now: a few for each that was written, so that a clock that jumps ahead takes
@@ -325,6 +354,8 @@ class Recorder:
                 self.relay()
                 for chore in self.chores:
                     self._next_round(list(chore()))
+            except Outage as outage:
+                self.outages.note(outage)
             except Refusal as error:
                 log.warning("activity and listeners wait: %s", error.detail)
             except Exception:  # what fails now must not end it: there is no second worker
@@ -337,7 +368,10 @@ class Recorder:
         self._wake.set()
         if self._worker and self._worker_pid == os.getpid():
             self._worker.join(timeout=5)
-        self.flush()
+        try:
+            self.flush()
+        finally:
+            self.outages.give_up()
 
 
 def _event(organization: Organization, record: EventRecord) -> Event:

@@ -71,6 +71,14 @@ class Connections:
         )
         return Knock(connection, organization, (uid, label, prefix) if live else None, digest)
 
+    def at_slugs(self, slugs: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Public id and key of the organization of each connection, by the slug of its base URL."""
+        rows = self._db.among(
+            slugs,
+            lambda marks: f"SELECT slug, uid, organization_id FROM connections WHERE slug IN ({marks})",
+        )
+        return {slug: (uid, organization_id) for slug, uid, organization_id in rows}
+
     def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
         """By public id."""
         return _pair(self._db.one(_BY_ID, uid))

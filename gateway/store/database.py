@@ -67,6 +67,14 @@ class Overrun(Unavailable):
     """A statement took longer than it may, and was ended."""
 
 
+class Outage(Unavailable):
+    """The database does not serve. `what` says why in a few words; `detail` replaces the usual sentence."""
+
+    def __init__(self, what: str, detail: str | None = None) -> None:
+        super().__init__(detail or _OUTAGE.format(what), retry_after=10)
+        self.what = what
+
+
 class Database(ABC):
     """An engine through peewee. A thread keeps its connection."""
 
@@ -249,18 +257,18 @@ def _insertion(into: str, columns: int, rows: int) -> str:
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
 
 
-class Busy(Unavailable):
+class Busy(Outage):
     """Another process or thread held the lock of writers for too long."""
 
 
 def busy() -> Busy:
     """The refusal of a database whose lock is held by others."""
-    return Busy(_OUTAGE.format("the database is busy"), retry_after=10)
+    return Busy("the database is busy")
 
 
 _OUTAGE = "The gateway cannot serve this now: {}. Nothing was changed; try again later."
 
 
-def unavailable(outage: str) -> Unavailable:
+def unavailable(outage: str) -> Outage:
     """The refusal of a database that cannot serve now."""
-    return Unavailable(_OUTAGE.format(outage), retry_after=10)
+    return Outage(outage)

@@ -24,6 +24,7 @@ from gateway.store.database import (
     BUSY_SECONDS,
     Database,
     First,
+    Outage,
     Overrun,
     Row,
     Stale,
@@ -239,10 +240,10 @@ def _doubted(connection: _Connection) -> Iterator[None]:
         yield
     except psycopg.OperationalError:
         if connection.closed:
-            raise Unavailable(
+            raise Outage(
+                "the database was lost",
                 "The database was lost while it stored this: it may have been stored or not. Look before you try"
                 " again.",
-                retry_after=10,
             ) from None
         raise
 
@@ -489,6 +490,10 @@ class _Outages:
         if state == "57014":
             raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
+        if (
+            state == "55P03" and outage
+        ):  # writers of one organization wait for each other; the others are served
+            raise Unavailable(unavailable(outage).detail, retry_after=10) from None
         if outage:
             raise unavailable(outage) from None
 

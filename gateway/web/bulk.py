@@ -63,7 +63,8 @@ class _Run:
         return [answered[number] for number in sorted(answered)]
 
     def _answer(self, operation: BulkOperation, circular: bool) -> Json:
-        trace = Trace(f"{_label(operation)} (bulk)", self._call.request_id)
+        slug = self._caller.connection.slug
+        trace = Trace(f"{_label(operation)} (bulk)", self._call.request_id, slug=slug)
         head: Json = {"method": operation.method}
         if operation.bulk_id is not None:
             head["bulkId"] = operation.bulk_id

@@ -19,6 +19,7 @@ from gateway.scim.errors import (
     Unavailable,
     Unexpected,
 )
+from gateway.store.database import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.calls import Answer, Call, answer
 from gateway.web.encodings import ACCEPTED
@@ -105,6 +106,8 @@ class Errors:
                     " what is there before you send it again."
                 )
             self._gateway.recorder.refused(trace, refusal)
+        elif isinstance(refusal, Outage):
+            self._gateway.recorder.unserved(refusal)
         return refusal
 
     def _as_refusal(self, error: Exception, call: Call) -> Refusal:

@@ -113,9 +113,10 @@ class View:
 
     def identify(self, call: Call) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
-        trace = call.trace = Trace(self._operation, call.request_id)
+        slug = call.arguments.pop("slug")
+        trace = call.trace = Trace(self._operation, call.request_id, slug=slug)
         identify = self._gate.find if self._open else self._gate.identify
-        call.caller = identify(call, call.arguments.pop("slug"), trace)
+        call.caller = identify(call, slug, trace)
         call.decided = len(trace.decisions)
 
     def __call__(self, call: Call) -> Answer:

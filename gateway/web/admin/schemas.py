@@ -475,7 +475,9 @@ class ActivityLine(Schema):
     at = _time()
     first_at = _time()
     count = fields.Integer(
-        metadata={"description": "1, or how many refused requests of one minute the line stands for."}
+        metadata={
+            "description": "1, or how many refused requests of one minute or outage the line stands for."
+        }
     )
     connection = fields.String(allow_none=True)
     operation = fields.String()

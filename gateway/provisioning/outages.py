@@ -1,0 +1,128 @@
+"""Requests that are refused while the database does not serve: counted here, told in the log and the activity after."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.provisioning.caller import Trace
+from gateway.store.activity import Gathered
+from gateway.store.clock import now
+from gateway.store.database import Outage
+
+log = logging.getLogger("gateway")
+
+#: Slugs of base URLs whose refusals are kept apart. During an outage nobody is known: anybody can make slugs up.
+MOST_SLUGS = 1000
+#: Characters of the longest slug that is kept.
+SLUG_LENGTH = 200
+#: Seconds without a failure after which it is tried whether the database serves again.
+QUIET_SECONDS = 1.0
+#: The reason under which refusals of an outage are gathered in the activity.
+WORD = "outage"
+
+
+@dataclass
+class _Period:
+    """One outage as this process sees it. `began` and `failed` are moments of the monotonic clock."""
+
+    began: float
+    failed: float
+    requests: int = 0
+    #: What is still to be written, by slug.
+    held: dict[str, Gathered] = field(default_factory=dict)
+    #: What was written already: requests, and the connections whose activity has them.
+    written: int = 0
+    connections: set[str] = field(default_factory=set)
+
+
+class Outages:
+    """The outages of the database that one process sees. Safe to call from any thread; nothing in here waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._period: _Period | None = None
+
+    def note(self, outage: Outage, trace: Trace | None = None) -> None:
+        """Note that the database did not serve, and the request that was refused for it, if one was."""
+        clock = time.monotonic()
+        with self._lock:
+            begins = self._period is None
+            period = self._period = self._period or _Period(clock, clock)
+            period.failed = clock
+            if trace is not None:
+                period.requests += 1
+                _count(period.held, outage, trace)
+        if begins:
+            log.warning(
+                "the database does not serve: %s; requests are refused with 503 until it is back", outage.what
+            )
+
+    def due(self, at_once: bool) -> dict[str, Gathered] | None:
+        """Return the refusals to be written, by slug, or None while no outage can have ended.
+
+        `at_once`: also when the last failure was a moment ago.
+        """
+        with self._lock:
+            period = self._period
+            if period is None or (not at_once and time.monotonic() - period.failed < QUIET_SECONDS):
+                return None
+            return dict(period.held)
+
+    def served(self, written: Mapping[str, Gathered], connections: Mapping[str, str]) -> None:
+        """Take away what `due` returned and was written. The outage ends unless requests were refused meanwhile.
+
+        `connections`: public ids by slug, of those slugs that exist.
+        """
+        with self._lock:
+            period = self._period
+            if period is None:
+                return
+            for slug, held in written.items():
+                left = period.held.pop(slug)
+                if left.times > held.times:
+                    period.held[slug] = left._replace(times=left.times - held.times)
+                if slug in connections:
+                    period.written += held.times
+                    period.connections.add(connections[slug])
+            if period.held:
+                return
+            self._period = None
+        log.warning(
+            "the database serves again after %.0f s; %d requests were refused: %d of %d connections, whose activity"
+            " counts them, and %d others",
+            time.monotonic() - period.began,
+            period.requests,
+            period.written,
+            len(period.connections),
+            period.requests - period.written,
+        )
+
+    def give_up(self) -> None:
+        """Say in the log what is lost, for this process ends before the database serves."""
+        with self._lock:
+            period, self._period = self._period, None
+        if period is not None:
+            log.warning(
+                "the database does not serve for %.0f s; %d requests were refused, which no activity counts",
+                time.monotonic() - period.began,
+                period.requests - period.written,
+            )
+
+
+def _count(held: dict[str, Gathered], outage: Outage, trace: Trace) -> None:
+    slug, moment = trace.slug, now()
+    if slug in held:
+        held[slug] = held[slug]._replace(last=moment, times=held[slug].times + 1)
+    elif slug and len(slug) <= SLUG_LENGTH and len(held) < MOST_SLUGS:
+        line = trace.line(outage.status)._replace(
+            # Several users' requests become one line, and which token was presented nobody could look up.
+            principal=None, user=None, target_uid=None, facts="{}", ignored="[]", decisions="[]",
+            detail=f"The gateway could not serve these requests: {outage.what}. They were refused with 503, and the"
+            " identity provider was told to send them again. Where it shows failed tasks of this time, run them again"
+            " there; nothing has to be set up anew.",
+        )  # fmt: skip
+        held[slug] = Gathered(line, moment, moment, 1)
