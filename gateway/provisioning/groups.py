@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 from gateway.contracts import Json
 from gateway.host import PluginHost
 from gateway.provisioning.caller import LINE_COUNT, Caller, IdpCaller, Target, Trace, note_entries
-from gateway.provisioning.changes import Change, Changes, Refresh
+from gateway.provisioning.changes import Change, Changes, Refresh, Who
+from gateway.provisioning.long_changes import rest
 from gateway.provisioning.moves import make_group
 from gateway.provisioning.representation import group_json
 from gateway.provisioning.users import check_size, check_version, differing
@@ -27,6 +30,11 @@ from gateway.store.records import GroupRecord, UserRecord
 MOST_WAITING = 50_000
 #: The same of all groups of one connection.
 MOST_WAITING_OF_CONNECTION = 200_000
+#: Members whom one transaction moves at most. More are moved in several, between which other writers have their turn.
+PORTION = 2_000
+
+#: A group as it is stored by now, and what is left to be done to its members in portions.
+Rewritten = tuple[GroupRecord, Sequence[MemberChange]]
 
 
 class Groups:
@@ -42,41 +50,43 @@ class Groups:
 
     def create(self, caller: Caller, document: Json, trace: Trace) -> GroupRecord:
         """Push a new group, with its members."""
-        members, rest = _without_members(document)
+        members, document = _without_members(document)
         name = document["displayName"]
-        check_size(rest, None, self._document_limit)
+        check_size(document, None, self._document_limit)
+
+        changes = [MemberChange("add", members)] if members else []
+        later = self._later(caller, None, changes)
 
         def story(caller: Caller) -> GroupRecord:
-            with self._changes.open(caller, trace) as change:
+            with self._changes.open(caller, trace, line=not later) as change:
                 self._check_name(caller, caller.connection_id, name)
-                group = self._store.groups.add(caller.organization.id, caller.connection_id, rest)
+                group = self._store.groups.add(caller.organization.id, caller.connection_id, document)
                 self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
                 trace.target = Target("Group", group.uid, group.name)
                 change.tell("group.created", "Group", group.uid, group_json(group, None, None))
-                return self._fill(
-                    caller, group, [MemberChange("add", members)] if members else [], change, trace
-                )
+                return self._fill(caller, group, [] if later else changes, change, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        group = self._changes.retried(caller, self._refresh, story)
+        return self._move_in_portions(caller, group, later, trace) if later else group
 
     def replace(
         self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Store a whole group: its members are those of the document, no others."""
-        members, rest = _without_members(document)
+        members, document = _without_members(document)
 
-        def story(caller: Caller) -> GroupRecord:
+        def story(caller: Caller) -> Rewritten:
             group = self._found(caller, uid, if_match)
-            return self._rewrite(caller, group, rest, [MemberChange("replace", members)], trace)
+            return self._rewrite(caller, group, document, [MemberChange("replace", members)], trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._moved(caller, story, trace)
 
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Apply operations; what they do to members costs what they name, however large the group is."""
 
-        def story(caller: IdpCaller) -> GroupRecord:
+        def story(caller: IdpCaller) -> Rewritten:
             group = self._found(caller, uid, if_match)
             current = json.loads(group.doc)
             mapped = self._host.map_patch(
@@ -92,7 +102,7 @@ class Groups:
             note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
             return self._rewrite(caller, group, patched.document, changes, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._moved(caller, story, trace)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group; its memberships end with it."""
@@ -103,6 +113,9 @@ class Groups:
         if_match: str | None,
     ) -> None:  # fmt: skip
         """Remove the group that `find` finds, or refuse as it does."""
+        if self._empty(caller, uid, find, trace, if_match):
+            # It has another version by now: that of the request was the one that it had before.
+            if_match = None
 
         def story(caller: Caller) -> None:
             with self._changes.open(caller, trace) as change:
@@ -137,12 +150,12 @@ class Groups:
     ) -> GroupRecord:
         """Rename a group made by hand."""
 
-        def story(caller: Caller) -> GroupRecord:
+        def story(caller: Caller) -> Rewritten:
             group = self._by_hand(caller, uid, if_match)
             document = {**json.loads(group.doc), "displayName": name}
             return self._rewrite(caller, group, document, [], trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._moved(caller, story, trace)
 
     def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group made by hand."""
@@ -179,13 +192,17 @@ class Groups:
         document: Json,
         changes: Sequence[MemberChange],
         trace: Trace,
-    ) -> GroupRecord:
-        """Bring a stored group to a new document and new members; the first write of a connection links it."""
+    ) -> Rewritten:
+        """Bring a stored group to a new document and new members; the first write of a connection links it.
+
+        Very many members are left to the caller, who moves them in portions.
+        """
         owner = caller.connection_id if group.connection_id is None else group.connection_id
         name = document["displayName"]
         check_size(document, json.loads(group.doc), self._document_limit)
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
-        with self._changes.open(caller, trace) as change:
+        later = self._later(caller, group, changes)
+        with self._changes.open(caller, trace, line=not later) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
             if name != group.name or owner != group.connection_id:
@@ -199,7 +216,101 @@ class Groups:
                 trace.changed = differing(json.loads(group.doc), document)
                 group = stored
                 change.tell("group.updated", "Group", group.uid, group_json(group, None, None))
-            return self._fill(caller, group, changes, change, trace)
+            return self._fill(caller, group, [] if later else changes, change, trace), later
+
+    def _moved(self, caller: Who, story: Callable[[Who], Rewritten], trace: Trace) -> GroupRecord:
+        """Run a change of a group, then move the members that it left."""
+        group, later = self._changes.retried(caller, self._refresh, story)
+        return self._move_in_portions(caller, group, later, trace) if later else group
+
+    def _later(
+        self, caller: Caller, group: GroupRecord | None, changes: Sequence[MemberChange]
+    ) -> Sequence[MemberChange]:
+        """The changes, if they move more members than one transaction should; else none of them.
+
+        Whether too many would wait is asked here, before anything is stored.
+        """
+        whole = any(change.kind not in ("add", "remove") for change in changes)
+        held = group.members if group and whole else 0
+        if held + sum(len(change.ids) for change in changes) <= PORTION:
+            return ()
+        arriving = [uid for change in changes if change.kind in ("add", "replace") for uid in change.ids]
+        here = self._resolve(caller, arriving)
+        missing = list(dict.fromkeys(uid for uid in arriving if uid not in here))
+        if missing:
+            waiting = self._store.memberships.count_waiting(group.id) if group else 0
+            replaced = waiting if any(change.kind == "replace" for change in changes) else 0
+            name = group.name if group else "that is made"
+            self._check_waiting(
+                caller, name, missing, waiting - replaced + len(missing), len(missing) - replaced
+            )
+        return changes
+
+    def _move_in_portions(
+        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange], trace: Trace
+    ) -> GroupRecord:
+        """Apply membership changes in transactions of `PORTION` members at most, then write the activity's line.
+
+        What breaks it off is raised and the portions before stand: the same request brings the group to its end.
+        """
+        joined, left, waiting, uid = 0, 0, 0, group.uid
+        for step in self._portions(caller, group, changes):
+            began = time.monotonic()
+
+            def story(caller: Caller, step: MemberChange = step) -> GroupRecord:
+                with self._changes.open(caller, trace, line=False) as change:
+                    return self._fill(caller, self._found(caller, uid, None), [step], change, trace)
+
+            group = self._changes.retried(caller, self._refresh, story)
+            came, went = trace.members or (0, 0)
+            joined, left, waiting = joined + came, left + went, waiting + trace.waiting
+            rest(began)
+        trace.members, trace.waiting = (joined, left), waiting
+        with self._changes.open(self._refresh(caller), trace):
+            return group
+
+    def _portions(
+        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]
+    ) -> Iterator[MemberChange]:
+        """The same changes, each of `PORTION` ids at most; of a replacement only what differs from what is stored."""
+        memberships, organization_id = self._store.memberships, caller.organization.id
+        for change in changes:
+            leaving: Sequence[str] = change.ids if change.kind == "remove" else ()
+            arriving: Sequence[str] = change.ids if change.kind in ("add", "replace") else ()
+            if change.kind == "remove_where":
+                assert change.filter is not None
+                leaving = memberships.uids(organization_id, self._selected(caller, group, change.filter))
+            elif change.kind in ("replace", "clear"):
+                granted = set(memberships.uids(organization_id, memberships.granted(group.id, PUSH)))
+                leaving = sorted((granted | set(memberships.waiting(group.id))).difference(arriving))
+                arriving = [uid for uid in arriving if uid not in granted]
+            yield from _split("remove", leaving)
+            yield from _split("add", arriving)
+
+    def _empty(
+        self, caller: Caller, uid: str, find: Callable[[Caller, str, str | None], GroupRecord], trace: Trace,
+        if_match: str | None,
+    ) -> bool:  # fmt: skip
+        """Take the members out of a large group that is about to be removed, in portions; whether there were any."""
+        group = find(caller, uid, if_match)
+        emptied = group.members > PORTION
+        while group.members > PORTION:
+            began = time.monotonic()
+
+            def story(caller: Caller) -> GroupRecord:
+                with self._changes.open(caller, trace, line=False) as change:
+                    group = find(caller, uid, None)
+                    self._check_unmapped(group)
+                    gone = self._store.memberships.expel(group.id, PORTION)
+                    organization_id = caller.organization.id
+                    self._store.groups.recount(organization_id, group.id, -len(gone))
+                    uids = self._store.memberships.uids(organization_id, gone)
+                    change.tell_members(group.uid, group.name, (), uids)
+                    return find(caller, uid, None)
+
+            group = self._changes.retried(caller, self._refresh, story)
+            rest(began)
+        return emptied
 
     def _link(self, caller: Caller, group: GroupRecord) -> None:
         """A group made by hand becomes one that this connection pushes: who is in it is decided there from now on."""
@@ -273,24 +384,33 @@ class Groups:
         missing = [uid for uid in uids if uid not in here]
         if missing:
             self._store.memberships.wait_for(group.id, missing)
-            if self._store.memberships.count_waiting(group.id) > MOST_WAITING:
-                raise InvalidValue(
-                    f"More than {MOST_WAITING} members of the group {group.name[:200]!r} would wait for users whom this"
-                    f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
-                )
-            if self._store.memberships.waits_for_more(
-                caller.organization.id, group.connection_id, MOST_WAITING_OF_CONNECTION
-            ):
-                raise InvalidValue(
-                    f"More than {MOST_WAITING_OF_CONNECTION} members of this connection's groups would wait for users"
-                    f" whom it does not know, {missing[0][:80]!r} of {group.name[:200]!r} among them. Provision the"
-                    " users first."
-                )
+            self._check_waiting(caller, group.name, missing, self._store.memberships.count_waiting(group.id))
             trace.waiting += len(missing)
             trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing[:LINE_COUNT]]
             if len(missing) > LINE_COUNT:
                 trace.ignored.append(f"members: {len(missing) - LINE_COUNT} more that are not here")
         return list(here.values())
+
+    def _check_waiting(
+        self, caller: Caller, name: str, missing: Sequence[str], of_group: int, more: int = 0
+    ) -> None:
+        """Refuse members who are not here where too many of a group, or of all of a connection, would wait.
+
+        `more`: how many would wait beyond those that are stored.
+        """
+        if of_group > MOST_WAITING:
+            raise InvalidValue(
+                f"More than {MOST_WAITING} members of the group {name[:200]!r} would wait for users whom this"
+                f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
+            )
+        if self._store.memberships.waits_for_more(
+            caller.organization.id, caller.connection_id, max(MOST_WAITING_OF_CONNECTION - more, 0)
+        ):
+            raise InvalidValue(
+                f"More than {MOST_WAITING_OF_CONNECTION} members of this connection's groups would wait for users"
+                f" whom it does not know, {missing[0][:80]!r} of {name[:200]!r} among them. Provision the"
+                " users first."
+            )
 
     def _selected(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[int]:
         """Members that a filter picks by more than their id."""
@@ -368,3 +488,9 @@ def _without_members(document: Json) -> tuple[tuple[str, ...], Json]:
     """The ids of the members, and the document as it is stored."""
     members = tuple(dict.fromkeys(entry["value"] for entry in document.get("members", ())))
     return members, {key: value for key, value in document.items() if key != "members"}
+
+
+def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:
+    """A change of members in changes of `PORTION` ids at most."""
+    for start in range(0, len(ids), PORTION):
+        yield MemberChange(kind, tuple(ids[start : start + PORTION]))

@@ -300,6 +300,17 @@ class Memberships:
         )
         return [row[0] for row in rows]
 
+    def expel(self, group_id: int, most: int) -> list[int]:
+        """Take so many members at most out of a group, whatever they are in it for; their keys."""
+        members = "(SELECT DISTINCT user_id FROM grants WHERE group_id = ? ORDER BY user_id LIMIT ?)"
+        rows = self._db.all(
+            f"DELETE FROM grants WHERE group_id = ? AND user_id IN {members} RETURNING user_id",
+            group_id,
+            group_id,
+            most,
+        )
+        return sorted({row[0] for row in rows})
+
     def hand_over(self, group_id: int) -> None:
         """Whatever the reason for a membership of this group was, it is pushed from now on; nobody moves."""
         self._db.run(
@@ -387,6 +398,11 @@ class Memberships:
             "INSERT INTO waiting_members (group_id, user_uid) VALUES (?, ?) ON CONFLICT DO NOTHING",
             [(group_id, uid) for uid in uids],
         )
+
+    def waiting(self, group_id: int) -> list[str]:
+        """The ids that a group waits for."""
+        rows = self._db.all("SELECT user_uid FROM waiting_members WHERE group_id = ?", group_id)
+        return [row[0] for row in rows]
 
     def count_waiting(self, group_id: int) -> int:
         """How many ids a group waits for."""
