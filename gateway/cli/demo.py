@@ -79,12 +79,12 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
 @contextmanager
 def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
     """An operator's token, for as long as the demonstration runs."""
-    uid, token = gateway.store.admin_tokens.add(None, f"gateway demo {run}")
+    made, token = gateway.store.admin_tokens.add(None, f"gateway demo {run}")
     gateway.store.database.close()
     try:
         yield token
     finally:
-        gateway.store.admin_tokens.remove(uid)
+        gateway.store.admin_tokens.remove(made)
         gateway.store.database.close()
 
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from gateway.config import Config
 from gateway.host import PluginHost
+from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.checkup import Checkup
@@ -42,6 +43,7 @@ class Provisioning:
         self.mapping = MapToGroups(store, changes, self.runs, self._refreshed)
         self.takeover = Takeover(store, host, changes, mover, self._refreshed)
         self.setup = Setup(store, host, changes, self.callers, self._refreshed, self.runs)
+        self.admin_access = AdminAccess(store, changes, self.callers)
         self.checkup = Checkup(store, host, self.callers, self.recorder)
 
     def _refreshed(self, caller: Who) -> Who:

@@ -119,7 +119,8 @@ def _parsed(settings: str) -> Mapping[str, Any]:
 
 
 class Target(NamedTuple):
-    """What a request is about: `User`, `Group`, `Connection`, `Token` or `Organization`, its id and its name."""
+    """What a request is about: `User`, `Group`, `Connection`, `Token`, `AdminToken` or `Organization`, its id and its
+    name."""
 
     type: str
     id: str

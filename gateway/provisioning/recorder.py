@@ -148,7 +148,8 @@ class Recorder:
             return
         if not trace.organization_id:
             return
-        if trace.principal is None and trace.connection_uid and refusal.status < 500:
+        known_for = trace.connection_uid or trace.stranger
+        if trace.principal is None and known_for and refusal.status < 500:
             self._count(trace, trace.line(refusal.status, refusal.detail))
             return
         if isinstance(refusal, TooManyRequests | RequestTimeout):

@@ -7,12 +7,18 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
+_DAY = 86_400_000_000
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 def now() -> int:
     """Microseconds since 1970."""
     return time.time_ns() // 1000
+
+
+def in_days(days: int | None) -> int | None:
+    """The moment so many days from now; None for None."""
+    return None if days is None else now() + days * _DAY
 
 
 def rfc3339(microseconds: int) -> str:

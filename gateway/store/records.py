@@ -122,16 +122,31 @@ class ListedGroup(NamedTuple):
 
 
 class TokenRecord(NamedTuple):
-    """A token without its value, which is not kept. Of an admin token `owner_id` is the organization, None = all."""
+    """A connection's token without its value, which is not kept."""
 
     id: int
     uid: str
-    owner_id: int | None
+    owner_id: int
     label: str
     prefix: str
     created: int
     expires: int | None
     last_used: int | None
+
+
+class AdminTokenRecord(NamedTuple):
+    """An admin token without its value. `organization_id` None: of an operator, for all organizations."""
+
+    id: int
+    uid: str
+    organization_id: int | None
+    name: str
+    prefix: str
+    created: int
+    expires: int | None
+    last_used: int | None
+    #: `full`; `read`: GET only; `events`: the feeds of events only.
+    scope: str
 
 
 class MemberRecord(NamedTuple):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gateway.store.clock import new_id, now
 from gateway.store.database import Database
-from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
+from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _BODY = 32
@@ -161,42 +161,77 @@ class AdminTokens:
     def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
         self._db, self._digests = database, _Digests(secret_key, old_keys)
 
-    def add(self, organization: OrganizationRecord | None, name: str) -> tuple[str, str]:
-        """Id and value of a new token."""
+    def add(
+        self,
+        organization: OrganizationRecord | None,
+        name: str,
+        scope: str = "full",
+        expires: int | None = None,
+    ) -> tuple[AdminTokenRecord, str]:
+        """Store a new token. Return it and its value, which nobody can read again. `expires` in microseconds."""
         value, uid = new_token("pga"), new_id()
         self._db.run(
-            "INSERT INTO admin_tokens (uid, name, organization_id, prefix, digest, created) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO admin_tokens (uid, name, organization_id, prefix, digest, created, expires, scope)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             uid,
             name,
             organization.id if organization else None,
             value[:_SHOWN],
-            self._digests.of(value),
+            _stored(self._digests.of(value), scope, expires),
             now(),
+            expires,
+            scope,
         )
-        return uid, value
+        row = self._db.one(f"{_ADMIN} WHERE uid = ?", uid)
+        assert row is not None
+        return AdminTokenRecord._make(row), value
 
-    def live(self, token: str) -> TokenRecord | None:
-        """The token behind a value."""
+    def find(self, token: str) -> AdminTokenRecord | None:
+        """Find the token behind a value, also one that has expired."""
         if not well_formed(token):
             return None
         digests = self._digests.all(token)
+        digests += [_LIMITED + digest for digest in digests]
         row = self._db.one(f"{_ADMIN} WHERE digest IN ({', '.join('?' * len(digests))})", *digests)
-        return TokenRecord._make(row) if row else None
+        return AdminTokenRecord._make(row) if row else None
 
-    def used(self, token: TokenRecord, value: str, moment: int) -> None:
+    def used(self, token: AdminTokenRecord, value: str, moment: int) -> None:
         """Note when it was last used, in microseconds, and store it under the key in force."""
-        digest = self._digests.of(value)
+        digest = _stored(self._digests.of(value), token.scope, token.expires)
         self._db.run(
             "UPDATE admin_tokens SET last_used = ?, digest = ? WHERE id = ?", moment, digest, token.id
         )
 
-    def all(self) -> list[TokenRecord]:
+    def all(self) -> list[AdminTokenRecord]:
         """Every one."""
-        return [TokenRecord._make(row) for row in self._db.all(f"{_ADMIN} ORDER BY id")]
+        return [AdminTokenRecord._make(row) for row in self._db.all(f"{_ADMIN} ORDER BY id")]
 
-    def remove(self, uid: str) -> bool:
-        """Revoke one."""
-        return self._db.run("DELETE FROM admin_tokens WHERE uid = ?", uid) > 0
+    def page(self, organization: OrganizationRecord | None, after: int, limit: int) -> list[AdminTokenRecord]:
+        """List tokens of an organization (None: of all, and of operators) behind a key, in the order of making."""
+        where, parameters = _within(organization)
+        rows = self._db.all(f"{_ADMIN} WHERE id > ?{where} ORDER BY id LIMIT ?", after, *parameters, limit)
+        return [AdminTokenRecord._make(row) for row in rows]
+
+    def by_id(self, organization: OrganizationRecord | None, uid: str) -> AdminTokenRecord | None:
+        """Find a token of an organization (None: any one)."""
+        where, parameters = _within(organization)
+        row = self._db.one(f"{_ADMIN} WHERE uid = ?{where}", uid, *parameters)
+        return AdminTokenRecord._make(row) if row else None
+
+    def remove(self, token: AdminTokenRecord) -> bool:
+        """Revoke a token, at once, on every node. False where somebody else did so already."""
+        return self._db.run("DELETE FROM admin_tokens WHERE id = ?", token.id) > 0
 
 
-_ADMIN = "SELECT id, uid, organization_id, name, prefix, created, NULL, last_used FROM admin_tokens"
+_ADMIN = "SELECT id, uid, organization_id, name, prefix, created, expires, last_used, scope FROM admin_tokens"
+#: Stands before the digest of a token that expires or opens less than everything: the release before knows neither
+#: limit and finds tokens by the plain digest, so that a node of it refuses such a token rather than opens everything.
+_LIMITED = "limited "
+
+
+def _stored(digest: str, scope: str, expires: int | None) -> str:
+    return digest if scope == "full" and expires is None else _LIMITED + digest
+
+
+def _within(organization: OrganizationRecord | None) -> tuple[str, tuple[int, ...]]:
+    return ("", ()) if organization is None else (" AND organization_id = ?", (organization.id,))

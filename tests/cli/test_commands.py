@@ -225,6 +225,8 @@ def test_a_token_of_one_organization_opens_that_alone(gateway, deployment):
         (("create", "--name", "x", "--organization", "nobody"), "no organization with the id 'nobody'"),
         (("create", "--name", "x", "--organization", ""), "no organization with the id ''"),
         (("create", "--name", " "), "The name of a token cannot be empty."),
+        (("create", "--name", "x" * 201), "has 201 characters; at most 200 are kept."),
+        (("create", "--name", "a\nb"), "The name of a token holds the control character U+000A"),
         (("revoke", "nothing"), "no admin token with the id 'nothing'"),
     ],
 )
@@ -233,6 +235,39 @@ def test_an_unknown_id_makes_and_revokes_nothing(gateway, deployment, typed, wor
     assert (result.exit_code, result.stdout) == (1, "")
     assert words in result.stderr
     assert json.loads(gateway("admin-token", "list", "--json").stdout) == []
+
+
+def test_a_token_with_a_scope_and_an_expiry_is_made_listed_and_revoked_for_programs(gateway, deployment):
+    acme = deployment.organization()
+    typed = ("--name", "app", "--organization", acme.uid, "--scope", "events", "--expires-in-days", "30")
+    told = gateway("admin-token", "create", *typed, "--json")
+    made = json.loads(told.stdout)
+    assert (made["scope"], made["organization"], told.stderr) == ("events", acme.uid, "")
+    token = made.pop("token")
+    assert deployment.admin("GET", f"/organizations/{acme.uid}/events", token=token).status == 200
+    assert deployment.admin("GET", f"/organizations/{acme.uid}/users", token=token).status == 403
+
+    (shown,) = json.loads(gateway("admin-token", "list", "--json").stdout)
+    assert (shown["expires_at"], shown["expired"]) == (made["expires_at"], False)
+    deployment.gateway.store.database.run("UPDATE admin_tokens SET expires = 1")
+    assert "(expired)" in " ".join(gateway("admin-token", "list").stdout.split())
+    revoked = json.loads(gateway("admin-token", "revoke", shown["id"], "--json").stdout)
+    assert (revoked["id"], revoked["expired"]) == (shown["id"], True)
+    assert json.loads(gateway("admin-token", "list", "--json").stdout) == []
+
+    lines = [line for line in deployment.activity(acme) if "admin-token" in line.operation]
+    assert [(line.operation, line.principal, line.target_uid) for line in lines] == [
+        ("gateway admin-token revoke", "operator", made["id"]),
+        ("gateway admin-token create", "operator", made["id"]),
+    ]
+
+
+def test_what_a_token_opens_is_said_beside_it(gateway, deployment):
+    made = gateway("admin-token", "create", "--name", "x", "--scope", "read", "--expires-in-days", "1")
+    assert re.search(r" reads all organizations until 20\S+Z\. Keep it", made.stderr)
+    assert gateway("admin-token", "create", "--name", "x", "--scope", "write").exit_code == 2
+    assert gateway("admin-token", "create", "--name", "x", "--expires-in-days", "0").exit_code == 2
+    assert len(json.loads(gateway("admin-token", "list", "--json").stdout)) == 1
 
 
 def test_a_plugin_is_tried_with_one_command(gateway, instance):

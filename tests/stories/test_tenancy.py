@@ -129,6 +129,7 @@ def stored(deployment: Deployment) -> dict[str, list[Any]]:
     database = deployment.gateway.store.database
     # In an order of their own, which a database need not keep.
     kept = {table: sorted(map(repr, database.all(f"SELECT * FROM {table}"))) for table in tables}
+    kept["admin_tokens"] = sorted(database.all("SELECT uid, scope, digest FROM admin_tokens"))
     return kept | {"tokens": sorted(database.all("SELECT uid, connection_id, digest FROM tokens"))}
 
 
@@ -136,11 +137,10 @@ def stored(deployment: Deployment) -> dict[str, list[Any]]:
 
 
 def test_every_endpoint_is_closed_to_every_foreign_token(world: World) -> None:
-    before = stored(world.deployment)
     tokens = {place: scim.token for place, scim in world.connections.items()}
     tokens |= {NOBODY: new_token("pgw"), "operator": ADMIN_TOKEN, "typing error": "pgw_abc"}
     tokens["admin"] = world.deployment.gateway.store.admin_tokens.add(world.organizations["acme"], "admin")[1]
-    tried = 0
+    before, tried = stored(world.deployment), 0
     for method, path in scim_endpoints(world):
         if path in OPEN:
             continue
@@ -538,7 +538,7 @@ def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acm
 
 
 #: Lists over all organizations.
-OF_OPERATORS = ("/activity",)
+OF_OPERATORS = ("/activity", "/admin-tokens")
 
 
 def test_lists_of_an_admin_hold_one_organization(world: World, acme_token: str) -> None:

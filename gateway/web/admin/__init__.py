@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from gateway.web.admin import connections, feeds, groups, mapping, organizations, plugins, users
+from gateway.web.admin import admin_tokens, connections, feeds, groups, mapping, organizations, plugins, users
 from gateway.web.admin.door import PREFIX, admin_of
 from gateway.web.errors import Errors
 
@@ -62,7 +62,7 @@ def install(app: Flask, errors: Errors) -> None:
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False  # answers read as they are written here
     api = Api(app, errors)
-    for resource in (organizations, connections, mapping, users, groups, feeds, plugins):
+    for resource in (organizations, connections, mapping, users, groups, feeds, admin_tokens, plugins):
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(_assets())
 

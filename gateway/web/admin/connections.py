@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.provisioning.takeover import Wish
-from gateway.store.clock import now, rfc3339
+from gateway.store.clock import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.arguments import Paging, page, unprocessable
@@ -16,8 +16,6 @@ from gateway.web.admin.door import PreconditionRequired, Resource, Visit, here, 
 blueprint = Resource(
     "connections", "Identity providers of organizations: what they reach, and by which tokens."
 )
-
-_DAY = 86_400_000_000
 
 
 @blueprint.route("/organizations/<organization>/connections", methods=["POST"])
@@ -113,8 +111,7 @@ def take_over(values: dict[str, Any]) -> Any:
 @blueprint.response(201, schemas.NewToken)
 def add_token(values: dict[str, Any]) -> Any:
     """Make a token. Several may live at once, so that one can be changed without a gap."""
-    visit, days = here(), values["expires_in_days"]
-    expires = None if days is None else now() + days * _DAY
+    visit, expires = here(), in_days(values["expires_in_days"])
     added, value = visit.gateway.setup.add_token(visit.idp_caller, values["label"], expires, visit.trace)
     return _shown_token(added) | {"token": value}
 

@@ -26,10 +26,16 @@ from gateway.scim.errors import (
     TooManyRequests,
     Unavailable,
 )
-from gateway.store.clock import now
+from gateway.store.clock import now, rfc3339
 from gateway.store.database import BRIEF
 from gateway.store.portions import OutlinedUser
-from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, TokenRecord, UserRecord
+from gateway.store.records import (
+    AdminTokenRecord,
+    ConnectionRecord,
+    GroupRecord,
+    OrganizationRecord,
+    UserRecord,
+)
 from gateway.web.admin.arguments import Reader
 from gateway.web.calls import Call
 from gateway.web.errors import here as calling
@@ -47,6 +53,14 @@ EXPENSIVE = frozenset(
         "users.export_users",
     }
 )
+#: Endpoints that a token with the scope `events` opens.
+EVENT_FEEDS = frozenset({"feeds.list_events"})
+_READING = ("GET", "HEAD", "OPTIONS")
+#: What a token of each scope opens, in words.
+_OPENED = {
+    "read": "GET only",
+    "events": "the feeds of events only (GET /organizations/{organization}/events)",
+}
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
 #: Microseconds within which a second use of a token is not worth a write.
 _MINUTE = 60_000_000
@@ -66,6 +80,8 @@ class Visit:
     trace: Trace
     #: Key of the only organization that the token opens; None for an operator, who sees all.
     scope: int | None
+    #: The stored token that was presented; None for the configured one, which has no limits.
+    token: AdminTokenRecord | None = None
     found_organization: OrganizationRecord | None = None
     found_connection: ConnectionRecord | None = None
 
@@ -170,19 +186,23 @@ def _enter() -> None:
     trace = Trace(_operation(), call.request_id, status=_USUAL_STATUS.get(request.method, 200))
     call.trace = trace
     try:
-        visit = g.visit = Visit(gateway, trace, _scope(gateway, trace, credentials_of(call)))
-    except _WrongToken:
+        token = _token(gateway, trace, credentials_of(call))
+    except _WrongToken as wrong:
         _slow_down()
+        if wrong.expired is not None:
+            _explain(wrong.expired, trace)
         raise
+    visit = g.visit = Visit(gateway, trace, token.organization_id if token else None, token)
     call.client_key = f"admin {trace.principal}"
-    if request.endpoint in EXPENSIVE:
-        call.expensive()
     # What the door looked up need not be an argument of every view.
     arguments = request.view_args or {}
     if "organization" in arguments:
         _enter_organization(visit, arguments.pop("organization"))
     if "connection" in arguments:
         _enter_connection(visit, arguments.pop("connection"))
+    _check_scope(visit)
+    if request.endpoint in EXPENSIVE:
+        call.expensive()
 
 
 def admin_of(gateway: Provisioning, call: Call) -> str:
@@ -191,14 +211,45 @@ def admin_of(gateway: Provisioning, call: Call) -> str:
         return ""
     try:
         trace = Trace("", call.request_id)
-        _scope(gateway, trace, credentials_of(call))
+        _token(gateway, trace, credentials_of(call))
     except Refusal:
         return ""
     return f"admin {trace.principal}"
 
 
 class _WrongToken(AuthenticationFailed):
-    pass
+    """No admin token that is valid. `expired`: the one that was, for the activity; the answer is the same to all."""
+
+    def __init__(self, expired: AdminTokenRecord | None = None) -> None:
+        super().__init__(
+            "The admin token is wrong, has expired, or was revoked. Tokens of connections open the SCIM endpoints only."
+        )
+        self.expired = expired
+
+
+def _explain(token: AdminTokenRecord, trace: Trace) -> None:
+    """Have the activity of the organization, where the token was of one, say why it is not valid."""
+    if token.organization_id is not None:
+        trace.organization_id, trace.token_prefix = token.organization_id, token.prefix
+        trace.stranger = f"expired {token.uid}"
+        trace.inside = (
+            f"The admin token {token.name} {token.prefix}… expired on {rfc3339(token.expires or 0)}. Make a new one and"
+            " enter it where the old one is used."
+        )
+
+
+def _check_scope(visit: Visit) -> None:
+    """Refuse what the scope of the token does not open. Raises Forbidden."""
+    scope = visit.token.scope if visit.token else "full"
+    if scope == "full":
+        return
+    reads = request.method in _READING
+    if reads and (scope == "read" or (scope == "events" and request.endpoint in EVENT_FEEDS)):
+        return
+    raise Forbidden(
+        f"The token has the scope {scope}, which opens {_OPENED.get(scope, 'nothing here')};"
+        f" {_operation()} needs a token with the scope {'read or full' if reads else 'full'}."
+    )
 
 
 def _slow_down() -> None:
@@ -218,24 +269,23 @@ def _operation() -> str:
     return f"{request.method} {path.removeprefix(PREFIX)}"
 
 
-def _scope(gateway: Provisioning, trace: Trace, credentials: Credentials) -> int | None:
+def _token(gateway: Provisioning, trace: Trace, credentials: Credentials) -> AdminTokenRecord | None:
+    """Find the token that was presented; None for the configured one. Raises AuthenticationFailed."""
     if credentials.scheme != "bearer" or not credentials.secret:
         raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
     configured = gateway.config.admin_token.encode()
     if configured and hmac.compare_digest(credentials.secret.encode(), configured):
         trace.principal = "operator"
         return None
-    token = gateway.store.admin_tokens.live(credentials.secret)
-    if token is None:
-        raise _WrongToken(
-            "This is not an admin token, or it was revoked. Tokens of connections open the SCIM endpoints only."
-        )
-    trace.principal, trace.token_prefix = token.label, token.prefix
+    token = gateway.store.admin_tokens.find(credentials.secret)
+    if token is None or (token.expires is not None and token.expires <= now()):
+        raise _WrongToken(token)
+    trace.principal, trace.token_prefix = token.name, token.prefix
     _remember_use(gateway, token, credentials.secret)
-    return token.owner_id
+    return token
 
 
-def _remember_use(gateway: Provisioning, token: TokenRecord, value: str) -> None:
+def _remember_use(gateway: Provisioning, token: AdminTokenRecord, value: str) -> None:
     moment = now()
     if token.last_used is not None and moment - token.last_used < _MINUTE:
         return

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from gateway.provisioning.admin_tokens import SCOPES
 from gateway.provisioning.sso import LONGEST
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
 from gateway.scim.schemas import TEXT_LENGTH
@@ -237,6 +238,35 @@ class NewToken(Token):
     token = fields.String(metadata={"description": "The value. Shown this once."})
 
 
+class AdminTokenRequest(Schema):
+    name = Name(required=True)
+    scope = fields.String(
+        load_default="full",
+        validate=validate.OneOf(SCOPES),
+        metadata={"description": "`read`: GET only; `events`: the feeds of events only."},
+    )
+    expires_in_days = fields.Integer(
+        strict=True, allow_none=True, load_default=None, validate=validate.Range(1, 3650)
+    )
+
+
+class AdminToken(Schema):
+    id = fields.String()
+    name = fields.String()
+    organization = fields.String(
+        allow_none=True, metadata={"description": "The only one that it opens; null: an operator's."}
+    )
+    scope = fields.String(validate=validate.OneOf(SCOPES))
+    prefix = fields.String()
+    expires_at = _time(allow_none=True)
+    created_at = _time()
+    last_used_at = _time(allow_none=True)
+
+
+class NewAdminToken(AdminToken):
+    token = fields.String(metadata={"description": "The value. Shown this once."})
+
+
 class Check(Schema):
     name = fields.String()
     ok = fields.Boolean()
@@ -452,7 +482,9 @@ class Decision(Schema):
 
 
 class ActivityTarget(Schema):
-    type = fields.String(validate=validate.OneOf(("User", "Group", "Connection", "Token", "Organization")))
+    type = fields.String(
+        validate=validate.OneOf(("User", "Group", "Connection", "Token", "AdminToken", "Organization"))
+    )
     id = fields.String()
     name = fields.String(allow_none=True)
 

@@ -18,7 +18,7 @@ def own(deployment: Deployment, acme) -> str:
 @pytest.mark.parametrize("path", ["/organizations", "/plugins", f"/organizations/{NOBODY}"])
 def test_without_a_good_admin_token_nothing_is_told(deployment: Deployment, acme, path: str) -> None:
     made = deployment.gateway.store.admin_tokens.add(None, "revoked")
-    deployment.gateway.store.admin_tokens.remove(made[0])
+    assert deployment.gateway.store.admin_tokens.remove(made[0])
     for header in (
         "",
         "Bearer",

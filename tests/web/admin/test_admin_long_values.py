@@ -25,6 +25,7 @@ def _calls(acme, text: str):
         "setting": ("PATCH", acme.connection, {"settings": {"x": text}}),
         "name of a setting": ("PATCH", acme.connection, {"settings": {text: "x"}}),
         "label": ("POST", f"{acme.connection}/tokens", {"label": text}),
+        "admin token": ("POST", f"{acme.path}/admin-tokens", {"name": text}),
         "group": ("POST", f"{acme.path}/groups", {"name": text}),
         "userName": ("POST", f"{acme.path}/users", {"user_name": text}),
         "name shown": ("POST", f"{acme.path}/users", {"user_name": "a@acme.test", "display_name": text}),
@@ -45,8 +46,8 @@ def _calls(acme, text: str):
 
 NAMES = [
     "name of an organization", "plan", "domain", "billing URL", "identity provider", "name of a connection", "setting",
-    "name of a setting", "label", "group", "userName", "name shown", "e-mail", "mapped attribute", "mapped value",
-    "mapped group", "mapped value and group", "taken over",
+    "name of a setting", "label", "admin token", "group", "userName", "name shown", "e-mail", "mapped attribute",
+    "mapped value", "mapped group", "mapped value and group", "taken over",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ def test_a_name_of_the_admin_rest_is_one_line(acme, control: str) -> None:
         ("POST", f"{acme.path}/connections", {"name": bad, "idp": "okta"}),
         ("PATCH", acme.connection, {"name": bad}),
         ("POST", f"{acme.connection}/tokens", {"label": bad}),
+        ("POST", f"{acme.path}/admin-tokens", {"name": bad}),
         ("POST", f"{acme.path}/groups", {"name": bad}),
         ("POST", f"{acme.path}/users", {"user_name": bad}),
         ("POST", f"{acme.path}/users", {"user_name": "a@acme.test", "display_name": bad}),

@@ -30,6 +30,12 @@ OPERATIONS = {
     "POST /connections/{connection}/tokens": "addToken",
     "GET /connections/{connection}/tokens": "listTokens",
     "DELETE /connections/{connection}/tokens/{token}": "revokeToken",
+    "POST /admin-tokens": "addOperatorToken",
+    "GET /admin-tokens": "listAdminTokensOfAll",
+    "DELETE /admin-tokens/{token}": "revokeAnyAdminToken",
+    "POST /organizations/{organization}/admin-tokens": "addAdminToken",
+    "GET /organizations/{organization}/admin-tokens": "listAdminTokens",
+    "DELETE /organizations/{organization}/admin-tokens/{token}": "revokeAdminToken",
     "POST /organizations": "addOrganization",
     "GET /organizations": "listOrganizations",
     "PATCH /organizations/{organization}": "changeOrganization",
@@ -142,11 +148,14 @@ def test_a_generated_client_makes_the_whole_set_up(
 ) -> None:
     import httpx
 
-    client = generated("client").AuthenticatedClient(
-        base_url="http://localhost",
-        token=ADMIN_TOKEN,
-        httpx_args={"transport": httpx.WSGITransport(deployment.app)},
-    )
+    def client_with(token: str) -> Any:
+        return generated("client").AuthenticatedClient(
+            base_url="http://localhost",
+            token=token,
+            httpx_args={"transport": httpx.WSGITransport(deployment.app)},
+        )
+
+    client = client_with(ADMIN_TOKEN)
     models = generated("models")
 
     def call(tag: str, operation: str, *path: str, **given: Any) -> Any:
@@ -170,9 +179,15 @@ def test_a_generated_client_makes_the_whole_set_up(
     on = call("connections", "set_provisioning", connection.id, body=models.Provisioning(enabled=True))
     assert on.enabled is True
     token = call("connections", "add_token", connection.id, body=models.TokenRequest(label="Okta"))
+    follower = call(
+        "admin_tokens",
+        "add_admin_token",
+        organization.id,
+        body=models.AdminTokenRequest(name="the application", scope=models.AdminTokenRequestScope.EVENTS),
+    )
     scim = Scim(deployment, connection.id, token.token)
     user = scim.user()
-    events = call("feeds", "list_events", organization.id)
+    events = generated("api.feeds.list_events").sync(organization.id, client=client_with(follower.token))
     assert [(event.type_.value, event.resource_id) for event in events.items] == [
         ("user.created", user["id"])
     ]

@@ -1,0 +1,86 @@
+"""Use cases of admin tokens: who may make which, and who may revoke which."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.provisioning.caller import Callers, Target, Trace
+from gateway.provisioning.changes import Changes
+from gateway.scim.documents import shown
+from gateway.scim.errors import Forbidden, NotFound
+from gateway.store import Store
+from gateway.store.clock import rfc3339
+from gateway.store.records import AdminTokenRecord, OrganizationRecord
+
+#: `full`: everything; `read`: GET only; `events`: the feeds of events only. `gateway.web.admin.door` holds them.
+SCOPES = ("full", "read", "events")
+
+log = logging.getLogger("gateway")
+
+
+class AdminAccess:
+    """Makes and revokes admin tokens. None for an organization stands for all of them: an operator's."""
+
+    def __init__(self, store: Store, changes: Changes, callers: Callers) -> None:
+        self._store, self._changes, self._callers = store, changes, callers
+
+    def add_token(
+        self, organization: OrganizationRecord | None, name: str, scope: str, expires: int | None, trace: Trace,
+        maker: AdminTokenRecord | None = None,
+    ) -> tuple[AdminTokenRecord, str]:  # fmt: skip
+        """Make a token and return it with its value, which is shown this once.
+
+        `expires` in microseconds. `maker` is the token that is used, None where that has no limits. What it opens was
+        checked before; here it is checked that it does not make a token that outlives it. Raises Forbidden.
+        """
+        end = maker.expires if maker else None
+        if end is not None and (expires is None or expires > end):
+            raise Forbidden(
+                f"The token that you use expires on {rfc3339(end)}, and makes no token that is valid for longer. Send"
+                " a smaller expires_in_days, or use a token that does not expire."
+            )
+        with self._change(organization, trace):
+            added, value = self._store.admin_tokens.add(organization, name, scope, expires)
+            self._name(added, trace)
+        if organization is None:
+            self._log("made", added, trace)
+        return added, value
+
+    def revoke_token(
+        self, organization: OrganizationRecord | None, uid: str, trace: Trace
+    ) -> AdminTokenRecord:
+        """Revoke a token of an organization, or with None any one: it opens nothing from now on. Raises NotFound."""
+        tokens = self._store.admin_tokens
+        found = tokens.by_id(organization, uid)
+        if found is not None and found.organization_id is not None:
+            organization = self._store.organizations.by_key(found.organization_id)
+        with self._change(organization, trace):
+            if found is None or not tokens.remove(found):
+                raise NotFound(f"There is no admin token with the id {shown(uid)} here.")
+            self._name(found, trace)
+        if organization is None:
+            self._log("revoked", found, trace)
+        return found
+
+    @contextmanager
+    def _change(self, organization: OrganizationRecord | None, trace: Trace) -> Iterator[None]:
+        """A transaction, which leaves a line in the activity of the organization that the token opens."""
+        if organization is None:
+            with self._store.transaction():
+                yield
+        else:
+            trace.organization_id = organization.id
+            with self._changes.open(self._callers.admin(organization), trace):
+                yield
+
+    def _name(self, token: AdminTokenRecord, trace: Trace) -> None:
+        trace.target = Target("AdminToken", token.uid, f"{token.name} ({token.prefix}…, {token.scope})")
+
+    def _log(self, what: str, token: AdminTokenRecord, trace: Trace) -> None:
+        # The activity is kept by organization, so of a token that opens all of them this line is all that is left.
+        log.info(
+            "admin token %s (%s, %s) %s by %s, request %s",
+            token.uid, token.name, token.scope, what, trace.principal, trace.request_id,
+        )  # fmt: skip
