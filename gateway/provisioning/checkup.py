@@ -100,7 +100,10 @@ class Checkup:
     def _last_call(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
         line = self._store.activity.last_call(organization.id, connection.uid)
         if line is None:
-            message = "The identity provider has not called yet. Let it test the connection."
+            message = (
+                "The identity provider has not called yet. Let it test the connection; if it reports an error and this"
+                " stays as it is, its base URL is not that of this connection: copy it again."
+            )
             return Check("last_call", True, message)
         return Check("last_call", True, f"The last call was {_told(line)}.")
 

@@ -431,7 +431,7 @@ class Groups:
             store.seen(caller.connection, uid) if caller.connection else store.of(caller.organization, uid)
         )
         if group is None:
-            raise NotFound(f"There is no group with the id {shown(uid)} here.")
+            raise absent_group(caller, uid)
         check_version(group, if_match)
         return group
 
@@ -471,7 +471,10 @@ class Groups:
     def _check_not_pushed(self, caller: Caller, name: str) -> None:
         # A connection would see two groups of one name: its own, and this one that nobody pushes.
         if self._store.groups.pushed_name(caller.organization.id, name):
-            raise Uniqueness(f"The name {name!r} is taken by a group that an identity provider pushes.")
+            raise Uniqueness(
+                f"The name {name!r} is taken by a group that an identity provider pushes. Choose another name, or"
+                " rename that group at the identity provider."
+            )
 
     def _check_name(self, caller: Caller, connection_id: int | None, name: str, but: int = 0) -> None:
         check_line(name, "displayName")
@@ -482,6 +485,14 @@ class Groups:
         raise Uniqueness(
             f"displayName {name!r} is taken by a group {holder}. Look it up and update it, or choose another name."
         )
+
+
+def absent_group(caller: Caller, uid: str) -> NotFound:
+    """The refusal for a group that is not there."""
+    remedy = (
+        " Look the group up by displayName, and create it if it is not found." if caller.connection else ""
+    )
+    return NotFound(f"There is no group with the id {shown(uid)} here.{remedy}")
 
 
 def _without_members(document: Json) -> tuple[tuple[str, ...], Json]:

@@ -312,9 +312,12 @@ class Users:
         """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
         answer to an admin; an identity provider reads the same sentence for every unknown id."""
         sentence = f"There is no user with the id {documents.shown(uid)} here."
+        remedy = (
+            " Look the user up by userName, and create it if it is not found." if caller.connection else ""
+        )
         gone = self._store.users.deleted(caller.organization, uid)
         if gone is None or (caller.connection and gone.connection_id not in (None, caller.connection_id)):
-            return NotFound(sentence)
+            return NotFound(sentence + remedy)
         trace.user, trace.target = gone.user_name, Target("User", gone.uid, gone.user_name)
         line = self._store.activity.deletion(caller.organization.id, gone.user_name, gone.uid)
         explained = (
@@ -324,7 +327,7 @@ class Users:
         if caller.connection is None:
             return NotFound(explained)
         trace.inside = explained
-        return NotFound(sentence)
+        return NotFound(sentence + remedy)
 
     def _check_free(self, caller: Caller, user_name: str, but: int) -> None:
         """Refuse a userName that somebody else has, in a sentence that says who and what to do."""

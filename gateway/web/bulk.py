@@ -32,10 +32,16 @@ class Bulk:
     def __init__(self, gateway: Provisioning, gate: Gate) -> None:
         self._gateway, self._gate = gateway, gate
 
-    def run(self, call: Call, caller: IdpCaller, body: Json) -> str:
-        """Do what a BulkRequest asks for; the BulkResponse, in the order of the request."""
+    def run(self, call: Call, caller: IdpCaller, body: Json, trace: Trace) -> str:
+        """Do what a BulkRequest asks for; the BulkResponse, in the order of the request.
+
+        Each operation has a line of its own in the activity; that of the whole, `trace`, counts those not done.
+        """
         job = read_bulk(body)
-        return bulk_response(_Run(self._gateway, self._gate, call, caller, job).answers())
+        run = _Run(self._gateway, self._gate, call, caller, job)
+        answers = run.answers()
+        trace.left_out = run.left_out(len(answers))
+        return bulk_response(answers)
 
 
 class _Run:
@@ -61,6 +67,20 @@ class _Run:
                 break
             answered[number] = self._answer(self._job.operations[number], number in circular)
         return [answered[number] for number in sorted(answered)]
+
+    def left_out(self, answered: int) -> list[str]:
+        """What was not done, each in a sentence."""
+        told, asked = [], len(self._job.operations)
+        if self._errors:
+            were = "was" if self._errors == 1 else "were"
+            told.append(
+                f"{self._errors} of {asked} operations {were} refused: the lines of this request id say which and why."
+                " Mend those and send them again."
+            )
+        if answered < asked:
+            were = "was" if asked - answered == 1 else "were"
+            told.append(f"{asked - answered} of {asked} {were} not begun. Send them again.")
+        return told
 
     def _answer(self, operation: BulkOperation, circular: bool) -> Json:
         slug = self._caller.connection.slug

@@ -33,11 +33,22 @@ def unpacked(body: bytes, encoding: str | None, most: int) -> bytes:
             "The body is gzip by its Content-Encoding, but it cannot be unpacked as that."
         ) from None
     if len(plain) > most:
-        raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most, unpacked.")
+        raise too_large(most, ", unpacked")
     if not unpacking.eof or unpacking.unused_data:
         ends = "goes on behind its end" if unpacking.eof else "is cut off"
         raise InvalidSyntax(f"The body is gzip by its Content-Encoding, but it {ends}.")
     return plain
+
+
+def too_large(most: int, when: str = "") -> PayloadTooLarge:
+    """The refusal of a body of more than `most` bytes.
+
+    The limit stands in the sentence, so that a client that sends in bulk can send smaller parts (RFC 7644, 3.7.4).
+    """
+    return PayloadTooLarge(
+        f"The body is larger than the gateway reads: {most} bytes at most{when}. Send less in one request, or ask the"
+        " operator of the application to raise the limit."
+    )
 
 
 def refuse_many_parts(body: bytes, most: int) -> None:

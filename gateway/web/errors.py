@@ -9,12 +9,11 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from gateway.provisioning import Provisioning, Trace
+from gateway.provisioning import Provisioning, Target, Trace
 from gateway.scim.errors import (
     InvalidSyntax,
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     Refusal,
     Unavailable,
     Unexpected,
@@ -22,9 +21,14 @@ from gateway.scim.errors import (
 from gateway.store.database import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.calls import Answer, Call, answer
-from gateway.web.encodings import ACCEPTED
+from gateway.web.encodings import ACCEPTED, too_large
 
 log = logging.getLogger("gateway")
+
+#: Resources by the operations that name one.
+_KINDS = {"/Users/{id}": "User", "/Groups/{id}": "Group"}
+#: Characters of an id that the activity holds of a request that was refused: no id that the gateway gave is longer.
+LONGEST_ID = 100
 
 
 class Unprocessable(Refusal):
@@ -100,6 +104,7 @@ class Errors:
 
     def _recorded(self, refusal: Refusal, call: Call) -> Refusal:
         if trace := call.trace:
+            _name_target(trace, call)
             if trace.written and refusal.status >= 500:
                 refusal.detail = (
                     f"The change was stored, but the gateway failed to answer it (request id {call.request_id}). Read"
@@ -116,19 +121,34 @@ class Errors:
         if not isinstance(error, HTTPException):
             return _failure(error, call)
         if error.code == 404:
-            return NotFound(f"There is nothing at {call.path[:200]!r}. Check the base URL.")
+            return NotFound(f"There is nothing at {call.path[:200]!r}. {_where(call.path)}")
         if error.code == 405:
             return MethodNotAllowed(f"{call.method} is not possible at {call.path[:200]!r}.")
         if error.code == 413:
-            # RFC 7644, 3.7.4: the limit stands in the answer, so that whoever sends in bulk can send smaller parts.
-            most = call.max_content_length or self._gateway.config.body_limit
-            return PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
+            return too_large(call.max_content_length or self._gateway.config.body_limit)
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 
 def here() -> Call:
     """The request that Flask serves."""
     return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
+def _name_target(trace: Trace, call: Call) -> None:
+    """Name what a request was about that an identity provider's caller was refused for before it was looked up."""
+    kind = _KINDS.get(trace.operation.partition(" ")[2])
+    if trace.target is None and trace.principal is not None and kind and "uid" in call.arguments:
+        trace.target = Target(kind, call.arguments["uid"][:LONGEST_ID], None)
+
+
+def _where(path: str) -> str:
+    """What to do about a path that nothing serves."""
+    if path.startswith("/admin/"):
+        return "The paths of the admin REST stand at /admin/v1/docs."
+    return (
+        "Compare the base URL at the identity provider with the one that the application shows; /Users, /Groups and"
+        " the other endpoints follow it directly."
+    )
 
 
 def _allowed(error: Exception) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning.groups import absent_group
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.representation import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
@@ -20,7 +21,6 @@ from gateway.scim.errors import (
     InvalidValue,
     NotFound,
     NotSupported,
-    PayloadTooLarge,
     Refusal,
     UnsupportedMediaType,
 )
@@ -34,7 +34,7 @@ from gateway.web.bulk import Bulk
 from gateway.web.calls import MEDIA_TYPE, Answer, Call, answer, empty
 from gateway.web.conditional import kept, only_new, refuse_to_replace, unmodified
 from gateway.web.cursors import LIFETIME
-from gateway.web.encodings import refuse_many_parts, unpacked
+from gateway.web.encodings import refuse_many_parts, too_large, unpacked
 from gateway.web.gate import Gate
 from gateway.web.incoming import document
 from gateway.web.lists import Lists, projected, wanted
@@ -232,7 +232,7 @@ class Endpoints:
     def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         group = self._gateway.store.groups.seen(caller.connection, uid)
         if group is None:
-            raise NotFound(f"There is no group with the id {documents.shown(uid)} here.")
+            raise absent_group(caller, uid)
         trace.target = Target("Group", group.uid, group.name)
         if kept(call, etag(group), caller.kept.group, _chosen(call)):
             return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
@@ -284,7 +284,7 @@ class Endpoints:
 
     def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         call.expensive()
-        return answer(self._bulk.run(call, caller, self._body(call)))
+        return answer(self._bulk.run(call, caller, self._body(call), trace))
 
     # Discovery --------------------------------------------------------------------------------------------------
 
@@ -322,7 +322,7 @@ class Endpoints:
         most = call.max_content_length or usual
         if call.content_length is None and len(data) >= most:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
-            raise PayloadTooLarge(f"The body is larger than the gateway reads: {most} bytes at most.")
+            raise too_large(most)
         data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
         if len(data) > usual:
             refuse_many_parts(data, MEMBERS_IN_BODY)

@@ -13,9 +13,10 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 from webargs.flaskparser import FlaskParser
 
 from gateway.scim.documents import INDEXED_BYTES, fold, read_json
-from gateway.scim.errors import PayloadTooLarge, UnsupportedMediaType
+from gateway.scim.errors import UnsupportedMediaType
 from gateway.scim.lines import control_in
 from gateway.store.clock import microseconds
+from gateway.web.encodings import too_large
 from gateway.web.errors import Unprocessable
 
 
@@ -44,7 +45,7 @@ class Reader(FlaskParser):
         limit = req.max_content_length
         if limit is not None and req.content_length is None and len(data) >= limit:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
-            raise PayloadTooLarge("The body is larger than the gateway reads.")
+            raise too_large(limit)
         return read_json(data)
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
