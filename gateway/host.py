@@ -116,6 +116,8 @@ class PluginHost:
         self.watch = Watch(seconds)
         self.declared = Declarations(self.watch, application_extension(extension_urn, application))
         self._since: dict[str, int] = {}
+        #: Of the distributions that plugins were installed with.
+        self._versions: dict[str, str] = {}
         self._manager = pluggy.PluginManager("gateway")
         self._manager.add_hookspecs(hookspecs)
         _check_disabled(disabled)
@@ -131,14 +133,20 @@ class PluginHost:
         self._describe()
 
     def _load(self) -> None:
-        for name in sorted({point.name for point in entry_points(group=ENTRY_POINTS)}):
+        # Not by `load_setuptools_entrypoints`, which names no plugin when one fails, and looks through all that is
+        # installed at each call.
+        for point in entry_points(group=ENTRY_POINTS):
+            if self._manager.is_blocked(point.name) or self._manager.has_plugin(point.name):
+                continue
             try:
-                self._manager.load_setuptools_entrypoints(ENTRY_POINTS, name)
+                self._manager.register(point.load(), point.name)
             except Exception as error:  # a plugin's import may fail in any way
                 raise PluginError(
-                    f"The plugin {name} cannot be loaded: {error!r}. Mend or uninstall it, or leave it out with"
-                    f" GATEWAY_PLUGINS_DISABLED={name}."
+                    f"The plugin {point.name} cannot be loaded: {error!r}. Mend or uninstall it, or leave it out with"
+                    f" GATEWAY_PLUGINS_DISABLED={point.name}."
                 ) from error
+            if point.dist is not None:
+                self._versions[point.name] = point.dist.version
 
     def _describe(self) -> None:
         try:
@@ -195,12 +203,10 @@ class PluginHost:
         return PluginInfo(name, self._version(name), declaration.idp, tuple(self._callers[name]), declaration)
 
     def _version(self, name: str) -> str:
-        plugin = self._manager.get_plugin(name)
-        for registered, distribution in self._manager.list_plugin_distinfo():
-            if registered is plugin:
-                return str(distribution.version)
+        if name != defaults.NAME:
+            return self._versions.get(name, "")
         try:
-            return version("provisioning-gateway") if name == defaults.NAME else ""
+            return version("provisioning-gateway")
         except PackageNotFoundError:
             return ""
 

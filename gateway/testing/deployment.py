@@ -30,12 +30,15 @@ class Deployment:
     def __init__(self, instance: Path, **settings: Any) -> None:
         self._instance = instance
         usual = {"instance": instance, "admin_token": ADMIN_TOKEN, "sqlite_synchronous": "NORMAL"}
-        if "database_url" not in settings:
+        own = "database_url" in settings
+        if not own:
             usual |= engines.take(instance)
         settings = usual | settings
         self.app: Flask = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
+        if not own:
+            engines.keep_migrated(instance)
 
     def close(self) -> None:
         """Stop the background worker and close the database."""

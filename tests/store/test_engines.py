@@ -464,11 +464,13 @@ def test_a_value_that_another_transaction_took_makes_this_one_begin_anew(
 
 
 @pytest.mark.sqlite
-def test_a_new_file_is_its_owners_alone(deployment: Deployment, scim: Scim) -> None:
-    scim.user()
-    files = list(deployment.gateway.config.instance.glob("*.sqlite3*"))
-    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
-    assert len(files) == 3  # with what is written ahead, and its index
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    # An address of its own, for a deployment may begin with a copy of an empty database.
+    deployment = Deployment(tmp_path / "instance", database_url=f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    deployment.connection("generic").user()
+    modes = [file.stat().st_mode & 0o777 for file in tmp_path.glob("*.sqlite3*")]
+    deployment.close()
+    assert modes == [0o600] * 3  # with what is written ahead, and its index
 
 
 def user_of(scim: Scim, name: str) -> UserRecord:
