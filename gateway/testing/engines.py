@@ -54,7 +54,10 @@ def keep_migrated(instance: Path) -> None:
     """Keep the empty database that was just migrated there, for deployments that follow: migrating takes longer."""
     if _migrated or is_postgresql():
         return
-    with closing(sqlite3.connect(instance / DATABASE)) as source, closing(sqlite3.connect(":memory:")) as copy:
+    with (
+        closing(sqlite3.connect(instance / DATABASE)) as source,
+        closing(sqlite3.connect(":memory:")) as copy,
+    ):
         source.backup(copy)
         _migrated.append(copy.serialize())
 
