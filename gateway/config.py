@@ -86,8 +86,13 @@ class Config:
     page_bytes: int = 2_097_152
 
 
-def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in force. `overrides` (a test's) wins over the environment, that over the file."""
+def load(
+    overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ, make_key: bool = True
+) -> Config:
+    """The configuration in force. `overrides` (a test's) wins over the environment, that over the file.
+
+    `make_key`: make the secret key of an instance that has none; without it nothing is written, and the key is empty.
+    """
     overrides = dict(overrides or {})
     instance = Path(
         overrides.pop("instance", None) or environ.get("GATEWAY_INSTANCE") or "instance"
@@ -97,7 +102,7 @@ def load(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
     for name in values.keys() - known.keys():
         raise ConfigurationError(f"There is no setting {name!r}.")
     config = Config(instance=instance, **{name: _typed(known[name], value) for name, value in values.items()})
-    return _completed(config)
+    return _completed(config, make_key)
 
 
 def _from_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +110,8 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise ConfigurationError(_unusable(path, error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
     for name in values.keys() - known.keys():
@@ -135,7 +142,7 @@ def _typed(setting: Any, value: Any) -> Any:
     return value
 
 
-def _completed(config: Config) -> Config:
+def _completed(config: Config, make_key: bool) -> Config:
     url = config.database_url or f"sqlite:///{config.instance / 'gateway.sqlite3'}"
     if not url.startswith(("sqlite:///", "postgresql://")):
         # Nothing but the scheme is shown: behind it, or where it is missing, a password may stand.
@@ -144,6 +151,8 @@ def _completed(config: Config) -> Config:
         raise ConfigurationError(
             f"GATEWAY_DATABASE_URL {begins}; it must be sqlite:///<path> or postgresql://…"
         )
+    if not Path(url.removeprefix("sqlite:///")).name:
+        raise ConfigurationError("GATEWAY_DATABASE_URL names no file; it must be sqlite:///<path>.")
     if url.startswith("postgresql://") and not config.secret_key:
         raise ConfigurationError(
             "GATEWAY_SECRET_KEY is not set. With PostgreSQL it must be, to the same value on every node: tokens are"
@@ -162,7 +171,7 @@ def _completed(config: Config) -> Config:
                 " `openssl rand -base64 48`."
             )
     _check_public_url(config.public_url)
-    key = config.secret_key or _kept_secret_key(config.instance / "secret_key")
+    key = config.secret_key or _kept_secret_key(config.instance / "secret_key", make_key)
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
     values |= {
         "database_url": url,
@@ -202,11 +211,34 @@ def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> 
     return sentences
 
 
-def _kept_secret_key(path: Path) -> str:
-    """The key of this instance; made once, under a file lock, readable by its owner only."""
+def _kept_secret_key(path: Path, make: bool) -> str:
+    """The key of this instance, empty where there is none yet and none is to be made."""
+    try:
+        key = _read_key(path)
+        if not key and make:
+            key = _made_secret_key(path)
+    except OSError as error:
+        raise ConfigurationError(_unusable(path, error)) from None
+    if key and (len(key) < SECRET_LENGTH or not key.isascii()):
+        raise ConfigurationError(
+            f"{path} holds no secret key of {SECRET_LENGTH} characters or more. Put back the one that tokens were made"
+            " with; without a database that has any, remove the file and a new one is made."
+        )
+    return key
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text("ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _made_secret_key(path: Path) -> str:
+    """Make the key once, under a file lock, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "r+", encoding="ascii") as file:
+    with os.fdopen(handle, "r+", encoding="ascii", errors="replace") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         key = file.read().strip()
         if not key:
@@ -216,3 +248,11 @@ def _kept_secret_key(path: Path) -> str:
             file.flush()
             os.fsync(file.fileno())
         return key
+
+
+def _unusable(path: Path, error: OSError) -> str:
+    """The sentence for a file of the instance folder that cannot be read or made."""
+    return (
+        f"{path} cannot be used: {error.strerror}. Set GATEWAY_INSTANCE to a folder that this user may write, or"
+        " correct the file."
+    )

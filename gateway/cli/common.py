@@ -19,10 +19,11 @@ from gateway.app import build
 from gateway.config import ConfigurationError, load, unknown_settings
 from gateway.host import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
-from gateway.scim.errors import Refusal, Unavailable
+from gateway.scim.errors import Refusal
 from gateway.server import ServingError
 from gateway.simulation import people
 from gateway.store import UnusableDatabase, open_database
+from gateway.store.failures import Outage
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -40,18 +41,21 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (ConfigurationError, PluginError, ServingError, UnusableDatabase) as error:
             raise click.ClickException(str(error)) from None
-        except Unavailable as outage:
-            raise click.ClickException(_explain_failure() or outage.detail) from None
+        except Outage as outage:
+            raise click.ClickException(_explain_failure(outage)) from None
         except Refusal as refusal:
             raise click.ClickException(refusal.detail) from None
-        except (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        except OSError as error:
+            if error.filename is None:
+                raise
             raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
 
 
-def _explain_failure() -> str | None:
-    """Say why the configured database cannot be reached."""
+def _explain_failure(outage: Outage) -> str:
+    """Say why the configured database cannot be used."""
     config = load()
-    return open_database(config.database_url, config.sqlite_synchronous).explain_failure()
+    database = open_database(config.database_url, config.sqlite_synchronous)
+    return database.explain_failure() or f"The database {database.place} cannot be used: {outage.what}."
 
 
 @contextmanager

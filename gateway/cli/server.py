@@ -15,6 +15,7 @@ from gateway import server
 from gateway.app import build
 from gateway.cli.common import as_json, echo_json, opened
 from gateway.config import load
+from gateway.store import UnusableDatabase
 from gateway.store.copies import in_use
 from gateway.store.upgrade import Progress
 
@@ -43,6 +44,8 @@ def serve(host: str, port: int, workers: int | None) -> None:
     """
     # Settings, plugins and database are looked at here, before workers could fail on them again and again.
     with opened() as gateway:
+        if failure := gateway.store.database.explain_failure():
+            raise UnusableDatabase(failure)
         workers = workers or gateway.config.workers or server.default_workers()
         url = gateway.config.database_url
         wanted, given = workers * server.SESSIONS, gateway.store.database.sessions()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gateway.provisioning.caller import Trace
 from gateway.store.activity import Gathered
 from gateway.store.clock import now
-from gateway.store.database import Outage
+from gateway.store.failures import Outage
 
 log = logging.getLogger("gateway")
 

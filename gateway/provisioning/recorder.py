@@ -23,7 +23,8 @@ from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavai
 from gateway.store import Store
 from gateway.store.activity import Gathered, Line, Reason
 from gateway.store.clock import now, rfc3339
-from gateway.store.database import BRIEF, BUSY_SECONDS, Outage
+from gateway.store.database import BRIEF, BUSY_SECONDS
+from gateway.store.failures import Outage
 from gateway.store.records import EventRecord
 
 log = logging.getLogger("gateway")
@@ -193,6 +194,7 @@ class Recorder:
                         if held.line.organization_id in present:
                             self._store.activity.count(reason, held)
                     if refused is not None:
+                        self._store.activity.refuse_unless_writable()
                         known = self._store.connections.at_slugs(sorted(refused))
                         self._count_refused(refused, known)
                     self._store.tokens.used([(moment, uid) for uid, moment in used.items()])

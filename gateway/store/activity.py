@@ -152,6 +152,10 @@ class ActivityLog:
         )
         self._db.run("DELETE FROM gathered_refusals WHERE minute < ?", reason.minute - 60)
 
+    def refuse_unless_writable(self) -> None:
+        """Raise Outage where the database only reads. Changes nothing."""
+        self._db.run("DELETE FROM gathered_refusals WHERE minute < 0")
+
     def page(
         self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,
         user: str | None = None, connection: str | None = None,

@@ -17,6 +17,7 @@ import peewee
 
 from gateway.scim.errors import Unavailable
 from gateway.store.dialects import Dialect
+from gateway.store.failures import Outage
 from gateway.store.upgrade import QUEUE, Told, Upgrade, silent
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -65,14 +66,6 @@ class UnusableDatabase(Exception):
 
 class Overrun(Unavailable):
     """A statement took longer than it may, and was ended."""
-
-
-class Outage(Unavailable):
-    """The database does not serve. `what` says why in a few words; `detail` replaces the usual sentence."""
-
-    def __init__(self, what: str, detail: str | None = None) -> None:
-        super().__init__(detail or _OUTAGE.format(what), retry_after=10)
-        self.what = what
 
 
 class Database(ABC):
@@ -212,6 +205,7 @@ class Database(ABC):
         `told` hears when a migration begins, how far it is, and that it is applied. `folder` has other migrations.
         """
         with self._outages(), self._migrating():
+            self.check()
             return Upgrade(self, folder or MIGRATIONS, told).up()
 
     @contextmanager
@@ -234,6 +228,7 @@ class Database(ABC):
     def pending_migrations(self) -> list[str]:
         """Names of migrations that this database has not seen."""
         with self._outages():
+            self.check()
             status = Upgrade(self, MIGRATIONS).status()
         return [migration.name for migration in status if migration.path and not migration.applied]
 
@@ -241,8 +236,17 @@ class Database(ABC):
         """How many connections the engine gives to all nodes together; None where it does not limit them."""
         return None
 
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, without the password: the path of a file, or a URL."""
+
+    def check(self) -> None:
+        """Raise UnusableDatabase where it can be reached and not be used. Sends no statement of its own."""
+        return None
+
     def explain_failure(self) -> str | None:
-        """Say why no connection to this database can be made, in one sentence without the password; None: unknown."""
+        """Say why this database cannot be opened, in one sentence without the password; None: unknown, or it can."""
         return None
 
     def close(self) -> None:
@@ -264,9 +268,6 @@ class Busy(Outage):
 def busy() -> Busy:
     """The refusal of a database whose lock is held by others."""
     return Busy("the database is busy")
-
-
-_OUTAGE = "The gateway cannot serve this now: {}. Nothing was changed; try again later."
 
 
 def unavailable(outage: str) -> Outage:

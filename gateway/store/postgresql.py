@@ -24,7 +24,6 @@ from gateway.store.database import (
     BUSY_SECONDS,
     Database,
     First,
-    Outage,
     Overrun,
     Row,
     Stale,
@@ -33,6 +32,7 @@ from gateway.store.database import (
     unavailable,
 )
 from gateway.store.dialects import PostgresqlDialect
+from gateway.store.failures import Outage
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
 _OUTAGES = {
@@ -146,14 +146,17 @@ class _Connection(psycopg.Connection[Any]):
 def _check_url(url: str) -> None:
     """Refuse a URL that libpq cannot read. What libpq says of it may hold the password, so that is not shown."""
     try:
-        ports = str(conninfo_to_dict(url).get("port", ""))
-        if not re.fullmatch(r"[0-9,]*", ports):
-            raise psycopg.ProgrammingError("port")
+        told = conninfo_to_dict(url)
+        for name in ("port", "connect_timeout"):
+            if not re.fullmatch(r"[0-9,]*", str(told.get(name, ""))):
+                raise psycopg.ProgrammingError(name)
     except psycopg.ProgrammingError as error:
         option = re.search(r'invalid URI query parameter: "([a-z_]{1,40})"', str(error))
         sentence = (
             f"GATEWAY_DATABASE_URL has an option {option[1]!r} behind its `?` that PostgreSQL does not know."
             if option
+            else "GATEWAY_DATABASE_URL has a connect_timeout that is no number of seconds."
+            if str(error) == "connect_timeout"
             else "GATEWAY_DATABASE_URL cannot be read: it must be postgresql://user:password@host:port/database, with"
             " what is special in user and password percent-encoded (`@` as %40, `/` as %2F, `%` as %25)."
         )
@@ -431,7 +434,23 @@ class PostgresqlDatabase(Database):
         return int(row[0]) if row else None
 
     def _outages(self) -> AbstractContextManager[None]:
-        return _Outages()
+        return _Outages(self._url)
+
+    @property
+    def place(self) -> str:
+        """See Database. The servers in the order in which they are asked."""
+        told = conninfo_to_dict(self._url)
+        servers = ",".join(f"{server['host']}:{server['port']}" for server in _named(told))
+        return f"postgresql://{told.get('user', '')}@{servers}/{told.get('dbname') or told.get('user', '')}"
+
+    def check(self) -> None:
+        """See Database. The server tells its encoding when it is connected to."""
+        encoding = self.peewee.connection().info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):
+            raise UnusableDatabase(
+                f"The database at {self.place} has the encoding {encoding}, which cannot hold every name. Make one in"
+                " UTF-8: CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'."
+            )
 
     def explain_failure(self) -> str | None:
         """See Database."""
@@ -440,35 +459,71 @@ class PostgresqlDatabase(Database):
 
 #: What libpq says of a connection that is not made, as a text alone, and how it is told.
 _FAILURES = (
-    ("password authentication failed", "refuses the password of the user {user}"),
+    ("password authentication failed", "refuses the password of the user {user}, or has no such user"),
     ("no password supplied", "asks for a password of the user {user}, and the URL has none"),
     (r'role ".*" does not exist', "has no user {user}"),
+    (r'role ".*" is not permitted to log in', "does not let the user {user} log in: the role lacks LOGIN"),
+    (r'permission denied for database', "does not let the user {user} use the database {dbname}: GRANT CONNECT"),
     (r'database ".*" does not exist', "has no database {dbname}"),
+    (r'is not currently accepting connections', "does not open the database {dbname} to anybody (ALLOW_CONNECTIONS)"),
     (
-        "no pg_hba.conf entry",
+        "pg_hba.conf",
         "does not let the user {user} reach the database {dbname} from here (pg_hba.conf)",
     ),
     ("could not translate host name|failed to resolve host", "is a host whose name cannot be resolved"),
     ("Connection refused", "refuses the connection: nothing listens there"),
-)
+    ("No such file or directory", "has no socket there: no server runs with that folder"),
+    ("timeout expired|timed out", "does not answer"),
+    ("No route to host|Network is unreachable", "cannot be reached from this machine"),
+    ("invalid response to SSL negotiation", "is no PostgreSQL: another program listens there"),
+    ("server does not support SSL", "speaks no TLS, and the URL requires it (sslmode)"),
+)  # fmt: skip
+#: Characters of what the driver said that are shown.
+_SAID_LENGTH = 300
+
+
+def _named(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The parameters of each server, with the host and port that are meant where they are left out."""
+    for server in _servers(told):
+        host = server.get("host") or server.get("hostaddr") or "localhost"
+        yield server | {"host": host, "port": server.get("port") or 5432}
 
 
 def _explained(url: str) -> str | None:
+    """One sentence for all servers of a URL; None where one of them can be connected to."""
     told = _PATIENCE | conninfo_to_dict(url)
-    try:
-        psycopg.connect(**told).close()
-    except psycopg.OperationalError as error:
-        words = next((words for pattern, words in _FAILURES if re.search(pattern, str(error))), None)
-    else:
-        return None
-    if words is None:
-        return None
-    named = {"user": repr(told.get("user", "")), "dbname": repr(told.get("dbname") or told.get("user", ""))}
-    where = f"{told.get('host') or 'localhost'}, port {told.get('port') or 5432},"
-    return f"The PostgreSQL at {where} {words.format(**named)}; correct GATEWAY_DATABASE_URL or the server."
+    told.pop("target_session_attrs", None)
+    user, dbname = told.get("user", ""), told.get("dbname") or told.get("user", "")
+    sentences = []
+    for server, named in zip(_servers(told), _named(told), strict=True):
+        try:
+            psycopg.connect("", **server).close()
+        except psycopg.Error as error:
+            said = str(error)
+        else:
+            return None
+        words = next((words for pattern, words in _FAILURES if re.search(pattern, said)), None)
+        words = words.format(user=repr(user), dbname=repr(dbname)) if words else _shown(said, told)
+        sentences.append(f"the PostgreSQL at {named['host']}, port {named['port']}, {words}")
+    text = "; ".join(sentences)
+    return f"{text[:1].upper()}{text[1:]}. Correct GATEWAY_DATABASE_URL or the server."
+
+
+def _shown(said: str, told: dict[str, Any]) -> str:
+    """The first line of what the driver said, without what is secret in the URL."""
+    first = said.strip().splitlines()[0] if said.strip() else "nothing"
+    for name in ("password", "sslpassword"):
+        if told.get(name):
+            first = first.replace(str(told[name]), "…")
+    return f"cannot be connected to: {first.removeprefix('connection failed: ')[:_SAID_LENGTH]}"
 
 
 class _Outages:
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
     def __enter__(self) -> None:
         return None
 
@@ -487,6 +542,8 @@ class _Outages:
             raise NotFound("What this request is about was removed meanwhile.") from None
         if state is None and isinstance(cause, psycopg.OperationalError):
             state = "53300" if _FULL.search(str(cause)) else "08"
+        if state == "42501":
+            raise UnusableDatabase(_not_allowed(self._url, cause)) from None
         if state == "57014":
             raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
@@ -496,6 +553,17 @@ class _Outages:
             raise Unavailable(unavailable(outage).detail, retry_after=10) from None
         if outage:
             raise unavailable(outage) from None
+
+
+def _not_allowed(url: str, error: psycopg.Error) -> str:
+    """The sentence for a right that the user of a URL lacks."""
+    told = conninfo_to_dict(url)
+    where = ", ".join(f"{server['host']}, port {server['port']}" for server in _named(told))
+    said = error.diag.message_primary or "insufficient privilege"
+    return (
+        f"The user {told.get('user', '')!r} lacks a right in the database {told.get('dbname')!r} of the PostgreSQL at"
+        f" {where}: {said}. Make it the owner of the database (ALTER DATABASE … OWNER TO …) and of its tables."
+    )
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

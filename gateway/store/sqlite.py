@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ _OUTAGES = {
     sqlite3.SQLITE_READONLY: "the database is read-only",
     sqlite3.SQLITE_IOERR: "the disk does not answer",
     sqlite3.SQLITE_CANTOPEN: "the database cannot be opened",
+}
+# The same in words: peewee wraps what happens while it connects twice, and the code is lost.
+_SAID = {
+    "database is locked": _BUSY,
+    "database or disk is full": "the disk is full",
+    "readonly database": "the database is read-only",
+    "disk I/O error": "the disk does not answer",
+    "unable to open database file": "the database cannot be opened",
 }
 
 
@@ -164,8 +173,11 @@ class SqliteDatabase(Database):
     """A file in WAL mode. Writers of a process queue before the engine's lock."""
 
     def __init__(self, path: Path, synchronous: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableDatabase(_unusable(path, error)) from None
         engine = _Engine(
             str(path),
             # busy_timeout first: the switch to WAL itself needs it when processes start together.
@@ -343,7 +355,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. The lock is a file beside the database."""
-        with self.path.with_suffix(f".{task}.lock").open("w") as lock:
+        with _lock_file(self.path.with_suffix(f".{task}.lock")) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -353,12 +365,48 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with self.path.with_suffix(".lock").open("w") as lock:
+        with _lock_file(self.path.with_suffix(".lock")) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _outages(self) -> AbstractContextManager[None]:
         return _Outages(self.path)
+
+    @property
+    def place(self) -> str:
+        """See Database."""
+        return str(self.path.absolute())
+
+    def explain_failure(self) -> str | None:
+        """See Database. The file is opened as SQLite would, and nothing is written."""
+        try:
+            os.close(os.open(self.path.with_suffix(".open.lock"), os.O_RDONLY | os.O_CREAT, 0o644))
+            with suppress(FileNotFoundError):
+                os.close(os.open(self.path, os.O_RDWR))
+            if not os.access(self.path.parent, os.W_OK):  # where its log is made
+                os.close(os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o644))
+        except OSError as error:
+            return _unusable(self.path, error)
+        return None
+
+
+def _unusable(path: Path, error: OSError) -> str:
+    at = "" if str(error.filename) == str(path) else f" at {error.filename}"
+    why = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+    return (
+        f"The SQLite database {path} cannot be written: {why}{at}. Correct GATEWAY_DATABASE_URL or"
+        " GATEWAY_INSTANCE, or let this user write there."
+    )
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[TextIOWrapper]:
+    try:
+        lock = path.open("w")
+    except OSError:
+        raise unavailable("the database cannot be opened") from None
+    with lock:
+        yield lock
 
 
 class _Outages:
@@ -378,7 +426,9 @@ class _Outages:
             code = getattr(cause, "sqlite_errorcode", None) or getattr(error, "sqlite_errorcode", 0)
             if code == sqlite3.SQLITE_INTERRUPT:
                 raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
-            outage = _OUTAGES.get((code or 0) & 0xFF)
+            outage = _OUTAGES.get((code or 0) & 0xFF) or next(
+                (words for said, words in _SAID.items() if not code and said in str(error)), None
+            )
             if outage:
                 raise (busy() if outage == _BUSY else unavailable(outage)) from None
         elif isinstance(error, peewee.DatabaseError) and "file is not a database" in str(error):

@@ -19,6 +19,7 @@ import peewee
 from playhouse.migrations import Runner
 
 from gateway.scim.errors import Unavailable
+from gateway.store.failures import Outage
 
 #: Seconds that a change of tables waits for others, at most. On PostgreSQL all who come later wait behind it so long.
 QUEUE = 0.5
@@ -178,7 +179,7 @@ def insisting(job: Callable[[], Any]) -> Any:
     while True:
         try:
             return job()
-        except Unavailable:
-            if time.monotonic() > end:
+        except Unavailable as failure:
+            if time.monotonic() > end or (isinstance(failure, Outage) and failure.lasts):
                 raise
             time.sleep(PAUSE)

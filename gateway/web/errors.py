@@ -18,7 +18,7 @@ from gateway.scim.errors import (
     Unavailable,
     Unexpected,
 )
-from gateway.store.database import Outage
+from gateway.store.failures import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.calls import Answer, Call, answer
 from gateway.web.encodings import ACCEPTED, too_large
