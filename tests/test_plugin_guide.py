@@ -99,16 +99,21 @@ def test_plugins_of_an_outsider_are_built_installed_beside_the_core_and_keep_the
         "generic",
     ]
 
-    written = environment.run(
-        "gateway", "plugin", "new", "globex", "--into", str(tmp_path / "gateway-globex")
-    )
-    assert "pip install -e" in written
-    environment.install("-e", str(tmp_path / "gateway-globex"))
+    kinds = {"globex": "idp", "initech": "listener", "hooli": "auth"}
+    for name, kind in kinds.items():
+        folder = tmp_path / f"gateway-{name}"
+        typed = ("--kind", kind, "--title", f"{name.title()} & Söhne's (1)", "--into", str(folder))
+        assert "pip install -e" in environment.run("gateway", "plugin", "new", name, *typed)
+        environment.install("-e", str(folder))
     found = {p["name"]: p for p in json.loads(environment.run("gateway", "plugins", "--json"))}
     assert (found["acme"]["idp"], found["acme"]["version"]) == (True, "0.1.0")
-    assert found["globex"]["hooks"] == ["gateway_declare", "gateway_map_patch", "gateway_map_resource"]
+    assert {name: (found[name]["idp"], found[name]["hooks"]) for name in kinds} == {
+        "globex": (True, ["gateway_declare", "gateway_map_patch", "gateway_map_resource"]),
+        "initech": (False, ["gateway_provisioned"]),
+        "hooli": (True, ["gateway_authenticate", "gateway_declare"]),
+    }
 
-    tests = [str(acme / "tests"), str(tmp_path / "gateway-globex" / "tests")]
+    tests = [str(acme / "tests"), *(str(tmp_path / f"gateway-{name}" / "tests") for name in kinds)]
     done = environment.run("python", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *tests)
     assert "failed" not in done
     assert "skipped" not in done

@@ -16,9 +16,19 @@ from gateway.config import load
 from gateway.defaults import NAME
 from gateway.host import ENTRY_POINTS
 
-#: What a new plugin begins with: files whose names end in `.txt` more, with `$name` and `$title` in them.
+#: What a new plugin begins with, by kind and in common: files whose names end in `.txt` more, with `$name` and the
+#: like in them.
 SKELETON = Path(__file__).with_name("skeleton")
-_NAME = re.compile(r"[a-z][a-z0-9]*")
+#: By kind of plugin: what it is about, in a line, and the files that belong into its package beside the modules.
+KINDS = {
+    "idp": ("its dialect, its setup steps, its recorded conversations", ("py.typed", "transcripts/*.json")),
+    "listener": ("what happens after a change", ("py.typed",)),
+    "auth": ("who calls, and its setup steps", ("py.typed",)),
+}
+_NAME = re.compile(r"[a-z][a-z0-9]{0,39}")
+_TITLE_LENGTH = 60
+#: Would end a text, or begin a placeholder, in one of the files that hold the title.
+_NOT_IN_TITLES = '"\\{}$%|`<>'
 
 
 @click.command()
@@ -47,24 +57,66 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="idp",
+    show_default=True,
+    help="idp: an identity provider and its dialect. listener: told of changes. auth: another way to authenticate.",
+)
+@click.option("--title", help="How people call it. Default: NAME, capitalized")
 @click.option("--into", type=click.Path(path_type=Path), metavar="FOLDER", help="Default: ./gateway-NAME")
-def new(name: str, into: Path | None) -> None:
-    """Write a plugin for an identity provider to start from: it works, and its tests pass.
+def new(name: str, kind: str, title: str | None, into: Path | None) -> None:
+    """Write a plugin to start from: it works, and its tests pass.
 
-    NAME is what connections are made with and how the plugin is known: lower-case letters and digits.
+    NAME is how the plugin is known, and what connections are made with where it is an identity provider: lower-case
+    letters and digits.
     """
-    if not _NAME.fullmatch(name):
-        raise click.ClickException(
-            f"{name!r} cannot be the name of a plugin: take lower-case letters and digits, a letter first, as in acme."
-        )
-    if name == NAME or name in {point.name for point in entry_points(group=ENTRY_POINTS)}:
-        raise click.ClickException(f"A plugin called {name} is installed already; take another name.")
+    _check_name(name)
+    title = _checked_title(name.title() if title is None else title)
     folder = into or Path(f"gateway-{name}")
     if folder.exists() or folder.is_symlink():
         raise click.ClickException(f"{folder} exists already; name another folder with --into.")
-    words = {"name": name, "title": name.title()}
-    for template in sorted(SKELETON.rglob("*.txt")):
-        path = folder / str(template.relative_to(SKELETON).with_suffix("")).replace("NAME", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(Template(template.read_text("utf-8")).substitute(words), "utf-8")
+    summary, data = KINDS[kind]
+    words = {"name": name, "title": title, "class_name": name.title(), "summary": summary}
+    files = _filled(kind, words | {"data": "\n    ".join(data)})
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, "utf-8")
     click.echo(f"Wrote {folder}. Now: pip install -e {folder} && pytest {folder}")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise click.ClickException(
+            f"{name!r} cannot be the name of a plugin: take lower-case letters and digits, a letter first and 40 at"
+            " most, as in acme."
+        )
+    if name == NAME or name in {point.name for point in entry_points(group=ENTRY_POINTS)}:
+        raise click.ClickException(f"A plugin called {name} is installed already; take another name.")
+
+
+def _checked_title(title: str) -> str:
+    title = title.strip()
+    if not title:
+        raise click.ClickException("The title of a plugin cannot be empty.")
+    if len(title) > _TITLE_LENGTH:
+        raise click.ClickException(
+            f"The title of a plugin has {len(title)} characters; take {_TITLE_LENGTH} at most."
+        )
+    wrong = next((letter for letter in title if letter in _NOT_IN_TITLES or not letter.isprintable()), None)
+    if wrong is not None:
+        raise click.ClickException(
+            f"The title of a plugin cannot hold {wrong!a}: take one line of text without {' '.join(_NOT_IN_TITLES)}."
+        )
+    return title
+
+
+def _filled(kind: str, words: dict[str, str]) -> dict[str, str]:
+    """The files of a new plugin by their paths."""
+    files = {}
+    for source in (SKELETON / "common", SKELETON / kind):
+        for template in sorted(source.rglob("*.txt")):
+            path = str(template.relative_to(source).with_suffix("")).replace("NAME", words["name"])
+            files[path] = Template(template.read_text("utf-8")).substitute(words)
+    return files

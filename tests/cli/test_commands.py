@@ -163,25 +163,85 @@ def test_plugins_are_shown_with_what_they_implement(gateway):
     assert "gateway_map_patch" in gateway("plugins").stdout
 
 
-def test_a_new_plugin_is_written_whole_and_never_over_another(gateway, tmp_path, monkeypatch):
+FILES = [
+    "README.md",
+    "pyproject.toml",
+    "setup.cfg",
+    "gateway_acme2/__init__.py",
+    "gateway_acme2/py.typed",
+    "tests/test_acme2.py",
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "hooks"),
+    [
+        ("idp", ["gateway_acme2/transcripts/assign.json"], ["declare", "map_resource", "map_patch"]),
+        ("listener", [], ["provisioned"]),
+        ("auth", [], ["declare", "authenticate"]),
+    ],
+)
+def test_a_new_plugin_is_written_whole_and_never_over_another(
+    gateway, tmp_path, monkeypatch, kind, more, hooks
+):
     monkeypatch.chdir(tmp_path)
-    assert gateway("plugin", "new", "acme2").stdout.startswith("Wrote gateway-acme2.")
-    written = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
-    assert {name.removeprefix("gateway-acme2/") for name in written} == {
-        "README.md",
-        "pyproject.toml",
-        "setup.cfg",
-        "gateway_acme2/__init__.py",
-        "gateway_acme2/py.typed",
-        "gateway_acme2/transcripts/assign.json",
-        "tests/test_acme2.py",
+    typed = () if kind == "idp" else ("--kind", kind)
+    assert gateway("plugin", "new", "acme2", *typed, "--title", "Acme & Co").stdout.startswith(
+        "Wrote gateway-acme2."
+    )
+    folder = tmp_path / "gateway-acme2"
+    written = {
+        str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()
     }
-    assert [name for name, path in written.items() if "$" in path.read_text()] == []
-    again = gateway("plugin", "new", "acme2")
+    assert sorted(written) == sorted(FILES + more)
+    assert [name for name, text in written.items() if "$" in text] == []
+    assert [name for name, text in written.items() if "Acme & Co" in text and "py" not in name] != []
+    assert re.findall(r"^def gateway_(\w+)", written["gateway_acme2/__init__.py"], re.MULTILINE) == hooks
+    assert ("transcripts" in written["setup.cfg"]) == (kind == "idp")
+    again = gateway("plugin", "new", "acme2", *typed)
     assert (again.exit_code, again.stderr) == (
         1,
         "Error: gateway-acme2 exists already; name another folder with --into.\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("Acme",), "'Acme' cannot be the name of a plugin: take lower-case letters and digits"),
+        (("acme-2",), "'acme-2' cannot be the name of a plugin"),
+        (("../acme",), "'../acme' cannot be the name of a plugin"),
+        (("a" * 41,), "a letter first and 40 at most"),
+        (("",), "'' cannot be the name of a plugin"),
+        (("okta",), "A plugin called okta is installed already; take another name."),
+        (("generic",), "A plugin called generic is installed already"),
+        (("acme", "--title", " "), "The title of a plugin cannot be empty."),
+        (("acme", "--title", "x" * 61), "The title of a plugin has 61 characters; take 60 at most."),
+        (("acme", "--title", 'A"B'), "The title of a plugin cannot hold '\"'"),
+        (("acme", "--title", "A{B}"), "The title of a plugin cannot hold '{'"),
+        (("acme", "--title", "A\nB"), "The title of a plugin cannot hold '\\n'"),
+        (("acme", "--title", "A\udcffB"), "The title of a plugin cannot hold '\\udcff'"),
+        (("acme", "--into", "there"), "there exists already; name another folder with --into."),
+        (("acme", "--into", "file/below"), "file"),
+    ],
+)
+def test_a_new_plugin_that_cannot_be_is_told_in_a_sentence_and_nothing_is_written(
+    gateway, tmp_path, monkeypatch, typed, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    refused = gateway("plugin", "new", *typed)
+    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert words in refused.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "there"]
+
+
+def test_a_kind_of_plugin_that_there_is_not_is_told_with_those_that_there_are(gateway, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = gateway("plugin", "new", "acme", "--kind", "billing")
+    assert (refused.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "'billing' is not one of 'idp', 'listener', 'auth'." in refused.stderr
 
 
 # Admin tokens ------------------------------------------------------------------------------------------------------
