@@ -14,6 +14,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import gateway_entra
@@ -125,19 +126,18 @@ def filters(length: int) -> Iterator[str]:
     yield "(" * 30 + "a pr" + ")" * 30
 
 
-def read_body(text: str) -> None:
-    """What a request body goes through, as any of the messages that it may be."""
-    body = read_json(text.encode())
-    for step in (
-        lambda: clean(USERS, body), lambda: clean(GROUPS, body), lambda: fold(text[:2048]), lambda: read_search(body),
-        lambda: read_bulk(body), lambda: apply(USERS, USER, read_operations(body), resource_id="u1"),
-    ):  # fmt: skip
-        with contextlib.suppress(Refusal):
-            step()
+def body(step: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """A request body, read from JSON and then as one of the messages."""
+    return lambda text: step(read_json(text.encode()))
 
 
-def read_by(plugin: Any, idp: str) -> Callable[[str], None]:
-    """The dialect of a plugin, and what becomes of its translation."""
+def patch(body: Any) -> None:
+    """A PATCH of a user."""
+    apply(USERS, USER, read_operations(body), resource_id="u1")
+
+
+def dialect(plugin: Any, idp: str) -> dict[str, Callable[[str], Any]]:
+    """Bodies in the dialect of a plugin, and what becomes of their translation."""
     connection = Connection("c", "s", idp, "C", ORGANIZATION)
     offered = {"connection": connection, "resource_type": "User", "current": USER}
 
@@ -150,17 +150,14 @@ def read_by(plugin: Any, idp: str) -> Callable[[str], None]:
             **{name: known[name] for name in function.__code__.co_varnames[: function.__code__.co_argcount]}
         )
 
-    def read(text: str) -> None:
-        body = read_json(text.encode())
-        with contextlib.suppress(Refusal):
-            clean(USERS, asked("gateway_map_resource", document=body) or body)
-        with contextlib.suppress(Refusal):
-            operations = read_operations(body)
-            apply(
-                USERS, USER, asked("gateway_map_patch", operations=operations) or operations, resource_id="u1"
-            )
+    def create(body: Any) -> None:
+        clean(USERS, asked("gateway_map_resource", document=body) or body)
 
-    return read
+    def change(body: Any) -> None:
+        operations = read_operations(body)
+        apply(USERS, USER, asked("gateway_map_patch", operations=operations) or operations, resource_id="u1")
+
+    return {f"user, {idp}": body(create), f"PATCH, {idp}": body(change)}
 
 
 def read_filter(text: str) -> None:
@@ -189,11 +186,20 @@ def read_header(text: str) -> None:
 
 
 READERS = {
-    "body": Reader(read_body, BODY, bodies),
-    "body, okta": Reader(read_by(gateway_okta, "okta"), BODY, bodies),
-    "body, entra": Reader(read_by(gateway_entra, "entra"), BODY, bodies),
-    "body, onelogin": Reader(read_by(gateway_onelogin, "onelogin"), BODY, bodies),
-    "body, jumpcloud": Reader(read_by(gateway_jumpcloud, "jumpcloud"), BODY, bodies),
+    name: Reader(read, BODY, bodies)
+    for name, read in {
+        "JSON": body(lambda body: body),
+        "user": body(partial(clean, USERS)),
+        "group": body(partial(clean, GROUPS)),
+        "PATCH": body(patch),
+        "search": body(read_search),
+        "bulk": body(read_bulk),
+        **dialect(gateway_okta, "okta"),
+        **dialect(gateway_entra, "entra"),
+        **dialect(gateway_onelogin, "onelogin"),
+        **dialect(gateway_jumpcloud, "jumpcloud"),
+    }.items()
+} | {
     "filter": Reader(read_filter, MAX_LENGTH, filters),
     "path": Reader(parse_path, MAX_LENGTH, filters),
     "sortBy": Reader(lambda text: read_sort(text, False, (USERS,)), HEADER, texts),
