@@ -15,6 +15,7 @@ from gateway.provisioning.changes import Changes, Who
 from gateway.provisioning.checkup import Checkup
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.long_changes import LongRuns
+from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.recorder import Recorder
@@ -36,7 +37,8 @@ class Provisioning:
         self.recorder = Recorder(store, host, self.callers, config.activity_days)
         changes = Changes(store)
         mover = GroupMover(store, host)
-        self.users = Users(store, host, changes, mover, self._refreshed, config.document_limit)
+        unruled = UnruledValues(store)
+        self.users = Users(store, host, changes, mover, self._refreshed, unruled, config.document_limit)
         self.groups = Groups(store, host, changes, self._refreshed, config.document_limit)
         self.runs = LongRuns(store, changes, self.callers)
         self.recorder.chores.append(self.runs.go_on)
@@ -44,7 +46,7 @@ class Provisioning:
         self.takeover = Takeover(store, host, changes, mover, self._refreshed)
         self.setup = Setup(store, host, changes, self.callers, self._refreshed, self.runs)
         self.admin_access = AdminAccess(store, changes, self.callers)
-        self.checkup = Checkup(store, host, self.callers, self.recorder)
+        self.checkup = Checkup(store, host, self.callers, self.recorder, unruled)
 
     def _refreshed(self, caller: Who) -> Who:
         """The same caller as it is stored now."""

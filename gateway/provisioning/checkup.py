@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from gateway.host import PluginHost
 from gateway.provisioning.caller import Callers
+from gateway.provisioning.mapped_values import UnruledValues, sentences
+from gateway.provisioning.mapping import MappedPath
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.setup import FEATURE
 from gateway.store import Store
+from gateway.store.activity import Wanted
 from gateway.store.clock import now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
 #: Days before its end from which a token is worth a warning.
 SOON = 20
+#: Users, groups and waiting members that are looked at, however many there are; waiting members that are named.
+USERS, GROUPS, MEMBERS, EXAMPLES = 1000, 10_000, 1000, 3
 _DAY = 86_400_000_000
 
 
@@ -33,8 +39,11 @@ class Check:
 class Checkup:
     """Looks at a connection. Changes nothing and asks no identity provider."""
 
-    def __init__(self, store: Store, host: PluginHost, callers: Callers, recorder: Recorder) -> None:
+    def __init__(
+        self, store: Store, host: PluginHost, callers: Callers, recorder: Recorder, unruled: UnruledValues
+    ) -> None:
         self._store, self._host, self._callers, self._recorder = store, host, callers, recorder
+        self._unruled = unruled
 
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """All checks, in the order in which they should be mended."""
@@ -45,6 +54,9 @@ class Checkup:
             self._single_sign_on(organization),
             self._provisioning(connection),
             self._token(connection),
+            *self._map_to_groups(organization, connection),
+            *self._waiting(organization, connection),
+            *self._last_partial(organization, connection),
             self._last_call(organization, connection),
             self._last_failure(organization, connection),
         ]
@@ -96,6 +108,59 @@ class Checkup:
                 f"The token {longest.prefix}… ends soon, on {day}: make another and enter it there in time."
             )
         return Check("token", True, message)
+
+    # Warnings of what was left out: nothing where there is nothing to warn of.
+
+    def _map_to_groups(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
+        """Which values of the newest users no rule covers."""
+        attribute = connection.mapping_attribute
+        if not connection.mapping_enabled or not attribute or self._host.declared.of(connection.idp) is None:
+            return []
+        caller = self._callers.connection(connection, organization, "")
+        path, rules = MappedPath.of(caller.kept, attribute), self._unruled.rules(caller)
+        users = self._store.portions.newest(connection, [path.way], USERS)
+        met: Counter[str] = Counter()
+        without = 0
+        for user in users:
+            values = [value for value in path.values(user.parts[0]) if value not in rules.exact]
+            met.update(values)
+            without += bool(values)
+        if not met:
+            return []
+        # The most frequent first.
+        near, others = rules.without(value for value, _ in met.most_common())
+        looked = f"the newest {len(users)} users" if len(users) > 1 else "the newest user"
+        has = "user has" if without == 1 else "users have"
+        said = " ".join(sentences(attribute, near, others, met))
+        return [
+            Check("map_to_groups", True, f"Of {looked}, {without} {has} a value that no rule covers. {said}")
+        ]
+
+    def _waiting(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
+        """Members of pushed groups who are not here."""
+        found = self._store.memberships.waiting_of(organization.id, connection.id, MEMBERS + 1, GROUPS)
+        if not found:
+            return []
+        many = f"more than {MEMBERS}" if len(found) > MEMBERS else str(len(found))
+        of = "member" if len(found) == 1 else "members"
+        examples = ", ".join(f"{uid[:80]} of {name[:80]!r}" for name, uid in found[:EXAMPLES])
+        message = (
+            f"Pushed groups wait for {many} {of} whom this connection has not provisioned: {examples}. Assign these"
+            " users to the application at the identity provider, or take them out of the groups there."
+        )
+        return [Check("waiting_members", True, message)]
+
+    def _last_partial(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
+        wanted = Wanted(connection=connection.uid, outcome="partial")
+        found = self._store.activity.search(organization.id, None, 1, wanted).lines
+        return [
+            Check(
+                "last_partial",
+                True,
+                f"The last call that left something out was {_told(line)}: {line.detail}",
+            )
+            for line in found
+        ]
 
     def _last_call(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
         line = self._store.activity.last_call(organization.id, connection.uid)

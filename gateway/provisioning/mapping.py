@@ -82,9 +82,16 @@ class MappedPath(NamedTuple):
 
     def values(self, part: str | None) -> list[str]:
         """The texts in the part of a document at `way`, each once."""
-        if part is None:
-            return []
-        value = json.loads(part)
+        return [] if part is None else self._texts(json.loads(part))
+
+    def values_in(self, document: Mapping[str, Any]) -> list[str]:
+        """The texts in a whole document, each once."""
+        value: Any = document
+        for name in self.way:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return self._texts(value)
+
+    def _texts(self, value: Any) -> list[str]:
         if self.sub is not None:
             entries = value if isinstance(value, list) else [value]
             value = [entry.get(self.sub) for entry in entries if isinstance(entry, dict)]

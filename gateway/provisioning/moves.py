@@ -65,6 +65,10 @@ class GroupMover:
                     grants.add((group.id, source))
                 else:
                     trace.ignored.append(f"group {name!r} of {source}: the organization has no such group")
+                    trace.left_out.append(
+                        f"{_wanted_by(source)} puts the user into the group {name!r}, and the application has no group"
+                        " of that name that it may fill. Make it there, or mend the name."
+                    )
         return grants
 
     def _regrant(
@@ -89,6 +93,10 @@ class GroupMover:
             change.tell_members(
                 group.uid, group.name, [user.uid] if joined else [], [] if joined else [user.uid]
             )
+
+
+def _wanted_by(source: str) -> str:
+    return "A rule of Map to groups" if source == MAPPING else f"The plugin {source}"
 
 
 def make_group(store: Store, caller: Caller, name: str, change: Change) -> GroupRecord:

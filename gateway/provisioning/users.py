@@ -15,6 +15,7 @@ from gateway.contracts import Json, SeatRequest, User
 from gateway.host import Decision, PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.changes import Changes, Refresh
+from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.moves import GroupMover
 from gateway.provisioning.representation import etag, user_json
 from gateway.scim import documents, patch
@@ -63,9 +64,10 @@ class Users:
         changes: Changes,
         mover: GroupMover,
         refresh: Refresh,
+        unruled: UnruledValues,
         document_limit: int,
     ) -> None:
-        self._document_limit = document_limit
+        self._document_limit, self._unruled = document_limit, unruled
         self._store, self._host, self._changes, self._mover, self._refresh = (
             store,
             host,
@@ -176,7 +178,7 @@ class Users:
     def _create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
-        judgement = self._judge(caller, User(None, user_name, active, document), active, trace)
+        judgement = self._judge(caller, User(None, user_name, active, document), active, trace, None)
         # The id is not known before the user is made: the store enters it.
         trace.target, trace.restored = Target("User", "", user_name), False
         if not any(judgement.groups.values()):
@@ -226,7 +228,7 @@ class Users:
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat = active and not user.active
         judgement = self._judge(
-            caller, User(user.uid, document["userName"], active, document), takes_seat, trace
+            caller, User(user.uid, document["userName"], active, document), takes_seat, trace, user.document
         )
         before, trace.changed = user.document, ()
         if owner == user.connection_id and before == document:
@@ -280,14 +282,15 @@ class Users:
             and not self._mover.decides(caller.connection)
         )
 
-    def _judge(self, caller: Caller, user: User, takes_seat: bool, trace: Trace) -> Judgement:
+    def _judge(
+        self, caller: Caller, user: User, takes_seat: bool, trace: Trace, before: Json | None
+    ) -> Judgement:
         # What was judged at a former attempt does not hold; who came in and what was translated does.
         trace.decisions[:] = [each for each in trace.decisions if each.hook not in (*_JUDGED, _SHARED)]
-        groups = (
-            self._host.resolve_groups(caller.words, user, trace.decisions)
-            if isinstance(caller, IdpCaller)
-            else {}
-        )
+        groups: Mapping[str, frozenset[str]] = {}
+        if isinstance(caller, IdpCaller):
+            groups = self._host.resolve_groups(caller.words, user, trace.decisions)
+            trace.left_out = self._unruled.of_user(caller, user.document, before)
         seats = None
         if takes_seat:
             seats = self._host.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)

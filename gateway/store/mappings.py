@@ -23,6 +23,11 @@ class Mappings:
         )
         return [(value, group_id, name) for value, group_id, name in rows]
 
+    def values(self, connection_id: int) -> list[str]:
+        """The values of all rules of a connection, each once."""
+        sql = "SELECT DISTINCT value FROM mapping_rules WHERE connection_id = ? ORDER BY value"
+        return [row[0] for row in self._db.all(sql, connection_id)]
+
     def groups_for(self, connection_uid: str, values: Sequence[str]) -> list[str]:
         """Names of the groups that these values lead to, where the connection's mapping is on."""
         rows = self._db.among(

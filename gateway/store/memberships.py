@@ -418,6 +418,17 @@ class Memberships:
         )
         return found is not None
 
+    def waiting_of(
+        self, organization_id: int, connection_id: int, most: int, groups: int
+    ) -> list[tuple[str, str]]:
+        """At most `most` members that the newest `groups` groups of a connection wait for: (name, id of the user)."""
+        rows = self._db.all(
+            "SELECT g.name, w.user_uid FROM (SELECT id, name FROM groups WHERE organization_id = ?"
+            " AND connection_id = ? ORDER BY id DESC LIMIT ?) g JOIN waiting_members w ON w.group_id = g.id LIMIT ?",
+            *(organization_id, connection_id, groups, most),
+        )
+        return [(name, uid) for name, uid in rows]
+
     def forget_waiting(self, group_id: int, uids: Sequence[str] | None) -> None:
         """No longer wait for these, or for anybody."""
         if uids is None:

@@ -49,6 +49,22 @@ class Portions:
         tenant = connection.organization_id, connection.id
         return self._portions("organization_id = ? AND connection_id = ?", tenant, paths, after, rows)
 
+    def newest(self, connection: ConnectionRecord, paths: Sequence[Path], rows: int) -> list[OutlinedUser]:
+        """The users that a connection manages who were made last, at most `rows`, and as many as a portion weighs."""
+        tenant = connection.organization_id, connection.id
+        weights = self._db.all(
+            f"SELECT id, {self._db.dialect.octets('doc')} FROM users WHERE organization_id = ? AND connection_id = ?"
+            " AND deleted = 0 ORDER BY id DESC LIMIT ?",
+            *tenant,
+            rows,
+        )
+        keys = next(_bounded(weights), None)
+        if keys is None:
+            return []
+        return self._outlined(
+            "organization_id = ? AND connection_id = ? AND id >= ?", (*tenant, keys[-1]), paths, len(keys)
+        )
+
     def page(self, organization_id: int, paths: Sequence[Path], after: int, limit: int) -> list[OutlinedUser]:
         """Users of an organization behind a key, for a list whose length is asked for."""
         return self._outlined("organization_id = ? AND id > ?", (organization_id, after), paths, limit)

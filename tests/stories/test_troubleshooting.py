@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from gateway import GroupGrant, hookimpl
 from gateway.contracts import Answer
 from gateway.store.clock import now
-from gateway.testing import Deployment, Scim
+from gateway.testing import Deployment, Scim, engines
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 USER, GROUP = "urn:ietf:params:scim:schemas:core:2.0:User", "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -30,6 +32,7 @@ VARIABLE = {
     "slug": r"[a-z]+-[a-z0-9]+",
     "token": r"pgw_\w{4}",
     "number": r"\d+",
+    "outage": r"the database [a-z ]+",
 }
 
 
@@ -62,8 +65,8 @@ CAUSES: dict[str, Callable[[Stage], tuple[Scim, Answer]]] = {}
 class Stage:
     """A deployment of a customer with the connections Okta and Generic."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack = folder, stack
+    def __init__(self, folder: Path, stack: ExitStack, **settings: Any) -> None:
+        self._folder, self._stack, self._settings = folder, stack, settings
         self.deployment = self.serve()
         self.okta = self.connection("okta")
         self.generic = self.connection("generic", self.okta)
@@ -71,7 +74,7 @@ class Stage:
     def serve(self, **settings: Any) -> Deployment:
         """The application with these settings, on the same data."""
         usual = {"contact_url": "https://acme.test/contact", "billing_url": "https://acme.test/billing"}
-        deployment = Deployment(self._folder, **usual, **settings)
+        deployment = Deployment(self._folder, **usual, **self._settings, **settings)
         self._stack.callback(deployment.close)
         return deployment
 
@@ -330,6 +333,32 @@ def unknown_member(stage: Stage) -> Any:
     )
 
 
+@cause("a value of Map to groups in another letter case")
+def letter_case(stage: Stage) -> Any:
+    stage.mapped()
+    return post(stage.okta, schemas=[USER, EXTENSION], **{EXTENSION: {"group": "sales emea"}})
+
+
+@cause("a value of Map to groups that no rule covers")
+def unruled(stage: Stage) -> Any:
+    stage.mapped()
+    return post(stage.okta, schemas=[USER, EXTENSION], **{EXTENSION: {"group": "Legal"}})
+
+
+class Wishful:
+    """A plugin that wants a group which nobody made."""
+
+    @hookimpl
+    def gateway_resolve_groups(self) -> list[GroupGrant]:
+        return [GroupGrant("Field")]
+
+
+@cause("a group that a plugin wants and nobody made")
+def wanted_group(stage: Stage) -> Any:
+    stage.deployment.gateway.host.add(Wishful(), "wishful")
+    return post(stage.okta)
+
+
 @cause("the group is filled by Map to groups")
 def mapped_group(stage: Stage) -> Any:
     return operation(stage.okta, f"/Groups/{stage.mapped()}", op="replace", path="displayName", value="Sales")
@@ -453,7 +482,7 @@ def check(row: Row, client: Scim, answer: Answer) -> None:
 
 
 def test_every_row_is_caused_and_no_other() -> None:
-    assert ROWS.keys() == CAUSES.keys() | {"the same user created twice at once"}
+    assert ROWS.keys() == CAUSES.keys() | {"the same user created twice at once", "the database is down"}
     assert all(all(row) for row in ROWS.values())
 
 
@@ -477,6 +506,29 @@ def test_of_two_creates_at_once_one_is_refused_as_the_page_says(
         (201, None),
         (409, refused.json["detail"]),
     ]
+
+
+def test_a_database_that_is_down_is_told_as_the_page_says(tmp_path: Path) -> None:
+    """PostgreSQL is stopped, one of its own; SQLite is locked longer than anybody waits."""
+    with ExitStack() as stack:
+        own = {}
+        if engines.is_postgresql():
+            own = {"database_url": stack.enter_context(engines.server()), "secret_key": "k" * 40}
+        stage = Stage(tmp_path / "instance", stack, **own)
+        base, headers = stage.okta.base, {"Authorization": f"Bearer {stage.okta.token}"}
+        database = stage.deployment.gateway.store.database
+        with ExitStack() as away:
+            if engines.is_postgresql():
+                away.enter_context(engines.stopped(own["database_url"]))
+            else:
+                other = away.enter_context(
+                    closing(sqlite3.connect(tmp_path / "instance" / "gateway.sqlite3"))
+                )
+                other.execute("BEGIN IMMEDIATE")
+                database.limit_waits(0.1)
+            answer = stage.deployment.call("POST", f"{base}/Users", user(), headers)
+        database.limit_waits(None)
+        check(ROWS["the database is down"], stage.okta, answer)
 
 
 def test_a_refused_request_names_what_it_was_about(stage: Stage) -> None:
