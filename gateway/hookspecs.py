@@ -113,7 +113,7 @@ def gateway_resolve_groups(connection: Connection, user: User) -> Iterable[Group
 
     Asked of every plugin except those of other identity providers; the answers are united, and recomputed whole on
     each write of the user: a group that is no longer listed is left. The default answers by the connection's Map to
-    groups. A group that the organization does not have is reported in the activity, not made.
+    groups. A group that the organization does not have is not made: the line in the activity is `partial` and names it.
 
     :param connection: the connection that manages the user.
     :param user: the user as it will be stored.

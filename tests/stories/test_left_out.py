@@ -209,3 +209,40 @@ def test_without_its_plugin_a_connection_is_looked_at_all_the_same(
     answer = later.admin("POST", f"/connections/{okta.uid}/test")
     later.close()
     assert (answer.status, answer.json["ok"]) == (200, False)
+
+
+@pytest.mark.parametrize(
+    ("patience", "left_out"),
+    [
+        (
+            None,
+            "1 of 3 operations was refused: the lines of this request id say which and why. Mend those and send",
+        ),
+        (1, "Mend those and send them again. 1 of 3 was not begun. Send them again."),
+    ],
+)
+def test_a_bulk_request_says_what_it_did_not_do(
+    deployment: Deployment, patience: int | None, left_out: str
+) -> None:
+    scim = deployment.connection("generic")
+    names = ("user1@acme.test", "user1@acme.test", "user2@acme.test")
+    operations = [
+        {
+            "method": "POST",
+            "path": "/Users",
+            "bulkId": str(number),
+            "data": {"schemas": [USER], "userName": name},
+        }
+        for number, name in enumerate(names)
+    ]
+    message = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations}
+    message |= {"failOnErrors": patience} if patience else {}
+    assert scim.call("POST", "/Bulk", message).status == 200
+    (line,) = [line for line in deployment.activity(scim.organization) if line.operation == "POST /Bulk"]
+    assert (line.outcome, left_out in line.detail) == ("partial", True), line.detail
+    whole = message | {
+        "Operations": [operations[2] | {"data": {"schemas": [USER], "userName": "user3@acme.test"}}]
+    }
+    assert scim.call("POST", "/Bulk", whole).status == 200
+    lines = [line for line in deployment.activity(scim.organization) if line.operation == "POST /Bulk"]
+    assert [each.outcome for each in lines] == ["success", "partial"]
