@@ -1,4 +1,4 @@
-"""`gateway backup` and `gateway restore`: copies of a SQLite database."""
+"""`gateway backup` and `gateway restore`: copies of a database."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from gateway.cli.common import as_json, echo_json
+from gateway.cli.common import as_json, echo_json, name_database
 from gateway.config import Config, load
+from gateway.store import open_database
 from gateway.store.copies import SQLITE, Copy, CopyError, Progress, back_up
 from gateway.store.copies import restore as put_in_place
 
@@ -23,14 +24,19 @@ from gateway.store.copies import restore as put_in_place
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @as_json
 def backup(file: Path, force: bool, as_json: bool) -> None:
-    """Write a copy of the SQLite database to FILE, also while the server runs.
+    """Write a copy of the database to FILE, also while the server runs.
 
-    FILE is an SQLite database of one moment, checked, and readable by you alone. It holds people's data and the digests
-    of tokens, but not the secret key, so that who finds one of them has not both: keep the key as well, elsewhere.
+    FILE is of one moment, and readable by you alone: an SQLite database that was checked, or what pg_dump writes of a
+    PostgreSQL in its custom format, for pg_restore. It holds people's data and the digests of tokens, but not the
+    secret key, so that who finds one of them has not both: keep the key as well, elsewhere.
     """
-    config, database = _sqlite("pg_dump or pg_basebackup")
+    config = load(make_key=False)
+    if not config.database_url.startswith(SQLITE):
+        _dump(config, file, force, as_json)
+        return
     with _told("Copying") as progress:
-        copy = back_up(database, file, force, progress)
+        copy = back_up(Path(config.database_url.removeprefix(SQLITE)), file, force, progress)
+    _name(config)
     if as_json:
         echo_json({"file": str(file.absolute()), **_shown(copy)})
         return
@@ -48,7 +54,7 @@ def restore(file: Path, as_json: bool) -> None:
     the new one, and its event numbers are given again: let whoever follows a feed of events begin anew, with after=0
     on an empty copy.
     """
-    config, database = _sqlite("pg_restore, or the files of pg_basebackup")
+    config, database = _sqlite()
     with _told("Restoring") as progress:
         copy, kept = put_in_place(file, database, progress)
     if as_json:
@@ -63,12 +69,29 @@ def restore(file: Path, as_json: bool) -> None:
     click.echo("Event numbers since the backup are given again: who follows a feed begins anew with after=0.")
 
 
-def _sqlite(instead: str) -> tuple[Config, Path]:
+def _dump(config: Config, file: Path, force: bool, as_json: bool) -> None:
+    from gateway.store.dumps import dump  # late: its driver is an extra
+
+    with _told("Dumping"):
+        size = dump(config.database_url, file, force)
+    _name(config)
+    if as_json:
+        echo_json({"file": str(file.absolute()), "bytes": size})
+        return
+    click.echo(f"Wrote {file} ({decimal(size)}), for pg_restore.")
+    click.echo(f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}.")
+
+
+def _name(config: Config) -> None:
+    name_database(open_database(config.database_url, config.sqlite_synchronous).place)
+
+
+def _sqlite() -> tuple[Config, Path]:
     """The configuration and the file of its database."""
     config = load()
     if not config.database_url.startswith(SQLITE):
         raise click.ClickException(
-            f"The database is a PostgreSQL, which has tools of its own: use {instead}."
+            "The database is a PostgreSQL, which has tools of its own: use pg_restore, or the files of pg_basebackup."
         )
     return config, Path(config.database_url.removeprefix(SQLITE))
 

@@ -53,20 +53,35 @@ class Commands(click.Group):
 
 def _explain_failure(outage: Outage) -> str:
     """Say why the configured database cannot be used."""
-    config = load()
+    config = load(make_key=False)
     database = open_database(config.database_url, config.sqlite_synchronous)
     return database.explain_failure() or f"The database {database.place} cannot be used: {outage.what}."
 
 
+def name_database(place: str) -> None:
+    """Say which database a command uses, on stderr: what programs read on stdout stays as it is."""
+    click.echo(f"Database: {place}", err=True)
+
+
 @contextmanager
-def opened() -> Iterator[Provisioning]:
-    """The stories of this instance. Refuses a database that lacks migrations."""
-    gateway = build(load())
+def opened(make_key: bool = True) -> Iterator[Provisioning]:
+    """The stories of this instance. Refuses a database that is not there or lacks migrations, and names it.
+
+    `make_key`: make the secret key if there is none; a command that only shows passes False, and writes nothing.
+    """
+    gateway = build(load(make_key=False))
+    database = gateway.store.database
+    if not database.exists:
+        raise click.ClickException(f"There is no database at {database.place}. Run `gateway migrate` first.")
+    if make_key and not gateway.config.secret_key:
+        gateway = build(load())
     try:
         if pending := gateway.store.database.pending_migrations():
             raise click.ClickException(
-                f"The database lacks the migrations {', '.join(pending)}. Run `gateway migrate` first."
+                f"The database {gateway.store.database.place} lacks the migrations {', '.join(pending)}."
+                " Run `gateway migrate` first."
             )
+        name_database(gateway.store.database.place)
         yield gateway
     finally:
         gateway.store.database.close()

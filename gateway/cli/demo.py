@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.app import build
-from gateway.cli.common import show
+from gateway.cli.common import name_database, show
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
 from gateway.contracts import Play, Step
@@ -47,6 +47,7 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
     gateway = build(load({"database_url": "", "public_url": ""}))
     gateway.store.database.migrate()
+    name_database(gateway.store.database.place)
     # As wide as the terminal, also where a file is written to.
     config, console, run = gateway.config, Console(), new_run()
     environment = {

@@ -35,7 +35,7 @@ _NOT_IN_TITLES = '"\\{}$%|`<>'
 @as_json
 def plugins(as_json: bool) -> None:
     """Show the plugins that this instance loads, with their hooks."""
-    gateway = build(load())
+    gateway = build(load(make_key=False))
     found: list[dict[str, Any]] = [
         {"name": plugin.name, "version": plugin.version, "idp": plugin.idp, "hooks": list(plugin.hooks)}
         for plugin in gateway.host.declared.plugins()

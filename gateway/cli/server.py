@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from gateway import server
 from gateway.app import build
-from gateway.cli.common import as_json, echo_json, opened
+from gateway.cli.common import as_json, echo_json, name_database, opened
 from gateway.config import load
 from gateway.store import UnusableDatabase
 from gateway.store.copies import in_use
@@ -69,15 +69,22 @@ def migrate(as_json: bool) -> None:
     """
     gateway = build(load())
     applied: list[Progress] = []
+    named = False
     try:
         with _told(None if as_json else click.echo) as told:
 
             def hear(progress: Progress) -> None:
+                nonlocal named
+                if not named:  # once it was reached: until then a failure says where it is
+                    name_database(gateway.store.database.place)
+                    named = True
                 told(progress)
                 if progress.seconds is not None:
                     applied.append(progress)
 
             gateway.store.database.migrate(hear)
+        if not named:
+            name_database(gateway.store.database.place)
     finally:
         gateway.store.database.close()
     if as_json:

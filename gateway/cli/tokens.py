@@ -75,7 +75,7 @@ def create(
 @as_json
 def list_tokens(as_json: bool) -> None:
     """Show all tokens, never their values."""
-    with opened() as gateway:
+    with opened(make_key=False) as gateway:
         tokens = [_shown(gateway, token) for token in gateway.store.admin_tokens.all()]
     if as_json:
         echo_json(tokens)

@@ -55,19 +55,27 @@ def back_up(database: Path, target: Path, force: bool, progress: Progress) -> Co
     """
     if not database.is_file():
         raise CopyError(f"There is no database at {database}.")
+    if target.resolve() in (database.resolve(), *_companions(database.resolve())):
+        raise CopyError(f"{target} is the database itself. Name another file.")
+    with Use.of(database), written(target, force) as part:
+        return _copied(database, "rw", part, progress)
+
+
+@contextmanager
+def written(target: Path, force: bool) -> Iterator[Path]:
+    """Hand out a new file of mode 0600 that gets the name `target` at the end, once it is whole. Raises CopyError."""
     if not target.parent.is_dir():
         raise CopyError(f"There is no folder {target.parent}.")
     if target.is_dir():
         raise CopyError(f"{target} is a folder. Name a file in it.")
-    if target.resolve() in (database.resolve(), *_companions(database.resolve())):
-        raise CopyError(f"{target} is the database itself. Name another file.")
     if target.exists() and not force:
         raise CopyError(f"{target} exists already. --force overwrites it.")
-    with Use.of(database), _beside(target) as part:
-        found = _copied(database, "rw", part, progress)
+    with _beside(target) as part:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(part, target)
     _keep(target.parent)
-    return found
 
 
 def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Path | None]:

@@ -241,6 +241,11 @@ class Database(ABC):
     def place(self) -> str:
         """Where it is, without the password: the path of a file, or a URL."""
 
+    @property
+    def exists(self) -> bool:
+        """False where it would be made anew. A server is asked nothing, and makes none."""
+        return True
+
     def check(self) -> None:
         """Raise UnusableDatabase where it can be reached and not be used. Sends no statement of its own."""
         return None

@@ -118,6 +118,7 @@ class _Engine(peewee.SqliteDatabase):
     _state: Any
 
     def _connect(self) -> Any:
+        _make_folder(Path(self.database))
         # People stand in it: a new file is its owner's alone, and SQLite gives the files beside it the same mode.
         with suppress(OSError):
             os.close(os.open(self.database, os.O_CREAT | os.O_EXCL, 0o600))
@@ -174,10 +175,6 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path, synchronous: str) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnusableDatabase(_unusable(path, error)) from None
         engine = _Engine(
             str(path),
             # busy_timeout first: the switch to WAL itself needs it when processes start together.
@@ -355,7 +352,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def only_one(self, task: str) -> Iterator[bool]:
         """See Database. The lock is a file beside the database."""
-        with _lock_file(self.path.with_suffix(f".{task}.lock")) as lock:
+        with _lock_file(self.path, f".{task}.lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -365,12 +362,17 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def _migrating(self) -> Iterator[None]:
-        with _lock_file(self.path.with_suffix(".lock")) as lock:
+        with _lock_file(self.path, ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _outages(self) -> AbstractContextManager[None]:
         return _Outages(self.path)
+
+    @property
+    def exists(self) -> bool:
+        """See Database."""
+        return self.path.exists()
 
     @property
     def place(self) -> str:
@@ -380,7 +382,6 @@ class SqliteDatabase(Database):
     def explain_failure(self) -> str | None:
         """See Database. The file is opened as SQLite would, and nothing is written."""
         try:
-            os.close(os.open(self.path.with_suffix(".open.lock"), os.O_RDONLY | os.O_CREAT, 0o644))
             with suppress(FileNotFoundError):
                 os.close(os.open(self.path, os.O_RDWR))
             if not os.access(self.path.parent, os.W_OK):  # where its log is made
@@ -399,10 +400,19 @@ def _unusable(path: Path, error: OSError) -> str:
     )
 
 
-@contextmanager
-def _lock_file(path: Path) -> Iterator[TextIOWrapper]:
+def _make_folder(path: Path) -> None:
+    """Have the folder of a database; only what opens or makes one needs it."""
     try:
-        lock = path.open("w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableDatabase(_unusable(path, error)) from None
+
+
+@contextmanager
+def _lock_file(database: Path, suffix: str) -> Iterator[TextIOWrapper]:
+    _make_folder(database)
+    try:
+        lock = database.with_suffix(suffix).open("w")
     except OSError:
         raise unavailable("the database cannot be opened") from None
     with lock:

@@ -97,8 +97,9 @@ def test_a_taken_port_is_told_in_one_sentence(serve, instance):
     command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(server.port)]
     second = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr.startswith(f"Error: Port {server.port} is taken by another program.")
-    assert second.stderr.count("\n") == 1
+    named, sentence = second.stderr.splitlines()
+    assert named == f"Database: {instance / 'gateway.sqlite3'}"
+    assert sentence.startswith(f"Error: Port {server.port} is taken by another program.")
 
 
 def test_a_request_that_takes_seconds_is_answered_though_the_server_was_told_to_stop(serve, instance):
@@ -245,7 +246,8 @@ def demonstrated(*arguments):
 
 def test_the_demonstration_ends_well_and_may_be_shown_again_at_another_port(instance):
     shown = demonstrated()
-    assert (shown.returncode, shown.stderr) == (0, ""), shown.stdout
+    assert shown.returncode == 0, shown.stdout
+    assert shown.stderr == f"Database: {instance / 'gateway.sqlite3'}\n"
     assert "FAILED" not in shown.stdout
     assert "You're over capacity" in shown.stdout
 

