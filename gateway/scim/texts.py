@@ -16,6 +16,8 @@ Json = dict[str, Any]
 
 SHOWN_LENGTH = 60
 PATH_LENGTH = 200
+#: Names of one object of a body. Each is looked for in a schema, and by a plugin perhaps rewritten.
+MAX_NAMES = 2_000
 #: Combining marks in a row: the stream-safe text format of UAX #15, section 13. Normalizing sorts them, in square time.
 MOST_MARKS = 30
 #: Beyond the last character that is a combining mark or begins with one when it is decomposed (Unicode 16).
@@ -177,6 +179,11 @@ def _too_deep(max_depth: int) -> Refusal:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    if len(pairs) > MAX_NAMES:
+        raise InvalidSyntax(
+            f"An object of the body has {len(pairs)} names; at most {MAX_NAMES} are read. Send the attributes that the"
+            " application keeps."
+        )
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()

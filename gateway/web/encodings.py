@@ -11,6 +11,11 @@ ACCEPTED = "gzip"
 #: Window bits of zlib for a gzip header and no other.
 _GZIP = 16 + zlib.MAX_WBITS
 
+#: Bytes of the shortest member of a group whose user was made here: `{"value":"…"}` with an id of 36 characters.
+MEMBER_BYTES = 47
+#: The most members of a body beyond the usual limit: 16 MiB hold as many with id, name and reference.
+MEMBERS_IN_BODY = 150_000
+
 
 def unpacked(body: bytes, encoding: str | None, most: int) -> bytes:
     """The body as it was before it was packed.
@@ -51,12 +56,16 @@ def too_large(most: int, when: str = "") -> PayloadTooLarge:
     )
 
 
-def refuse_many_parts(body: bytes, most: int) -> None:
-    """Refuse a long body with more objects, arrays and values than a group of as many bytes could need.
+def refuse_many_parts(body: bytes, usual: int) -> None:
+    """Refuse a body with more objects, arrays and values than one that is useful could need.
 
-    Read into memory each of them costs far more than its bytes. Raises PayloadTooLarge.
+    Read into memory each of them costs far more than its bytes, and each takes its time in every reader. `usual` is the
+    limit of bodies; a longer one is that of a group. Raises PayloadTooLarge.
     """
-    if body.count(b"{") + body.count(b"[") > most or body.count(b",") > 5 * most:
+    most = usual // MEMBER_BYTES if len(body) <= usual else MEMBERS_IN_BODY
+    # A short body cannot hold as many.
+    if len(body) > most and (body.count(b"{") + body.count(b"[") > most or body.count(b",") > 5 * most):
         raise PayloadTooLarge(
-            f"The body holds more members than the gateway reads at once: {most} at most. Add the rest by PATCH."
+            f"The body holds more objects, arrays or members than the gateway reads at once: {most} at most. Send less"
+            " in one request; members of a group can be added by PATCH."
         )

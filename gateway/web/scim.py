@@ -41,8 +41,6 @@ from gateway.web.lists import Lists, projected, wanted
 
 #: Where the endpoints of a connection begin.
 PREFIX = "/scim/v2/<slug>"
-#: The most members of a body beyond the usual limit: 16 MiB hold as many with id, name and reference.
-MEMBERS_IN_BODY = 150_000
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
@@ -324,8 +322,7 @@ class Endpoints:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
             raise too_large(most)
         data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
-        if len(data) > usual:
-            refuse_many_parts(data, MEMBERS_IN_BODY)
+        refuse_many_parts(data, usual)
         return documents.read_json(data)
 
     def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from gateway.scim.schemas import PATCH_URN, USER_URN
 from gateway.scim.sorting import read_sort
 from gateway.scim.versions import version_in
 from gateway.web.calls import Call
+from gateway.web.encodings import refuse_many_parts
 from gateway.web.gate import credentials_of
 from tests.fuzz.targets import GROUPS, SHOWN, USER, USERS
 
@@ -128,7 +129,13 @@ def filters(length: int) -> Iterator[str]:
 
 def body(step: Callable[[Any], Any]) -> Callable[[str], Any]:
     """A request body, read from JSON and then as one of the messages."""
-    return lambda text: step(read_json(text.encode()))
+
+    def read(text: str) -> None:
+        data = text.encode()
+        refuse_many_parts(data, BODY)
+        step(read_json(data))
+
+    return read
 
 
 def patch(body: Any) -> None:

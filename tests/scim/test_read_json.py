@@ -24,6 +24,11 @@ def test_a_surrogate_pair_is_one_character():
     assert read_json(b'{"a": "\\ud83d\\ude00"}') == {"a": "😀"}
 
 
+def names(count):
+    """An object with so many names."""
+    return b"{%s}" % b",".join(b'"a%d":1' % number for number in range(count))
+
+
 @pytest.mark.parametrize(
     ("body", "refusal", "words"),
     [
@@ -50,6 +55,8 @@ def test_a_surrogate_pair_is_one_character():
         (b'{"a": "raw\x01control"}', InvalidSyntax, "not JSON"),
         (nested(65), InvalidSyntax, "at most 64 levels"),
         (nested(5000), InvalidSyntax, "at most 64 levels"),
+        (names(2_001), InvalidSyntax, "An object of the body has 2001 names; at most 2000 are read"),
+        (b'{"a":' + names(90_000) + b"}", InvalidSyntax, "90000 names"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", InvalidSyntax, "at most 64 levels"),
     ],
 )

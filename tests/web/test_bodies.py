@@ -113,5 +113,20 @@ def test_a_long_body_of_very_many_small_parts_is_refused_before_it_is_read(scim,
     body = start + part * (8_000_000 // len(part)) + b"0]}"
     began = time.process_time()
     answer = scim.call("POST", "/Groups", body)
-    assert (answer.status, "more members than the gateway reads" in answer.json["detail"]) == (413, True)
+    assert (
+        answer.status,
+        "more objects, arrays or members than the gateway reads" in answer.json["detail"],
+    ) == (413, True)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"0,", b'"",', b'{"a":[]},'])
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+def test_no_body_within_the_limit_takes_long_by_its_many_parts(scim, part, size):
+    start = b'{"schemas":["%s"],"userName":"user1@acme.test","emails":[' % USER.encode()
+    body = start + part * (size // len(part)) + b"{}]}"
+    began = time.process_time()
+    answer = scim.call("POST", "/Users", body)
+    assert 400 <= answer.status < 500
+    assert time.process_time() - began < 0.5
+    assert scim.call("GET", "/Users").json["totalResults"] == 0
