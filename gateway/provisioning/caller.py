@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -168,6 +168,10 @@ class Trace:
     decisions: list[Decision] = field(default_factory=list)
     #: True once the line was written in the transaction of the change.
     written: bool = False
+    #: True between the first and the last transaction of a change that takes several.
+    in_part: bool = False
+    #: Called before the first of several transactions: the web layer makes a long request wait for its turn there.
+    before_portions: Callable[[], None] = lambda: None
 
     def line(self, status: int, detail: str | None = None) -> Line:
         """The line as it is stored."""

@@ -13,11 +13,11 @@ from gateway.provisioning.caller import LINE_COUNT, Caller, IdpCaller, Target, T
 from gateway.provisioning.changes import Change, Changes, Refresh, Who
 from gateway.provisioning.long_changes import rest
 from gateway.provisioning.moves import make_group
-from gateway.provisioning.representation import group_json
+from gateway.provisioning.representation import etag, group_json
 from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
-from gateway.scim.errors import Conflict, InvalidValue, NotFound, Uniqueness
+from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal, Uniqueness
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.lines import check_line
 from gateway.scim.members import MemberChange
@@ -55,7 +55,7 @@ class Groups:
         check_size(document, None, self._document_limit)
 
         changes = [MemberChange("add", members)] if members else []
-        later = self._later(caller, None, changes)
+        later = self._later(caller, None, changes, trace)
 
         def story(caller: Caller) -> GroupRecord:
             with self._changes.open(caller, trace, line=not later) as change:
@@ -113,9 +113,7 @@ class Groups:
         if_match: str | None,
     ) -> None:  # fmt: skip
         """Remove the group that `find` finds, or refuse as it does."""
-        if self._empty(caller, uid, find, trace, if_match):
-            # It has another version by now: that of the request was the one that it had before.
-            if_match = None
+        if_match = self._empty(caller, uid, find, trace, if_match)
 
         def story(caller: Caller) -> None:
             with self._changes.open(caller, trace) as change:
@@ -124,6 +122,7 @@ class Groups:
                 self._check_unmapped(group)
                 if not self._store.groups.remove(caller.organization.id, group):
                     raise Stale
+                trace.in_part = False
                 self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
                 trace.target = Target("Group", group.uid, group.name)
                 change.tell("group.deleted", "Group", group.uid, group_json(group, None, None))
@@ -201,7 +200,7 @@ class Groups:
         name = document["displayName"]
         check_size(document, json.loads(group.doc), self._document_limit)
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
-        later = self._later(caller, group, changes)
+        later = self._later(caller, group, changes, trace)
         with self._changes.open(caller, trace, line=not later) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
@@ -224,7 +223,7 @@ class Groups:
         return self._move_in_portions(caller, group, later, trace) if later else group
 
     def _later(
-        self, caller: Caller, group: GroupRecord | None, changes: Sequence[MemberChange]
+        self, caller: Caller, group: GroupRecord | None, changes: Sequence[MemberChange], trace: Trace
     ) -> Sequence[MemberChange]:
         """The changes, if they move more members than one transaction should; else none of them.
 
@@ -236,14 +235,14 @@ class Groups:
             return ()
         arriving = [uid for change in changes if change.kind in ("add", "replace") for uid in change.ids]
         here = self._resolve(caller, arriving)
-        missing = list(dict.fromkeys(uid for uid in arriving if uid not in here))
+        missing = dict.fromkeys(uid for uid in arriving if uid not in here)
         if missing:
-            waiting = self._store.memberships.count_waiting(group.id) if group else 0
-            replaced = waiting if any(change.kind == "replace" for change in changes) else 0
+            waiting = set(self._store.memberships.waiting(group.id)) if group else set()
+            replaced = any(change.kind == "replace" for change in changes)
+            of_group = len(missing) if replaced else len(waiting.union(missing))
             name = group.name if group else "that is made"
-            self._check_waiting(
-                caller, name, missing, waiting - replaced + len(missing), len(missing) - replaced
-            )
+            self._check_waiting(caller, name, list(missing), of_group, of_group - len(waiting))
+        trace.before_portions()
         return changes
 
     def _move_in_portions(
@@ -251,23 +250,30 @@ class Groups:
     ) -> GroupRecord:
         """Apply membership changes in transactions of `PORTION` members at most, then write the activity's line.
 
-        What breaks it off is raised and the portions before stand: the same request brings the group to its end.
+        What breaks it off is raised, and says that the portions before stand.
         """
         joined, left, waiting, uid = 0, 0, 0, group.uid
-        for step in self._portions(caller, group, changes):
-            began = time.monotonic()
+        trace.in_part = True
+        try:
+            for step in self._portions(caller, group, changes):
+                began = time.monotonic()
 
-            def story(caller: Caller, step: MemberChange = step) -> GroupRecord:
-                with self._changes.open(caller, trace, line=False) as change:
-                    return self._fill(caller, self._found(caller, uid, None), [step], change, trace)
+                def story(caller: Caller, step: MemberChange = step) -> GroupRecord:
+                    with self._changes.open(caller, trace, line=False) as change:
+                        return self._fill(caller, self._found(caller, uid, None), [step], change, trace)
 
-            group = self._changes.retried(caller, self._refresh, story)
-            came, went = trace.members or (0, 0)
-            joined, left, waiting = joined + came, left + went, waiting + trace.waiting
-            rest(began)
-        trace.members, trace.waiting = (joined, left), waiting
-        with self._changes.open(self._refresh(caller), trace):
-            return group
+                group = self._changes.retried(self._refresh(caller), self._refresh, story)
+                came, went = trace.members or (0, 0)
+                joined, left, waiting = joined + came, left + went, waiting + trace.waiting
+                rest(began)
+            trace.members, trace.waiting = (joined, left), waiting
+            with self._changes.open(self._refresh(caller), trace):
+                trace.in_part = False
+                return group
+        except Refusal as refusal:
+            trace.members = joined, left
+            _say_what_stands(refusal, group, joined + left)
+            raise
 
     def _portions(
         self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]
@@ -290,27 +296,39 @@ class Groups:
     def _empty(
         self, caller: Caller, uid: str, find: Callable[[Caller, str, str | None], GroupRecord], trace: Trace,
         if_match: str | None,
-    ) -> bool:  # fmt: skip
-        """Take the members out of a large group that is about to be removed, in portions; whether there were any."""
+    ) -> str | None:  # fmt: skip
+        """Take members out of a large group that is about to be removed, in portions; the version to be removed."""
         group = find(caller, uid, if_match)
-        emptied = group.members > PORTION
-        while group.members > PORTION:
+        if group.members <= PORTION:
+            return if_match
+        self._check_unmapped(group)
+        trace.before_portions()
+        left, more = 0, True
+
+        def story(caller: Caller) -> tuple[GroupRecord, int]:
+            with self._changes.open(caller, trace, line=False) as change:
+                group, organization_id = find(caller, uid, if_match), caller.organization.id
+                self._check_unmapped(group)
+                gone = self._store.memberships.expel(group.id, PORTION)
+                self._store.groups.recount(organization_id, group.id, -len(gone))
+                uids = self._store.memberships.uids(organization_id, gone)
+                change.tell_members(group.uid, group.name, (), uids)
+                return find(caller, uid, None), len(gone)
+
+        while more:
             began = time.monotonic()
-
-            def story(caller: Caller) -> GroupRecord:
-                with self._changes.open(caller, trace, line=False) as change:
-                    group = find(caller, uid, None)
-                    self._check_unmapped(group)
-                    gone = self._store.memberships.expel(group.id, PORTION)
-                    organization_id = caller.organization.id
-                    self._store.groups.recount(organization_id, group.id, -len(gone))
-                    uids = self._store.memberships.uids(organization_id, gone)
-                    change.tell_members(group.uid, group.name, (), uids)
-                    return find(caller, uid, None)
-
-            group = self._changes.retried(caller, self._refresh, story)
+            try:
+                group, gone = self._changes.retried(self._refresh(caller), self._refresh, story)
+            except Refusal as refusal:
+                if left:
+                    trace.members = 0, left
+                    _say_what_stands(refusal, group, left)
+                raise
+            trace.in_part = True
+            left, more = left + gone, gone == PORTION
+            if_match = if_match and etag(group)
             rest(began)
-        return emptied
+        return if_match
 
     def _link(self, caller: Caller, group: GroupRecord) -> None:
         """A group made by hand becomes one that this connection pushes: who is in it is decided there from now on."""
@@ -505,3 +523,13 @@ def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[Membe
     """A change of members in changes of `PORTION` ids at most."""
     for start in range(0, len(ids), PORTION):
         yield MemberChange(kind, tuple(ids[start : start + PORTION]))
+
+
+def _say_what_stands(refusal: Refusal, group: GroupRecord, moved: int) -> None:
+    """Say in the refusal that broke off a change in portions what is stored, and how to go on."""
+    cause = "" if refusal.status >= 500 else f" What broke it off: {refusal.detail}"
+    refusal.detail = (
+        f"The change of the group {group.name[:200]!r} broke off: {moved} of its members were moved, the others were"
+        f" not. The group is there with the id {group.uid}: look it up by its name, and send what it shall be again."
+        f"{cause}"
+    )

@@ -140,6 +140,8 @@ class Recorder:
 
     def refused(self, trace: Trace, refusal: Refusal) -> None:
         """A refusal: written at once, if the database can be written at all; gathered if it is one of very many."""
+        if trace.in_part:
+            self.changed(trace)
         if isinstance(refusal, Outage):
             self.unserved(refusal, trace)
             if trace.slug or not trace.organization_id:

@@ -161,7 +161,8 @@ def _failure(error: Exception, call: Call) -> Unexpected:
     original = getattr(error, "original_exception", None) or error
     log.error("request %s %s failed", call.request_id, call.path, exc_info=original)
     # RFC 7644, 3.7: what a bulk request did before stays done.
-    left = "an unknown part of it was done" if call.path.endswith("/Bulk") else "nothing was changed"
+    in_part = call.path.endswith("/Bulk") or (call.trace and call.trace.in_part)
+    left = "an unknown part of it was done" if in_part else "nothing was changed"
     return Unexpected(
         f"The gateway failed at this request; {left}. Give the request id {call.request_id} to the operator of the"
         " application."

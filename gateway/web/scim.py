@@ -112,7 +112,9 @@ class View:
     def identify(self, call: Call) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
         slug = call.arguments.pop("slug")
-        trace = call.trace = Trace(self._operation, call.request_id, slug=slug)
+        trace = call.trace = Trace(
+            self._operation, call.request_id, slug=slug, before_portions=call.expensive
+        )
         identify = self._gate.find if self._open else self._gate.identify
         call.caller = identify(call, slug, trace)
         call.decided = len(trace.decisions)

@@ -167,7 +167,10 @@ def test_a_request_that_was_broken_off_is_finished_by_the_next_one(scim, uids, m
         return grant(*arguments)
 
     monkeypatch.setattr(memberships, "grant", broken)
-    assert scim.call("PUT", f"/Groups/{group_id}", group_of(uids[6:])).status == 503
+    answer = scim.call("PUT", f"/Groups/{group_id}", group_of(uids[6:]))
+    assert answer.status == 503
+    assert "9 of its members were moved" in answer.json["detail"]
+    assert "othing was changed" not in answer.json["detail"]
     assert members(scim, group_id) == set(uids[6:9])
     assert last_line(scim).outcome == "failure"
     assert scim.call("PUT", f"/Groups/{group_id}", group_of(uids[6:])).status == 200
@@ -189,6 +192,72 @@ def test_a_large_group_is_emptied_before_it_is_removed(scim, uids, version):
         return
     assert answer.status == 204
     assert scim.call("GET", f"/Groups/{group['id']}").status == 404
-    assert moved(scim)[before:] == [(0, 3), (0, 3)]
+    assert moved(scim)[before:] == [(0, 3), (0, 3), (0, 3)]
     assert scim.deployment.events(scim.organization)[-1][0] == "group.deleted"
     assert not scim.deployment.gateway.store.database.all("SELECT * FROM grants")
+
+
+def test_a_create_that_was_broken_off_names_the_group_that_is_there(scim, uids, monkeypatch):
+    def broken(*arguments):
+        raise Unavailable("The database does not answer. Nothing was changed; try again later.")
+
+    told = []
+    monkeypatch.setattr(scim.deployment.gateway.store.memberships, "grant", broken)
+    monkeypatch.setattr(scim.deployment.gateway.recorder, "changed", told.append)
+    answer = scim.call("POST", "/Groups", group_of(uids))
+    assert answer.status == 503
+    (group,) = scim.call("GET", '/Groups?filter=displayName eq "Everyone"').json["Resources"]
+    assert group["id"] in answer.json["detail"]
+    assert "0 of its members were moved" in answer.json["detail"]
+    assert len(told) == 1, "listeners are not told of what is stored"
+
+
+def test_a_removal_that_was_broken_off_says_so(scim, uids, monkeypatch):
+    group = scim.group("Everyone", tuple(uids[:8]))
+    memberships = scim.deployment.gateway.store.memberships
+    expel, calls = memberships.expel, []
+
+    def broken(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError
+        return expel(*arguments)
+
+    monkeypatch.setattr(memberships, "expel", broken)
+    answer = scim.call("DELETE", f"/Groups/{group['id']}")
+    assert answer.status == 500
+    assert "an unknown part of it was done" in answer.json["detail"]
+    assert members(scim, group["id"]) == set(uids[3:8])
+    assert scim.call("DELETE", f"/Groups/{group['id']}").status == 204
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
+    scim, uids, monkeypatch, method
+):
+    group_id = scim.group("Old", tuple(uids[:6]))["id"]
+    told, queue = len(scim.deployment.events(scim.organization)), scim.deployment.app.queues["expensive"]
+    alone, found = queue.alone, []
+
+    def counted():
+        found.append(len(scim.deployment.events(scim.organization)))
+        return alone()
+
+    monkeypatch.setattr(queue, "alone", counted)
+    if method == "PATCH":
+        operation = {"op": "add", "path": "members", "value": [{"value": uid} for uid in uids]}
+        answer = scim.patch(f"/Groups/{group_id}", operation)
+    else:
+        path = "/Groups" if method == "POST" else f"/Groups/{group_id}"
+        answer = scim.call(method, path, None if method == "DELETE" else group_of(uids))
+    assert answer.status < 300
+    assert found == [told]
+
+
+def test_members_who_wait_already_are_counted_once(scim, monkeypatch):
+    monkeypatch.setattr(groups, "MOST_WAITING", 5)
+    monkeypatch.setattr(groups, "MOST_WAITING_OF_CONNECTION", 5)
+    strangers = [f"nobody-{number}" for number in range(5)]
+    group_id = scim.group("Everyone", tuple(strangers))["id"]
+    operation = {"op": "add", "path": "members", "value": [{"value": uid} for uid in strangers]}
+    assert scim.patch(f"/Groups/{group_id}", operation).status == 204

@@ -183,7 +183,12 @@ def tagged(answer: Any, record: Versioned) -> Any:
 def _enter() -> None:
     gateway: Provisioning = current_app.extensions["gateway"]
     call = calling()
-    trace = Trace(_operation(), call.request_id, status=_USUAL_STATUS.get(request.method, 200))
+    trace = Trace(
+        _operation(),
+        call.request_id,
+        status=_USUAL_STATUS.get(request.method, 200),
+        before_portions=call.expensive,
+    )
     call.trace = trace
     try:
         token = _token(gateway, trace, credentials_of(call))
