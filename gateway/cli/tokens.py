@@ -8,7 +8,7 @@ import click
 
 from gateway.cli.common import as_json, echo_json, opened, show
 from gateway.provisioning import Provisioning, Trace
-from gateway.provisioning.admin_tokens import SCOPES
+from gateway.provisioning.admin_tokens import OPERATOR, SCOPES
 from gateway.scim.lines import check_line
 from gateway.store.clock import in_days, now, rfc3339
 from gateway.store.records import AdminTokenRecord
@@ -104,7 +104,7 @@ def revoke(token_id: str, as_json: bool) -> None:
 def _trace(command: str) -> Trace:
     """Who has a shell of the deployment is an operator."""
     name = f"gateway admin-token {command}"
-    return Trace(name, name, principal="operator")
+    return Trace(name, name, principal=OPERATOR)
 
 
 def _shown(gateway: Provisioning, token: AdminTokenRecord) -> dict[str, Any]:

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 
 from gateway.provisioning.caller import Callers, Target, Trace
 from gateway.provisioning.changes import Changes
-from gateway.scim.documents import shown
-from gateway.scim.errors import Forbidden, NotFound
+from gateway.scim.documents import fold, shown
+from gateway.scim.errors import Forbidden, InvalidValue, NotFound
 from gateway.store import Store
 from gateway.store.clock import rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 
 #: `full`: everything; `read`: GET only; `events`: the feeds of events only. `gateway.web.admin.door` holds them.
 SCOPES = ("full", "read", "events")
+
+#: Who the activity names for the configured token and for the command line; no other token may be called that.
+OPERATOR = "operator"
 
 log = logging.getLogger("gateway")
 
@@ -33,13 +36,14 @@ class AdminAccess:
         """Make a token and return it with its value, which is shown this once.
 
         `expires` in microseconds. `maker` is the token that is used, None where that has no limits. What it opens was
-        checked before; here it is checked that it does not make a token that outlives it. Raises Forbidden.
+        checked before; here it is checked that it does not make a token that outlives it. Raises Forbidden, and
+        InvalidValue for a name that is reserved.
         """
-        end = maker.expires if maker else None
-        if end is not None and (expires is None or expires > end):
-            raise Forbidden(
-                f"The token that you use expires on {rfc3339(end)}, and makes no token that is valid for longer. Send"
-                " a smaller expires_in_days, or use a token that does not expire."
+        check_expiry(maker, expires)
+        if fold(name.strip()) == OPERATOR:
+            raise InvalidValue(
+                f"The name {name!r} is reserved: the activity has it for the token in GATEWAY_ADMIN_TOKEN and for the"
+                " command line. Choose another name for this token."
             )
         with self._change(organization, trace):
             added, value = self._store.admin_tokens.add(organization, name, scope, expires)
@@ -70,6 +74,8 @@ class AdminAccess:
         if organization is None:
             with self._store.transaction():
                 yield
+            # Whatever fails from here on, the answer must not say that nothing was changed.
+            trace.written = True
         else:
             trace.organization_id = organization.id
             with self._changes.open(self._callers.admin(organization), trace):
@@ -84,3 +90,16 @@ class AdminAccess:
             "admin token %s (%s, %s) %s by %s, request %s",
             token.uid, token.name, token.scope, what, trace.principal, trace.request_id,
         )  # fmt: skip
+
+
+def check_expiry(maker: AdminTokenRecord | None, expires: int | None) -> None:
+    """Check that a token does not outlive the one that it is made with.
+
+    `expires` in microseconds, None for never. `maker` is None where it has no limits. Raises Forbidden.
+    """
+    end = maker.expires if maker else None
+    if end is not None and (expires is None or expires > end):
+        raise Forbidden(
+            f"The token that you use expires on {rfc3339(end)}, and makes no token that is valid for longer. Send"
+            " a smaller expires_in_days, or use a token that does not expire."
+        )

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.contracts import Json, Organization
 from gateway.declarations import Kept
 from gateway.host import Decision, PluginHost
+from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import AT_ONCE, LongRuns
@@ -21,7 +22,7 @@ from gateway.scim.documents import shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.store import Stale, Store
 from gateway.store.long_changes import REMOVE, LongChange
-from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
+from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 log = logging.getLogger("gateway")
 
@@ -265,9 +266,15 @@ class Setup:
     # Tokens ---------------------------------------------------------------------------------------------------------
 
     def add_token(
-        self, caller: IdpCaller, label: str, expires: int | None, trace: Trace
-    ) -> tuple[TokenRecord, str]:
-        """A new token and its value, shown this once."""
+        self, caller: IdpCaller, label: str, expires: int | None, trace: Trace,
+        maker: AdminTokenRecord | None = None,
+    ) -> tuple[TokenRecord, str]:  # fmt: skip
+        """Make a token of a connection and return it with its value, which is shown this once.
+
+        `expires` in microseconds. `maker` is the admin token that is used, None where that has no limits. Raises
+        Forbidden for a token that outlives it.
+        """
+        check_expiry(maker, expires)
         with self._changes.open(caller, trace):
             self.check_stays(caller.connection)
             token, value = self._store.tokens.add(caller.connection, label, expires)

@@ -337,6 +337,7 @@ def test_a_token_of_one_organization_opens_that_alone(gateway, deployment):
         (("create", "--name", " "), "The name of a token cannot be empty."),
         (("create", "--name", "x" * 201), "has 201 characters; at most 200 are kept."),
         (("create", "--name", "a\nb"), "The name of a token holds the control character U+000A"),
+        (("create", "--name", "operator"), "The name 'operator' is reserved"),
         (("revoke", "nothing"), "no admin token with the id 'nothing'"),
     ],
 )

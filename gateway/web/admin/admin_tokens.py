@@ -80,7 +80,8 @@ def _add(visit: Visit, organization: OrganizationRecord | None, values: dict[str
         visit.trace,
         visit.token,
     )
-    return _shown(visit, [added])[0] | {"token": value}
+    # What is known by now is not looked up: the value is in this answer and nowhere else.
+    return _shown_token(added, organization and organization.uid) | {"token": value}
 
 
 def _page(visit: Visit, organization: OrganizationRecord | None, asked: dict[str, int]) -> Any:
@@ -92,15 +93,19 @@ def _shown(visit: Visit, tokens: Sequence[AdminTokenRecord]) -> list[dict[str, A
     keys = sorted({token.organization_id for token in tokens if token.organization_id is not None})
     names = visit.gateway.store.organizations.names(keys)
     return [
-        {
-            "id": token.uid,
-            "name": token.name,
-            "organization": names[token.organization_id]["id"] if token.organization_id in names else None,
-            "scope": token.scope,
-            "prefix": token.prefix,
-            "expires_at": rfc3339(token.expires) if token.expires is not None else None,
-            "created_at": rfc3339(token.created),
-            "last_used_at": rfc3339(token.last_used) if token.last_used is not None else None,
-        }
+        _shown_token(token, names[token.organization_id]["id"] if token.organization_id in names else None)
         for token in tokens
     ]
+
+
+def _shown_token(token: AdminTokenRecord, organization: str | None) -> dict[str, Any]:
+    return {
+        "id": token.uid,
+        "name": token.name,
+        "organization": organization,
+        "scope": token.scope,
+        "prefix": token.prefix,
+        "expires_at": rfc3339(token.expires) if token.expires is not None else None,
+        "created_at": rfc3339(token.created),
+        "last_used_at": rfc3339(token.last_used) if token.last_used is not None else None,
+    }

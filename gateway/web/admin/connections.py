@@ -112,7 +112,9 @@ def take_over(values: dict[str, Any]) -> Any:
 def add_token(values: dict[str, Any]) -> Any:
     """Make a token. Several may live at once, so that one can be changed without a gap."""
     visit, expires = here(), in_days(values["expires_in_days"])
-    added, value = visit.gateway.setup.add_token(visit.idp_caller, values["label"], expires, visit.trace)
+    added, value = visit.gateway.setup.add_token(
+        visit.idp_caller, values["label"], expires, visit.trace, visit.token
+    )
     return _shown_token(added) | {"token": value}
 
 

@@ -16,6 +16,7 @@ from flask import Response, current_app, g, request
 
 from gateway.contracts import Credentials
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning.admin_tokens import OPERATOR
 from gateway.provisioning.representation import Versioned, etag
 from gateway.scim.documents import shown
 from gateway.scim.errors import (
@@ -198,7 +199,7 @@ def _enter() -> None:
             _explain(wrong.expired, trace)
         raise
     visit = g.visit = Visit(gateway, trace, token.organization_id if token else None, token)
-    call.client_key = f"admin {trace.principal}"
+    call.client_key = _client_key(token)
     # What the door looked up need not be an argument of every view.
     arguments = request.view_args or {}
     if "organization" in arguments:
@@ -216,10 +217,14 @@ def admin_of(gateway: Provisioning, call: Call) -> str:
         return ""
     try:
         trace = Trace("", call.request_id)
-        _token(gateway, trace, credentials_of(call))
+        return _client_key(_token(gateway, trace, credentials_of(call)))
     except Refusal:
         return ""
-    return f"admin {trace.principal}"
+
+
+def _client_key(token: AdminTokenRecord | None) -> str:
+    """The key by which the queues tell clients apart: each token is one, whatever name its maker gave it."""
+    return f"admin {token.uid if token else OPERATOR}"
 
 
 class _WrongToken(AuthenticationFailed):
@@ -280,7 +285,7 @@ def _token(gateway: Provisioning, trace: Trace, credentials: Credentials) -> Adm
         raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
     configured = gateway.config.admin_token.encode()
     if configured and hmac.compare_digest(credentials.secret.encode(), configured):
-        trace.principal = "operator"
+        trace.principal = OPERATOR
         return None
     token = gateway.store.admin_tokens.find(credentials.secret)
     if token is None or (token.expires is not None and token.expires <= now()):
@@ -320,7 +325,8 @@ def _enter_connection(visit: Visit, uid: str) -> None:
 
 
 def _leave(response: Response) -> Response:
-    if (visit := g.get("visit")) and visit.trace.written:
+    # Of an operator's token there is neither a line nor an event.
+    if (visit := g.get("visit")) and visit.trace.written and visit.trace.organization_id:
         visit.gateway.recorder.changed(visit.trace)
     # Tokens and people's data are in here.
     response.headers["Cache-Control"] = "no-store"

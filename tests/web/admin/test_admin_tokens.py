@@ -6,9 +6,13 @@ import logging
 from typing import Any
 
 import pytest
+from werkzeug.test import EnvironBuilder
 
 from gateway.store.clock import now
+from gateway.store.database import unavailable
 from gateway.testing import Deployment
+from gateway.testing.deployment import ADMIN_TOKEN
+from gateway.web.queues import Queued
 
 NOBODY = "01a20cbe-0000-7000-8000-000000000000"
 KEYS = {"id", "name", "organization", "scope", "prefix", "expires_at", "created_at", "last_used_at"}
@@ -125,7 +129,7 @@ def test_a_token_of_an_organization_makes_lists_and_revokes_those_of_it_alone(ac
     call = acme.deployment.admin
     other = acme.deployment.organization("Other")
     foreign = acme.post(f"/organizations/{other.uid}/admin-tokens", {"name": "Other's"})
-    operators = acme.post("/admin-tokens", {"name": "operator"})
+    operators = acme.post("/admin-tokens", {"name": "an operator"})
     own = acme.post(f"{acme.path}/admin-tokens", {"name": "Acme's"})["token"]
     for method, path, body in (
         ("POST", "/admin-tokens", {"name": "x"}),
@@ -152,7 +156,7 @@ def test_a_token_of_an_organization_makes_lists_and_revokes_those_of_it_alone(ac
     listed = call("GET", f"{acme.path}/admin-tokens", token=own).json["items"]
     assert [token["name"] for token in listed] == ["Acme's", "second"]
     assert {token["name"] for token in acme.get("/admin-tokens")["items"]} == {
-        "Other's", "operator", "Acme's", "second",
+        "Other's", "an operator", "Acme's", "second",
     }  # fmt: skip
     assert call("DELETE", f"{acme.path}/admin-tokens/{made.json['id']}", token=own).status == 204
     acme.call("DELETE", f"/admin-tokens/{foreign['id']}", None, 204)
@@ -183,6 +187,54 @@ def test_a_token_that_expires_makes_none_that_outlives_it(acme) -> None:
     ]  # fmt: skip
 
 
+def test_a_token_that_expires_makes_no_token_of_a_connection_that_outlives_it(acme) -> None:
+    path = f"{acme.connection}/tokens"
+    stored = len(acme.get(path)["items"])
+    token = acme.post(f"{acme.path}/admin-tokens", {"name": "of a day", "expires_in_days": 2})["token"]
+    for days in (None, 2, 3):
+        answer = acme.deployment.admin("POST", path, {"label": "x", "expires_in_days": days}, token=token)
+        assert (answer.status, "expires on 20" in answer.json["message"]) == (403, True)
+    assert len(acme.get(path)["items"]) == stored
+    answer = acme.deployment.admin("POST", path, {"label": "x", "expires_in_days": 1}, token=token)
+    assert answer.status == 201
+
+
+def test_each_token_is_a_client_of_its_own_whatever_its_name(acme) -> None:
+    """A tenant chooses the names of its tokens, and must not come into the queue of another one."""
+    other = acme.deployment.organization("Other")
+    tokens = acme.deployment.gateway.store.admin_tokens
+    values = [
+        tokens.add(whose, "operator", "full", None)[1] for whose in (acme.okta.organization, other, None)
+    ]
+    keys, path = set(), f"/admin/v1{acme.connection}/group-mapping/preview"
+    for value in (*values[::2], ADMIN_TOKEN):
+        environ = EnvironBuilder(
+            path, method="POST", data=b"{}", headers={"Authorization": f"Bearer {value}"}
+        ).get_environ()
+        call = acme.deployment.app.identify(environ)
+        with acme.deployment.app.request_context(environ), pytest.raises(Queued) as queued:
+            acme.deployment.app.preprocess_request()
+        assert queued.value.key == call.client_key != ""
+        keys.add(call.client_key)
+    assert len(keys) == 3
+
+
+def test_a_stored_token_is_not_answered_as_one_that_was_not(acme, monkeypatch) -> None:
+    """A database that is away once the token is stored does not keep its value from the one who asked for it."""
+    store = acme.deployment.gateway.store
+    for whose in (None, acme.okta.organization):
+        trace = acme.deployment.trace()
+        acme.deployment.gateway.admin_access.add_token(whose, "x", "full", None, trace)
+        assert trace.written
+
+    def away(keys: Any) -> Any:
+        raise unavailable("the database does not answer")
+
+    monkeypatch.setattr(store.organizations, "names", away)
+    for path in ("/admin-tokens", f"{acme.path}/admin-tokens"):
+        assert acme.post(path, {"name": "y"})["token"]
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -190,6 +242,8 @@ def test_a_token_that_expires_makes_none_that_outlives_it(acme) -> None:
         ({"name": " "}, "name: Length must be between 1 and 200."),
         ({"name": "x" * 201}, "name: Length"),
         ({"name": "a\nb"}, "name: Holds the control character U+000A"),
+        ({"name": "operator"}, "The name 'operator' is reserved"),
+        ({"name": " OPERATOR "}, "The name 'OPERATOR' is reserved"),
         ({"name": "x", "scope": "write"}, "scope: Must be one of: full, read, events."),
         ({"name": "x", "scope": ["read"]}, "scope: Not a valid string."),
         ({"name": "x", "scope": None}, "scope: Field may not be null."),
