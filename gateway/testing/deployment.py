@@ -31,13 +31,14 @@ class Deployment:
         self._instance = instance
         usual = {"instance": instance, "admin_token": ADMIN_TOKEN, "sqlite_synchronous": "NORMAL"}
         own = "database_url" in settings
+        new = not own and not (instance / engines.DATABASE).exists()
         if not own:
             usual |= engines.take(instance)
         settings = usual | settings
         self.app: Flask = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
-        if not own:
+        if new:
             engines.keep_migrated(instance)
 
     def close(self) -> None:

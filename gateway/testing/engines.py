@@ -51,7 +51,10 @@ def take(instance: Path) -> dict[str, str]:
 
 
 def keep_migrated(instance: Path) -> None:
-    """Keep the empty database that was just migrated there, for deployments that follow: migrating takes longer."""
+    """Keep the database that was just made and migrated there, for deployments that follow: migrating takes longer.
+
+    Nothing may be stored in it: where a file was there before, it is not to be kept.
+    """
     if _migrated or is_postgresql():
         return
     with (

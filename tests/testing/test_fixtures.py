@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gateway import testing
-from gateway.testing import IdpPromises, SeatPromises, examples, promises
+from gateway.testing import Deployment, IdpPromises, SeatPromises, engines, examples, promises
 
 
 def test_a_deployment_has_two_names(gateway, deployment):
@@ -66,3 +66,18 @@ def test_the_kit_offers_what_it_names_and_a_story_is_told_without_pytest():
     )
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.sqlite
+def test_a_database_that_holds_something_is_not_what_later_deployments_begin_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "_migrated", [])
+    first = Deployment(tmp_path / "first")
+    first.organization("Acme")
+    first.close()
+    # As in a run whose first deployment opens a folder that another run filled.
+    monkeypatch.setattr(engines, "_migrated", [])
+    for folder, names in (("first", ["Acme"]), ("second", []), ("third", [])):
+        deployment = Deployment(tmp_path / folder)
+        found = deployment.admin("GET", "/organizations").json["items"]
+        deployment.close()
+        assert [each["name"] for each in found] == names
