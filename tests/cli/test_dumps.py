@@ -101,3 +101,70 @@ def test_a_machine_without_pg_dump_is_told_so(gateway, instance, tmp_path, monke
     assert "pg_dump is not on the PATH, and a PostgreSQL is backed up with it. Install" in told.stderr
     assert "hidden-password" not in told.output
     assert not instance.exists()
+
+
+#: A program in the place of pg_dump, which shows what other users of the machine see and what it is handed itself.
+LOOKS = """#!/bin/sh
+{ echo "argv: $*"; echo "service: $PGSERVICEFILE"; stat -c "mode: %a" "$PGSERVICEFILE"; cat "$PGSERVICEFILE"; } >SEEN
+echo "no key opens with hidden-sslpassword or hidden-password" >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def seen(instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the program in the place of pg_dump saw."""
+    pytest.importorskip("psycopg")
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "pg_dump"
+    program.write_text(LOOKS.replace("SEEN", str(tmp_path / "seen")))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("GATEWAY_SECRET_KEY", KEY)
+    return tmp_path / "seen"
+
+
+def test_no_secret_of_the_url_is_on_the_command_line_or_in_what_is_told(gateway, seen, tmp_path, monkeypatch):
+    url = "postgresql://acme:hidden-password@acme.test/acme?sslkey=/key.pem&sslpassword=hidden-sslpassword"
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", url)
+    told = gateway("backup", str(tmp_path / "kept.dump"))
+    argv, service, mode, *lines = seen.read_text().splitlines()
+    assert "sslkey=/key.pem" in argv
+    assert "hidden" not in argv
+    assert (mode, lines) == ("mode: 600", ["[gateway]", "sslpassword=hidden-sslpassword"])
+    assert not Path(service.removeprefix("service: ")).exists()
+    assert told.stderr == "Error: pg_dump failed: no key opens with … or …. Nothing was written.\n"
+    assert not (tmp_path / "kept.dump").exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("sslpassword=hidden-sslpassword&service=acme", "holds sslpassword beside a service"),
+        (
+            "sslpassword=hidden-sslpassword%0Ahost%3Devil",
+            "The sslpassword in the URL of the database has a space",
+        ),
+        ("sslpassword=hidden-sslpassword%20", "The sslpassword in the URL of the database has a space"),
+    ],
+)
+def test_secrets_that_cannot_be_handed_over_unseen_are_refused(
+    gateway, seen, tmp_path, monkeypatch, query, words
+):
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", f"postgresql://acme@acme.test/acme?{query}")
+    told = gateway("backup", str(tmp_path / "kept.dump"))
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
+    assert words in told.stderr
+    assert "hidden" not in told.output
+    assert not seen.exists()
+
+
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("tools")
+def test_a_url_with_the_password_of_a_key_is_dumped(gateway, scim: Scim, tmp_path: Path, monkeypatch) -> None:
+    url = os.environ["GATEWAY_DATABASE_URL"]
+    sslpassword = f"{'&' if urlsplit(url).query else '?'}sslpassword=hidden-sslpassword"
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", url + sslpassword)
+    made = gateway("backup", str(tmp_path / "kept.dump"))
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "kept.dump").read_bytes().startswith(b"PGDMP")
