@@ -12,9 +12,9 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from gateway.cli.common import as_json, echo_json, name_database
+from gateway.cli.common import as_json, echo_json, explained, name_database
 from gateway.config import Config, load
-from gateway.store import open_database
+from gateway.store import Database, open_database
 from gateway.store.copies import SQLITE, Copy, CopyError, Progress, back_up
 from gateway.store.copies import restore as put_in_place
 
@@ -34,14 +34,14 @@ def backup(file: Path, force: bool, as_json: bool) -> None:
     if not config.database_url.startswith(SQLITE):
         _dump(config, file, force, as_json)
         return
-    with _told("Copying") as progress:
+    with _told("Copying") as progress, explained(_database(config)):
         copy = back_up(Path(config.database_url.removeprefix(SQLITE)), file, force, progress)
     _name(config)
     if as_json:
         echo_json({"file": str(file.absolute()), **_shown(copy)})
         return
     click.echo(f"Wrote {file} ({_size(copy)}).")
-    click.echo(f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}.")
+    click.echo(_keep_key(config))
 
 
 @click.command()
@@ -65,7 +65,7 @@ def restore(file: Path, as_json: bool) -> None:
         click.echo(f"What was there before is kept as {kept.name}; remove it when nobody needs it.")
     if copy.pending:
         click.echo(f"It lacks the migrations {', '.join(copy.pending)}: run `gateway migrate` next.")
-    click.echo(f"Its tokens need the secret key they were made with: {_key(config)}.")
+    click.echo(_need_key(config))
     click.echo("Event numbers since the backup are given again: who follows a feed begins anew with after=0.")
 
 
@@ -79,16 +79,20 @@ def _dump(config: Config, file: Path, force: bool, as_json: bool) -> None:
         echo_json({"file": str(file.absolute()), "bytes": size})
         return
     click.echo(f"Wrote {file} ({decimal(size)}), for pg_restore.")
-    click.echo(f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}.")
+    click.echo(_keep_key(config))
 
 
 def _name(config: Config) -> None:
-    name_database(open_database(config.database_url, config.sqlite_synchronous).place)
+    name_database(_database(config).place)
+
+
+def _database(config: Config) -> Database:
+    return open_database(config.database_url, config.sqlite_synchronous)
 
 
 def _sqlite() -> tuple[Config, Path]:
     """The configuration and the file of its database."""
-    config = load()
+    config = load(make_key=False)
     if not config.database_url.startswith(SQLITE):
         raise click.ClickException(
             "The database is a PostgreSQL, which has tools of its own: use pg_restore, or the files of pg_basebackup."
@@ -128,6 +132,25 @@ def _shown(copy: Copy) -> dict[str, object]:
 def _size(copy: Copy) -> str:
     organizations = len(copy.last_events)
     return f"{decimal(copy.bytes)}, {organizations} organization{'' if organizations == 1 else 's'}"
+
+
+def _keep_key(config: Config) -> str:
+    if not config.secret_key:
+        return (
+            f"Tokens open nothing without the secret key, and there is none at {config.instance / 'secret_key'}: find"
+            " the one that they were made with, and keep it as well, elsewhere."
+        )
+    return f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}."
+
+
+def _need_key(config: Config) -> str:
+    if not config.secret_key:
+        return (
+            "Its tokens need the secret key they were made with, which is missing: put it into"
+            f" {config.instance / 'secret_key'} or GATEWAY_SECRET_KEY before the server starts, which else makes a new"
+            " one that opens none of them."
+        )
+    return f"Its tokens need the secret key they were made with; here it is {_key(config)}. Compare the two."
 
 
 def _key(config: Config) -> str:

@@ -22,7 +22,8 @@ from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.server import ServingError
 from gateway.simulation import people
-from gateway.store import UnusableDatabase, open_database
+from gateway.store import UnusableDatabase
+from gateway.store.database import Database
 from gateway.store.failures import Outage
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -41,8 +42,6 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (ConfigurationError, PluginError, ServingError, UnusableDatabase) as error:
             raise click.ClickException(str(error)) from None
-        except Outage as outage:
-            raise click.ClickException(_explain_failure(outage)) from None
         except Refusal as refusal:
             raise click.ClickException(refusal.detail) from None
         except OSError as error:
@@ -51,11 +50,15 @@ class Commands(click.Group):
             raise click.ClickException(f"{error.filename}: {error.strerror}.") from None
 
 
-def _explain_failure(outage: Outage) -> str:
-    """Say why the configured database cannot be used."""
-    config = load(make_key=False)
-    database = open_database(config.database_url, config.sqlite_synchronous)
-    return database.explain_failure() or f"The database {database.place} cannot be used: {outage.what}."
+@contextmanager
+def explained(database: Database) -> Iterator[None]:
+    """Say of an outage inside why this database cannot be used, in one sentence. Raises ClickException."""
+    try:
+        yield
+    except Outage as outage:
+        raise click.ClickException(
+            database.explain_failure() or f"The database {database.place} cannot be used: {outage.what}."
+        ) from None
 
 
 def name_database(place: str) -> None:
@@ -75,16 +78,18 @@ def opened(make_key: bool = True) -> Iterator[Provisioning]:
         raise click.ClickException(f"There is no database at {database.place}. Run `gateway migrate` first.")
     if make_key and not gateway.config.secret_key:
         gateway = build(load())
+        database = gateway.store.database
     try:
-        if pending := gateway.store.database.pending_migrations():
-            raise click.ClickException(
-                f"The database {gateway.store.database.place} lacks the migrations {', '.join(pending)}."
-                " Run `gateway migrate` first."
-            )
-        name_database(gateway.store.database.place)
-        yield gateway
+        with explained(database):
+            if pending := database.pending_migrations():
+                raise click.ClickException(
+                    f"The database {database.place} lacks the migrations {', '.join(pending)}."
+                    " Run `gateway migrate` first."
+                )
+            name_database(database.place)
+            yield gateway
     finally:
-        gateway.store.database.close()
+        database.close()
 
 
 def show(

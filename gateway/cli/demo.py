@@ -5,22 +5,24 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from gateway.app import build
-from gateway.cli.common import name_database, show
+from gateway.cli.common import explained, name_database, show
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
 from gateway.contracts import Play, Step
 from gateway.demo import setting
 from gateway.demo.server import running
 from gateway.demo.setting import Setting
-from gateway.provisioning import Provisioning
+from gateway.provisioning import Provisioning, Trace
+from gateway.scim.errors import NotFound
 from gateway.simulation import HttpSession, summary, table, watch
+from gateway.store.clock import in_days
 
 USERS = 3
 
@@ -46,8 +48,13 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server is stopped then, too
     gateway = build(load({"database_url": "", "public_url": ""}))
-    gateway.store.database.migrate()
-    name_database(gateway.store.database.place)
+    database = gateway.store.database
+    try:
+        with explained(database):
+            database.migrate()
+    finally:
+        database.close()
+    name_database(database.place)
     # As wide as the terminal, also where a file is written to.
     config, console, run = gateway.config, Console(), new_run()
     environment = {
@@ -57,6 +64,7 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     }
     log = config.instance / "demo.log"
     with (
+        explained(database),
         _operator(gateway, run) as operator,
         running(environment, log) as url,
         HttpSession(f"{url}/admin/v1", operator) as admin,
@@ -79,13 +87,15 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
 
 @contextmanager
 def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
-    """An operator's token, for as long as the demonstration runs."""
-    made, token = gateway.store.admin_tokens.add(None, f"gateway demo {run}")
+    """An operator's token, for as long as the demonstration runs, and for a day where it is killed."""
+    trace, access = Trace("gateway demo", "gateway demo", principal="operator"), gateway.admin_access
+    made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(1), trace)
     gateway.store.database.close()
     try:
         yield token
     finally:
-        gateway.store.admin_tokens.remove(made)
+        with suppress(NotFound):  # somebody who read it above may have revoked it
+            access.revoke_token(None, made.uid, trace)
         gateway.store.database.close()
 
 

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from gateway import server
 from gateway.app import build
-from gateway.cli.common import as_json, echo_json, name_database, opened
+from gateway.cli.common import as_json, echo_json, explained, name_database, opened
 from gateway.config import load
 from gateway.store import UnusableDatabase
 from gateway.store.copies import in_use
@@ -56,7 +56,7 @@ def serve(host: str, port: int, workers: int | None) -> None:
                 err=True,
             )
     # Workers may come and go: while the server runs, nobody restores an older database under it.
-    with in_use(url):
+    with explained(gateway.store.database), in_use(url):
         server.serve(host, port, workers)
 
 
@@ -71,7 +71,7 @@ def migrate(as_json: bool) -> None:
     applied: list[Progress] = []
     named = False
     try:
-        with _told(None if as_json else click.echo) as told:
+        with _told(None if as_json else click.echo) as told, explained(gateway.store.database):
 
             def hear(progress: Progress) -> None:
                 nonlocal named

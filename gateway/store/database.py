@@ -275,6 +275,6 @@ def busy() -> Busy:
     return Busy("the database is busy")
 
 
-def unavailable(outage: str) -> Outage:
-    """The refusal of a database that cannot serve now."""
-    return Outage(outage)
+def unavailable(outage: str, lasts: bool = False) -> Outage:
+    """The refusal of a database that cannot serve now. `lasts`: until somebody does something about it."""
+    return Outage(outage, lasts=lasts)

@@ -45,6 +45,8 @@ _OUTAGES = {
     "57P": "the database is being restarted",
     "58": "the disk does not answer",
 }
+# What does not pass by itself.
+_LASTING = ("25006", "53100")
 # What a server says to one connection too many (53300), which libpq gives as a text alone; the last is pgbouncer.
 _FULL = re.compile(
     "too many clients|too many connections|connection slots are reserved|no more connections allowed"
@@ -552,7 +554,7 @@ class _Outages:
         ):  # writers of one organization wait for each other; the others are served
             raise Unavailable(unavailable(outage).detail, retry_after=10) from None
         if outage:
-            raise unavailable(outage) from None
+            raise unavailable(outage, lasts=state in _LASTING) from None
 
 
 def _not_allowed(url: str, error: psycopg.Error) -> str:

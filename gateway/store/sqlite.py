@@ -51,12 +51,14 @@ _OUTAGES = {
 }
 # The same in words: peewee wraps what happens while it connects twice, and the code is lost.
 _SAID = {
-    "database is locked": _BUSY,
-    "database or disk is full": "the disk is full",
-    "readonly database": "the database is read-only",
-    "disk I/O error": "the disk does not answer",
-    "unable to open database file": "the database cannot be opened",
+    "database is locked": sqlite3.SQLITE_BUSY,
+    "database or disk is full": sqlite3.SQLITE_FULL,
+    "readonly database": sqlite3.SQLITE_READONLY,
+    "disk I/O error": sqlite3.SQLITE_IOERR,
+    "unable to open database file": sqlite3.SQLITE_CANTOPEN,
 }
+# What does not pass by itself.
+_LASTING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 class Use:
@@ -101,7 +103,7 @@ def _use(database: Path) -> Use:
     except BlockingIOError:
         raise unavailable("the database is being restored") from None
     except OSError:
-        raise unavailable("the database cannot be opened") from None
+        raise unavailable("the database cannot be opened", lasts=True) from None
 
 
 class _Connection(sqlite3.Connection):
@@ -145,7 +147,7 @@ class _Group:
         """Take the last part back."""
         if not self.connection.in_transaction:
             # A full disk makes SQLite roll back by itself, and that all of it.
-            self._failure = unavailable("the disk is full")
+            self._failure = unavailable("the disk is full", lasts=True)
         elif self.parts > 1:
             self.connection.execute("ROLLBACK TO part")
             self.connection.execute("RELEASE part")
@@ -414,7 +416,7 @@ def _lock_file(database: Path, suffix: str) -> Iterator[TextIOWrapper]:
     try:
         lock = database.with_suffix(suffix).open("w")
     except OSError:
-        raise unavailable("the database cannot be opened") from None
+        raise unavailable("the database cannot be opened", lasts=True) from None
     with lock:
         yield lock
 
@@ -436,11 +438,12 @@ class _Outages:
             code = getattr(cause, "sqlite_errorcode", None) or getattr(error, "sqlite_errorcode", 0)
             if code == sqlite3.SQLITE_INTERRUPT:
                 raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
-            outage = _OUTAGES.get((code or 0) & 0xFF) or next(
-                (words for said, words in _SAID.items() if not code and said in str(error)), None
+            primary = (code or 0) & 0xFF or next(
+                (known for said, known in _SAID.items() if said in str(error)), 0
             )
+            outage = _OUTAGES.get(primary)
             if outage:
-                raise (busy() if outage == _BUSY else unavailable(outage)) from None
+                raise (busy() if outage == _BUSY else unavailable(outage, primary in _LASTING)) from None
         elif isinstance(error, peewee.DatabaseError) and "file is not a database" in str(error):
             # By its text: peewee wraps what happens while it connects twice, and the code is lost.
             raise UnusableDatabase(

@@ -292,6 +292,27 @@ def test_it_can_be_restored_where_nothing_is(
     assert stat.S_IMODE(database_of(fresh).stat().st_mode) == 0o600
 
 
+def test_a_key_that_is_missing_is_told_and_none_is_made(
+    gateway: Gateway, deployment: Deployment, scim: Scim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sound_backup(gateway, deployment, tmp_path / "kept")
+    key = (deployment.gateway.config.instance / "secret_key").read_text()
+    fresh = tmp_path / "fresh"
+    monkeypatch.setenv("GATEWAY_INSTANCE", str(fresh))
+    missing = f"which is missing: put it into {fresh / 'secret_key'} or GATEWAY_SECRET_KEY"
+    assert missing in gateway("restore", str(file)).stdout
+    assert not (fresh / "secret_key").exists()
+    assert f"there is none at {fresh / 'secret_key'}" in gateway("backup", str(tmp_path / "again")).stdout
+    (fresh / "secret_key").write_text(key)
+    again = Deployment(fresh)
+    try:
+        assert Scim(again, scim.uid, scim.token).call("GET", "/Users").status == 200
+    finally:
+        again.close()
+    named = f"here it is {fresh / 'secret_key'}."
+    assert named in gateway("restore", str(file)).stdout
+
+
 def test_a_log_of_a_database_that_is_gone_does_not_get_into_the_restored_one(
     instance: Path, gateway: Gateway, deployment: Deployment, scim: Scim, tmp_path: Path
 ) -> None:

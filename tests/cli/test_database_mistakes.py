@@ -283,6 +283,18 @@ def test_a_disk_that_is_full(gateway, instance):
         of_files(gateway, "migrate", "gateway.sqlite3 cannot be used: the disk is full")
 
 
+def test_the_demonstration_names_its_own_database_and_asks_no_other(gateway, monkeypatch, instance):
+    with socket.create_server(("127.0.0.1", 0)) as production, mounted(instance, "size=64k"):
+        production.settimeout(0)
+        port = production.getsockname()[1]
+        monkeypatch.setenv(
+            "GATEWAY_DATABASE_URL", f"postgresql://acme:{SECRET}@127.0.0.1:{port}/acme?connect_timeout=2"
+        )
+        of_files(gateway, "demo --once", f"{instance}/gateway.sqlite3 cannot be used: the disk is full")
+        with pytest.raises(BlockingIOError):
+            production.accept()
+
+
 @COMMANDS
 def test_a_file_that_is_no_database(gateway, monkeypatch, tmp_path, command):
     file = tmp_path / "acme.sqlite3"

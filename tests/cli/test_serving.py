@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,12 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["items"][0]["name"].startswith("Acme ")
+        # Killed, it leaves a token that ends by itself.
+        request.full_url = f"{admin}/admin-tokens"
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            (token,) = json.load(answer)["items"]
+        lasts = datetime.fromisoformat(token["expires_at"]) - datetime.fromisoformat(token["created_at"])
+        assert round(lasts / timedelta(minutes=1)) == 24 * 60
         commands = [line for line in lines if line.startswith("curl ")]
         assert len(commands) == 3
         answers = [
