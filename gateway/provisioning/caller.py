@@ -133,6 +133,18 @@ LINE_COUNT = 100
 LINE_TEXT_LENGTH = 2000
 
 
+class Noted(NamedTuple):
+    """What a trace says at a moment of whatever a new attempt finds out anew."""
+
+    ignored: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+    left_out: tuple[str, ...]
+    changed: Sequence[str]
+    members: tuple[int, int] | None
+    waiting: int
+    restored: bool
+
+
 @dataclass(slots=True)
 class Trace:
     """What the activity will say about one request. Filled while it is served; secrets have no place in it."""
@@ -172,6 +184,19 @@ class Trace:
     in_part: bool = False
     #: Called before the first of several transactions: the web layer makes a long request wait for its turn there.
     before_portions: Callable[[], None] = lambda: None
+
+    def noted(self) -> Noted:
+        """Return what `restore` brings back: call it before the first attempt."""
+        return Noted(
+            tuple(self.ignored), tuple(self.decisions), tuple(self.left_out), self.changed, self.members,
+            self.waiting, self.restored,
+        )  # fmt: skip
+
+    def restore(self, noted: Noted) -> None:
+        """Forget what an attempt noted that left nothing: the next one finds out anew what holds by then."""
+        self.ignored, self.decisions = list(noted.ignored), list(noted.decisions)
+        self.left_out, self.changed = list(noted.left_out), noted.changed
+        self.members, self.waiting, self.restored = noted.members, noted.waiting, noted.restored
 
     def line(self, status: int, detail: str | None = None) -> Line:
         """The line as it is stored."""

@@ -180,13 +180,21 @@ class Changes:
             trace.written = False
             raise
 
-    def retried(self, caller: Who, refresh: Refresh, story: Callable[[Who], Told]) -> Told:
-        """Tell a story until nothing it was judged by changes under it."""
+    def retried(
+        self, caller: Who, refresh: Refresh, story: Callable[[Who], Told], trace: Trace | None = None
+    ) -> Told:
+        """Tell a story until nothing it was judged by changes under it.
+
+        `trace` forgets before each new attempt what the one before has noted.
+        """
+        noted = trace.noted() if trace else None
         for attempt in range(ATTEMPTS):
             # Those who tell again do so by turns: they shall not make each other lose once more. The turn is no lock
             # of the database, and nobody waits for it long.
             turn = attempt > 0 and self._turn.acquire(timeout=1)
             try:
+                if attempt and trace and noted:
+                    trace.restore(noted)
                 return story(refresh(caller) if attempt else caller)
             except Stale:
                 pause = min(LONGEST_PAUSE, PAUSE * 2**attempt)

@@ -187,7 +187,7 @@ class MapToGroups:
         users were brought to these. What breaks it off later is told with how far it is; the rest follows by itself.
         """
         run = self._changes.retried(
-            caller, self._refresh, lambda caller: self._begin(caller, plan, if_match, trace)
+            caller, self._refresh, lambda caller: self._begin(caller, plan, if_match, trace), trace
         )
         if run is None:
             return

@@ -122,7 +122,7 @@ class Setup:
                 self._store.connections.edit(connection, **changed)
                 return self._again(connection)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""

@@ -170,7 +170,7 @@ class Takeover:
                 return self._move(caller, target, source, wish.match, keys, trace)
 
             try:
-                moved, stayed = self._changes.retried(caller, self._refresh, story)
+                moved, stayed = self._changes.retried(caller, self._refresh, story, trace)
             except Refusal as refusal:
                 trace.written = False  # that was the portion before
                 if done.moved:

@@ -26,8 +26,6 @@ from gateway.store import Stale, Store
 from gateway.store.clock import rfc3339
 from gateway.store.records import ActivityRecord, MemberRecord, UserRecord
 
-#: The hooks that judge a user.
-_JUDGED = ("resolve_groups", "check_seats")
 #: What the activity calls the finding that other users of the connection have the externalId, too.
 _SHARED = "external_id"
 
@@ -84,7 +82,7 @@ class Users:
         document = {**document, "active": document.get("active", True)}
         check_size(document, None, self._document_limit)
         return self._changes.retried(
-            caller, self._refresh, lambda caller: self._create(caller, document, trace)
+            caller, self._refresh, lambda caller: self._create(caller, document, trace), trace
         )
 
     def replace(
@@ -97,7 +95,7 @@ class Users:
             active = document.get("active", bool(found.user.active))
             return self._rewrite(caller, found, {**document, "active": active}, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
@@ -124,7 +122,7 @@ class Users:
                 )
             return self._rewrite(caller, found, patched.document, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def set_active(
         self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None
@@ -135,7 +133,7 @@ class Users:
             found = self._found(caller, uid, trace, if_match)
             return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def edit(
         self, caller: Caller, uid: str, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
@@ -154,7 +152,7 @@ class Users:
             document["active"] = values.get("active", bool(user.active))
             return self._rewrite(caller, found, document, trace)
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
@@ -171,7 +169,7 @@ class Users:
                 gone = json.loads(user_json(user, (), None)) | {"active": False}
                 change.tell("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
 
-        self._changes.retried(caller, self._refresh, story)
+        self._changes.retried(caller, self._refresh, story, trace)
 
     # Their parts --------------------------------------------------------------------------------------------------
 
@@ -285,8 +283,6 @@ class Users:
     def _judge(
         self, caller: Caller, user: User, takes_seat: bool, trace: Trace, before: Json | None
     ) -> Judgement:
-        # What was judged at a former attempt does not hold; who came in and what was translated does.
-        trace.decisions[:] = [each for each in trace.decisions if each.hook not in (*_JUDGED, _SHARED)]
         groups: Mapping[str, frozenset[str]] = {}
         if isinstance(caller, IdpCaller):
             groups = self._host.resolve_groups(caller.words, user, trace.decisions)

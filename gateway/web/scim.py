@@ -117,7 +117,7 @@ class View:
         )
         identify = self._gate.find if self._open else self._gate.identify
         call.caller = identify(call, slug, trace)
-        call.decided = len(trace.decisions)
+        call.noted = trace.noted()
 
     def __call__(self, call: Call) -> Answer:
         """Answer a caller that was identified."""
@@ -125,8 +125,8 @@ class View:
         assert trace is not None
         assert caller is not None
         if call.queued:  # it was begun before, and got as far as to be put into a queue
-            del trace.decisions[call.decided :]
-            trace.ignored.clear()
+            assert call.noted is not None
+            trace.restore(call.noted)
         if not self._open:
             self._gate.admit(call, caller, trace)
         answered = self._story(call, caller, trace, **call.arguments)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from gateway import GroupGrant, hookimpl
 from gateway.provisioning import checkup
 from gateway.testing import Deployment, Scim
+from gateway.testing.deployment import PATCH
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 URN = "urn:calendly:scim:schemas:2.0:User"
@@ -167,6 +169,46 @@ def test_a_group_that_a_plugin_wants_and_nobody_made_is_left_out(deployment: Dep
     assert deployment.admin("POST", path, {"name": "Nowhere"}).status == 201
     scim.user("user2@acme.test")
     assert newest(scim) == ("success", "")
+
+
+class Late:
+    """A plugin that wants a group; `meanwhile` happens each time after the answer was asked for."""
+
+    def __init__(self, meanwhile: Iterable[Callable[[], Any]]) -> None:
+        self.meanwhile = iter(meanwhile)
+
+    @hookimpl
+    def gateway_resolve_groups(self) -> list[GroupGrant]:
+        next(self.meanwhile, lambda: None)()
+        return [GroupGrant("Late")]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_what_an_attempt_left_out_that_left_nothing_is_not_told(deployment: Deployment, method: str) -> None:
+    """The first attempt meets a conflict; before the second one somebody makes the group that was missing."""
+    scim = deployment.connection("okta")
+    path = f"/organizations/{scim.organization.uid}"
+    user = {"schemas": [USER], "userName": "user1@acme.test", "active": True}
+    uid = "" if method == "POST" else f"/{scim.user('user1@acme.test')['id']}"
+    late = Late(
+        [
+            lambda: deployment.gateway.store.organizations.edit(scim.organization, {"seat_limit": 50}),
+            lambda: deployment.admin("POST", f"{path}/groups", {"name": "Late"}),
+        ]
+    )
+    deployment.gateway.host.add(late, "late")
+    operations = [{"op": "replace", "value": {"displayName": "User One"}}]
+    message = {"schemas": [PATCH], "Operations": operations} if method == "PATCH" else user
+    assert scim.call(method, f"/Users{uid}", message).status == (201 if method == "POST" else 200)
+    assert next(late.meanwhile, None) is None  # there were two attempts
+    deployment.gateway.recorder.flush()
+    (line,) = [
+        line for line in deployment.activity(scim.organization) if line.operation.startswith(f"{method} /Users")
+    ][:1]
+    assert (line.outcome, line.detail, line.ignored) == ("success", None, "[]")
+    decisions = json.loads(line.decisions)
+    assert [decision for number, decision in enumerate(decisions) if decision in decisions[:number]] == []
+    assert [each["hook"] for each in decisions].count("resolve_groups") == 1
 
 
 def test_the_connection_test_counts_values_without_a_rule(
