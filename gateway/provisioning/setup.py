@@ -282,9 +282,13 @@ class Setup:
             return token, value
 
     def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
-        """The token opens nothing from now on."""
+        """The token opens nothing from now on. Raises NotFound."""
+        missing = NotFound(f"There is no token with the id {shown(uid)} here.")
+        # Looked for first: a write would wait for others.
+        if all(token.uid != uid for token in self._store.tokens.of(caller.connection)):
+            raise missing
         with self._changes.open(caller, trace):
             removed = self._store.tokens.remove(caller.connection, uid)
             if removed is None:
-                raise NotFound(f"There is no token with the id {uid!r} here.")
+                raise missing
             trace.target = Target("Token", uid, f"{removed.label} ({removed.prefix}…)".strip())

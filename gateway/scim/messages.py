@@ -13,7 +13,7 @@ from gateway.scim.errors import ERROR_URN, InvalidCount, InvalidValue
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
 #: How many attributes a search may name, each once: they are looked up anew for every resource found.
-MAX_NAMES = 500
+MAX_ATTRIBUTES = 500
 
 
 def _schemas(urn: str) -> fields.List[str]:
@@ -137,9 +137,9 @@ def _names(what: str, names: Sequence[str] | None) -> tuple[str, ...]:
     once: dict[str, str] = {}
     for name in names or ():
         once.setdefault(name.lower(), name)
-    if len(once) > MAX_NAMES:
+    if len(once) > MAX_ATTRIBUTES:
         raise InvalidValue(
-            f"{what} of the search names {len(once)} attributes; at most {MAX_NAMES} are read."
+            f"{what} of the search names {len(once)} attributes; at most {MAX_ATTRIBUTES} are read."
         )
     return tuple(once.values())
 

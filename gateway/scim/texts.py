@@ -17,7 +17,7 @@ Json = dict[str, Any]
 SHOWN_LENGTH = 60
 PATH_LENGTH = 200
 #: Names of one object of a body. Each is looked for in a schema, and by a plugin perhaps rewritten.
-MAX_NAMES = 2_000
+MAX_OBJECT_NAMES = 2_000
 #: Combining marks in a row: the stream-safe text format of UAX #15, section 13. Normalizing sorts them, in square time.
 MOST_MARKS = 30
 #: Beyond the last character that is a combining mark or begins with one when it is decomposed (Unicode 16).
@@ -179,10 +179,10 @@ def _too_deep(max_depth: int) -> Refusal:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
-    if len(pairs) > MAX_NAMES:
+    if len(pairs) > MAX_OBJECT_NAMES:
         raise InvalidSyntax(
-            f"An object of the body has {len(pairs)} names; at most {MAX_NAMES} are read. Send the attributes that the"
-            " application keeps."
+            f"An object of the body has {len(pairs)} names; at most {MAX_OBJECT_NAMES} are read. Send the attributes"
+            " that the application keeps."
         )
     result = dict(pairs)
     if len(result) != len(pairs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import logging
+import threading
 import time
 from typing import Any
 
@@ -323,3 +324,29 @@ def test_every_word_that_plugins_exchange_hides_what_is_named_a_secret() -> None
         if field.repr and any(part in field.name.lower() for part in named)
     }
     assert shown == allowed
+
+
+def test_to_revoke_a_token_that_is_not_there_waits_for_no_writer(scim: Scim) -> None:
+    deployment, held, done = scim.deployment, threading.Event(), threading.Event()
+
+    def write() -> None:
+        database = deployment.gateway.store.database
+        try:
+            with deployment.gateway.store.transaction(organization_id=scim.organization.id):
+                held.set()
+                done.wait(20)
+        finally:
+            database.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert held.wait(10)
+        answer = deployment.admin("DELETE", f"{tokens_path(scim)}/unknown")
+        assert (answer.status, answer.json["message"]) == (
+            404,
+            'There is no token with the id "unknown" here.',
+        )
+    finally:
+        done.set()
+        writer.join()
