@@ -30,7 +30,7 @@ def admin_token() -> None:
     type=click.Choice(SCOPES),
     default="full",
     show_default=True,
-    help="read: GET only. events: the feeds of events only.",
+    help="read: GET, and what only looks. events: the feeds of events only.",
 )
 @click.option(
     "--expires-in-days", type=click.IntRange(1, 3650), metavar="DAYS", help="Left out: it does not expire."

@@ -157,10 +157,18 @@ class Checkup:
             Check(
                 "last_partial",
                 True,
-                f"The last call that left something out was {_told(line)}: {line.detail}",
+                f"The last call that left something out was {_told(line)}: {line.detail}"
+                f"{self._since(organization, connection, line)}",
             )
             for line in found
         ]
+
+    def _since(
+        self, organization: OrganizationRecord, connection: ConnectionRecord, line: ActivityRecord
+    ) -> str:
+        """A sentence where a call after that line was done in full."""
+        later = self._store.activity.last_call(organization.id, connection.uid, "success")
+        return " A later call went well." if later and (later.at, later.id) > (line.at, line.id) else ""
 
     def _last_call(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
         line = self._store.activity.last_call(organization.id, connection.uid)
@@ -176,8 +184,7 @@ class Checkup:
         line = self._store.activity.last_call(organization.id, connection.uid, "failure")
         if line is None:
             return Check("last_failure", True, "No call was refused, as far back as the activity goes.")
-        later = self._store.activity.last_call(organization.id, connection.uid, "success")
-        since = " A later call went well." if later and (later.at, later.id) > (line.at, line.id) else ""
+        since = self._since(organization, connection, line)
         return Check("last_failure", True, f"The last refused call was {_told(line)}: {line.detail}{since}")
 
 

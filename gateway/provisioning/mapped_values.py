@@ -18,14 +18,14 @@ _NAMED = 10
 
 
 class Rules(NamedTuple):
-    """The values of a connection's rules: as they are, and by how they look letter case aside."""
+    """The values of a connection's rules: as they are, and letter case and Unicode normalization aside."""
 
     exact: frozenset[str]
     folded: Mapping[str, str]
 
     def without(self, values: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-        """The values that no rule covers: those that differ from a rule by letter case alone, with that rule, and the
-        others."""
+        """The values that no rule covers: those that differ from a rule by letter case or Unicode normalization alone,
+        with that rule, and the others."""
         unruled = [value for value in dict.fromkeys(values) if value not in self.exact]
         near = {value: self.folded[fold(value)] for value in unruled if fold(value) in self.folded}
         return near, [value for value in unruled if value not in near]
@@ -83,8 +83,9 @@ def sentences(
     if near:
         pairs = [f"{shown(value)} for {shown(rule)}{counted(value)}" for value, rule in near.items()]
         said.append(
-            f"Values of {attribute} that differ from a rule of Map to groups by letter case alone lead to no group:"
-            f" {_listed(pairs)}. Mend them at the identity provider, or add a rule in the application."
+            f"Values of {attribute} that differ from a rule of Map to groups by letter case or Unicode normalization"
+            f" alone lead to no group: {_listed(pairs)}. Mend them at the identity provider, or add a rule in the"
+            " application."
         )
     names = [shown(value) + counted(value) for value in others]
     if names:

@@ -145,7 +145,7 @@ class AdminTokenRecord(NamedTuple):
     created: int
     expires: int | None
     last_used: int | None
-    #: `full`; `read`: GET only; `events`: the feeds of events only.
+    #: `full`; `read`: GET and what only looks; `events`: the feeds of events only.
     scope: str
 
 

@@ -59,13 +59,27 @@ def too_large(most: int, when: str = "") -> PayloadTooLarge:
 def refuse_many_parts(body: bytes, usual: int) -> None:
     """Refuse a body with more objects, arrays and values than one that is useful could need.
 
-    Read into memory each of them costs far more than its bytes, and each takes its time in every reader. `usual` is the
-    limit of bodies; a longer one is that of a group. Raises PayloadTooLarge.
+    Read into memory each of them costs far more than its bytes, and each takes its time in every reader. They are
+    counted by their brackets and commas, also within texts, for the body is not read yet. `usual` is the limit of
+    bodies in bytes; a longer one is that of a group. Raises PayloadTooLarge.
     """
     most = usual // MEMBER_BYTES if len(body) <= usual else MEMBERS_IN_BODY
-    # A short body cannot hold as many.
-    if len(body) > most and (body.count(b"{") + body.count(b"[") > most or body.count(b",") > 5 * most):
+    if len(body) <= most:  # A short body cannot hold as many.
+        return
+    advice = "Send less in one request."
+    if len(body) > usual:
+        advice = (
+            "Send fewer members of the group in one request, and add the others by PATCH in further ones."
+        )
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > most:
         raise PayloadTooLarge(
-            f"The body holds more objects, arrays or members than the gateway reads at once: {most} at most. Send less"
-            " in one request; members of a group can be added by PATCH."
+            f"The body has {brackets} brackets that open an object or array, those within texts counted too; the"
+            f" gateway reads {most} at most. {advice}"
+        )
+    commas = body.count(b",")
+    if commas > 5 * most:
+        raise PayloadTooLarge(
+            f"The body has {commas} commas, those within texts counted too; the gateway reads {5 * most} at most."
+            f" {advice}"
         )

@@ -24,7 +24,7 @@ from gateway.scim.errors import (
     Refusal,
     UnsupportedMediaType,
 )
-from gateway.scim.messages import MAX_NAMES, Search, is_descending, list_response, read_search
+from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
 from gateway.store.memberships import MEMBERS_AT_ONCE
@@ -393,8 +393,8 @@ def _names(text: str | None) -> tuple[str, ...]:
 def _few(given: Mapping[str, str], parameter: str) -> tuple[str, ...]:
     """The names in a parameter of a list, which are looked up for each resource found."""
     names = _names(given.get(parameter))
-    if len(names) > MAX_NAMES:
-        raise InvalidValue(f"{parameter} names {len(names)} attributes; at most {MAX_NAMES} are read.")
+    if len(names) > MAX_ATTRIBUTES:
+        raise InvalidValue(f"{parameter} names {len(names)} attributes; at most {MAX_ATTRIBUTES} are read.")
     return names
 
 

@@ -63,8 +63,14 @@ def check(okta: Scim, name: str) -> str:
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        ("sales emea", 'by letter case alone lead to no group: "sales emea" for "Sales EMEA". Mend'),
-        ("STRAßE", 'by letter case alone lead to no group: "STRAßE" for "Straße". Mend'),
+        (
+            "sales emea",
+            'by letter case or Unicode normalization alone lead to no group: "sales emea" for "Sales EMEA". Mend',
+        ),
+        (
+            "STRAßE",
+            'by letter case or Unicode normalization alone lead to no group: "STRAßE" for "Straße". Mend',
+        ),
         ("Legal", 'in no rule of Map to groups lead to no group: "Legal". Add'),
         (["Sales EMEA", "Legal", "Ops"], 'lead to no group: "Legal", "Ops". Add'),
         ("x" * 5000, f'"{"x" * 50}'),
@@ -75,6 +81,12 @@ def test_a_value_without_a_rule_makes_a_create_partial(okta: Scim, value: Any, n
     outcome, detail = newest(okta)
     assert (outcome, named in detail, detail.endswith(".")) == ("partial", True, True), detail
     assert len(detail) < 2100
+
+
+def test_an_accent_in_another_normal_form_is_not_told_as_letter_case(okta: Scim) -> None:
+    save(okta, {"Caf\u00e9": "Cooks"})
+    create(okta, "Cafe\u0301")
+    assert "by letter case or Unicode normalization alone lead to no group" in newest(okta)[1]
 
 
 @pytest.mark.parametrize("value", ["Sales EMEA", ["Sales EMEA", "Straße"], [], None])
@@ -163,12 +175,14 @@ def test_a_group_that_a_plugin_wants_and_nobody_made_is_left_out(deployment: Dep
     )
     assert "POST /Users for user1@acme.test" in check(scim, "last_partial")
     assert "'Nowhere'" in check(scim, "last_partial")
+    assert "A later call" not in check(scim, "last_partial")
     # A pushed group is not the plugin's to fill.
     scim.group("Pushed")
     deployment.gateway.host.add(Wishful(["Here"]), "other")
     assert deployment.admin("POST", path, {"name": "Nowhere"}).status == 201
     scim.user("user2@acme.test")
     assert newest(scim) == ("success", "")
+    assert check(scim, "last_partial").endswith(" A later call went well.")
 
 
 class Late:

@@ -409,6 +409,11 @@ def large_body(stage: Stage) -> Any:
     return post(stage.okta, displayName="x" * 1_048_576)
 
 
+@cause("a body of very many parts")
+def many_parts(stage: Stage) -> Any:
+    return post(stage.okta, displayName="," * 200_000)
+
+
 @cause("a user that is too large")
 def large_user(stage: Stage) -> Any:
     emails = [{"value": f"user{n}@acme.test", "display": "x" * 3000} for n in range(100)]

@@ -115,9 +115,31 @@ def test_a_long_body_of_very_many_small_parts_is_refused_before_it_is_read(scim,
     answer = scim.call("POST", "/Groups", body)
     assert (
         answer.status,
-        "more objects, arrays or members than the gateway reads" in answer.json["detail"],
+        answer.json["detail"].endswith("add the others by PATCH in further ones."),
     ) == (413, True)
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        (
+            "/Users",
+            "[" * 30_000,
+            "has 30002 brackets that open an object or array, those within texts counted too;",
+        ),
+        ("/Users", "," * 200_000, "has 200002 commas, those within texts counted too;"),
+        ("/Groups", "{" * 30_000, "has 30002 brackets that open an object or array"),
+        ("/Bulk", "," * 200_000, "has 200002 commas"),
+    ],
+)
+def test_the_refusal_of_many_parts_says_what_was_counted(scim, path, text, words):
+    most = LIMIT // 47
+    body = json.dumps({"schemas": [USER], "displayName": text, "x": 1})
+    answer = scim.call("POST", path, body)
+    assert (answer.status, words in answer.json["detail"]) == (413, True), answer.text
+    bound = 5 * most if "commas" in words else most
+    assert answer.json["detail"].endswith(f"the gateway reads {bound} at most. Send less in one request.")
 
 
 @pytest.mark.parametrize("part", [b"[],", b"{},", b"0,", b'"",', b'{"a":[]},'])

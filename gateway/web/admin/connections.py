@@ -136,7 +136,7 @@ def revoke_token(token: str) -> None:
     visit.gateway.setup.revoke_token(visit.idp_caller, token, visit.trace)
 
 
-@blueprint.route("/connections/<connection>/test", methods=["POST"])
+@blueprint.route("/connections/<connection>/test", methods=["POST"], only_looks=True)
 @blueprint.response(200, schemas.Checkup)
 def test_connection() -> Any:
     """Check whether the connection can work and does, in plain words. Changes nothing."""

@@ -57,9 +57,11 @@ EXPENSIVE = frozenset(
 #: Endpoints that a token with the scope `events` opens.
 EVENT_FEEDS = frozenset({"feeds.list_events"})
 _READING = ("GET", "HEAD", "OPTIONS")
+#: Endpoints of another method that change nothing, as their routes declare.
+ONLY_LOOKING: set[str] = set()
 #: What a token of each scope opens, in words.
 _OPENED = {
-    "read": "GET only",
+    "read": "GET and what only looks",
     "events": "the feeds of events only (GET /organizations/{organization}/events)",
 }
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
@@ -80,7 +82,7 @@ class Visit:
     gateway: Provisioning
     trace: Trace
     #: Key of the only organization that the token opens; None for an operator, who sees all.
-    scope: int | None
+    only_organization: int | None
     #: The stored token that was presented; None for the configured one, which has no limits.
     token: AdminTokenRecord | None = None
     found_organization: OrganizationRecord | None = None
@@ -120,7 +122,7 @@ class Visit:
 
     def only_an_operator(self, what: str) -> None:
         """Refuse a token of an organization."""
-        if self.scope is not None:
+        if self.only_organization is not None:
             raise Forbidden(
                 f"Only an operator of the application can {what}; this token opens one organization."
             )
@@ -144,12 +146,17 @@ class Resource(flask_smorest.Blueprint):
         self.before_request(_enter)
         self.after_request(_leave)
 
-    def route(self, rule: str, **options: Any) -> Any:
-        """A route whose view's name is its operationId: a generated client has a function of that name for good."""
+    def route(self, rule: str, *, only_looks: bool = False, **options: Any) -> Any:
+        """A route whose view's name is its operationId: a generated client has a function of that name for good.
+
+        `only_looks`: it changes nothing though it is no GET, so that a token with the scope `read` opens it.
+        """
         serve = super().route(rule, **options)
         refusals = {"401": "UNAUTHORIZED", "403": "FORBIDDEN"} | ({"404": "NOT_FOUND"} if "<" in rule else {})
 
         def decorate(view: Any) -> Any:
+            if only_looks:
+                ONLY_LOOKING.add(f"{self.name}.{view.__name__}")
             first, *more = view.__name__.split("_")
             named = first + "".join(word.title() for word in more)
             return serve(self.doc(operationId=named, responses=refusals)(view))
@@ -253,7 +260,7 @@ def _check_scope(visit: Visit) -> None:
     scope = visit.token.scope if visit.token else "full"
     if scope == "full":
         return
-    reads = request.method in _READING
+    reads = request.method in _READING or request.endpoint in ONLY_LOOKING
     if reads and (scope == "read" or (scope == "events" and request.endpoint in EVENT_FEEDS)):
         return
     raise Forbidden(
@@ -308,7 +315,7 @@ def _remember_use(gateway: Provisioning, token: AdminTokenRecord, value: str) ->
 
 def _enter_organization(visit: Visit, uid: str) -> None:
     found = visit.gateway.store.organizations.by_id(uid)
-    if found is None or visit.scope not in (None, found.id):
+    if found is None or visit.only_organization not in (None, found.id):
         raise NotFound(f"There is no organization with the id {shown(uid)} here.")
     visit.found_organization = found
     visit.trace.organization_id = found.id
@@ -317,7 +324,7 @@ def _enter_organization(visit: Visit, uid: str) -> None:
 
 def _enter_connection(visit: Visit, uid: str) -> None:
     found = visit.gateway.store.connections.by_id(uid)
-    if found is None or visit.scope not in (None, found[1].id):
+    if found is None or visit.only_organization not in (None, found[1].id):
         raise NotFound(f"There is no connection with the id {shown(uid)} here.")
     visit.found_connection, visit.found_organization = found
     visit.trace.organization_id, visit.trace.connection_uid = found[1].id, found[0].uid

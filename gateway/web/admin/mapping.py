@@ -24,7 +24,7 @@ def read_mapping() -> Any:
     return current.as_json() | ({"applying": applying} if applying else {}), {"ETag": current.etag}
 
 
-@blueprint.route(f"{_PATH}/preview", methods=["POST"])
+@blueprint.route(f"{_PATH}/preview", methods=["POST"], only_looks=True)
 @blueprint.arguments(schemas.Mapping)
 @blueprint.response(200, schemas.Preview)
 def preview_mapping(values: dict[str, Any]) -> Any:

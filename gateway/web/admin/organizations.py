@@ -45,12 +45,12 @@ def add_organization(values: dict[str, Any]) -> Any:
 def list_organizations(asked: dict[str, Any]) -> Any:
     """All organizations that the token opens, in the order of making; with `q` those whose name holds it."""
     visit, store = here(), here().gateway.store.organizations
-    if visit.scope is None and asked["q"]:
+    if visit.only_organization is None and asked["q"]:
         rows = store.found(asked["q"], asked["after"], asked["limit"] + 1)
-    elif visit.scope is None:
+    elif visit.only_organization is None:
         rows = store.page(asked["after"], asked["limit"] + 1)
     else:
-        own = store.by_key(visit.scope)
+        own = store.by_key(visit.only_organization)
         there = own.id > asked["after"] and fold(asked["q"]) in fold(own.name)
         rows = [own] if there or asked["q"] == own.uid else []
     return page(rows, asked["limit"], lambda shown: [_shown(visit, row) for row in shown])

@@ -243,7 +243,7 @@ class AdminTokenRequest(Schema):
     scope = fields.String(
         load_default="full",
         validate=validate.OneOf(SCOPES),
-        metadata={"description": "`read`: GET only; `events`: the feeds of events only."},
+        metadata={"description": "`read`: GET and what only looks; `events`: the feeds of events only."},
     )
     expires_in_days = fields.Integer(
         strict=True, allow_none=True, load_default=None, validate=validate.Range(1, 3650)
