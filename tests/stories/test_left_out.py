@@ -217,7 +217,9 @@ def test_what_an_attempt_left_out_that_left_nothing_is_not_told(deployment: Depl
     assert next(late.meanwhile, None) is None  # there were two attempts
     deployment.gateway.recorder.flush()
     (line,) = [
-        line for line in deployment.activity(scim.organization) if line.operation.startswith(f"{method} /Users")
+        line
+        for line in deployment.activity(scim.organization)
+        if line.operation.startswith(f"{method} /Users")
     ][:1]
     assert (line.outcome, line.detail, line.ignored) == ("success", None, "[]")
     decisions = json.loads(line.decisions)
