@@ -105,6 +105,11 @@ def list_page(start: int) -> Ask:
     return Ask("GET", "/Users", f"startIndex={start}&count={PAGE}")
 
 
+def _any_page(subject: Subject, turn: int) -> list[Ask]:
+    """A page anywhere in the list, which no page before it prepared."""
+    return [list_page(1 + _some(subject, turn) // PAGE * PAGE)]
+
+
 def _create(subject: Subject, turn: int) -> list[Ask]:
     return [Ask("POST", "/Users", "", _body(okta_user("n", next(subject.fresh))))]
 
@@ -174,6 +179,7 @@ OPERATIONS = {
     "lookup": Operation(_hit, True),
     "lookup miss": Operation(_miss, True),
     "list of 100": Operation(lambda subject, turn: [list_page(1)], True),
+    "any page": Operation(_any_page),
     "create": Operation(_create, True),
     "onboard": Operation(_onboard, True),
     "replace": Operation(_replace, True),
