@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 RUNTIME := $(VENV)/runtime
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench overload failover onboarding soak fuzz slowest clean
+.PHONY: demo test lint serve bench overload failover onboarding soak fuzz slowest docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -59,6 +59,11 @@ fuzz: $(STAMP)
 slowest: $(STAMP)
 	$(BIN)/python -m tests.fuzz.slowest $(ARGS)
 
+# The pages as a site, in the folder site/. A link that leads nowhere ends it.
+docs: $(RUNTIME)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 $(RUNTIME): $(DISTRIBUTIONS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
@@ -70,4 +75,4 @@ $(STAMP): $(RUNTIME)
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache site
