@@ -136,13 +136,13 @@ LINE_TEXT_LENGTH = 2000
 class Noted(NamedTuple):
     """What a trace says at a moment of whatever a new attempt finds out anew."""
 
-    ignored: tuple[str, ...]
-    decisions: tuple[Decision, ...]
-    left_out: tuple[str, ...]
-    changed: Sequence[str]
-    members: tuple[int, int] | None
-    waiting: int
-    restored: bool
+    ignored: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    left_out: tuple[str, ...] = ()
+    changed: Sequence[str] = ()
+    members: tuple[int, int] | None = None
+    waiting: int = 0
+    restored: bool = False
 
 
 @dataclass(slots=True)
@@ -244,7 +244,15 @@ class Trace:
                 facts["waiting"] = self.waiting
             if self.restored:
                 facts["restored"] = True
+        if len(facts) == 2 and self.token_prefix and self.target:
+            return _facts_of_read(self.token_prefix, self.target.type)
         return json.dumps(facts) if facts else "{}"
+
+
+@lru_cache(maxsize=1024)
+def _facts_of_read(prefix: str, kind: str) -> str:
+    """The facts of most lines, which are of reads."""
+    return json.dumps({"prefix": prefix, "type": kind})
 
 
 def _first(names: list[str]) -> list[str]:

@@ -21,7 +21,6 @@ from werkzeug.urls import iri_to_uri
 from werkzeug.wsgi import ClosingIterator
 
 from gateway.provisioning import IdpCaller, Trace
-from gateway.provisioning.caller import Noted
 from gateway.scim.errors import InvalidSyntax
 from gateway.store.clock import new_id
 from gateway.web.queues import Queued
@@ -50,8 +49,8 @@ class Call(Request):
         self.answered: Answer | None = None
         #: Who calls, once that is known: the connection or the admin token, for what each may do one at a time.
         self.client_key = ""
-        #: What its trace said when the caller was known.
-        self.noted: Noted | None = None
+        #: How many answers of plugins its trace had when the caller was known; it had nothing else.
+        self.decided = 0
         #: Whether it is run by a queue, where it may take its time.
         self.queued = False
         #: Whether the client has hung up, where the server can tell.

@@ -55,14 +55,15 @@ class Lists:
         tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
         query = Query(types, tree, sort, wanted("members", asked))
         count = self.usual if asked.count is None else min(self._most, asked.count)
+        looks_up = asked.cursor is None and asked.start == 1 and count > 0
+        found = self._looked_up(caller, query) if looks_up else None
+        if found is not None and len(found) <= 1:
+            shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
+            return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         if count > LARGE_PAGE or query.expensive:
             expensive()
         if asked.cursor is not None:
             return self._by_cursor(caller, query, asked, asked.cursor)
-        found = self._looked_up(caller, query) if asked.start == 1 and count > 0 else None
-        if found is not None and len(found) <= 1:
-            shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
-            return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
         return list_response(page.total, asked.start, self._shown(caller, types, page, asked))
 

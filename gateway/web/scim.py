@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning.caller import Noted
 from gateway.provisioning.groups import absent_group
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.representation import etag, group_json, user_json
@@ -117,7 +118,7 @@ class View:
         )
         identify = self._gate.find if self._open else self._gate.identify
         call.caller = identify(call, slug, trace)
-        call.noted = trace.noted()
+        call.decided = len(trace.decisions)
 
     def __call__(self, call: Call) -> Answer:
         """Answer a caller that was identified."""
@@ -125,8 +126,7 @@ class View:
         assert trace is not None
         assert caller is not None
         if call.queued:  # it was begun before, and got as far as to be put into a queue
-            assert call.noted is not None
-            trace.restore(call.noted)
+            trace.restore(Noted(decisions=tuple(trace.decisions[: call.decided])))
         if not self._open:
             self._gate.admit(call, caller, trace)
         answered = self._story(call, caller, trace, **call.arguments)
