@@ -48,7 +48,7 @@ class Checkup:
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """All checks, in the order in which they should be mended."""
         # What was called a moment ago should be seen.
-        self._recorder.flush()
+        self._recorder.flush_for_reading()
         return [
             self._plan(organization),
             self._single_sign_on(organization),

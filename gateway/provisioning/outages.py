@@ -34,6 +34,8 @@ class _Period:
     requests: int = 0
     #: What is still to be written, by slug.
     held: dict[str, Gathered] = field(default_factory=dict)
+    #: When the first one came that was not in the last answer of `due`, by slug.
+    since: dict[str, int] = field(default_factory=dict)
     #: What was written already: requests, and the connections whose activity has them.
     written: int = 0
     connections: set[str] = field(default_factory=set)
@@ -55,7 +57,7 @@ class Outages:
             period.failed = clock
             if trace is not None:
                 period.requests += 1
-                _count(period.held, outage, trace)
+                _count(period, outage, trace)
         if begins:
             log.warning(
                 "the database does not serve: %s; requests are refused with 503 until it is back", outage.what
@@ -70,6 +72,7 @@ class Outages:
             period = self._period
             if period is None or (not at_once and time.monotonic() - period.failed < QUIET_SECONDS):
                 return None
+            period.since.clear()
             return dict(period.held)
 
     def served(self, written: Mapping[str, Gathered], connections: Mapping[str, str]) -> None:
@@ -84,7 +87,8 @@ class Outages:
             for slug, held in written.items():
                 left = period.held.pop(slug)
                 if left.times > held.times:
-                    period.held[slug] = left._replace(times=left.times - held.times)
+                    first = period.since.get(slug, left.last)
+                    period.held[slug] = left._replace(first=first, times=left.times - held.times)
                 if slug in connections:
                     period.written += held.times
                     period.connections.add(connections[slug])
@@ -113,8 +117,8 @@ class Outages:
             )
 
 
-def _count(held: dict[str, Gathered], outage: Outage, trace: Trace) -> None:
-    slug, moment = trace.slug, now()
+def _count(period: _Period, outage: Outage, trace: Trace) -> None:
+    held, slug, moment = period.held, trace.slug, now()
     if slug in held:
         held[slug] = held[slug]._replace(last=moment, times=held[slug].times + 1)
     elif slug and len(slug) <= SLUG_LENGTH and len(held) < MOST_SLUGS:
@@ -126,3 +130,6 @@ def _count(held: dict[str, Gathered], outage: Outage, trace: Trace) -> None:
             " there; nothing has to be set up anew.",
         )  # fmt: skip
         held[slug] = Gathered(line, moment, moment, 1)
+    else:
+        return
+    period.since.setdefault(slug, moment)

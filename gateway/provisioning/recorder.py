@@ -23,7 +23,7 @@ from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavai
 from gateway.store import Store
 from gateway.store.activity import Gathered, Line, Reason
 from gateway.store.clock import now, rfc3339
-from gateway.store.database import BRIEF, BUSY_SECONDS
+from gateway.store.database import BRIEF, BUSY_SECONDS, Busy
 from gateway.store.failures import Outage
 from gateway.store.records import EventRecord
 
@@ -155,7 +155,8 @@ class Recorder:
         if trace.principal is None and known_for and refusal.status < 500:
             self._count(trace, trace.line(refusal.status, refusal.detail))
             return
-        if isinstance(refusal, TooManyRequests | RequestTimeout):
+        # Who was refused for want of the lock has waited for it, and would wait for it here again.
+        if isinstance(refusal, TooManyRequests | RequestTimeout | Busy):
             self._gather(trace, trace.line(refusal.status, refusal.detail))
             return
         # What was refused because nobody could write has waited long enough.
@@ -173,43 +174,61 @@ class Recorder:
 
     # Writing out ----------------------------------------------------------------------------------------------------
 
+    def flush_for_reading(self) -> None:
+        """Write what was gathered, so that it is seen, where that is possible soon. What cannot be written stays
+        gathered: whoever looks sees what is stored."""
+        if not self._writing.acquire(timeout=BRIEF):
+            return
+        try:
+            self._flush(True, BRIEF)
+        except Unavailable as failure:
+            log.debug("shown without what is gathered: %s", failure.detail)
+        finally:
+            self._writing.release()
+
     def flush(self, whole: bool = True) -> None:
         """Write what was gathered, and forget what is too old. What is being written already is waited for.
 
         `whole`: also what a storm of wrong tokens has left of this minute.
         """
         with self._writing:
-            strangers, refused = self._due(whole), self.outages.due(whole)
+            self._flush(whole, BUSY_SECONDS)
+
+    def _flush(self, whole: bool, patience: float) -> None:
+        """Write what was gathered while `_writing` is held. Raises Unavailable; all of it stays gathered then."""
+        strangers, refused = self._due(whole), self.outages.due(whole)
+        with self._lock:
+            lines, used = self._lines, self._used
+            self._lines, self._used = [], {}
+        if not lines and not used and not strangers and refused is None:
+            return
+        known: dict[str, tuple[str, int]] = {}
+        try:
+            with self._store.transaction(patience):
+                self._write(lines)
+                present = self._store.organizations.present(
+                    sorted({held.line.organization_id for _, held in strangers})
+                )
+                for reason, held in strangers:
+                    if held.line.organization_id in present:
+                        self._store.activity.count(reason, held)
+                if refused is not None:
+                    self._store.activity.refuse_unless_writable()
+                    known = self._store.connections.at_slugs(sorted(refused))
+                    self._count_refused(refused, known)
+                self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
+                if self._days:
+                    self._store.activity.prune(now() - self._days * _DAY, self._pace(len(lines)))
+        except Unavailable:
             with self._lock:
-                lines, used = self._lines, self._used
-                self._lines, self._used = [], {}
-            if not lines and not used and not strangers and refused is None:
-                return
-            known: dict[str, tuple[str, int]] = {}
-            try:
-                with self._store.transaction():
-                    self._write(lines)
-                    present = self._store.organizations.present(
-                        sorted({held.line.organization_id for _, held in strangers})
-                    )
-                    for reason, held in strangers:
-                        if held.line.organization_id in present:
-                            self._store.activity.count(reason, held)
-                    if refused is not None:
-                        self._store.activity.refuse_unless_writable()
-                        known = self._store.connections.at_slugs(sorted(refused))
-                        self._count_refused(refused, known)
-                    self._store.tokens.used([(moment, uid) for uid, moment in used.items()])
-                    if self._days:
-                        self._store.activity.prune(now() - self._days * _DAY, self._pace(len(lines)))
-            except Unavailable:
-                with self._lock:
-                    self._strangers = dict(strangers) | self._strangers
-                    self._lines = (lines + self._lines)[-MOST_LINES:]
-                    self._used = used | self._used
-                raise
-            if refused is not None:
-                self.outages.served(refused, {slug: uid for slug, (uid, _) in known.items()})
+                for reason, held in strangers:
+                    later = self._strangers.get(reason)
+                    self._strangers[reason] = held.together(later) if later else held
+                self._lines = (lines + self._lines)[-MOST_LINES:]
+                self._used = used | self._used
+            raise
+        if refused is not None:
+            self.outages.served(refused, {slug: uid for slug, (uid, _) in known.items()})
 
     def _count_refused(self, refused: Mapping[str, Gathered], known: Mapping[str, tuple[str, int]]) -> None:
         """Write a line to the activity of each connection whose requests an outage refused.

@@ -112,6 +112,11 @@ class Gathered(NamedTuple):
     last: int
     times: int
 
+    def together(self, later: Gathered) -> Gathered:
+        """Both in one line, that of the earlier ones."""
+        first, last = min(self.first, later.first), max(self.last, later.last)
+        return self._replace(first=first, last=last, times=self.times + later.times)
+
 
 class ActivityLog:
     """Lines of organizations."""

@@ -266,13 +266,13 @@ def _insertion(into: str, columns: int, rows: int) -> str:
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
 
 
-class Busy(Outage):
-    """Another process or thread held the lock of writers for too long."""
+class Busy(Unavailable):
+    """Another process or thread held the lock of writers for too long. No outage: whoever held it was served."""
 
 
 def busy() -> Busy:
     """The refusal of a database whose lock is held by others."""
-    return Busy("the database is busy")
+    return Busy(unavailable("the database is busy").detail, retry_after=10)
 
 
 def unavailable(outage: str, lasts: bool = False) -> Outage:

@@ -13,6 +13,7 @@ from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_
 from gateway.scim.documents import Json, shown
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
 from gateway.scim.operations import read_operations
+from gateway.store.failures import Outage
 from gateway.store.records import GroupRecord
 from gateway.web.calls import Call
 from gateway.web.gate import Gate
@@ -53,6 +54,8 @@ class _Run:
         #: What stands for each bulkId by now.
         self._ids: dict[str, str] = {}
         self._errors = 0
+        #: How many of them for want of the database: those have no line, that of the outage counts them.
+        self._unserved = 0
 
     def answers(self) -> list[Json]:
         """The answers; an operation that was not attempted has none."""
@@ -73,9 +76,12 @@ class _Run:
         told, asked = [], len(self._job.operations)
         if self._errors:
             were = "was" if self._errors == 1 else "were"
+            where = ""
+            if self._unserved:
+                where = f", but for {self._unserved} for want of the database: the line of that outage counts those"
             told.append(
-                f"{self._errors} of {asked} operations {were} refused: the lines of this request id say which and why."
-                " Mend those and send them again."
+                f"{self._errors} of {asked} operations {were} refused: the lines of this request id say which and"
+                f" why{where}. Mend those and send them again."
             )
         if answered < asked:
             were = "was" if asked - answered == 1 else "were"
@@ -92,6 +98,7 @@ class _Run:
             return head | self._done(operation, circular, trace)
         except Refusal as refusal:
             self._errors += 1
+            self._unserved += isinstance(refusal, Outage)
             self._gateway.recorder.refused(trace, refusal)
             return head | self._where(operation) | _failure(refusal)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
+import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.provisioning import outages
+from gateway.scim.errors import Unavailable
 from gateway.store.clock import now
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import USER
@@ -42,20 +45,34 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 
 @pytest.fixture
 def away(deployment: Deployment) -> Away:
-    """Takes the database away until the end: PostgreSQL is stopped, SQLite locked longer than anybody waits."""
+    """Takes the database away until the end: PostgreSQL is stopped; the disk takes nothing more of SQLite's log."""
     if engines.is_postgresql():
         return lambda: engines.stopped(deployment.gateway.config.database_url)
 
-    @contextmanager
-    def locked() -> Iterator[None]:
-        database = deployment.gateway.store.database
-        with closing(sqlite3.connect(deployment.gateway.config.instance / "gateway.sqlite3")) as other:
-            other.execute("BEGIN IMMEDIATE")
-            database.limit_waits(0.1)  # of this thread, instead of five seconds for each request
-            yield
-            database.limit_waits(None)
+    return lambda: no_disk(deployment)
 
-    return locked
+
+@contextmanager
+def no_disk(deployment: Deployment) -> Iterator[None]:
+    """No file of this process grows beyond what SQLite's log has now: every change is an error of the disk."""
+    log = deployment.gateway.config.instance / "gateway.sqlite3-wal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def locked(deployment: Deployment) -> Iterator[None]:
+    """Another process holds SQLite's write lock until the end."""
+    database = deployment.gateway.store.database
+    with closing(sqlite3.connect(deployment.gateway.config.instance / "gateway.sqlite3")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        database.limit_waits(0.1)  # of this thread, instead of five seconds for each request
+        yield
+        database.limit_waits(None)
 
 
 def post(scim: Scim, base: str, token: str) -> int:
@@ -99,7 +116,12 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
     assert back(caplog)
 
     first, last = log_of(caplog)
-    assert first.startswith("the database does not serve: the database ")
+    what = (
+        "the database "
+        if engines.is_postgresql()
+        else "the disk does not answer; requests are refused with 503"
+    )
+    assert first.startswith(f"the database does not serve: {what}")
     told = re.fullmatch(
         r"the database serves again after (\d+) s; (\d+) requests were refused: 6 of 2 connections, whose activity"
         r" counts them, and (\d+) others",
@@ -163,6 +185,115 @@ def test_what_admins_send_meanwhile_is_counted_in_the_log(
     assert statuses == {503}
     assert back(caplog)
     assert "2 requests were refused: 0 of 0 connections" in log_of(caplog)[-1]
+
+
+@pytest.mark.sqlite
+def test_a_lock_is_no_outage_and_each_request_it_refused_has_a_line_of_its_own(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever holds the lock is served; PostgreSQL tells a lock of an organization likewise."""
+    okta = deployment.connection("okta", deployment.organization())
+    user, base = okta.user("here@acme.test"), okta.base
+    deployment.gateway.recorder.flush()
+    caplog.clear()
+    with locked(deployment):
+        assert post(okta, base, okta.token) == 503
+        assert okta.call("DELETE", f"/Users/{user['id']}").status == 503
+    removal, create = deployment.activity(okta.organization, outcome="failure")
+    told = "The gateway cannot serve this now: the database is busy. Nothing was changed; try again later."
+    for line in (create, removal):
+        assert (line.status, line.times, line.detail, line.principal) == (503, 1, told, "test")
+        assert line.request_id
+        assert line.connection_uid == okta.uid
+    assert (create.operation, create.user) == ("POST /Users", "late@acme.test")
+    assert (removal.operation, removal.target_uid) == ("DELETE /Users/{id}", user["id"])
+    assert not [line for line in log_of(caplog) if "does not serve" in line]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("shut", [locked, no_disk])
+def test_what_is_stored_is_shown_while_nothing_can_be_written(
+    deployment: Deployment, shut: Callable[[Deployment], AbstractContextManager[None]]
+) -> None:
+    acme = deployment.organization()
+    okta = deployment.connection("okta", acme)
+    okta.user()
+    recorder = deployment.gateway.recorder
+    recorder.flush()
+    path = f"/organizations/{acme.uid}/activity"
+    seen = deployment.admin("GET", path).json["items"]
+    with shut(deployment):
+        assert okta.call("GET", "/Users?count=1").status == 200  # whose line is gathered
+        for shown in (path, "/activity"):
+            answer = deployment.admin("GET", shown)
+            assert (answer.status, len(answer.json["items"])) == (200, len(seen))
+        assert deployment.admin("POST", f"/connections/{okta.uid}/test").status == 200
+    newest, *others = deployment.admin("GET", path).json["items"]
+    assert newest["operation"] == "GET /Users"
+    assert others == seen
+
+
+@pytest.mark.sqlite
+def test_counts_of_strangers_that_could_not_be_written_are_added(deployment: Deployment) -> None:
+    """Those that come while the earlier ones are being written are counted with them."""
+    okta = deployment.connection("okta", deployment.organization())
+    recorder = deployment.gateway.recorder
+    recorder.flush()
+
+    def flush_in_vain() -> None:
+        with pytest.raises(Unavailable, match="busy"):
+            recorder._flush(True, 1.0)
+
+    for _ in range(2):
+        okta.call("GET", "/Users", token="wrong")
+    with (
+        locked(deployment),
+        recorder._writing,
+        ThreadPoolExecutor() as pool,
+    ):  # the worker does not come between
+        flushed = pool.submit(flush_in_vain)
+        while recorder._strangers:
+            time.sleep(0.001)
+        okta.call("GET", "/Users", token="wrong")
+        flushed.result(10)
+    (line,) = deployment.activity(okta.organization, outcome="failure")
+    assert line.times == 3
+
+
+def test_what_is_left_to_write_begins_after_what_was_written(deployment: Deployment) -> None:
+    okta = deployment.connection("okta", deployment.organization())
+    outage, seen, trace = outages.Outage("the database is gone"), outages.Outages(), deployment.trace()
+    trace.slug = okta.connection.slug
+    seen.note(outage, trace)
+    time.sleep(0.002)
+    seen.note(outage, trace)
+    written = seen.due(True) or {}
+    time.sleep(0.002)
+    seen.note(outage, trace)
+    time.sleep(0.002)
+    seen.note(outage, trace)
+    seen.served(written, {trace.slug: okta.uid})
+    (left,) = (seen.due(True) or {}).values()
+    assert left.times == 2
+    assert written[trace.slug].last < left.first < left.last
+
+
+@pytest.mark.sqlite
+def test_a_bulk_request_says_that_the_outage_counts_what_the_database_did_not_serve(
+    deployment: Deployment, away: Away
+) -> None:
+    """A PostgreSQL that is away lets no bulk request past its token."""
+    okta = deployment.connection("okta", deployment.organization())
+    message = {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": [{"method": "POST", "path": "/Users", "bulkId": "1", "data": PERSON}],
+    }
+    with away():
+        assert okta.call("POST", "/Bulk", message).status == 200
+    (line,) = [line for line in deployment.activity(okta.organization) if line.operation == "POST /Bulk"]
+    assert "why, but for 1 for want of the database: the line of that outage counts those." in line.detail
+    (counted,) = deployment.activity(okta.organization, outcome="failure")
+    assert (counted.status, counted.times, counted.user) == (503, 1, None)
 
 
 def test_requests_that_are_refused_while_the_rest_is_written_are_not_lost(deployment: Deployment) -> None:

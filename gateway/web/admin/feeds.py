@@ -67,7 +67,7 @@ def list_activity_of_all(asked: dict[str, Any]) -> Any:
 
 
 def _found(visit: Visit, organization_id: int | None, asked: dict[str, Any]) -> Any:
-    visit.gateway.recorder.flush()
+    visit.gateway.recorder.flush_for_reading()
     store, wanted = visit.gateway.store, {name: asked[name] for name in Wanted._fields}
     found = store.activity.search(organization_id, _before(asked["after"]), asked["limit"], Wanted(**wanted))
     items = [_line(row) for row in found.lines]
