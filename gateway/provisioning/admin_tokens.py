@@ -14,7 +14,7 @@ from gateway.store import Store
 from gateway.store.clock import rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 
-#: `full`: everything; `read`: GET only; `events`: the feeds of events only. `gateway.web.admin.door` holds them.
+#: `full`: everything; `read`: what only looks; `events`: the feeds of events only. `gateway.web.admin.door` holds them.
 SCOPES = ("full", "read", "events")
 
 #: Who the activity names for the configured token and for the command line; no other token may be called that.

@@ -66,7 +66,7 @@ class Groups:
                 change.tell("group.created", "Group", group.uid, group_json(group, None, None))
                 return self._fill(caller, group, [] if later else changes, change, trace)
 
-        group = self._changes.retried(caller, self._refresh, story)
+        group = self._changes.retried(caller, self._refresh, story, trace)
         return self._move_in_portions(caller, group, later, trace) if later else group
 
     def replace(
@@ -127,7 +127,7 @@ class Groups:
                 trace.target = Target("Group", group.uid, group.name)
                 change.tell("group.deleted", "Group", group.uid, group_json(group, None, None))
 
-        self._changes.retried(caller, self._refresh, story)
+        self._changes.retried(caller, self._refresh, story, trace)
 
     # An admin's stories -----------------------------------------------------------------------------------------
 
@@ -142,7 +142,7 @@ class Groups:
                 trace.target = Target("Group", group.uid, group.name)
                 return group
 
-        return self._changes.retried(caller, self._refresh, story)
+        return self._changes.retried(caller, self._refresh, story, trace)
 
     def rename(
         self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
@@ -180,7 +180,7 @@ class Groups:
                         group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
                     )
 
-        self._changes.retried(caller, self._refresh, story)
+        self._changes.retried(caller, self._refresh, story, trace)
 
     # Their parts ------------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Groups:
 
     def _moved(self, caller: Who, story: Callable[[Who], Rewritten], trace: Trace) -> GroupRecord:
         """Run a change of a group, then move the members that it left."""
-        group, later = self._changes.retried(caller, self._refresh, story)
+        group, later = self._changes.retried(caller, self._refresh, story, trace)
         return self._move_in_portions(caller, group, later, trace) if later else group
 
     def _later(
@@ -262,7 +262,7 @@ class Groups:
                     with self._changes.open(caller, trace, line=False) as change:
                         return self._fill(caller, self._found(caller, uid, None), [step], change, trace)
 
-                group = self._changes.retried(self._refresh(caller), self._refresh, story)
+                group = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
                 came, went = trace.members or (0, 0)
                 joined, left, waiting = joined + came, left + went, waiting + trace.waiting
                 rest(began)
@@ -318,7 +318,7 @@ class Groups:
         while more:
             began = time.monotonic()
             try:
-                group, gone = self._changes.retried(self._refresh(caller), self._refresh, story)
+                group, gone = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
             except Refusal as refusal:
                 if left:
                     trace.members = 0, left

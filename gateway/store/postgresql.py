@@ -514,7 +514,7 @@ def _explained(url: str) -> str | None:
 def _shown(said: str, told: dict[str, Any]) -> str:
     """The first line of what the driver said, without what is secret in the URL."""
     first = said.strip().splitlines()[0] if said.strip() else "nothing"
-    for name in ("password", "sslpassword"):
+    for name in ("password", "sslpassword", "oauth_client_secret"):
         if told.get(name):
             first = first.replace(str(told[name]), "…")
     return f"cannot be connected to: {first.removeprefix('connection failed: ')[:_SAID_LENGTH]}"

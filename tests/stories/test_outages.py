@@ -252,7 +252,9 @@ def test_counts_of_strangers_that_could_not_be_written_are_added(deployment: Dep
         ThreadPoolExecutor() as pool,
     ):  # the worker does not come between
         flushed = pool.submit(flush_in_vain)
+        until = time.monotonic() + 10
         while recorder._strangers:
+            assert time.monotonic() < until, "nothing was taken to be written"
             time.sleep(0.001)
         okta.call("GET", "/Users", token="wrong")
         flushed.result(10)
