@@ -87,9 +87,9 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
 
 @contextmanager
 def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
-    """An operator's token, for as long as the demonstration runs, and for a day where it is killed."""
+    """An operator's token, for as long as the demonstration runs, and for two days where it is killed."""
     trace, access = Trace("gateway demo", "gateway demo", principal="operator"), gateway.admin_access
-    made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(1), trace)
+    made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(2), trace)
     gateway.store.database.close()
     try:
         yield token

@@ -144,8 +144,9 @@ def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, 
     assert status == 200
     assert seconds < usual + 1
     time.sleep(4)
-    # What had been sent is there to be read, and then the connection ends in the middle.
-    assert slow[0].ended(10)
+    # What had been sent is there to be read, and then the connection ends in the middle. One that has its turn just
+    # now is read to its end, and one that never had it was refused.
+    assert any(each.ended(3) for each in slow[:8])
     status, _ = quick(served, scim)
     assert status == 200
 
