@@ -121,10 +121,14 @@ def reserved(host: str, port: int) -> Iterator[tuple[str, int]]:
         )[0]
     except (socket.gaierror, UnicodeError):
         raise ServingError(f"There is no address {host!r} to listen at.") from None
-    with socket.socket(family, socket.SOCK_STREAM) as holder:
+    with socket.socket(family, socket.SOCK_STREAM) as holder, socket.socket(socket.AF_UNIX) as claim:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             holder.bind(address)
+            if sys.platform == "linux":
+                # With SO_REUSEADDR a port is taken only once somebody listens: until a worker does, after seconds, a
+                # second server could bind it as well. A name without a file is taken by one at once.
+                claim.bind("\0gateway serves {} {}".format(*holder.getsockname()[:2]))
         except OSError as error:
             raise ServingError(_no_port(error, host, port)) from None
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
