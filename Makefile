@@ -16,7 +16,7 @@ demo: $(RUNTIME)
 # engine sees.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
-	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy tests/test_conformance.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check gateway plugins tests bench
