@@ -138,7 +138,7 @@ class Checkup:
 
     def _waiting(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """Members of pushed groups who are not here."""
-        found = self._store.memberships.waiting_of(organization.id, connection.id, MEMBERS + 1, GROUPS)
+        found = self._store.waiting_members.newest(organization.id, connection.id, MEMBERS + 1, GROUPS)
         if not found:
             return []
         many = f"more than {MEMBERS}" if len(found) > MEMBERS else str(len(found))

@@ -49,7 +49,7 @@ class GroupMover:
     def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> bool:
         """A user came (back) whom groups may have been waiting for. True when there were any."""
         organization_id = caller.organization.id
-        groups = self._store.memberships.arrivals(organization_id, caller.connection_id, user.uid)
+        groups = self._store.waiting_members.take(organization_id, caller.connection_id, user.uid)
         if not groups:
             return False
         held = set(self._store.memberships.reasons(organization_id, user.id))

@@ -224,11 +224,11 @@ class Users:
         """Bring a stored user to a new document, adopting it when nobody manages it."""
         (user, groups), active = found, document["active"]
         owner = caller.connection_id if user.connection_id is None else user.connection_id
-        takes_seat = active and not user.active
+        takes_seat, before = active and not user.active, user.document
         judgement = self._judge(
-            caller, User(user.uid, document["userName"], active, document), takes_seat, trace, user.document
+            caller, User(user.uid, document["userName"], active, document), takes_seat, trace, before
         )
-        before, trace.changed = user.document, ()
+        trace.changed = ()
         if owner == user.connection_id and before == document:
             return self._keep(caller, user, judgement, trace)
         check_size(document, before, self._document_limit)

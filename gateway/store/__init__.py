@@ -24,6 +24,7 @@ from gateway.store.search import Search
 from gateway.store.sqlite import SqliteDatabase
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
+from gateway.store.waiting_members import WaitingMembers
 
 __all__ = ["Database", "Stale", "Store", "UnusableDatabase", "open_database"]
 
@@ -63,6 +64,7 @@ class Store:
         self.portions = Portions(database)
         self.groups = Groups(database)
         self.memberships = Memberships(database)
+        self.waiting_members = WaitingMembers(database)
         self.mappings = Mappings(database)
         self.long_changes = LongChanges(database)
         self.handovers = Handovers(database)

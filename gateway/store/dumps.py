@@ -13,11 +13,10 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gateway.store.copies import CopyError, written
+from gateway.store.postgresql_urls import SECRETS, without_secrets
 
 #: Characters of what pg_dump said that are shown.
 _SAID_LENGTH = 300
-#: What is secret in a URL and has no variable of the environment.
-_SECRETS = ("sslpassword", "oauth_client_secret")
 #: The name of the service that holds them (PostgreSQL's documentation, "The Connection Service File").
 _SERVICE = "gateway"
 
@@ -39,7 +38,8 @@ def dump(url: str, target: Path, force: bool) -> int:
     environment = dict(os.environ)
     if password := told.pop("password", None):
         environment["PGPASSWORD"] = str(password)
-    kept = {name: str(told.pop(name)) for name in _SECRETS if told.get(name)}
+    # The others have no variable of the environment.
+    kept = {name: str(told.pop(name)) for name in SECRETS if told.get(name)}
     with _service(kept, told, environment), written(target, force) as part:
         command = [
             program,
@@ -55,8 +55,7 @@ def dump(url: str, target: Path, force: bool) -> int:
         )
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-            for secret in filter(None, (str(password or ""), *kept.values())):
-                said = said.replace(secret, "…")
+            said = without_secrets(said, conninfo_to_dict(url))
             raise CopyError(f"pg_dump failed: {said[:_SAID_LENGTH]}. Nothing was written.")
         return part.stat().st_size
 

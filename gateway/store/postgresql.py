@@ -33,6 +33,14 @@ from gateway.store.database import (
 )
 from gateway.store.dialects import PostgresqlDialect
 from gateway.store.failures import Outage
+from gateway.store.postgresql_urls import (
+    PATIENCE,
+    check_url,
+    explain_failure,
+    explain_missing_right,
+    place,
+    servers_of,
+)
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
 _OUTAGES = {
@@ -56,15 +64,6 @@ _CONFLICTS = ("40001", "40P01", "23505")
 # What a server says (XX000) to whoever changes a row in the moment in which another change of it is given up, while a
 # third one refers to it: what ends counts as ended where it is waited for, and not yet where it is written down.
 _CAUGHT_ENDING = "new multixact has more than one updating member"
-# How soon a server is given up that is silent: to a new connection, to what was sent (a machine without power answers
-# nothing), to a waiting reader. Seconds, the second one milliseconds. What the URL says wins.
-_PATIENCE: dict[str, Any] = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-}
 #: Asked for in the place of a text with NUL, which PostgreSQL does not take: nothing that is stored is equal to either.
 _ODD = secrets.token_hex(16)
 _HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
@@ -100,14 +99,14 @@ class _Connection(psycopg.Connection[Any]):
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
         """A connection to the server that the URL means. A silent one is given up."""
-        told = _PATIENCE | conninfo_to_dict(url)
+        told = PATIENCE | conninfo_to_dict(url)
         if told.get("target_session_attrs") not in ("read-write", "primary"):
             return cls._asked(told, autocommit)[0]
         # libpq believes what it was told at login, and a pooler tells what its server was when it last looked. So the
         # server itself is asked, one after the other.
         del told["target_session_attrs"]
         failure: psycopg.Error | None = None
-        for server in _servers(told):
+        for server in servers_of(told):
             try:
                 connection, read_only = cls._asked(server, autocommit)
             except psycopg.Error as error:
@@ -143,36 +142,6 @@ class _Connection(psycopg.Connection[Any]):
     def __del__(self, *_: Any) -> None:
         # A thread that ended leaves its connection behind: closed quietly, not told as an oversight.
         self.pgconn.finish()
-
-
-def _check_url(url: str) -> None:
-    """Refuse a URL that libpq cannot read. What libpq says of it may hold the password, so that is not shown."""
-    try:
-        told = conninfo_to_dict(url)
-        for name in ("port", "connect_timeout"):
-            if not re.fullmatch(r"[0-9,]*", str(told.get(name, ""))):
-                raise psycopg.ProgrammingError(name)
-    except psycopg.ProgrammingError as error:
-        option = re.search(r'invalid URI query parameter: "([a-z_]{1,40})"', str(error))
-        sentence = (
-            f"GATEWAY_DATABASE_URL has an option {option[1]!r} behind its `?` that PostgreSQL does not know."
-            if option
-            else "GATEWAY_DATABASE_URL has a connect_timeout that is no number of seconds."
-            if str(error) == "connect_timeout"
-            else "GATEWAY_DATABASE_URL cannot be read: it must be postgresql://user:password@host:port/database, with"
-            " what is special in user and password percent-encoded (`@` as %40, `/` as %2F, `%` as %25)."
-        )
-    else:
-        return
-    # Raised out here: the error of libpq would stand in the traceback, as what came before.
-    raise UnusableDatabase(sentence)
-
-
-def _servers(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of each server of a URL that names several."""
-    lists = {name: str(told[name]).split(",") for name in ("host", "hostaddr", "port") if told.get(name)}
-    for number in range(max(map(len, lists.values()), default=1)):
-        yield told | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}
 
 
 class _Engine(peewee.PostgresqlDatabase):
@@ -259,7 +228,7 @@ class PostgresqlDatabase(Database):
     held = " FOR NO KEY UPDATE"
 
     def __init__(self, url: str) -> None:
-        _check_url(url)
+        check_url(url)
         self._url = url
         self._engine = _Engine(url)
         super().__init__(self._engine, PostgresqlDialect())
@@ -441,9 +410,7 @@ class PostgresqlDatabase(Database):
     @property
     def place(self) -> str:
         """See Database. The servers in the order in which they are asked."""
-        told = conninfo_to_dict(self._url)
-        servers = ",".join(f"{server['host']}:{server['port']}" for server in _named(told))
-        return f"postgresql://{told.get('user', '')}@{servers}/{told.get('dbname') or told.get('user', '')}"
+        return place(self._url)
 
     def check(self) -> None:
         """See Database. The server tells its encoding when it is connected to."""
@@ -456,68 +423,7 @@ class PostgresqlDatabase(Database):
 
     def explain_failure(self) -> str | None:
         """See Database."""
-        return _explained(self._url)
-
-
-#: What libpq says of a connection that is not made, as a text alone, and how it is told.
-_FAILURES = (
-    ("password authentication failed", "refuses the password of the user {user}, or has no such user"),
-    ("no password supplied", "asks for a password of the user {user}, and the URL has none"),
-    (r'role ".*" does not exist', "has no user {user}"),
-    (r'role ".*" is not permitted to log in', "does not let the user {user} log in: the role lacks LOGIN"),
-    (r'permission denied for database', "does not let the user {user} use the database {dbname}: GRANT CONNECT"),
-    (r'database ".*" does not exist', "has no database {dbname}"),
-    (r'is not currently accepting connections', "does not open the database {dbname} to anybody (ALLOW_CONNECTIONS)"),
-    (
-        "pg_hba.conf",
-        "does not let the user {user} reach the database {dbname} from here (pg_hba.conf)",
-    ),
-    ("could not translate host name|failed to resolve host", "is a host whose name cannot be resolved"),
-    ("Connection refused", "refuses the connection: nothing listens there"),
-    ("No such file or directory", "has no socket there: no server runs with that folder"),
-    ("timeout expired|timed out", "does not answer"),
-    ("No route to host|Network is unreachable", "cannot be reached from this machine"),
-    ("invalid response to SSL negotiation", "is no PostgreSQL: another program listens there"),
-    ("server does not support SSL", "speaks no TLS, and the URL requires it (sslmode)"),
-)  # fmt: skip
-#: Characters of what the driver said that are shown.
-_SAID_LENGTH = 300
-
-
-def _named(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of each server, with the host and port that are meant where they are left out."""
-    for server in _servers(told):
-        host = server.get("host") or server.get("hostaddr") or "localhost"
-        yield server | {"host": host, "port": server.get("port") or 5432}
-
-
-def _explained(url: str) -> str | None:
-    """One sentence for all servers of a URL; None where one of them can be connected to."""
-    told = _PATIENCE | conninfo_to_dict(url)
-    told.pop("target_session_attrs", None)
-    user, dbname = told.get("user", ""), told.get("dbname") or told.get("user", "")
-    sentences = []
-    for server, named in zip(_servers(told), _named(told), strict=True):
-        try:
-            psycopg.connect("", **server).close()
-        except psycopg.Error as error:
-            said = str(error)
-        else:
-            return None
-        words = next((words for pattern, words in _FAILURES if re.search(pattern, said)), None)
-        words = words.format(user=repr(user), dbname=repr(dbname)) if words else _shown(said, told)
-        sentences.append(f"the PostgreSQL at {named['host']}, port {named['port']}, {words}")
-    text = "; ".join(sentences)
-    return f"{text[:1].upper()}{text[1:]}. Correct GATEWAY_DATABASE_URL or the server."
-
-
-def _shown(said: str, told: dict[str, Any]) -> str:
-    """The first line of what the driver said, without what is secret in the URL."""
-    first = said.strip().splitlines()[0] if said.strip() else "nothing"
-    for name in ("password", "sslpassword", "oauth_client_secret"):
-        if told.get(name):
-            first = first.replace(str(told[name]), "…")
-    return f"cannot be connected to: {first.removeprefix('connection failed: ')[:_SAID_LENGTH]}"
+        return explain_failure(self._url)
 
 
 class _Outages:
@@ -545,7 +451,7 @@ class _Outages:
         if state is None and isinstance(cause, psycopg.OperationalError):
             state = "53300" if _FULL.search(str(cause)) else "08"
         if state == "42501":
-            raise UnusableDatabase(_not_allowed(self._url, cause)) from None
+            raise UnusableDatabase(explain_missing_right(self._url, cause)) from None
         if state == "57014":
             raise Overrun(unavailable("the database takes too long").detail, retry_after=10) from None
         outage = next((words for start, words in _OUTAGES.items() if (state or "").startswith(start)), None)
@@ -555,17 +461,6 @@ class _Outages:
             raise Unavailable(unavailable(outage).detail, retry_after=10) from None
         if outage:
             raise unavailable(outage, lasts=state in _LASTING) from None
-
-
-def _not_allowed(url: str, error: psycopg.Error) -> str:
-    """The sentence for a right that the user of a URL lacks."""
-    told = conninfo_to_dict(url)
-    where = ", ".join(f"{server['host']}, port {server['port']}" for server in _named(told))
-    said = error.diag.message_primary or "insufficient privilege"
-    return (
-        f"The user {told.get('user', '')!r} lacks a right in the database {told.get('dbname')!r} of the PostgreSQL at"
-        f" {where}: {said}. Make it the owner of the database (ALTER DATABASE … OWNER TO …) and of its tables."
-    )
 
 
 def _cause(error: BaseException | None) -> BaseException | None:

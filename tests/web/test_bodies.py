@@ -142,6 +142,15 @@ def test_the_refusal_of_many_parts_says_what_was_counted(scim, path, text, words
     assert answer.json["detail"].endswith(f"the gateway reads {bound} at most. Send less in one request.")
 
 
+@pytest.mark.parametrize(
+    ("part", "most"), [(b"[],", 22_309), (b"{},", 22_309), (b"0,", 111_549), (b'"",', 111_549)]
+)
+def test_a_body_within_the_limit_of_more_parts_than_are_read_is_refused(scim, part, most):
+    start = b'{"schemas":["%s"],"userName":"user1@acme.test","emails":[' % USER.encode()
+    for parts, status in ((most // 2, 400), (most + 10, 413)):
+        assert scim.call("POST", "/Users", start + part * parts + b"{}]}").status == status
+
+
 @pytest.mark.parametrize("part", [b"[],", b"{},", b"0,", b'"",', b'{"a":[]},'])
 @pytest.mark.parametrize("size", [100_000, 1_000_000])
 def test_no_body_within_the_limit_takes_long_by_its_many_parts(scim, part, size):

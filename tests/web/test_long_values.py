@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.provisioning import groups
+from gateway.provisioning import group_members
 from gateway.provisioning.users import check_size
 from gateway.scim.errors import InvalidValue
 from gateway.testing.deployment import GROUP, USER, Deployment
@@ -96,7 +96,7 @@ def test_a_refused_name_of_many_bytes_leaves_its_line_in_the_activity(scim):
 
 
 def test_a_group_waits_for_so_many_members_and_refuses_more(scim, monkeypatch):
-    monkeypatch.setattr(groups, "MOST_WAITING", 3)
+    monkeypatch.setattr(group_members, "MOST_WAITING", 3)
     path = f"/Groups/{scim.group('Sales')['id']}"
     some = {"op": "add", "path": "members", "value": [{"value": f"nobody-{n}"} for n in range(3)]}
     assert scim.patch(path, some).status == 204
@@ -108,7 +108,7 @@ def test_a_group_waits_for_so_many_members_and_refuses_more(scim, monkeypatch):
 
 
 def test_the_groups_of_a_connection_wait_for_so_many_members_together(scim, monkeypatch):
-    monkeypatch.setattr(groups, "MOST_WAITING_OF_CONNECTION", 3)
+    monkeypatch.setattr(group_members, "MOST_WAITING_OF_CONNECTION", 3)
     first, second = (f"/Groups/{scim.group(name)['id']}" for name in ("Sales", "Support"))
     two = {"op": "add", "path": "members", "value": [{"value": f"nobody-{n}"} for n in range(2)]}
     assert scim.patch(first, two).status == 204

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.provisioning import groups
+from gateway.provisioning import group_members
 from gateway.scim.errors import Unavailable
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP
@@ -14,7 +14,7 @@ PORTION = 3
 
 @pytest.fixture
 def scim(tmp_path, monkeypatch):
-    monkeypatch.setattr(groups, "PORTION", PORTION)
+    monkeypatch.setattr(group_members, "PORTION", PORTION)
     deployment = Deployment(tmp_path / "instance")
     yield deployment.connection("generic")
     deployment.close()
@@ -126,7 +126,7 @@ def test_who_is_not_here_is_waited_for(scim, uids):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_too_many_who_would_wait_are_refused_before_anything_is_stored(scim, uids, monkeypatch, method):
-    monkeypatch.setattr(groups, "MOST_WAITING", 5)
+    monkeypatch.setattr(group_members, "MOST_WAITING", 5)
     group_id = scim.group("Old", tuple(uids[:1]))["id"]
     told = len(scim.deployment.events(scim.organization))
     strangers = [f"nobody-{number}" for number in range(6)]
@@ -144,8 +144,8 @@ def test_too_many_who_would_wait_are_refused_before_anything_is_stored(scim, uid
 
 
 def test_a_replacement_by_as_many_waiting_members_as_before_is_taken(scim, monkeypatch):
-    monkeypatch.setattr(groups, "MOST_WAITING", 5)
-    monkeypatch.setattr(groups, "MOST_WAITING_OF_CONNECTION", 5)
+    monkeypatch.setattr(group_members, "MOST_WAITING", 5)
+    monkeypatch.setattr(group_members, "MOST_WAITING_OF_CONNECTION", 5)
     strangers = [f"nobody-{number}" for number in range(5)]
     group_id = scim.group("Everyone", tuple(strangers))["id"]
     assert scim.call("PUT", f"/Groups/{group_id}", group_of(strangers)).status == 200
@@ -231,6 +231,23 @@ def test_a_removal_that_was_broken_off_says_so(scim, uids, monkeypatch):
     assert scim.call("DELETE", f"/Groups/{group['id']}").status == 204
 
 
+def test_a_removal_that_fails_behind_its_portions_does_not_promise_that_nothing_was_changed(
+    scim, uids, monkeypatch
+):
+    def broken(*arguments):
+        raise Unavailable("The database does not answer. Nothing was changed; try again later.")
+
+    group = scim.group("Everyone", tuple(uids[:8]))
+    with monkeypatch.context() as patched:
+        patched.setattr(scim.deployment.gateway.store.groups, "remove", broken)
+        answer = scim.call("DELETE", f"/Groups/{group['id']}")
+    assert answer.status == 503
+    assert "8 of its members were moved" in answer.json["detail"]
+    assert "othing was changed" not in answer.json["detail"]
+    assert members(scim, group["id"]) == set()
+    assert scim.call("DELETE", f"/Groups/{group['id']}").status == 204
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
     scim, uids, monkeypatch, method
@@ -255,8 +272,8 @@ def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
 
 
 def test_members_who_wait_already_are_counted_once(scim, monkeypatch):
-    monkeypatch.setattr(groups, "MOST_WAITING", 5)
-    monkeypatch.setattr(groups, "MOST_WAITING_OF_CONNECTION", 5)
+    monkeypatch.setattr(group_members, "MOST_WAITING", 5)
+    monkeypatch.setattr(group_members, "MOST_WAITING_OF_CONNECTION", 5)
     strangers = [f"nobody-{number}" for number in range(5)]
     group_id = scim.group("Everyone", tuple(strangers))["id"]
     operation = {"op": "add", "path": "members", "value": [{"value": uid} for uid in strangers]}

@@ -1,0 +1,262 @@
+"""Changes of a group's members: by delta, in one transaction or, where they are very many, in several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
+from gateway.provisioning.changes import Change, Changes, Refresh
+from gateway.provisioning.long_changes import rest
+from gateway.scim.errors import InvalidValue, Refusal
+from gateway.scim.filters import Filter, element_matches
+from gateway.scim.members import MemberChange
+from gateway.scim.schemas import GROUP
+from gateway.store import Store
+from gateway.store.memberships import PUSH
+from gateway.store.records import GroupRecord
+
+#: Members of one group that may wait for users who are not here yet.
+MOST_WAITING = 50_000
+#: The same of all groups of one connection.
+MOST_WAITING_OF_CONNECTION = 200_000
+#: Members whom one transaction moves at most. More are moved in several, between which other writers have their turn.
+PORTION = 2_000
+
+#: Reads the group of a change anew, in the transaction that goes on with it. Raises what refuses the change by now.
+Read = Callable[[Caller], GroupRecord]
+
+
+class GroupMembers:
+    """Applies membership changes."""
+
+    def __init__(self, store: Store, changes: Changes, refresh: Refresh) -> None:
+        self._store, self._changes, self._refresh = store, changes, refresh
+
+    # In one transaction -----------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        caller: Caller,
+        group: GroupRecord,
+        changes: Sequence[MemberChange],
+        change: Change,
+        trace: Trace,
+    ) -> GroupRecord:
+        """Apply membership changes in order, and record an event of their sum; the group as it is then."""
+        balance: dict[int, int] = {}
+        trace.waiting = 0
+        for step in changes:
+            joined, left = self._step(caller, group, step, trace)
+            for user_id in joined:
+                balance[user_id] = balance.get(user_id, 0) + 1
+            for user_id in left:
+                balance[user_id] = balance.get(user_id, 0) - 1
+        added = [user_id for user_id, sum_ in balance.items() if sum_ > 0]
+        removed = [user_id for user_id, sum_ in balance.items() if sum_ < 0]
+        if changes:
+            trace.members = len(added), len(removed)
+        if not added and not removed:
+            return group
+        organization_id = caller.organization.id
+        self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
+        # As it is now: it may have been renamed since it was read.
+        group = self._store.groups.by_keys(organization_id, [group.id])[0]
+        uids = self._store.memberships.uids
+        change.tell_members(
+            group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
+        )
+        return group
+
+    # In several -------------------------------------------------------------------------------------------------
+
+    def put_off(
+        self, caller: Caller, group: GroupRecord | None, changes: Sequence[MemberChange], trace: Trace
+    ) -> Sequence[MemberChange]:
+        """Return the changes if they move more members than one transaction should, else none of them.
+
+        Called before anything is stored: whether too many would wait is checked here. Raises InvalidValue. `group` is
+        None for one that is not made yet.
+        """
+        whole = any(change.kind not in ("add", "remove") for change in changes)
+        held = group.members if group and whole else 0
+        if held + sum(len(change.ids) for change in changes) <= PORTION:
+            return ()
+        arriving = [uid for change in changes if change.kind in ("add", "replace") for uid in change.ids]
+        here = self._resolve(caller, arriving)
+        missing = dict.fromkeys(uid for uid in arriving if uid not in here)
+        if missing:
+            waiting = set(self._store.waiting_members.of(group.id)) if group else set()
+            replaced = any(change.kind == "replace" for change in changes)
+            of_group = len(missing) if replaced else len(waiting.union(missing))
+            name = group.name if group else "that is made"
+            self._check_waiting(caller, name, list(missing), of_group, of_group - len(waiting))
+        trace.before_portions()
+        return changes
+
+    def apply_in_portions(
+        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange], read: Read, trace: Trace
+    ) -> GroupRecord:
+        """Apply membership changes in transactions of `PORTION` members at most, then write the activity's line.
+
+        What breaks it off is raised, and says that the portions before stand.
+        """
+        joined, left, waiting = 0, 0, 0
+        trace.in_part = True
+        try:
+            for step in self._portions(caller, group, changes):
+                began = time.monotonic()
+
+                def story(caller: Caller, step: MemberChange = step) -> GroupRecord:
+                    with self._changes.open(caller, trace, line=False) as change:
+                        return self.apply(caller, read(caller), [step], change, trace)
+
+                group = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
+                came, went = trace.members or (0, 0)
+                joined, left, waiting = joined + came, left + went, waiting + trace.waiting
+                rest(began)
+            trace.members, trace.waiting = (joined, left), waiting
+            with self._changes.open(self._refresh(caller), trace):
+                trace.in_part = False
+                return group
+        except Refusal as refusal:
+            trace.members = joined, left
+            say_what_stands(refusal, group, joined + left)
+            raise
+
+    def are_many(self, group: GroupRecord) -> bool:
+        """Return whether a group has more members than one transaction should move."""
+        return group.members > PORTION
+
+    def remove_portion(self, caller: Caller, read: Read, trace: Trace) -> tuple[GroupRecord, int, bool]:
+        """Take `PORTION` members at most out of a group, whatever they are in it for.
+
+        A transaction of its own that leaves no line in the activity. Returns the group then, how many left it, and
+        whether there may be more.
+        """
+
+        def story(caller: Caller) -> tuple[GroupRecord, int]:
+            with self._changes.open(caller, trace, line=False) as change:
+                group, organization_id = read(caller), caller.organization.id
+                gone = self._store.memberships.expel(group.id, PORTION)
+                self._store.groups.recount(organization_id, group.id, -len(gone))
+                uids = self._store.memberships.uids(organization_id, gone)
+                change.tell_members(group.uid, group.name, (), uids)
+                return self._store.groups.by_keys(organization_id, [group.id])[0], len(gone)
+
+        began = time.monotonic()
+        group, gone = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
+        trace.in_part = True
+        rest(began)
+        return group, gone, gone == PORTION
+
+    def _portions(
+        self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]
+    ) -> Iterator[MemberChange]:
+        """The same changes, each of `PORTION` ids at most; of a replacement only what differs from what is stored."""
+        memberships, organization_id = self._store.memberships, caller.organization.id
+        for change in changes:
+            leaving: Sequence[str] = change.ids if change.kind == "remove" else ()
+            arriving: Sequence[str] = change.ids if change.kind in ("add", "replace") else ()
+            if change.kind == "remove_where":
+                assert change.filter is not None
+                leaving = memberships.uids(organization_id, self._selected(caller, group, change.filter))
+            elif change.kind in ("replace", "clear"):
+                granted = set(memberships.uids(organization_id, memberships.granted(group.id, PUSH)))
+                leaving = sorted(
+                    (granted | set(self._store.waiting_members.of(group.id))).difference(arriving)
+                )
+                arriving = [uid for uid in arriving if uid not in granted]
+            yield from _split("remove", leaving)
+            yield from _split("add", arriving)
+
+    # One change -------------------------------------------------------------------------------------------------
+
+    def _step(
+        self, caller: Caller, group: GroupRecord, step: MemberChange, trace: Trace
+    ) -> tuple[Iterable[int], Iterable[int]]:
+        """One membership change: the keys of those who came in, and of those who are out."""
+        memberships = self._store.memberships
+        if step.kind == "add":
+            return memberships.grant(group.id, self._arrive(caller, group, step.ids, trace), PUSH), ()
+        if step.kind == "remove":
+            self._store.waiting_members.forget(group.id, step.ids)
+            # Whoever manages a member by now: in a group of its own a connection takes out whom it put in.
+            return (), memberships.withdraw(
+                group.id, memberships.known(caller.organization.id, step.ids), PUSH
+            )
+        if step.kind == "remove_where":
+            assert step.filter is not None
+            return (), memberships.withdraw(group.id, self._selected(caller, group, step.filter), PUSH)
+        self._store.waiting_members.forget(group.id, None)
+        wanted = self._arrive(caller, group, step.ids, trace)
+        there = set(wanted)
+        gone = [key for key in memberships.granted(group.id, PUSH) if key not in there]
+        return memberships.grant(group.id, wanted, PUSH), memberships.withdraw(group.id, gone, PUSH)
+
+    def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
+        return self._store.memberships.resolve(caller.organization.id, caller.connection_id, uids)
+
+    def _arrive(self, caller: Caller, group: GroupRecord, uids: Sequence[str], trace: Trace) -> list[int]:
+        """The keys of members that are here. One unknown id must not fail the rest: the group waits for it."""
+        here = self._resolve(caller, uids)
+        missing = [uid for uid in uids if uid not in here]
+        if missing:
+            self._store.waiting_members.add(group.id, missing)
+            self._check_waiting(caller, group.name, missing, self._store.waiting_members.count(group.id))
+            trace.waiting += len(missing)
+            trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing[:LINE_COUNT]]
+            if len(missing) > LINE_COUNT:
+                trace.ignored.append(f"members: {len(missing) - LINE_COUNT} more that are not here")
+        return list(here.values())
+
+    def _check_waiting(
+        self, caller: Caller, name: str, missing: Sequence[str], of_group: int, more: int = 0
+    ) -> None:
+        """Refuse members who are not here where too many of a group, or of all of a connection, would wait.
+
+        `more`: how many would wait beyond those that are stored.
+        """
+        if of_group > MOST_WAITING:
+            raise InvalidValue(
+                f"More than {MOST_WAITING} members of the group {name[:200]!r} would wait for users whom this"
+                f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
+            )
+        if self._store.waiting_members.are_more(
+            caller.organization.id, caller.connection_id, max(MOST_WAITING_OF_CONNECTION - more, 0)
+        ):
+            raise InvalidValue(
+                f"More than {MOST_WAITING_OF_CONNECTION} members of this connection's groups would wait for users"
+                f" whom it does not know, {missing[0][:80]!r} of {name[:200]!r} among them. Provision the"
+                " users first."
+            )
+
+    def _selected(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[int]:
+        """Members that a filter picks by more than their id."""
+        attribute = next(attribute for attribute in GROUP.attributes if attribute.name == "members")
+        members = self._store.memberships.members_of(caller.organization.id, caller.connection_id, group)
+        picked = [
+            member.uid
+            for member in members
+            if element_matches(
+                tree, {"value": member.uid, "display": member.display, "type": "User"}, attribute
+            )
+        ]
+        return list(self._resolve(caller, picked).values())
+
+
+def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:
+    """A change of members in changes of `PORTION` ids at most."""
+    for start in range(0, len(ids), PORTION):
+        yield MemberChange(kind, tuple(ids[start : start + PORTION]))
+
+
+def say_what_stands(refusal: Refusal, group: GroupRecord, moved: int) -> None:
+    """Say in the refusal that broke off a change in portions what is stored, and how to go on."""
+    cause = "" if refusal.status >= 500 else f" What broke it off: {refusal.detail}"
+    refusal.detail = (
+        f"The change of the group {group.name[:200]!r} broke off: {moved} of its members were moved, the others were"
+        f" not. The group is there with the id {group.uid}: look it up by its name, and send what it shall be again."
+        f"{cause}"
+    )
