@@ -230,6 +230,8 @@ class PostgresqlDatabase(Database):
     def __init__(self, url: str) -> None:
         check_url(url)
         self._url = url
+        # One for all: it keeps nothing, and it is around every statement.
+        self._refusing = _Outages(url)
         self._engine = _Engine(url)
         super().__init__(self._engine, PostgresqlDialect())
 
@@ -405,7 +407,7 @@ class PostgresqlDatabase(Database):
         return int(row[0]) if row else None
 
     def _outages(self) -> AbstractContextManager[None]:
-        return _Outages(self._url)
+        return self._refusing
 
     @property
     def place(self) -> str:

@@ -177,6 +177,8 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path, synchronous: str) -> None:
         self.path = path
+        # One for all: it keeps nothing, and it is around every statement.
+        self._refusing = _Outages(path)
         engine = _Engine(
             str(path),
             # busy_timeout first: the switch to WAL itself needs it when processes start together.
@@ -369,7 +371,7 @@ class SqliteDatabase(Database):
             yield
 
     def _outages(self) -> AbstractContextManager[None]:
-        return _Outages(self.path)
+        return self._refusing
 
     @property
     def exists(self) -> bool:
