@@ -5,9 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # What the demonstration needs, and no more; tests and linters are added to it.
 RUNTIME := $(VENV)/runtime
+# The lowest versions of all libraries.
+LOWEST := $(VENV)-lowest
 DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
 
-.PHONY: demo test lint serve bench overload failover onboarding soak fuzz slowest docs clean
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
+
+.PHONY: demo test test-lowest lint build version serve bench overload failover onboarding soak fuzz slowest docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -18,11 +22,30 @@ test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
 	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy tests/test_conformance.py
 
+# The lowest versions that setup.cfg allows, in an environment of their own, and the tests that reach every library.
+test-lowest:
+	@$(PYTHON) -c '$(NEW_ENOUGH)'
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PYTHON) .ci/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test,gunicorn]' -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
+	$(LOWEST)/bin/pytest -n auto $(ARGS) tests/scim tests/store tests/testing tests/web/admin tests/test_conformance.py tests/test_hookspecs.py tests/test_plugin_guide.py plugins
+	$(LOWEST)/bin/pytest -n auto --engine postgresql $(ARGS) tests/store tests/test_conformance.py
+
+# What .pre-commit-config.yaml runs before a commit.
 lint: $(STAMP)
-	$(BIN)/ruff check gateway plugins tests bench
-	$(BIN)/ruff format --check gateway plugins tests bench
+	$(BIN)/ruff check .ci gateway plugins tests bench
+	$(BIN)/ruff format --check .ci gateway plugins tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# sdists and wheels of all distributions into dist/; the wheels are installed in a clean environment and tried.
+build:
+	@$(PYTHON) -c '$(NEW_ENOUGH)'
+	$(PYTHON) .ci/build.py
+
+# The one version of all distributions; `make version TO=1.2.3` sets it.
+version:
+	@$(PYTHON) .ci/version.py $(TO)
 
 serve: $(STAMP)
 	$(BIN)/gateway migrate
@@ -65,7 +88,7 @@ docs: $(RUNTIME)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 $(RUNTIME): $(DISTRIBUTIONS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")'
+	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e . -e plugins/okta -e plugins/billing
 	@touch $(RUNTIME)
@@ -75,4 +98,4 @@ $(STAMP): $(RUNTIME)
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache site
+	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache site

@@ -272,7 +272,7 @@ def served(command: list[str], port: int, environment: dict[str, str], log: Path
             stdout=file,
             stderr=file,
             env=environment,
-            preexec_fn=partial(end_with_parent, os.getpid()),
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  (one system call)
             start_new_session=True,
         )
     try:

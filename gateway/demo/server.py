@@ -48,7 +48,7 @@ def _started(port: int, environment: Mapping[str, str], log: Path) -> subprocess
             text=True,
             # Ctrl-C reaches the demonstration alone, which then stops the server in its own time.
             start_new_session=True,
-            preexec_fn=partial(end_with_parent, os.getpid()),  # no thread runs yet
+            preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  (no thread runs yet)
         )
 
 

@@ -93,10 +93,10 @@ def serve(host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Port 0 takes a free one. The first worker that is ready says where."""
     logging.config.dictConfig(LOGGING)
     _raise_open_files()
-    with reserved(host, port) as (address, port), _metrics_folder():
+    with reserved(host, port) as (address, bound), _metrics_folder():
         # What workers read: each takes its share of the rate limit.
         os.environ["GATEWAY_WORKERS"] = str(workers)
-        _supervise(address, port, workers)
+        _supervise(address, bound, workers)
 
 
 def _raise_open_files() -> None:

@@ -204,7 +204,7 @@ class Compiler:
             value = column.convert(value)
         if not _comparable(attribute, leaf.value):
             return TRUE if op == "ne" else FALSE
-        elif isinstance(value, str) and not attribute.case_exact:
+        if isinstance(value, str) and not attribute.case_exact:
             value = fold(value)
         if op in _COMPARE:
             return self._compared(sql, op, value, column)

@@ -248,7 +248,7 @@ class Database(ABC):
 
     def check(self) -> None:
         """Raise UnusableDatabase where it can be reached and not be used. Sends no statement of its own."""
-        return None
+        return
 
     def explain_failure(self) -> str | None:
         """Say why this database cannot be opened, in one sentence without the password; None: unknown, or it can."""

@@ -294,7 +294,7 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
                 stderr=subprocess.STDOUT,
                 text=True,
                 # A run in the background of a shell ignores the signal, and would hand that on.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
             )
         )
         stack.callback(shown.kill)

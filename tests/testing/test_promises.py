@@ -223,8 +223,7 @@ def failures(folder):
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfE", "-W", "error", "test_all.py"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    found = re.findall(r"^(?:FAILED|ERROR) test_all.py::Test_(\w+)::test_(\w+)", done.stdout, re.MULTILINE)
-    return found
+    return re.findall(r"^(?:FAILED|ERROR) test_all.py::Test_(\w+)::test_(\w+)", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.sqlite

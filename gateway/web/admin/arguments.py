@@ -61,7 +61,7 @@ class Reader(FlaskParser):
 
 
 def unprocessable(error: ValidationError) -> Unprocessable:
-    """marshmallow's nest of messages, as it is and as a sentence."""
+    """Explain what marshmallow refused: its nest of messages, as it is and as a sentence."""
     errors = _named(error.messages)
     told = [f"{path}: {text}" if path else text for path, text in _leaves(errors)]
     more = f" And {len(told) - _TOLD} more." if len(told) > _TOLD else ""
