@@ -180,7 +180,11 @@ class PluginHost:
             caller = self._manager.subset_hook_caller(hook, others)
             called = hook.removeprefix("gateway_")
             found[hook] = Hook(
-                name, called, _direct(caller), READERS.get(hook, as_it_is), self.watch.tally(name, called)
+                name,
+                called,
+                _answer_of_one(caller),
+                READERS.get(hook, as_it_is),
+                self.watch.tally(name, called),
             )
         return found
 
@@ -443,12 +447,8 @@ class PluginHost:
 _NOTHING: Mapping[str, Hook] = {}
 
 
-def _direct(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
-    """The one implementation of a plugin, called without pluggy's loop over many; None where nothing is answered."""
-    implementations = caller.get_hookimpls()
-    if len(implementations) == 1 and not (implementations[0].wrapper or implementations[0].hookwrapper):
-        function, names = implementations[0].function, implementations[0].argnames
-        return lambda arguments: function(*[arguments[name] for name in names])
+def _answer_of_one(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
+    """Call the hook of one plugin; what it answers, None where it does not."""
     first = caller.spec is not None and caller.spec.opts["firstresult"]
 
     def call(arguments: Mapping[str, Any]) -> Any:

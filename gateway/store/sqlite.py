@@ -32,8 +32,6 @@ from gateway.store.dialects import SqliteDialect
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001
-#: Seconds until a change that waits to be committed looks whether anybody is still coming.
-LATE = 0.05
 #: Steps of SQLite's machine between two looks whether a statement has taken too long: a millisecond, about.
 STEPS = 4000
 #: Rows that are fetched before it is looked at what they weigh.
@@ -117,8 +115,6 @@ class _Connection(sqlite3.Connection):
 
 
 class _Engine(peewee.SqliteDatabase):
-    _state: Any
-
     def _connect(self) -> Any:
         _make_folder(Path(self.database))
         # People stand in it: a new file is its owner's alone, and SQLite gives the files beside it the same mode.
@@ -130,46 +126,6 @@ class _Engine(peewee.SqliteDatabase):
         # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
         if self.connection().in_transaction:
             super().rollback()
-
-
-class _Group:
-    """Short changes of one process that are committed together: waiting for the disk costs as much as one of them.
-
-    Each is a savepoint, so that one that fails takes no other with it. None is answered before the commit.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection, self.parts = connection, 1
-        self.ended = threading.Event()
-        self._failure: BaseException | None = None
-
-    def undo(self) -> None:
-        """Take the last part back."""
-        if not self.connection.in_transaction:
-            # A full disk makes SQLite roll back by itself, and that all of it.
-            self._failure = unavailable("the disk is full", lasts=True)
-        elif self.parts > 1:
-            self.connection.execute("ROLLBACK TO part")
-            self.connection.execute("RELEASE part")
-        else:
-            self.connection.execute("ROLLBACK")
-
-    def commit(self) -> None:
-        """Store all that is left of it. Whether that went well, `check` tells each of those who are in it."""
-        try:
-            if self.connection.in_transaction:
-                self.connection.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - it is each one's, not only that of whoever commits
-            self._failure = error
-        finally:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            self.ended.set()
-
-    def check(self) -> None:
-        """Raises what kept it from being stored."""
-        if self._failure:
-            raise self._failure
 
 
 class SqliteDatabase(Database):
@@ -196,7 +152,6 @@ class SqliteDatabase(Database):
             ],
             timeout=BUSY_SECONDS,
             cached_statements=512,
-            check_same_thread=False,  # see `_lent`
             factory=_Connection,
         )
         self._engine = engine
@@ -207,94 +162,38 @@ class SqliteDatabase(Database):
         self._writers = threading.Lock()
         #: `most`: how long the transactions of a thread wait for other writers.
         self._waits = threading.local()
-        #: What the last writer left open, and how many wait who may join it.
-        self._open: _Group | None = None
-        self._coming, self._counting = 0, threading.Lock()
 
     @contextmanager
     def transaction(
         self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
     ) -> Iterator[Row | None]:
-        """See Database. All writers follow each other, whatever the organization; those with `first`, which are short,
-        may be committed together."""
-        own = self.peewee.connection()
-        if own.in_transaction:
+        """See Database. All writers follow each other, whatever the organization."""
+        connection = self.peewee.connection()
+        if connection.in_transaction:
             yield self.one(first[0], *first[1]) if first else None
             return
         most: float | None = getattr(self._waits, "most", None)
         patience = patience if most is None else min(patience, most)
         until = time.monotonic() + patience
-        self._queue(patience, first is not None)
-        group = None
+        if not self._writers.acquire(timeout=patience):
+            raise busy()
         try:
             with self._outages():
-                group = self._joined(own, until, first is not None)
-                with self._lent(group.connection):
-                    try:
-                        yield self.one(first[0], *first[1]) if first else None
-                    except BaseException:
-                        group.undo()
-                        raise
-                    finally:
-                        # Whoever comes next commits what is left open, or leaves it open for the one behind.
-                        if not (first and self._coming and group.connection.in_transaction):
-                            self._commit(group)
+                self._begin(connection, until)
+                try:
+                    yield self.one(first[0], *first[1]) if first else None
+                    connection.execute("COMMIT")
+                except BaseException:
+                    # A full disk makes SQLite roll back by itself.
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
         finally:
             self._writers.release()
-            if group:
-                # What was seen in here of others is true only once it is stored: a refusal waits for it as well.
-                self._wait(group)
-        with self._outages():
-            group.check()
 
     def limit_waits(self, seconds: float | None) -> None:
         """See Database."""
         self._waits.most = seconds
-
-    def _queue(self, patience: float, short: bool) -> None:
-        """Wait for the other writers of this process."""
-        with self._counting:
-            self._coming += short
-        try:
-            if not self._writers.acquire(timeout=patience):
-                raise busy()
-        finally:
-            with self._counting:
-                self._coming -= short
-
-    def _joined(self, own: sqlite3.Connection, until: float, short: bool) -> _Group:
-        """The group that was left open, or a new one, begun before a moment of the monotonic clock."""
-        group = self._open
-        if group and short:
-            group.connection.execute("SAVEPOINT part")
-            group.parts += 1
-            return group
-        if group:
-            self._commit(group)
-        self._begin(own, until)
-        self._open = group = _Group(own)
-        return group
-
-    @contextmanager
-    def _lent(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """The connection of whoever began the group, which waits for its end, is that of this thread meanwhile."""
-        state = self._engine._state
-        own, state.conn = state.conn, connection
-        try:
-            yield
-        finally:
-            state.conn = own
-
-    def _commit(self, group: _Group) -> None:
-        self._open = None
-        group.commit()
-
-    def _wait(self, group: _Group) -> None:
-        while not group.ended.wait(LATE):
-            # Who was coming has lost its patience.
-            with self._writers:
-                if self._open is group:
-                    self._commit(group)
 
     def _begin(self, connection: sqlite3.Connection, until: float) -> None:
         """Take the write lock, before a moment of the monotonic clock.
