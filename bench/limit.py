@@ -23,7 +23,7 @@ from granian import _signals
 from bench.raw import connected, insert
 from gateway.server.supervisor import _server, reserved
 from gateway.server.worker import end_at_once_by_signals, end_with_parent, stop_signal
-from gateway.store.clock import new_id
+from gateway.store.ids_and_time import new_id
 
 _TABLES = (
     "CREATE TABLE users (id {key}, uid TEXT UNIQUE, name_key TEXT UNIQUE, doc TEXT, created TEXT, version INTEGER)",

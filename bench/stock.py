@@ -14,7 +14,7 @@ from typing import Any
 from bench.limit import Limit
 from bench.operations import LARGE, LEAST, SMALL, Subject, okta_user, uid
 from bench.raw import connected, insert, row, settled
-from gateway.scim.texts import fold
+from gateway.scim.json_text import fold
 from gateway.store.organizations import Due
 from gateway.testing import Deployment, Scim
 

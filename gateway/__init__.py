@@ -1,41 +1,34 @@
-"""The door for plugin authors: the marker of hook implementations and the words that hooks exchange.
+"""What plugins import: the marker of hook implementations and the values that hooks exchange.
 
-Nothing else in this package is meant for plugins; what they need and do not find here is missing here.
+A plugin that brings a simulator imports `gateway.simulation` too, and its tests `gateway.testing`. Nothing else in this
+package is meant for plugins; what they need and do not find here is missing here.
 """
 
-import pluggy
-
-from gateway.adapters import keep_one_primary, key_of
-from gateway.contracts import (
-    Answer,
+from gateway.plugin.adapters import get, keep_one_primary, key_of
+from gateway.plugin.contracts import (
     Billing,
     Connection,
     Credentials,
     Declaration,
     Event,
     GroupGrant,
+    Json,
     Organization,
-    Play,
     Principal,
     SeatRequest,
     Seats,
     SeatVerdict,
-    Session,
-    Simulator,
-    Step,
     User,
     Verdict,
 )
+from gateway.plugin.hookspecs import hookimpl
 from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, Refusal, Unavailable
-from gateway.stage import Act, Actor, Line, PlainLine, Scene, Unmet, expect_equal
-
-hookimpl = pluggy.HookimplMarker("gateway")
-"""Marks a function as the implementation of the hook of the same name in `gateway.hookspecs`."""
+from gateway.scim.schemas import ENTERPRISE_URN, GROUP_URN, USER_URN
 
 __all__ = [
-    "Act",
-    "Actor",
-    "Answer",
+    "ENTERPRISE_URN",
+    "GROUP_URN",
+    "USER_URN",
     "AuthenticationFailed",
     "Billing",
     "Connection",
@@ -45,24 +38,17 @@ __all__ = [
     "Forbidden",
     "GroupGrant",
     "InvalidValue",
-    "Line",
+    "Json",
     "Organization",
-    "PlainLine",
-    "Play",
     "Principal",
     "Refusal",
-    "Scene",
     "SeatRequest",
     "SeatVerdict",
     "Seats",
-    "Session",
-    "Simulator",
-    "Step",
     "Unavailable",
-    "Unmet",
     "User",
     "Verdict",
-    "expect_equal",
+    "get",
     "hookimpl",
     "keep_one_primary",
     "key_of",

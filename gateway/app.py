@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from gateway.config import Config, load
-from gateway.host import PluginHost
+from gateway.plugin.manager import PluginHost
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
-from gateway.web import admin, health, scim
-from gateway.web.dispatch import App
+from gateway.web import admin, health
+from gateway.web.scim import endpoints
+from gateway.web.scim.wsgi import App
 
 
 def build(config: Config) -> Provisioning:
@@ -37,6 +38,6 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> App:
     app = App(gateway, metrics)
     admin.install(app, app.errors)
     app.admin_of = partial(admin.admin_of, gateway)
-    app.register_blueprint(scim.blueprint(gateway))
+    app.register_blueprint(endpoints.blueprint(gateway))
     app.register_blueprint(health.blueprint(gateway, metrics))
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from gateway.scim.lines import escaped
+from gateway.scim.escaping import escaped
 
 
 class LineFormatter(logging.Formatter):

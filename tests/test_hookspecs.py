@@ -18,9 +18,17 @@ import pytest
 from marshmallow import Schema
 
 import gateway
-from gateway import Declaration, GroupGrant, Principal, SeatVerdict, Verdict, hookimpl, hookspecs
+from gateway import (
+    Declaration,
+    GroupGrant,
+    Principal,
+    SeatVerdict,
+    Verdict,
+    hookimpl,
+)
 from gateway.app import create_app
-from gateway.host import PluginError, PluginHost
+from gateway.plugin import hookspecs
+from gateway.plugin.manager import PluginError, PluginHost
 from gateway.testing import Deployment, examples, promises
 from gateway.testing.deployment import GROUP, USER
 

@@ -15,8 +15,8 @@ from rich.progress import Progress as Bar
 from gateway.cli.common import as_json, echo_json, explained, name_database
 from gateway.config import Config, load
 from gateway.store import Database, open_database
-from gateway.store.copies import SQLITE, Copy, CopyError, Progress, back_up
-from gateway.store.copies import restore as put_in_place
+from gateway.store.engine.backup import SQLITE, Copy, CopyError, Progress, back_up
+from gateway.store.engine.backup import restore as put_in_place
 
 
 @click.command()
@@ -70,7 +70,7 @@ def restore(file: Path, as_json: bool) -> None:
 
 
 def _dump(config: Config, file: Path, force: bool, as_json: bool) -> None:
-    from gateway.store.dumps import dump  # late: its driver is an extra
+    from gateway.store.engine.dumps import dump  # late: its driver is an extra
 
     with _told("Dumping"):
         size = dump(config.database_url, file, force)

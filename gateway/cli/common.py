@@ -17,14 +17,14 @@ from rich.text import Text
 
 from gateway.app import build
 from gateway.config import ConfigurationError, load, unknown_settings
-from gateway.host import ENTRY_POINTS, PluginError
+from gateway.plugin.manager import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.server import ServingError
-from gateway.simulation import people
+from gateway.simulation.report import people
 from gateway.store import UnusableDatabase
-from gateway.store.database import Database
-from gateway.store.failures import Outage
+from gateway.store.engine.base import Database
+from gateway.store.engine.failures import Outage
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -17,9 +17,10 @@ from rich.text import Text
 
 from gateway.cli.common import as_json, echo_json
 from gateway.cli.simulate import declared, new_run, session_to
-from gateway.contracts import Declaration, Play, Session
-from gateway.declarations import settings_of
-from gateway.simulation import people, summary
+from gateway.plugin.contracts import Declaration
+from gateway.plugin.declarations import settings_of
+from gateway.simulation.api import Play, Session
+from gateway.simulation.report import people, summary
 from gateway.testing import live, transcripts
 
 _RESULTS = {

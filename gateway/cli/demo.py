@@ -15,14 +15,15 @@ from gateway.app import build
 from gateway.cli.common import explained, name_database, show
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
-from gateway.contracts import Play, Step
 from gateway.demo import setting
 from gateway.demo.server import running
 from gateway.demo.setting import Setting
 from gateway.provisioning import Provisioning, Trace
 from gateway.scim.errors import NotFound
-from gateway.simulation import HttpSession, summary, table, watch
-from gateway.store.clock import in_days
+from gateway.simulation.api import Play, Step
+from gateway.simulation.http_session import HttpSession
+from gateway.simulation.report import summary, table, watch
+from gateway.store.ids_and_time import in_days
 
 USERS = 3
 

@@ -13,8 +13,8 @@ import click
 from gateway.app import build
 from gateway.cli.common import as_json, echo_json, show
 from gateway.config import load
-from gateway.defaults import NAME
-from gateway.host import ENTRY_POINTS
+from gateway.plugin.builtin import NAME
+from gateway.plugin.manager import ENTRY_POINTS
 
 #: What a new plugin begins with, by kind and in common: files whose names end in `.txt` more, with `$name` and the
 #: like in them.

@@ -16,8 +16,8 @@ from gateway.app import build
 from gateway.cli.common import as_json, echo_json, explained, name_database, opened
 from gateway.config import load
 from gateway.store import UnusableDatabase
-from gateway.store.copies import in_use
-from gateway.store.upgrade import Progress
+from gateway.store.engine.backup import in_use
+from gateway.store.engine.migrate import Progress
 
 #: Seconds between two lines about a migration that takes long, where nobody sees a bar.
 SPEAK = 10.0

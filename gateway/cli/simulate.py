@@ -13,10 +13,12 @@ from rich.console import Console
 from gateway.app import build
 from gateway.cli.common import as_json, echo_json
 from gateway.config import load
-from gateway.contracts import Declaration, Play, Simulator
-from gateway.declarations import PluginInfo
-from gateway.simulation import HttpSession, people, summary, table, watch
-from gateway.simulation import as_json as steps_as_json
+from gateway.plugin.contracts import Declaration
+from gateway.plugin.declarations import PluginInfo
+from gateway.simulation.api import Play, Simulator
+from gateway.simulation.http_session import HttpSession
+from gateway.simulation.report import as_json as steps_as_json
+from gateway.simulation.report import people, summary, table, watch
 
 
 @click.command()

@@ -9,8 +9,8 @@ import click
 from gateway.cli.common import as_json, echo_json, opened, show
 from gateway.provisioning import Provisioning, Trace
 from gateway.provisioning.admin_tokens import OPERATOR, SCOPES
-from gateway.scim.lines import check_line
-from gateway.store.clock import in_days, now, rfc3339
+from gateway.scim.escaping import check_line
+from gateway.store.ids_and_time import in_days, now, rfc3339
 from gateway.store.records import AdminTokenRecord
 
 _NAME_LENGTH = 200

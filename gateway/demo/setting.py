@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from gateway.contracts import Answer, Step
 from gateway.demo.metadata import saml_metadata
-from gateway.simulation import HttpSession
+from gateway.simulation.api import Answer, Step
+from gateway.simulation.http_session import HttpSession
 
 Json = Any
 #: The value of the attribute `group` that the demonstration maps, and the application group it maps it to.

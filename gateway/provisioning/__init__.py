@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import cast
 
 from gateway.config import Config
-from gateway.host import PluginHost
+from gateway.plugin.manager import PluginHost
 from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
-from gateway.provisioning.changes import Changes, Who
-from gateway.provisioning.checkup import Checkup
+from gateway.provisioning.diagnostics import Checkup
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.long_changes import LongRuns
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.mapping import MapToGroups
-from gateway.provisioning.moves import GroupMover
+from gateway.provisioning.membership_sync import GroupMover
+from gateway.provisioning.organizations import Setup
 from gateway.provisioning.recorder import Recorder
-from gateway.provisioning.setup import Setup
 from gateway.provisioning.takeover import Takeover
+from gateway.provisioning.unit_of_work import Changes, Who
 from gateway.provisioning.users import Users
 from gateway.scim.errors import AuthenticationFailed
 from gateway.store import Store

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.provisioning.caller import Callers, Target, Trace
-from gateway.provisioning.changes import Changes
+from gateway.provisioning.unit_of_work import Changes
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Forbidden, InvalidValue, NotFound
 from gateway.store import Store
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 
-#: `full`: everything; `read`: what only looks; `events`: the feeds of events only. `gateway.web.admin.door` holds them.
+#: `full`: everything; `read`: what only looks; `events`: the feeds of events only. `gateway.web.admin.auth` holds them.
 SCOPES = ("full", "read", "events")
 
 #: Who the activity names for the configured token and for the command line; no other token may be called that.

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gateway.config import Config
-from gateway.contracts import Billing, Connection, Organization, Seats
-from gateway.declarations import Kept
-from gateway.host import Decision, PluginHost
-from gateway.isolation import frozen
+from gateway.plugin.contracts import Billing, Connection, Organization, Seats
+from gateway.plugin.declarations import Kept
+from gateway.plugin.json_values import frozen
+from gateway.plugin.manager import Decision, PluginHost
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import rest
+from gateway.provisioning.unit_of_work import Change, Changes, Refresh
 from gateway.scim.errors import InvalidValue, Refusal
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.members import MemberChange

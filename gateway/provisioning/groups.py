@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from gateway.contracts import Json
-from gateway.host import PluginHost
+from gateway.plugin.contracts import Json
+from gateway.plugin.manager import PluginHost
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
-from gateway.provisioning.changes import Changes, Refresh, Who
 from gateway.provisioning.group_members import GroupMembers, say_what_stands
-from gateway.provisioning.moves import make_group
-from gateway.provisioning.representation import etag, group_json
+from gateway.provisioning.membership_sync import make_group
+from gateway.provisioning.rendering import etag, group_json
+from gateway.provisioning.unit_of_work import Changes, Refresh, Who
 from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
-from gateway.scim.lines import check_line
+from gateway.scim.escaping import check_line
 from gateway.scim.members import MemberChange
 from gateway.store import Stale, Store
 from gateway.store.memberships import MANUAL

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.provisioning.caller import Caller, Callers, Trace
-from gateway.provisioning.changes import Change, Changes, Who
+from gateway.provisioning.unit_of_work import Change, Changes, Who
 from gateway.scim.errors import NotFound
 from gateway.store import Store
-from gateway.store.clock import now
+from gateway.store.ids_and_time import now
 from gateway.store.long_changes import REMOVE, LongChange
 
 log = logging.getLogger("gateway")

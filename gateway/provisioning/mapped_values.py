@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.mapping import MappedPath
 from gateway.scim.documents import fold
-from gateway.scim.texts import shown
+from gateway.scim.json_text import shown
 from gateway.store import Store
 
 #: Values that one sentence names.

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from gateway.contracts import Json
-from gateway.declarations import Kept
+from gateway.plugin.contracts import Json
+from gateway.plugin.declarations import Kept
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import AT_ONCE, LongRuns, rest
-from gateway.provisioning.moves import make_group
+from gateway.provisioning.membership_sync import make_group
+from gateway.provisioning.unit_of_work import Change, Changes, Refresh
 from gateway.scim.documents import fold
 from gateway.scim.errors import Conflict, InvalidPath, InvalidValue, NotFound, PreconditionFailed, Refusal
 from gateway.scim.paths import parse_path

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from gateway.provisioning.caller import Trace
 from gateway.store.activity import Gathered
-from gateway.store.clock import now
-from gateway.store.failures import Outage
+from gateway.store.engine.failures import Outage
+from gateway.store.ids_and_time import now
 
 log = logging.getLogger("gateway")
 

@@ -15,16 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.contracts import Event, Organization
-from gateway.host import PluginHost
+from gateway.plugin.contracts import Event, Organization
+from gateway.plugin.manager import PluginHost
 from gateway.provisioning.caller import Callers, Trace
 from gateway.provisioning.outages import WORD, Outages
 from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import Gathered, Line, Reason
-from gateway.store.clock import now, rfc3339
-from gateway.store.database import BRIEF, BUSY_SECONDS, Busy
-from gateway.store.failures import Outage
+from gateway.store.engine.base import BRIEF, BUSY_SECONDS, Busy
+from gateway.store.engine.failures import Outage
+from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import EventRecord
 
 log = logging.getLogger("gateway")

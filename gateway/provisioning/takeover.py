@@ -15,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from gateway.contracts import Json
-from gateway.host import PluginHost
+from gateway.plugin.contracts import Json
+from gateway.plugin.manager import PluginHost
 from gateway.provisioning.caller import Caller, Target, Trace
-from gateway.provisioning.changes import Change, Changes, Refresh
 from gateway.provisioning.long_changes import rest
-from gateway.provisioning.moves import GroupMover
-from gateway.provisioning.representation import user_json
+from gateway.provisioning.membership_sync import GroupMover
+from gateway.provisioning.rendering import user_json
+from gateway.provisioning.unit_of_work import Change, Changes, Refresh
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
-from gateway.scim.texts import fold
+from gateway.scim.json_text import fold
 from gateway.store import Stale, Store
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, UserRecord

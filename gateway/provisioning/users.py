@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.contracts import Json, SeatRequest, User
-from gateway.host import Decision, PluginHost, SeatLimit
+from gateway.plugin.contracts import Json, SeatRequest, User
+from gateway.plugin.manager import Decision, PluginHost, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
-from gateway.provisioning.changes import Changes, Refresh
 from gateway.provisioning.mapped_values import UnruledValues
-from gateway.provisioning.moves import GroupMover
-from gateway.provisioning.representation import etag, user_json
+from gateway.provisioning.membership_sync import GroupMover
+from gateway.provisioning.rendering import etag, user_json
+from gateway.provisioning.unit_of_work import Changes, Refresh
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
-from gateway.scim.texts import dumps
+from gateway.scim.json_text import dumps
 from gateway.scim.versions import version_in
 from gateway.store import Stale, Store
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, MemberRecord, UserRecord
 
 #: What the activity calls the finding that other users of the connection have the externalId, too.

@@ -13,10 +13,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from gateway.scim.errors import InvalidSyntax, InvalidValue, Refusal
-from gateway.scim.lines import check_line
-from gateway.scim.projection import project
-from gateway.scim.schemas import ADDRESS_LENGTH, TEXT_LENGTH, Attribute, ResourceType
-from gateway.scim.texts import (
+from gateway.scim.escaping import check_line
+from gateway.scim.json_text import (
     PATH_LENGTH,
     Json,
     check_text,
@@ -27,6 +25,8 @@ from gateway.scim.texts import (
     read_json,
     shown,
 )
+from gateway.scim.projection import project
+from gateway.scim.schemas import ADDRESS_LENGTH, TEXT_LENGTH, Attribute, ResourceType
 
 __all__ = [
     "Clean",

@@ -11,9 +11,7 @@ import re
 from typing import cast
 
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.matching import check_filter, element_matches, matches
-from gateway.scim.texts import MOST_MARKS, has_long_run, shown
-from gateway.scim.tree import (
+from gateway.scim.filter_ast import (
     ORDER,
     WITHIN,
     And,
@@ -27,6 +25,8 @@ from gateway.scim.tree import (
     Value,
     ValueFilter,
 )
+from gateway.scim.json_text import MOST_MARKS, has_long_run, shown
+from gateway.scim.matching import check_filter, element_matches, matches
 
 __all__ = [
     "And",

@@ -7,9 +7,7 @@ from typing import Any
 
 from gateway.scim.documents import is_empty
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.schemas import Attribute, ResourceType
-from gateway.scim.texts import fold, read_datetime
-from gateway.scim.tree import (
+from gateway.scim.filter_ast import (
     ORDER,
     WITHIN,
     And,
@@ -22,6 +20,8 @@ from gateway.scim.tree import (
     Value,
     ValueFilter,
 )
+from gateway.scim.json_text import fold, read_datetime
+from gateway.scim.schemas import Attribute, ResourceType
 
 
 def check_filter(node: Filter, resource_type: ResourceType) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gateway.scim.json_text import Json
 from gateway.scim.schemas import Attribute, ResourceType
-from gateway.scim.texts import Json
 
 
 def project(

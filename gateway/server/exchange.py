@@ -21,9 +21,9 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.scim.errors import Refusal, RequestTimeout
 from gateway.server.deadlines import Deadlines
-from gateway.web.calls import Call
-from gateway.web.dispatch import App, Reply
+from gateway.web.http import Call
 from gateway.web.queues import DONE, Job, Queued, Suspended
+from gateway.web.scim.wsgi import App, Reply
 
 log = logging.getLogger("gateway.server")
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
-from gateway.store.database import Database, Stale, UnusableDatabase
+from gateway.store.engine.base import Database, Stale, UnusableDatabase
+from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
 from gateway.store.groups import Groups
-from gateway.store.handovers import Handovers
 from gateway.store.long_changes import LongChanges
-from gateway.store.mappings import Mappings
+from gateway.store.mapping_rules import Mappings
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
 from gateway.store.portions import Portions
-from gateway.store.positions import Positions
-from gateway.store.search import Search
-from gateway.store.sqlite import SqliteDatabase
+from gateway.store.query.page_positions import Positions
+from gateway.store.query.search import Search
+from gateway.store.takeovers import Handovers
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
@@ -38,7 +38,7 @@ def open_database(url: str, sqlite_synchronous: str) -> Database:
             "GATEWAY_DATABASE_URL is a PostgreSQL, and its driver psycopg is not installed. Install it with"
             " `pip install 'provisioning-gateway[postgres]'`."
         )
-    from gateway.store.postgresql import PostgresqlDatabase  # late: its driver is an extra
+    from gateway.store.engine.postgresql import PostgresqlDatabase  # late: its driver is an extra
 
     return PostgresqlDatabase(url)
 

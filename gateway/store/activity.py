@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.scim.documents import fold
-from gateway.store.clock import now
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import now
 from gateway.store.records import ActivityRecord
 
 COLUMNS = (

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gateway.store.clock import new_id, now
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import new_id, now
 from gateway.store.organizations import COLUMNS as ORGANIZATION_COLUMNS
-from gateway.store.positions import Positions
+from gateway.store.query.page_positions import Positions
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 COLUMNS = (

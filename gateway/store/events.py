@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.store.clock import now
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import now
 from gateway.store.records import EventRecord
 
 COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.scim.texts import Json, dumps, fold, folded
-from gateway.store.clock import new_id, now
-from gateway.store.database import Database
+from gateway.scim.json_text import Json, dumps, fold, folded
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord
 from gateway.store.users import VISIBLE
 

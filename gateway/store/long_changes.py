@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.store.clock import new_id, now
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord
 
 #: Users follow new rules; what a mapping granted becomes manual; a connection, an organization is removed.

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gateway.scim.texts import fold
-from gateway.store.clock import now
-from gateway.store.database import Database
+from gateway.scim.json_text import fold
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import now
 from gateway.store.records import (
     ConnectionRecord,
     GroupRecord,

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import NotFound
-from gateway.scim.texts import fold
-from gateway.store.clock import new_id, now
-from gateway.store.database import Database
+from gateway.scim.json_text import fold
+from gateway.store.engine.base import Database
 from gateway.store.events import position
+from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import OrganizationRecord
 
 COLUMNS = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
 from gateway.store.records import ConnectionRecord
 
 #: Users of a portion, and bytes of their documents, at most. One user is a portion however large it is.

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from gateway.store.clock import new_id, now
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from gateway.scim.texts import Json, dumps, fold, folded
+from gateway.scim.json_text import Json, dumps, fold, folded
 from gateway.scim.versions import tag
-from gateway.store.clock import new_id, now, rfc3339
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import new_id, now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
 #: Users that one search by a part of a name looks at.

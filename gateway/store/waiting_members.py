@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
 
 
 class WaitingMembers:

@@ -12,9 +12,9 @@ from typing import Any
 from flask import Flask
 
 from gateway.app import create_app
-from gateway.contracts import Answer
-from gateway.declarations import settings_of
+from gateway.plugin.declarations import settings_of
 from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.simulation.api import Answer
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.testing import engines
 
@@ -155,7 +155,7 @@ class Deployment:
 
 
 class Scim:
-    """The client of one connection: a `gateway.Session` that needs no socket."""
+    """The client of one connection: a `gateway.simulation.Session` that needs no socket."""
 
     def __init__(self, deployment: Deployment, connection_uid: str, token: str) -> None:
         self.deployment, self.uid, self.token = deployment, connection_uid, token

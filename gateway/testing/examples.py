@@ -11,13 +11,21 @@ from typing import Any
 
 import pluggy
 
-from gateway import defaults, hookspecs
 from gateway.app import build
 from gateway.config import Config, load
-from gateway.contracts import Billing, Connection, Declaration, Json, Organization, ResourceType, Seats
-from gateway.declarations import settings_of
-from gateway.host import ENTRY_POINTS, PluginHost
-from gateway.isolation import frozen
+from gateway.plugin import builtin, hookspecs
+from gateway.plugin.contracts import (
+    Billing,
+    Connection,
+    Declaration,
+    Json,
+    Organization,
+    ResourceType,
+    Seats,
+)
+from gateway.plugin.declarations import settings_of
+from gateway.plugin.json_values import frozen
+from gateway.plugin.manager import ENTRY_POINTS, PluginHost
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -141,4 +149,4 @@ def host(name: str) -> PluginHost:
 def others(name: str) -> tuple[str, ...]:
     """All installed plugins but this one and the core's own, for a deployment that leaves them out."""
     names = {point.name for point in entry_points(group=ENTRY_POINTS)}
-    return tuple(sorted(names - {name, defaults.NAME}))
+    return tuple(sorted(names - {name, builtin.NAME}))

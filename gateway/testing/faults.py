@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from gateway.contracts import Answer, Session, Step
+from gateway.simulation.api import Answer, Session, Step
 
 #: Passes a call on: method, path, body.
 Call = Callable[[str, str, Any], Answer]

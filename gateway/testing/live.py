@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from gateway.contracts import Answer, Session
+from gateway.simulation.api import Answer, Session
 from gateway.testing.transcripts import PLACEHOLDER, replay
 
 Json = dict[str, Any]

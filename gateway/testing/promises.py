@@ -32,18 +32,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gateway.contracts import (
-    Answer,
+from gateway.plugin.contracts import (
     Connection,
     Credentials,
     Declaration,
     Event,
     GroupGrant,
-    Play,
     ResourceType,
     SeatRequest,
     SeatVerdict,
-    Simulator,
     User,
     Verdict,
 )
@@ -52,6 +49,7 @@ from gateway.scim.errors import Refusal
 from gateway.scim.filters import parse_filter
 from gateway.scim.patch import apply, read_operations, split_members
 from gateway.scim.schemas import PATCH_URN
+from gateway.simulation.api import Answer, Play, Simulator
 from gateway.testing import transcripts
 from gateway.testing.deployment import Deployment, Scim
 from gateway.testing.examples import (

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.contracts import Answer, Session
+from gateway.simulation.api import Answer, Session
 
 PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}")
 ANYTHING = "{{any}}"

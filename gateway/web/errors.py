@@ -18,11 +18,11 @@ from gateway.scim.errors import (
     Unavailable,
     Unexpected,
 )
-from gateway.scim.lines import escaped
-from gateway.store.failures import Outage
+from gateway.scim.escaping import escaped
+from gateway.store.engine.failures import Outage
 from gateway.web.base_urls import slug_in
-from gateway.web.calls import Answer, Call, answer
 from gateway.web.encodings import ACCEPTED, too_large
+from gateway.web.http import Answer, Call, answer
 
 log = logging.getLogger("gateway")
 

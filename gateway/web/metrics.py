@@ -15,8 +15,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.isolation import Tally, Watch
-from gateway.web.calls import Call
+from gateway.plugin.call_stats import Tally, Watch
+from gateway.web.http import Call
 
 #: Seconds between two looks at what plugins did. Counting each call here would cost a read as much as two of them.
 LOOK_SECONDS = 1.0

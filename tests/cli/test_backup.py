@@ -23,9 +23,9 @@ import pytest
 from click.testing import Result
 
 from gateway.scim.errors import Unavailable
-from gateway.store.copies import back_up
-from gateway.store.database import MIGRATIONS
-from gateway.store.sqlite import Use
+from gateway.store.engine.backup import back_up
+from gateway.store.engine.base import MIGRATIONS
+from gateway.store.engine.sqlite import Use
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH, USER
 
@@ -440,7 +440,7 @@ def test_an_older_backup_says_what_it_lacks(
     migrations.mkdir()
     for name in (*(file.name for file in MIGRATIONS.glob("0*.py")), "9002_later.py"):
         (migrations / name).write_text("def up(migrator, db): pass")
-    monkeypatch.setattr("gateway.store.copies.MIGRATIONS", migrations)
+    monkeypatch.setattr("gateway.store.engine.backup.MIGRATIONS", migrations)
     assert (
         "lacks the migrations 9002_later: run `gateway migrate` next" in gateway("restore", str(file)).stdout
     )

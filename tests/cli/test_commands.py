@@ -10,7 +10,7 @@ import click
 import pytest
 
 from gateway.cli import main
-from gateway.store.database import MIGRATIONS
+from gateway.store.engine.base import MIGRATIONS
 from gateway.testing import Deployment, Scim
 
 #: Of the migrations, in their order.

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from werkzeug.serving import make_server
 
-from gateway.host import ENTRY_POINTS
+from gateway.plugin.manager import ENTRY_POINTS
 from gateway.testing import Deployment, live, transcripts
 from gateway.testing.examples import installed
 

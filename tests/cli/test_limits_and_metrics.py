@@ -8,7 +8,7 @@ import pytest
 
 from gateway.scim.errors import TooManyRequests
 from gateway.testing import Deployment
-from gateway.web.limits import BURST, Limits
+from gateway.web.scim.rate_limit import BURST, Limits
 
 
 class Clock:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.simulation import HttpSession
+from gateway.simulation.http_session import HttpSession
 from gateway.testing import Deployment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gateway.simulation import HttpSession
+from gateway.simulation.http_session import HttpSession
 
 
 class Handler(BaseHTTPRequestHandler):

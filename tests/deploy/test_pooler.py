@@ -121,7 +121,7 @@ def test_a_statement_has_an_end_in_a_transaction_and_no_session_is_left_with_it(
     machines: Any, running: tuple[Path, ExitStack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session is another one's next: what is set for it would be set for others, pg_dump and CREATE INDEX too."""
-    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    monkeypatch.setattr("gateway.store.engine.postgresql._LONGEST", 1)
     folder, stack = running
     server = machines.Postgres(folder / "primary")
     stack.callback(server.stop)

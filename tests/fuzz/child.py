@@ -28,8 +28,8 @@ def main() -> None:
 def _more(name: str) -> tuple[str, ...]:
     # Not from the table of targets: to import that is to import the protocol, which must be watched from the start.
     return {
-        "parameters": ("gateway.web.scim", "gateway.web.cursors"),
-        "filter_sql": ("gateway.store.conditions",),
+        "parameters": ("gateway.web.scim.endpoints", "gateway.web.scim.cursors"),
+        "filter_sql": ("gateway.store.query.filter_sql",),
     }.get(name, ())
 
 

@@ -23,8 +23,8 @@ import gateway_okta
 import gateway_onelogin
 from flask import Request
 
-from gateway.contracts import Billing, Connection, Organization, Seats
-from gateway.provisioning.sso import read_metadata
+from gateway.plugin.contracts import Billing, Connection, Organization, Seats
+from gateway.provisioning.saml_metadata import read_metadata
 from gateway.scim.bulk import read_bulk
 from gateway.scim.documents import clean, fold, read_json
 from gateway.scim.errors import Refusal
@@ -36,9 +36,9 @@ from gateway.scim.paths import parse_path
 from gateway.scim.schemas import PATCH_URN, USER_URN
 from gateway.scim.sorting import read_sort
 from gateway.scim.versions import version_in
-from gateway.web.calls import Call
 from gateway.web.encodings import refuse_many_parts
-from gateway.web.gate import credentials_of
+from gateway.web.http import Call
+from gateway.web.scim.authentication import credentials_of
 from tests.fuzz.targets import GROUPS, SHOWN, USER, USERS
 
 #: Seconds of the processor that any one input may take.

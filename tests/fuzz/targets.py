@@ -150,7 +150,7 @@ def filters(folder: Path) -> Target:
 
 def filters_in_sql(folder: Path) -> Target:
     """A filter: what the database finds is what `matches` says of each user and group that is served."""
-    from gateway.store.search import Query
+    from gateway.store.query.search import Query
     from gateway.testing import Deployment
 
     scim = Deployment(folder / "instance").connection("generic")
@@ -451,8 +451,8 @@ def made_bodies(folder: Path) -> Target:
 def parameters(folder: Path) -> Target:
     """Seven lines: attributes, excludedAttributes, sortBy, sortOrder, cursor, startIndex, count."""
     from gateway.store.records import ConnectionRecord
-    from gateway.web import scim as web
-    from gateway.web.cursors import Cursors
+    from gateway.web.scim import endpoints as web
+    from gateway.web.scim.cursors import Cursors
 
     cursors = Cursors("a key of acme.test")
     connection = ConnectionRecord(**dict.fromkeys(ConnectionRecord._fields, 1))

@@ -11,11 +11,11 @@ from gateway.provisioning.caller import LINE_COUNT, LINE_TEXT_LENGTH, Trace
 from gateway.scim.documents import INDEXED_BYTES, clean, fold, read_json
 from gateway.scim.errors import InvalidFilter, InvalidValue
 from gateway.scim.filters import parse_filter
+from gateway.scim.json_text import MOST_MARKS, has_long_run
 from gateway.scim.members import member_ids
 from gateway.scim.patch import apply
 from gateway.scim.projection import project
 from gateway.scim.schemas import GROUP, GROUP_URN, USER, USER_URN, ResourceType
-from gateway.scim.texts import MOST_MARKS, has_long_run
 
 USERS = ResourceType("User", "/Users", USER)
 GROUPS = ResourceType("Group", "/Groups", GROUP)

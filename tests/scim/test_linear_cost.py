@@ -37,9 +37,9 @@ from gateway.scim.schemas import (
     user_type,
 )
 from gateway.scim.sorting import read_sort
-from gateway.store.candidates import MAX_TERMS
-from gateway.web.calls import Call
-from gateway.web.gate import credentials_of
+from gateway.store.query.candidates import MAX_TERMS
+from gateway.web.http import Call
+from gateway.web.scim.authentication import credentials_of
 
 USERS, GROUPS = user_type(ENTERPRISE), group_type()
 USER = {

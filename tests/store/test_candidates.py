@@ -6,8 +6,8 @@ from gateway.scim.errors import TooMany
 from gateway.scim.filters import Or, parse_filter
 from gateway.scim.schemas import USER_URN, group_type, user_type
 from gateway.scim.sorting import read_sort
-from gateway.store.candidates import MAX_TERMS, Among, gathered
-from gateway.store.search import Query
+from gateway.store.query.candidates import MAX_TERMS, Among, gathered
+from gateway.store.query.search import Query
 
 USER, GROUP = user_type(), group_type()
 SINCE = '"2026-11-24T08:00:00Z"'

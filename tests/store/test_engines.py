@@ -19,7 +19,7 @@ import pytest
 
 from gateway.scim.errors import Unavailable
 from gateway.store import Stale, Store, open_database
-from gateway.store.database import MIGRATIONS
+from gateway.store.engine.base import MIGRATIONS
 from gateway.store.records import UserRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.engines import is_postgresql

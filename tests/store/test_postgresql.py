@@ -16,7 +16,7 @@ import pytest
 
 from gateway.scim.errors import Unavailable
 from gateway.store import open_database
-from gateway.store.database import Database
+from gateway.store.engine.base import Database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, USER
 
@@ -195,7 +195,7 @@ def limited(deployment: Deployment, options: str = "") -> Iterator[Database]:
 def test_a_statement_that_takes_for_ever_is_ended_in_a_sentence(
     deployment: Deployment, scim: Scim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    monkeypatch.setattr("gateway.store.engine.postgresql._LONGEST", 1)
     with limited(deployment) as database:
         began = time.monotonic()
         with pytest.raises(Unavailable, match=r"takes too long\. Nothing was changed"):
@@ -244,7 +244,7 @@ def test_the_end_is_ours_unless_the_server_or_the_url_has_one(
 
 
 def test_who_waits_to_migrate_is_not_ended(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.postgresql._LONGEST", 1)
+    monkeypatch.setattr("gateway.store.engine.postgresql._LONGEST", 1)
     with beside(deployment) as other, other.transaction(), limited(deployment) as database:
         other.execute(f"SELECT pg_advisory_xact_lock({zlib.crc32(b'provisioning-gateway migrate')})")
         waiting = threading.Thread(target=lambda: done.append(database.migrate()))

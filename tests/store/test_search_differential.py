@@ -20,7 +20,7 @@ from gateway.scim.errors import InvalidFilter
 from gateway.scim.filters import check_filter, matches, parse_filter
 from gateway.scim.schemas import ENTERPRISE_URN, USER_URN
 from gateway.scim.sorting import read_sort
-from gateway.store.search import Query
+from gateway.store.query.search import Query
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 

@@ -19,8 +19,8 @@ import pytest
 
 from gateway.scim.errors import Unavailable
 from gateway.store import open_database
-from gateway.store.database import Database
-from gateway.store.upgrade import QUEUE, Progress
+from gateway.store.engine.base import Database
+from gateway.store.engine.migrate import QUEUE, Progress
 from gateway.testing import Deployment
 from gateway.testing.engines import is_postgresql
 
@@ -221,8 +221,8 @@ def test_a_migration_goes_on_when_its_connection_is_lost_in_the_middle(
 def test_what_cannot_be_changed_for_very_long_is_given_up_in_a_sentence(
     deployment: Deployment, database: Database, folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.upgrade.INSIST", 0.2)
-    monkeypatch.setattr("gateway.store.upgrade.PAUSE", 0.1)
+    monkeypatch.setattr("gateway.store.engine.migrate.INSIST", 0.2)
+    monkeypatch.setattr("gateway.store.engine.migrate.PAUSE", 0.1)
     config, migrations = deployment.gateway.config, folder(ADD)
     other = open_database(config.database_url, config.sqlite_synchronous)
     with other.transaction():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway import hookimpl
-from gateway.contracts import Answer
+from gateway.simulation.api import Answer
 from gateway.store import open_database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER

@@ -24,10 +24,10 @@ from gateway import (
     SeatVerdict,
     Verdict,
     hookimpl,
-    hookspecs,
 )
-from gateway.contracts import Answer
-from gateway.host import PluginHost
+from gateway.plugin import hookspecs
+from gateway.plugin.manager import PluginHost
+from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
 
@@ -547,7 +547,7 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
     scale = 1.0 if seconds < 5 else 0.05
     monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 1.0 * scale)
     monkeypatch.setattr("gateway.provisioning.recorder.HOLD_SECONDS", 30.0 * scale)
-    monkeypatch.setattr("gateway.isolation.GRACE", 2.0 * scale)
+    monkeypatch.setattr("gateway.plugin.json_values.GRACE", 2.0 * scale)
     heard: list[tuple[str, int]] = []
 
     def dawdle(event: Any) -> None:
@@ -585,7 +585,7 @@ def test_a_late_call_that_fails_is_told_again(
     with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 0.05)
-    monkeypatch.setattr("gateway.isolation.GRACE", 0.05)
+    monkeypatch.setattr("gateway.plugin.json_values.GRACE", 0.05)
     heard: list[int] = []
 
     def fail_late(event: Any) -> None:

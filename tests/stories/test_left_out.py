@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import GroupGrant, hookimpl
-from gateway.provisioning import checkup
+from gateway.provisioning import diagnostics
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH
 
@@ -239,7 +239,7 @@ def test_the_connection_test_counts_values_without_a_rule(
     assert 'lead to no group: "Legal" (2 users). Add' in told
     assert "POST /Users for user2@acme.test" in check(okta, "last_partial")
     # The cost does not grow with the users.
-    monkeypatch.setattr(checkup, "USERS", 2)
+    monkeypatch.setattr(diagnostics, "USERS", 2)
     assert check(okta, "map_to_groups") == NOTHING
     save(okta, {"Other": "Others"})
     assert '"Sales EMEA" (1 user)' in check(okta, "map_to_groups")
@@ -254,7 +254,7 @@ def test_the_connection_test_names_members_that_are_waited_for(
     assert "u1 of 'Field'" in check(okta, "waiting_members")
     okta.group("Many", tuple(f"m{n}" for n in range(9)))
     assert "wait for 10 members" in check(okta, "waiting_members")
-    monkeypatch.setattr(checkup, "MEMBERS", 5)
+    monkeypatch.setattr(diagnostics, "MEMBERS", 5)
     assert "wait for more than 5 members" in check(okta, "waiting_members")
     assert "Many" not in check(okta.deployment.connection("okta", okta.organization), "waiting_members")
 

@@ -195,8 +195,8 @@ def grown(deployment: Deployment) -> tuple[Mapped, dict[str, Any]]:
 def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
     deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.provisioning.setup.AT_ONCE", 3)
-    monkeypatch.setattr("gateway.provisioning.setup._REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations.AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations._REMOVED_AT_ONCE", 3)
     acme, pushed = grown(deployment)
     gateway, uid = deployment.gateway, acme.okta.connection.uid
     # Killed after the first portion.
@@ -226,7 +226,7 @@ def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
 def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
     deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.provisioning.setup._REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations._REMOVED_AT_ONCE", 3)
     other = deployment.connection("okta", deployment.organization("Other"))
     kept = other.user("kept@other.test", emails=[{"value": "kept@other.test", "type": "work"}])
     acme, _ = grown(deployment)

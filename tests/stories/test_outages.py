@@ -17,7 +17,7 @@ import pytest
 
 from gateway.provisioning import outages
 from gateway.scim.errors import Unavailable
-from gateway.store.clock import now
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import USER
 

@@ -23,7 +23,7 @@ from gateway.scim.errors import TooManyRequests, Unavailable
 from gateway.store import open_database
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import GROUP, PATCH, USER
-from gateway.web.limits import BURST, Limits
+from gateway.web.scim.rate_limit import BURST, Limits
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 #: Seconds within which a database that cannot serve is told of.

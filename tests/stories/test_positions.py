@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store import positions
+from gateway.store.query import page_positions
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
@@ -19,11 +19,11 @@ USERS = 260
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones, so that a few hundred users have many."""
     for name in ("_SEEN", "_COUNT"):
-        text = getattr(positions, name)
+        text = getattr(page_positions, name)
         monkeypatch.setattr(
-            positions, name, text.replace(f"/ {positions.BLOCK}", "/ 10").replace("= 1000", "= 10")
+            page_positions, name, text.replace(f"/ {page_positions.BLOCK}", "/ 10").replace("= 1000", "= 10")
         )
-    monkeypatch.setattr(positions, "BLOCK", 10)
+    monkeypatch.setattr(page_positions, "BLOCK", 10)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.contracts import Answer
+from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.provisioning.recorder import PACE
-from gateway.store.clock import now
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 
 DAY = 86_400_000_000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import Unavailable
-from gateway.contracts import Answer
+from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contracts import Answer
-from gateway.store.clock import new_id
+from gateway.simulation.api import Answer
+from gateway.store.ids_and_time import new_id
 from gateway.store.records import OrganizationRecord
 from gateway.store.tokens import new_token
 from gateway.testing import Deployment, Scim

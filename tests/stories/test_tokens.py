@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from gateway import contracts, hookimpl
-from gateway.contracts import Credentials, Event, Principal
-from gateway.store.clock import now
+from gateway import hookimpl
+from gateway.plugin import contracts
+from gateway.plugin.contracts import Credentials, Event, Principal
+from gateway.store.ids_and_time import now
 from gateway.store.tokens import new_token
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER

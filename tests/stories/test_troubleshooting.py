@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway import GroupGrant, hookimpl
-from gateway.contracts import Answer
-from gateway.store.clock import now
+from gateway.simulation.api import Answer
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim, engines
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"

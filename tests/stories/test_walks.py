@@ -24,9 +24,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.provisioning.changes import Changes
-from gateway.provisioning.representation import user_json
-from gateway.store.database import BRIEF, unavailable
+from gateway.provisioning.rendering import user_json
+from gateway.provisioning.unit_of_work import Changes
+from gateway.store.engine.base import BRIEF, unavailable
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway import Answer
+from gateway.simulation import Answer
 from gateway.testing.transcripts import (
     ANYTHING,
     differences,

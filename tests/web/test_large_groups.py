@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from gateway.scim.errors import Unavailable
-from gateway.scim.texts import dumps, folded
+from gateway.scim.json_text import dumps, folded
 from gateway.store import memberships
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
@@ -179,7 +179,7 @@ def test_the_size_of_the_pieces_does_not_show(few, monkeypatch, query, hidden):
     assert int(few.deployment.last_headers["Content-Length"]) == len(whole.text.encode())
     for size in (1, 2, 3, 4):
         monkeypatch.setattr(memberships, "MEMBERS_AT_ONCE", size)
-        monkeypatch.setattr("gateway.web.scim.MEMBERS_AT_ONCE", size)
+        monkeypatch.setattr("gateway.web.scim.endpoints.MEMBERS_AT_ONCE", size)
         assert few.scim.call("GET", few.path + query).json == whole.json, size
 
 
@@ -241,7 +241,7 @@ def broken(few, monkeypatch, pages):
             yield page
 
     monkeypatch.setattr(memberships, "MEMBERS_AT_ONCE", 2)
-    monkeypatch.setattr("gateway.web.scim.MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr("gateway.web.scim.endpoints.MEMBERS_AT_ONCE", 2)
     monkeypatch.setattr(few.store.memberships, "member_pages", member_pages)
 
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.scim.schemas import ENTERPRISE_URN, SEARCH_URN
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
-from gateway.web.cursors import LIFETIME, Cursors
+from gateway.web.scim.cursors import LIFETIME, Cursors
 
 
 @pytest.fixture

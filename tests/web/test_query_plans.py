@@ -14,7 +14,7 @@ import pytest
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql
-from gateway.web.cursors import Cursors
+from gateway.web.scim.cursors import Cursors
 
 SMALL, LARGE = 400, 4000
 #: A step that goes through all of something that grows.

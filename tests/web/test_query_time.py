@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.store.candidates import MAX_TERMS
+from gateway.store.query.candidates import MAX_TERMS
 from gateway.testing import Deployment
 
 USERS = 3000

@@ -16,7 +16,7 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from gateway.web.admin import admin_tokens, connections, feeds, groups, mapping, organizations, plugins, users
-from gateway.web.admin.door import PREFIX, admin_of
+from gateway.web.admin.auth import PREFIX, admin_of
 from gateway.web.errors import Errors
 
 __all__ = ["admin_of", "install"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.store.clock import in_days, rfc3339
+from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging, page
-from gateway.web.admin.door import Resource, Visit, here
+from gateway.web.admin.auth import Resource, Visit, here
+from gateway.web.admin.parsing import Paging, page
 
 blueprint = Resource("admin-tokens", "Tokens that open this REST: of operators, and of one organization.")
 

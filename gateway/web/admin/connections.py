@@ -7,11 +7,18 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.provisioning.takeover import Wish
-from gateway.store.clock import in_days, rfc3339
+from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging, page, unprocessable
-from gateway.web.admin.door import PreconditionRequired, Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import (
+    PreconditionRequired,
+    Resource,
+    Visit,
+    here,
+    tagged,
+    versioned,
+)
+from gateway.web.admin.parsing import Paging, page, unprocessable
 
 blueprint = Resource(
     "connections", "Identity providers of organizations: what they reach, and by which tokens."

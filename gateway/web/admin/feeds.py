@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.contracts import SeatRequest
+from gateway.plugin.contracts import SeatRequest
 from gateway.scim.errors import Conflict
 from gateway.store.activity import Wanted
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging
-from gateway.web.admin.door import Resource, Visit, here
+from gateway.web.admin.auth import Resource, Visit, here
 from gateway.web.admin.organizations import seats_of
+from gateway.web.admin.parsing import Paging
 
 blueprint = Resource("feeds", "Seats, events and activity of an organization.")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from gateway.scim.documents import shown
 from gateway.scim.errors import NotFound
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import Paging, page
-from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.parsing import Paging, page
 
 blueprint = Resource("groups", "Groups of an organization: made by hand, or pushed by an identity provider.")
 

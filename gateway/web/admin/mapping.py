@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.provisioning.mapping import Plan
 from gateway.web.admin import schemas
-from gateway.web.admin.door import PreconditionRequired, Resource, Visit, here, versioned
+from gateway.web.admin.auth import PreconditionRequired, Resource, Visit, here, versioned
 from gateway.web.errors import Unprocessable
 
 blueprint = Resource("group-mapping", "Map to groups: which value of an attribute leads into which group.")

@@ -8,11 +8,11 @@ from typing import Any
 
 from gateway.scim.documents import fold
 from gateway.scim.errors import NotFound
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import page
-from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.parsing import page
 
 blueprint = Resource("organizations", "Customers of the application, and their single sign-on.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.web.admin import schemas
-from gateway.web.admin.door import Resource, here
+from gateway.web.admin.auth import Resource, here
 
 blueprint = Resource("plugins", "What this deployment knows of identity providers, billing and the like.")
 

@@ -8,11 +8,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.admin_tokens import SCOPES
-from gateway.provisioning.sso import LONGEST
+from gateway.provisioning.saml_metadata import LONGEST
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
+from gateway.scim.json_text import dumps
 from gateway.scim.schemas import TEXT_LENGTH
-from gateway.scim.texts import dumps
-from gateway.web.admin.arguments import (
+from gateway.web.admin.parsing import (
     Count,
     Flag,
     Limited,

@@ -17,12 +17,12 @@ from gateway.provisioning.long_changes import rest
 from gateway.provisioning.users import manual_document
 from gateway.scim.documents import clean
 from gateway.scim.schemas import USER_URN, user_type
-from gateway.store.clock import rfc3339
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import UserRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.arguments import page
-from gateway.web.admin.door import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.parsing import page
 
 blueprint = Resource("users", "Users of an organization, whoever manages them.")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway import Connection, Declaration, hookimpl
-from gateway_entra import documents, filters, patches, simulator, steps
+from gateway_entra import documents, filters, patches, steps
+from gateway_entra.simulator import conversation
 
 Json = dict[str, Any]
 
@@ -26,7 +27,7 @@ def gateway_declare() -> Declaration:
         # Microsoft's validator sends one.
         empty_patches=True,
         setup_steps=steps.setup_steps,
-        simulator=simulator.SIMULATOR,
+        simulator=conversation.SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 

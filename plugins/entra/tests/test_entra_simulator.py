@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from gateway_entra import wire
-from gateway_entra.simulator import SIMULATOR
+from gateway_entra.simulator import wire
+from gateway_entra.simulator.conversation import SIMULATOR
 
-from gateway import Answer, Play
+from gateway.simulation import Answer, Play
 
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 NOT_FOUND = Answer(404, {"detail": "There is nobody."}, "", 0.0)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway import Declaration, hookimpl
-from gateway_jumpcloud import dialect, simulator, steps
+from gateway_jumpcloud import dialect, steps
+from gateway_jumpcloud.simulator import conversation
 
 Json = dict[str, Any]
 
@@ -22,7 +23,7 @@ def gateway_declare() -> Declaration:
         title="JumpCloud",
         idp=True,
         setup_steps=steps.setup_steps,
-        simulator=simulator.SIMULATOR,
+        simulator=conversation.SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 

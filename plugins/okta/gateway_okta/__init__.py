@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway import Declaration, hookimpl
-from gateway_okta import dialect, settings, simulator, steps
+from gateway_okta import dialect, settings, steps
+from gateway_okta.simulator import conversation
 
 Json = dict[str, Any]
 
@@ -23,7 +24,7 @@ def gateway_declare() -> Declaration:
         settings=settings.OktaSettings,
         keeps=settings.keeps,
         setup_steps=steps.setup_steps,
-        simulator=simulator.SIMULATOR,
+        simulator=conversation.SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from gateway import Answer
+from gateway.simulation import Answer
 
 TOKEN = "right"
 CORE = "urn:ietf:params:scim:schemas:core:2.0:"

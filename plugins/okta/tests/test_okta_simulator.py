@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from gateway_okta import wire
-from gateway_okta.simulator import SIMULATOR
+from gateway_okta.simulator import wire
+from gateway_okta.simulator.conversation import SIMULATOR
 
-from gateway import Play
-from gateway.stage import together
+from gateway.simulation import Play
+from gateway.simulation.scenario import together
 
 # Tests are imported by path (importmode=importlib), so a neighbour is too.
 _spec = importlib.util.spec_from_file_location(

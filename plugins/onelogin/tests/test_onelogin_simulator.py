@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from gateway_onelogin.simulator import SIMULATOR
+from gateway_onelogin.simulator.conversation import SIMULATOR
 
-from gateway import Answer, Play
+from gateway.simulation import Answer, Play
 from gateway.testing.faults import (
     Broken,
     active_lost,

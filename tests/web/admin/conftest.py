@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.contracts import Answer
+from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 
 URN = "urn:calendly:scim:schemas:2.0:User"

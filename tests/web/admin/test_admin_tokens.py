@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from werkzeug.test import EnvironBuilder
 
-from gateway.store.clock import now
-from gateway.store.database import unavailable
+from gateway.store.engine.base import unavailable
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment
 from gateway.testing.deployment import ADMIN_TOKEN
 from gateway.web.queues import Queued

@@ -1,0 +1,80 @@
+"""Counts of the calls of plugins, by hook and outcome, and a warning for each that took too long.
+
+Python cannot end a call from outside, so a slow plugin is named and not stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger("gateway.plugins")
+
+#: How a call of a plugin ended: with an answer, with «not mine», with a refusal that it raised, with another exception,
+#: or with something that is no answer to this question.
+OUTCOMES = ANSWERED, NONE, REFUSED, FAILED, RUBBISH = "answered", "none", "refused", "failed", "rubbish"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Calls of one hook of one plugin since it was last looked at. Counted under its lock."""
+
+    plugin: str
+    hook: str
+    answered: int = 0
+    none: int = 0
+    refused: int = 0
+    failed: int = 0
+    rubbish: int = 0
+    slow: int = 0
+    seconds: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def taken(self) -> tuple[dict[str, int], int, float]:
+        """Calls by outcome, slow ones among them, and seconds; it begins with nothing again."""
+        with self.lock:
+            calls = {outcome: getattr(self, outcome) for outcome in OUTCOMES}
+            told = calls, self.slow, self.seconds
+            self.answered = self.none = self.refused = self.failed = self.rubbish = self.slow = 0
+            self.seconds = 0.0
+        return told
+
+
+class Watch:
+    """Counts what plugins do, and names whoever takes too long. `limit` in seconds; 0 = nobody does."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit or float("inf")
+        self._tallies: dict[tuple[str, str], Tally] = {}
+        self._lock = threading.Lock()
+        #: Called when something is worth to be seen at once. Whoever shows the numbers sets it.
+        self.noted: Callable[[], None] = _nobody
+
+    def tally(self, plugin: str, hook: str) -> Tally:
+        """The one tally of a hook of a plugin."""
+        with self._lock:
+            return self._tallies.setdefault((plugin, hook), Tally(plugin, hook))
+
+    def tallies(self) -> list[Tally]:
+        """All of them."""
+        with self._lock:
+            return list(self._tallies.values())
+
+    def ended(self, tally: Tally, outcome: str, seconds: float) -> str | None:
+        """A call has ended otherwise than well, or late. What there is to say of the time it took, if anything."""
+        late = seconds > self.limit
+        with tally.lock:
+            setattr(tally, outcome, getattr(tally, outcome) + 1)
+            tally.seconds += seconds
+            tally.slow += late
+        if late:
+            log.warning("plugin %s took %.1f seconds for %s", tally.plugin, seconds, tally.hook)
+        if late or outcome in (FAILED, RUBBISH):
+            self.noted()
+        return f"took {seconds:.1f} seconds" if late else None
+
+
+def _nobody() -> None:
+    pass

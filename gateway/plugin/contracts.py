@@ -1,0 +1,172 @@
+"""The frozen values that the core and its plugins exchange. No behaviour, no database, no web framework.
+
+The refusals that a plugin may raise are in `gateway.scim.errors`; the door (`gateway`) offers them beside these words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from gateway.simulation.api import Simulator
+
+if TYPE_CHECKING:
+    import marshmallow
+
+Json = dict[str, Any]
+Payment = Literal["card", "invoice"]
+ResourceType = Literal["User", "Group"]
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """How an organization pays, and where its people are sent when something about it must change."""
+
+    payment: Payment
+    billing_url: str
+    contact_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """An active user holds one seat. `limit` None means unlimited; `used` may be above a limit that was lowered."""
+
+    limit: int | None
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A customer of the application: the tenant. `sso` is True once its SAML metadata was stored."""
+
+    id: str
+    name: str
+    plan: str
+    sso: bool
+    seats: Seats
+    billing: Billing
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One identity provider of one organization. `settings` were checked by the schema that its plugin declares."""
+
+    id: str
+    slug: str
+    idp: str
+    name: str
+    organization: Organization
+    #: Some may be secret, so none is in a repr.
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    base_url: str = ""
+    #: The namespace of the application's own attribute `group`.
+    extension_urn: str = ""
+    #: The attribute path that Map to groups looks at, or None while it is off.
+    mapping_attribute: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who knocked: a label for the activity, and the id of the token that opened, where there is one."""
+
+    label: str
+    token_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a caller presented. `secret` is kept out of every repr; never log or store it.
+
+    `own` is whom the gateway's own token stands for, where it is a live one of this connection that was presented.
+    """
+
+    scheme: str
+    secret: str = field(repr=False)
+    own: Principal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as the core is about to store it, or has stored it. `id` is None while it is being created."""
+
+    id: str | None
+    user_name: str
+    active: bool
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupGrant:
+    """One membership that a user should have, by the name of an application group of the organization."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeatRequest:
+    """Somebody is about to take `seats` seats: a user is created active, restored, or reactivated."""
+
+    user_name: str
+    seats: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SeatVerdict:
+    """A ceiling: how many seats may be in use afterwards; and the sentence for when that is too few."""
+
+    ceiling: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An answer to «may this organization use that feature?». The sentence is needed when it may not."""
+
+    allowed: bool
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One committed change. `id` counts up by one within an organization; `data` is what the feed shows."""
+
+    id: int
+    type: str
+    at: str
+    organization: Organization
+    connection: str | None
+    resource: ResourceType
+    resource_id: str
+    data: Mapping[str, Any]
+
+
+def _no_steps(connection: Connection) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a plugin is.
+
+    `settings` is a marshmallow schema of a connection's settings; a field whose metadata says `secret: True` is never
+    shown again. `keeps(settings)` lists the SCIM attribute paths that a connection keeps of a user (None = every
+    attribute of the schemas); what is not kept is ignored and named in the activity, and discovery lists what is.
+    `setup_steps(connection)` are shown to the admin, one sentence or two a step.
+    """
+
+    title: str
+    idp: bool = False
+    settings: type[marshmallow.Schema] | None = None
+    keeps: Callable[[Mapping[str, Any]], Sequence[str] | None] | None = None
+    setup_steps: Callable[[Connection], Sequence[str]] = _no_steps
+    simulator: Simulator | None = None
+    #: The folder of its recorded conversations, one JSON file a story, installed with the plugin.
+    transcripts: Path | None = None
+    #: Whether a listener that is new to a database is told the events of before its installation, too.
+    history: bool = False
+    #: Whether a PATCH without any operation is taken, and changes nothing; otherwise it is refused (RFC 7644, 3.5.2).
+    empty_patches: bool = False

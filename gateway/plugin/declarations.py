@@ -1,0 +1,170 @@
+"""What plugins declare about themselves, beside what they answer: titles, settings, what a connection keeps, its steps.
+
+A declaration is a plugin's code as well and may fail in any way. Where something is only shown it is left out then;
+where a request needs it, the request is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from marshmallow import ValidationError
+
+from gateway.plugin.call_stats import FAILED, Watch
+from gateway.plugin.contracts import Connection, Declaration
+from gateway.plugin.json_values import check_plain, frozen
+from gateway.scim.errors import Unavailable
+from gateway.scim.schemas import ENTERPRISE, ResourceType, Schema, group_type, narrow, user_type
+
+log = logging.getLogger("gateway.plugins")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """A plugin as the operator sees it."""
+
+    name: str
+    version: str
+    idp: bool
+    hooks: tuple[str, ...]
+    declaration: Declaration
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The resource types as one connection keeps them."""
+
+    user: ResourceType
+    group: ResourceType
+    #: Whether a PATCH without any operation is taken.
+    empty_patches: bool = False
+
+
+class Declarations:
+    """Those of the plugins of one application."""
+
+    def __init__(self, watch: Watch, extension: Schema) -> None:
+        self._watch, self._extension = watch, extension
+        self._plugins: dict[str, PluginInfo] = {}
+        self._kept = lru_cache(maxsize=512)(self._keep)
+
+    def read(self, plugins: Mapping[str, PluginInfo]) -> None:
+        """From now on these are the plugins, by name."""
+        self._plugins = dict(plugins)
+
+    def plugins(self) -> list[PluginInfo]:
+        """All plugins, the core's defaults included, by name."""
+        return sorted(self._plugins.values(), key=lambda plugin: plugin.name)
+
+    def of(self, idp: str) -> Declaration | None:
+        """What an identity provider declares; None where no plugin of that name is an identity provider."""
+        plugin = self._plugins.get(idp)
+        return plugin.declaration if plugin and plugin.idp else None
+
+    def title(self, idp: str) -> str:
+        """What people call an identity provider."""
+        declaration = self.of(idp)
+        return declaration.title if declaration else idp
+
+    def setup_steps(self, connection: Connection) -> list[str]:
+        """What an admin does at the identity provider; nothing where its plugin is gone or fails to say."""
+        declaration = self.of(connection.idp)
+        try:
+            return list(declaration.setup_steps(connection)) if declaration else []
+        except Exception:  # a plugin may fail in any way; the connection can be shown without its steps
+            log.exception("plugin %s failed to tell its setup steps", connection.idp)
+            self._count(connection.idp, "setup_steps")
+            return []
+
+    def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the plugin of an identity provider takes them. Raises marshmallow's ValidationError."""
+        declaration = self.of(idp)
+        assert declaration is not None
+        try:
+            settings = settings_of(declaration, values)
+            check_plain(settings)
+            return settings
+        except ValidationError:
+            raise
+        except Exception as error:  # a plugin may fail in any way, or load what cannot be stored
+            raise self._failed(idp, "settings") from error
+
+    def shown_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as they may be shown: secrets are not. None at all where nobody can say which are secret."""
+        declaration = self.of(idp)
+        if declaration is None:
+            return {}
+        try:
+            schema = declaration.settings() if declaration.settings else None
+            fields = schema.fields if schema else {}
+            secret = {name for name, field in fields.items() if field.metadata.get("secret")}
+        except Exception:  # a plugin may fail in any way; the connection can be shown without its settings
+            log.exception("plugin %s failed to tell which settings are secret", idp)
+            self._count(idp, "settings")
+            return {}
+        return {name: value for name, value in values.items() if name not in secret}
+
+    def kept(self, connection: Connection) -> Kept:
+        """The resource types as this connection keeps them: discovery and validation follow from it."""
+        declaration = self.of(connection.idp)
+        if declaration is None:
+            raise Unavailable(
+                f"The gateway has no plugin for the identity provider {connection.idp!r} of this connection any more."
+                " Nothing was changed; ask the operator of the application to install it.",
+                retry_after=300,
+            )
+        try:
+            paths = declaration.keeps(connection.settings) if declaration.keeps else None
+            kept = self._kept(tuple(paths) if paths is not None else None)
+            return replace(kept, empty_patches=declaration.empty_patches)
+        except Exception as error:  # a plugin may fail in any way, or name what no schema knows
+            raise self._failed(connection.idp, "keeps") from error
+
+    def would_keep(self, idp: str, settings: Mapping[str, Any]) -> Kept:
+        """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
+        declaration = self.of(idp)
+        try:
+            told = declaration.keeps(frozen(settings)) if declaration and declaration.keeps else None
+            paths = None if told is None else tuple(told)
+            check_plain(list(paths or ()))
+        except Exception as error:  # a plugin may fail in any way
+            raise self._failed(idp, "keeps") from error
+        return self._keep(paths)
+
+    def _keep(self, paths: tuple[str, ...] | None) -> Kept:
+        whole = user_type(ENTERPRISE, self._extension)
+        if paths is None:
+            return Kept(whole, group_type())
+        # Whether an account is active, and what Map to groups maps, is kept whatever a plugin leaves out.
+        return Kept(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
+
+    def _failed(self, plugin: str, name: str) -> Unavailable:
+        """The refusal of a request that cannot do without what a plugin declares; call it where that was caught."""
+        log.exception("plugin %s failed in %s", plugin, name)
+        self._count(plugin, name)
+        return broken(plugin)
+
+    def _count(self, plugin: str, name: str) -> None:
+        self._watch.ended(self._watch.tally(plugin, name), FAILED, 0.0)
+
+
+def broken(plugin: str) -> Unavailable:
+    """The refusal of whoever asks for something that a plugin failed at."""
+    return Unavailable(
+        f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"
+        " id to the operator of the application.",
+        retry_after=30,
+    )
+
+
+def settings_of(declaration: Declaration, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A connection's settings, checked by the schema of its plugin. Raises marshmallow's ValidationError."""
+    if declaration.settings is not None:
+        return dict(declaration.settings().load(dict(values)))
+    if values:
+        raise ValidationError({name: ["This identity provider has no such setting."] for name in values})
+    return {}

@@ -1,0 +1,454 @@
+"""The plugin host: finds plugins, asks the right ones, folds their answers. Nobody else touches pluggy.
+
+A plugin is asked by itself, so that the activity can say who answered what, and so that no answer rests on the order
+in which plugins were found.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from gateway.plugin import builtin, hookspecs
+from gateway.plugin.call_stats import ANSWERED, FAILED, NONE, REFUSED, RUBBISH, Tally, Watch
+from gateway.plugin.contracts import (
+    Connection,
+    Credentials,
+    Declaration,
+    Event,
+    Json,
+    Organization,
+    Principal,
+    SeatRequest,
+    SeatVerdict,
+    User,
+    Verdict,
+)
+from gateway.plugin.declarations import Declarations, PluginInfo, broken
+from gateway.plugin.json_values import Rubbish, copied
+from gateway.plugin.listener import Listener
+from gateway.plugin.results import READERS, as_it_is, proper
+from gateway.scim.errors import Refusal, Unavailable
+from gateway.scim.schemas import application_extension
+from gateway.store import Store
+from gateway.store.ids_and_time import now
+
+log = logging.getLogger("gateway.plugins")
+
+ENTRY_POINTS = "gateway.plugins"
+
+
+class PluginError(Exception):
+    """A plugin that cannot be used; the sentence names it. Stops start-up."""
+
+
+def _check_disabled(names: Sequence[str]) -> None:
+    """Refuse names that no installed plugin has."""
+    known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} | {builtin.NAME})
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f" Is {near[0]!r} meant?" if near else f" Installed are: {', '.join(known)}."
+            raise PluginError(f"plugins_disabled names {name!r}, and no plugin is called so.{meant}")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one plugin said to one hook, for the activity."""
+
+    plugin: str
+    hook: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeatLimit:
+    """The lowest ceiling that any plugin set, who set it, and its sentence."""
+
+    plugin: str
+    ceiling: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One hook of one plugin: how it is called, how its answer is read, and the tally of its calls.
+
+    `read` hands back the answer as the core takes it, or raises Rubbish.
+    """
+
+    plugin: str
+    name: str
+    call: Callable[[Mapping[str, Any]], Any]
+    read: Callable[[Any], Any]
+    tally: Tally
+
+
+class PluginHost:
+    """The plugins of one application."""
+
+    def __init__(
+        self,
+        store: Store,
+        extension_urn: str,
+        application: str,
+        disabled: Sequence[str] = (),
+        seconds: float = 1,
+    ) -> None:
+        #: What plugins were seen doing; a call that takes more than `seconds` is slow.
+        self.watch = Watch(seconds)
+        self.declared = Declarations(self.watch, application_extension(extension_urn, application))
+        self._since: dict[str, int] = {}
+        #: Of the distributions that plugins were installed with.
+        self._versions: dict[str, str] = {}
+        self._manager = pluggy.PluginManager("gateway")
+        self._manager.add_hookspecs(hookspecs)
+        _check_disabled(disabled)
+        for name in disabled:
+            self._manager.set_blocked(name)
+        self._manager.register(builtin.Defaults(store), builtin.NAME)
+        self._load()
+        self._describe()
+
+    def add(self, plugin: object, name: str) -> None:
+        """Register one more plugin (a test's)."""
+        self._manager.register(plugin, name)
+        self._describe()
+
+    def _load(self) -> None:
+        # Not by `load_setuptools_entrypoints`, which names no plugin when one fails, and looks through all that is
+        # installed at each call.
+        for point in entry_points(group=ENTRY_POINTS):
+            if self._manager.is_blocked(point.name) or self._manager.has_plugin(point.name):
+                continue
+            try:
+                self._manager.register(point.load(), point.name)
+            except Exception as error:  # a plugin's import may fail in any way
+                raise PluginError(
+                    f"The plugin {point.name} cannot be loaded: {error!r}. Mend or uninstall it, or leave it out with"
+                    f" GATEWAY_PLUGINS_DISABLED={point.name}."
+                ) from error
+            if point.dist is not None:
+                self._versions[point.name] = point.dist.version
+
+    def _describe(self) -> None:
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"A plugin implements a hook that does not exist: {error}.") from None
+        names = sorted(name for name, plugin in self._manager.list_name_plugin() if plugin is not None)
+        # The defaults come last wherever the first answer stands.
+        names.sort(key=lambda name: name == builtin.NAME)
+        self._callers = {name: self._hooks_of(name, names) for name in names}
+        self._listeners = {
+            name: Listener(name, self._teller(hooks["gateway_provisioned"]))
+            for name, hooks in self._callers.items()
+            if "gateway_provisioned" in hooks
+        }
+        self._plugins = {name: self._info(name) for name in names}
+        moment = now()
+        self._since = {name: self._since.get(name, moment) for name in names}
+        self.declared.read(self._plugins)
+        self._having = {
+            hook: [name for name in names if hook in self._callers[name]]
+            for hook in vars(hookspecs)
+            if hook.startswith("gateway_")
+        }
+
+    def _hooks_of(self, name: str, names: Sequence[str]) -> dict[str, Hook]:
+        plugin = self._manager.get_plugin(name)
+        others = [self._manager.get_plugin(other) for other in names if other != name]
+        found = {}
+        for hook in sorted({caller.name for caller in self._manager.get_hookcallers(plugin) or ()}):
+            caller = self._manager.subset_hook_caller(hook, others)
+            called = hook.removeprefix("gateway_")
+            found[hook] = Hook(
+                name,
+                called,
+                _answer_of_one(caller),
+                READERS.get(hook, as_it_is),
+                self.watch.tally(name, called),
+            )
+        return found
+
+    def _info(self, name: str) -> PluginInfo:
+        declaration = Declaration(title=name)
+        if hook := self._callers[name].get("gateway_declare"):
+            answer = hook.call({})
+            declaration = declaration if answer is None else answer
+        if not isinstance(declaration, Declaration):
+            raise PluginError(
+                f"The plugin {name} declares a {type(declaration).__name__}, not a Declaration."
+            )
+        if not isinstance(declaration.title, str) or not declaration.title.strip():
+            raise PluginError(f"The plugin {name} declares no title: a text that people read.")
+        if declaration.settings is not None and not declaration.idp:
+            raise PluginError(
+                f"The plugin {name} declares settings, but is no identity provider: settings are those of a"
+                " connection, and every connection is one of an identity provider. Declare idp=True, or no settings."
+            )
+        return PluginInfo(name, self._version(name), declaration.idp, tuple(self._callers[name]), declaration)
+
+    def _version(self, name: str) -> str:
+        if name != builtin.NAME:
+            return self._versions.get(name, "")
+        try:
+            return version("provisioning-gateway")
+        except PackageNotFoundError:
+            return ""
+
+    # Looking ----------------------------------------------------------------------------------------------------
+
+    def limits_seats(self) -> bool:
+        """Whether any plugin judges seats at all."""
+        return any("gateway_check_seats" in callers for callers in self._callers.values())
+
+    def listeners(self) -> list[str]:
+        """Plugins that want to be told of changes."""
+        return [name for name, callers in self._callers.items() if "gateway_provisioned" in callers]
+
+    def resolves_groups(self, idp: str) -> bool:
+        """Whether a plugin besides the defaults may put users of this identity provider into groups."""
+        return any(
+            "gateway_resolve_groups" in self._callers[name]
+            for name in self._audience(idp)
+            if name != builtin.NAME
+        )
+
+    def _audience(self, idp: str) -> list[str]:
+        """Whom a question about a connection of this identity provider may reach: never another one's plugin."""
+        return [
+            name for name, plugin in self._plugins.items() if not plugin.idp or name in (idp, builtin.NAME)
+        ]
+
+    # Asking -----------------------------------------------------------------------------------------------------
+
+    def authenticate(
+        self, connection: Connection, credentials: Credentials, decisions: list[Decision]
+    ) -> Principal | None:
+        """Who presented these credentials; None when nobody knows them."""
+        own = credentials.own.token_id if credentials.own else None
+        for name in (connection.idp, builtin.NAME):
+            hook = self._callers.get(name, _NOTHING).get("gateway_authenticate")
+            if hook is None:
+                continue
+            answer: Principal | None = self._ask(
+                hook, decisions, {"connection": connection, "credentials": credentials}
+            )
+            if answer is None:
+                continue
+            if answer.token_id is not None and answer.token_id != own:
+                # It would be shown as used, whoever's it is.
+                raise self._unusable(hook, decisions, "names a token that was not presented")
+            return answer
+        return None
+
+    def map_resource(
+        self, connection: Connection, resource_type: str, document: Json, decisions: list[Decision]
+    ) -> Json:
+        """The canonical document, still to be validated."""
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_resource")
+        if hook is None:
+            return document
+        arguments = {"connection": connection, "resource_type": resource_type, "document": copied(document)}
+        answer: Json | None = self._ask(hook, decisions, arguments)
+        return document if answer is None else answer
+
+    def map_patch(
+        self,
+        connection: Connection,
+        resource_type: str,
+        operations: list[Json],
+        current: Json,
+        decisions: list[Decision],
+    ) -> list[Json]:
+        """The canonical operations, still to be validated."""
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_patch")
+        if hook is None:
+            return operations
+        arguments = {
+            "connection": connection,
+            "resource_type": resource_type,
+            "operations": copied(operations),
+            "current": copied(current),
+        }
+        answer: list[Json] | None = self._ask(hook, decisions, arguments)
+        return operations if answer is None else answer
+
+    def map_filter(
+        self, connection: Connection, resource_type: str, filter: str, decisions: list[Decision]
+    ) -> str:
+        """The canonical filter, still to be parsed."""
+        hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_filter")
+        if hook is None:
+            return filter
+        arguments = {"connection": connection, "resource_type": resource_type, "filter": filter}
+        answer: str | None = self._ask(hook, decisions, arguments)
+        return filter if answer is None else answer
+
+    def resolve_groups(
+        self, connection: Connection, user: User, decisions: list[Decision]
+    ) -> dict[str, frozenset[str]]:
+        """The groups that a user should be in, by the source that wants it (`mapping`, or a plugin's name)."""
+        resolved: dict[str, frozenset[str]] = {}
+        for name in self._audience(connection.idp):
+            hook = self._callers[name].get("gateway_resolve_groups")
+            if hook is None:
+                continue
+            # What is about to be stored is not handed out.
+            shown = user if name == builtin.NAME else replace(user, document=_shown(user.document))
+            wanted: frozenset[str] | None = self._ask(
+                hook, decisions, {"connection": connection, "user": shown}
+            )
+            if wanted is None:
+                continue
+            resolved["mapping" if name == builtin.NAME else name] = wanted
+            decisions.append(Decision(name, "resolve_groups", ", ".join(sorted(wanted)) or "none"))
+        return resolved
+
+    def check_entitlement(
+        self, organization: Organization, feature: str, decisions: list[Decision]
+    ) -> str | None:
+        """The sentence of a denial, or None when the organization may."""
+        for name in self._having["gateway_check_entitlement"]:
+            hook = self._callers[name]["gateway_check_entitlement"]
+            verdict: Verdict | None = self._ask(
+                hook, decisions, {"organization": organization, "feature": feature}
+            )
+            if verdict is not None and not verdict.allowed:
+                decisions.append(Decision(name, "check_entitlement", "denied"))
+                return verdict.sentence
+        return None
+
+    def check_seats(
+        self, organization: Organization, request: SeatRequest, decisions: list[Decision]
+    ) -> SeatLimit | None:
+        """The lowest ceiling, or None when nobody sets a limit."""
+        lowest: SeatLimit | None = None
+        for name in self._having["gateway_check_seats"]:
+            hook = self._callers[name]["gateway_check_seats"]
+            verdict: SeatVerdict | None = self._ask(
+                hook, decisions, {"organization": organization, "request": request}
+            )
+            if verdict is None:
+                continue
+            decisions.append(Decision(name, "check_seats", f"at most {verdict.ceiling}"))
+            if lowest is None or verdict.ceiling < lowest.ceiling:
+                lowest = SeatLimit(name, verdict.ceiling, verdict.sentence)
+        return lowest
+
+    def tell(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
+        """Tell one plugin of events in their order, for so long: how many were told, and whether it can go on.
+
+        It cannot when the plugin raised, which was logged, or when it is still at an event.
+        """
+        return self._listeners[plugin].hear(events, seconds)
+
+    def is_late(self, plugin: str) -> bool:
+        """Whether a call of a listener outlasted its turn and how it ended was not taken over yet."""
+        return self._listeners[plugin].late
+
+    def end_of_late_call(self, plugin: str) -> tuple[int, bool] | None:
+        """How a late call ended: events told since `tell` returned, and whether it went well; None while it runs."""
+        return self._listeners[plugin].end_of_late_call()
+
+    def listens_since(self, plugin: str) -> int:
+        """The moment in microseconds from which a listener that is new to the database hears; 0 = of all history."""
+        return 0 if self._plugins[plugin].declaration.history else self._since[plugin]
+
+    def _teller(self, hook: Hook) -> Callable[[Event], bool]:
+        def tell(event: Event) -> bool:
+            began = perf_counter()
+            try:
+                hook.call({"event": event})
+            except (Exception, SystemExit):  # it may fail in any way; the change stands, and it is told again
+                log.exception(
+                    "plugin %s failed at event %s of organization %s",
+                    hook.plugin,
+                    event.id,
+                    event.organization.id,
+                )
+                self.watch.ended(hook.tally, FAILED, perf_counter() - began)
+                return False
+            self.watch.ended(hook.tally, ANSWERED, perf_counter() - began)
+            return True
+
+        return tell
+
+    def _ask(self, hook: Hook, decisions: list[Decision], arguments: Mapping[str, Any]) -> Any:
+        """One question to one plugin. Whatever it does but answer ends here, named in the activity."""
+        began = perf_counter()
+        try:
+            answer = hook.call(arguments)
+            if answer is not None:
+                answer = hook.read(answer)
+        except Refusal as refusal:
+            if not proper(refusal):
+                raise self._unusable(hook, decisions, "raised a refusal that is none", began) from refusal
+            self._note(hook, decisions, REFUSED, "refused", perf_counter() - began)
+            raise
+        except Rubbish as rubbish:
+            raise self._unusable(hook, decisions, f"answer {rubbish}", began) from None
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # it may fail in any way; the request is refused, to be tried again
+            log.exception("plugin %s failed in %s", hook.plugin, hook.name)
+            # Never its text, which may hold what the plugin was given.
+            what = f"failed: {type(error).__name__}"
+            self._note(hook, decisions, FAILED, what, perf_counter() - began)
+            raise broken(hook.plugin) from error
+        seconds, tally = perf_counter() - began, hook.tally
+        if seconds > self.watch.limit:
+            self._note(hook, decisions, NONE if answer is None else ANSWERED, "", seconds)
+            return answer
+        with tally.lock:
+            if answer is None:
+                tally.none += 1
+            else:
+                tally.answered += 1
+            tally.seconds += seconds
+        return answer
+
+    def _note(self, hook: Hook, decisions: list[Decision], outcome: str, what: str, seconds: float) -> None:
+        late = self.watch.ended(hook.tally, outcome, seconds)
+        told = ", ".join(part for part in (what, late) if part)
+        decisions.append(Decision(hook.plugin, hook.name, told))
+
+    def _unusable(
+        self, hook: Hook, decisions: list[Decision], what: str, began: float | None = None
+    ) -> Unavailable:
+        log.error("plugin %s answered %s with rubbish: %s", hook.plugin, hook.name, what)
+        self._note(hook, decisions, RUBBISH, f"rubbish: {what}", perf_counter() - began if began else 0.0)
+        return Unavailable(
+            f"The gateway's plugin {hook.plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
+            " operator of the application.",
+            retry_after=30,
+        )
+
+
+_NOTHING: Mapping[str, Hook] = {}
+
+
+def _answer_of_one(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
+    """Call the hook of one plugin; what it answers, None where it does not."""
+    first = caller.spec is not None and caller.spec.opts["firstresult"]
+
+    def call(arguments: Mapping[str, Any]) -> Any:
+        answer = caller(**arguments)
+        return answer if first else answer[0] if answer else None
+
+    return call
+
+
+def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A document to look at: what is done to it reaches nobody else."""
+    return MappingProxyType(copied(dict(document)))

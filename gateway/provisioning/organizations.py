@@ -1,0 +1,294 @@
+"""The stories of setting up: organizations, their single sign-on, connections, tokens, provisioning on and off."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.plugin.contracts import Json, Organization
+from gateway.plugin.declarations import Kept
+from gateway.plugin.manager import Decision, PluginHost
+from gateway.provisioning.admin_tokens import check_expiry
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.long_changes import AT_ONCE, LongRuns
+from gateway.provisioning.mapping import check_attribute
+from gateway.provisioning.rendering import group_json
+from gateway.provisioning.saml_metadata import read_metadata
+from gateway.provisioning.unit_of_work import Change, Changes, Refresh
+from gateway.provisioning.users import check_version
+from gateway.scim.documents import shown
+from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
+from gateway.store import Stale, Store
+from gateway.store.long_changes import REMOVE, LongChange
+from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
+
+log = logging.getLogger("gateway")
+
+FEATURE = "scim"
+#: Rows that one transaction of a removal removes.
+_REMOVED_AT_ONCE = 500
+
+
+class Setup:
+    """Tells the stories of setting up."""
+
+    def __init__(
+        self, store: Store, host: PluginHost, changes: Changes, callers: Callers, refresh: Refresh,
+        runs: LongRuns,
+    ) -> None:  # fmt: skip
+        self._store, self._host, self._changes = store, host, changes
+        self._callers, self._refresh, self._runs = callers, refresh, runs
+        runs.add(REMOVE, self._remove_connection)
+        runs.add(REMOVE, self._remove_organization, of_connection=False)
+
+    # Organizations --------------------------------------------------------------------------------------------------
+
+    def add_organization(self, values: Mapping[str, Any], trace: Trace) -> OrganizationRecord:
+        """A new customer of the application."""
+        with self._store.transaction():
+            organization = self._store.organizations.add(values)
+            trace.organization_id = organization.id
+            trace.target = Target("Organization", organization.uid, organization.name)
+            with self._changes.open(self._callers.admin(organization), trace):
+                return organization
+
+    def edit_organization(
+        self, caller: Caller, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
+    ) -> OrganizationRecord:
+        """Change plan, seats, billing or name. A lower limit evicts nobody."""
+        trace.changed = sorted(values)
+        with self._changes.open(caller, trace):
+            check_version(self._store.organizations.by_key(caller.organization.id), if_match)
+            return self._store.organizations.edit(caller.organization, values)
+
+    def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:
+        """Remove a customer with everything of it: connections, tokens, users, groups, events, activity."""
+        organization = caller.organization
+        with self._store.transaction(organization_id=organization.id):
+            check_version(self._store.organizations.by_key(organization.id), if_match)
+            self._store.organizations.close(organization)
+            left = self._store.long_changes.of(organization.id, None)
+            run = left.uid if left else self._begin(organization.id, None, trace)
+        self._finish(run, trace)
+        trace.written = False
+        # Its activity went with it, so this line is all that is left.
+        log.warning(
+            "organization %s (%s) removed by %s, request %s",
+            organization.uid, organization.name, trace.principal, trace.request_id,
+        )  # fmt: skip
+
+    def set_sso(self, caller: Caller, metadata_xml: str, trace: Trace) -> Json:
+        """Take in the identity provider's SAML metadata."""
+        values = read_metadata(metadata_xml)
+        self.edit_organization(caller, {"sso": json.dumps(values)}, trace)
+        return values
+
+    def remove_sso(self, caller: Caller, trace: Trace) -> None:
+        """Single sign-on is no longer set up; provisioning is refused from now on."""
+        self.edit_organization(caller, {"sso": None}, trace)
+
+    # Connections ----------------------------------------------------------------------------------------------------
+
+    def add_connection(
+        self, caller: Caller, idp: str, name: str, settings: Mapping[str, Any], trace: Trace
+    ) -> ConnectionRecord:
+        """A new connection, with provisioning switched off."""
+        with self._changes.open(caller, trace):
+            connection = self._store.connections.add(caller.organization, idp, name, settings)
+            trace.connection_uid = connection.uid
+            trace.target = Target("Connection", connection.uid, connection.name)
+            return connection
+
+    def edit_connection(
+        self, caller: Caller, connection: ConnectionRecord, values: Mapping[str, Any], trace: Trace,
+        if_match: str | None = None,
+    ) -> ConnectionRecord:  # fmt: skip
+        """Change name or settings. Settings that are not named stay as they are; null takes one away."""
+
+        def story(caller: Caller) -> ConnectionRecord:
+            stored, changed = self._again(connection), dict(values)
+            trace.changed = [name for name in sorted(values) if name != "settings"] + [
+                f"settings.{name}" for name in sorted(values.get("settings", {}))
+            ]
+            check_version(stored, if_match)
+            if "settings" in values:
+                changed["settings"] = self._merged(stored, values["settings"])
+            with self._changes.open(caller, trace) as change:
+                change.outdate()
+                if self._again(connection).version != stored.version:
+                    raise Stale
+                self._store.connections.edit(connection, **changed)
+                return self._again(connection)
+
+        return self._changes.retried(caller, self._refresh, story, trace)
+
+    def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""
+        return self._checked(idp, values)[0]
+
+    def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], Kept]:
+        declaration = self._host.declared.of(idp)
+        if declaration is None:
+            known = ", ".join(plugin.name for plugin in self._host.declared.plugins() if plugin.idp)
+            raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
+        settings = self._host.declared.checked_settings(idp, values)
+        try:
+            return settings, self._host.declared.would_keep(idp, settings)
+        except ValueError as error:
+            raise InvalidValue(f"settings name what cannot be kept. {error}") from None
+
+    def _merged(self, connection: ConnectionRecord, given: Mapping[str, Any]) -> dict[str, Any]:
+        merged = {**connection.setting_values, **given}
+        settings, kept = self._checked(
+            connection.idp, {name: value for name, value in merged.items() if value is not None}
+        )
+        if connection.mapping_enabled and connection.mapping_attribute:
+            try:
+                check_attribute(kept, connection.mapping_attribute)
+            except InvalidValue:
+                raise Conflict(
+                    f"Map to groups looks at {connection.mapping_attribute!r}, which this connection would no longer"
+                    " keep. Let the mapping look at another attribute first, or switch it off."
+                ) from None
+        return settings
+
+    def _again(self, connection: ConnectionRecord) -> ConnectionRecord:
+        found = self._store.connections.by_key(connection.id)
+        if found is None:
+            raise NotFound("This connection was removed meanwhile.")
+        return found[0]
+
+    def remove_connection(
+        self, caller: Caller, connection: ConnectionRecord, trace: Trace, if_match: str | None = None
+    ) -> None:
+        """Revoke its tokens and rules. Users and groups stay with their memberships, managed by nobody."""
+        organization_id = caller.organization.id
+        with self._changes.open(caller, trace) as change:
+            change.outdate()
+            check_version(self._again(connection), if_match)
+            self._store.connections.close(connection)
+            left = self._store.long_changes.of(organization_id, connection)
+            removing = left is not None and left.kind == REMOVE
+            run = left.uid if left and removing else self._begin(organization_id, connection, trace)
+        self._finish(run, trace)
+
+    def _begin(self, organization_id: int, connection: ConnectionRecord | None, trace: Trace) -> str:
+        return self._store.long_changes.begin(
+            organization_id, connection, REMOVE, principal=trace.principal, request_id=trace.request_id
+        )
+
+    def _finish(self, run: str, trace: Trace) -> None:
+        try:
+            self._runs.finish(run, trace)
+        except Refusal as refusal:
+            if self._runs.progress(run):
+                refusal.detail += " The removal has begun, and the gateway goes on with it by itself."
+            raise
+
+    def _remove_organization(self, caller: Caller, run: LongChange, change: Change) -> bool:
+        """Remove some of what is in an organization; in the end what is left, and itself."""
+        gone = self._store.organizations.remove_some(caller.organization, _REMOVED_AT_ONCE)
+        if gone:
+            self._store.long_changes.advance(run, 0, gone)
+            return True
+        self._store.organizations.remove(caller.organization)
+        return False
+
+    def _remove_connection(self, caller: Caller, run: LongChange, change: Change) -> bool:
+        """Free some users of a connection, then what it pushed; in the end its groups, and itself."""
+        assert run.connection_id is not None
+        found = self._store.connections.by_key(run.connection_id)
+        if found is None:
+            return False
+        store, connection, organization_id = self._store, found[0], caller.organization.id
+        if keys := store.connections.managed(connection, AT_ONCE):
+            store.memberships.release_users(organization_id, keys)
+            alive = store.connections.free(connection, keys)
+            store.memberships.reveal(organization_id, keys)
+            store.organizations.count(organization_id, "User", connection.id, -alive)
+            store.organizations.count(organization_id, "User", None, alive)
+            store.long_changes.advance(run, keys[-1], alive)
+            return True
+        if store.memberships.release_pushes(organization_id, connection.id, _REMOVED_AT_ONCE):
+            store.long_changes.advance(run, run.after, 0)
+            return True
+        change.outdate()
+        self._free_names(organization_id, connection, change)
+        store.connections.remove(connection)
+        return False
+
+    def check_stays(self, connection: ConnectionRecord) -> None:
+        """Refuse to set up what is being removed."""
+        left = self._store.long_changes.of(connection.organization_id, connection)
+        if left is not None and left.kind == REMOVE:
+            raise Conflict(
+                f"The connection {connection.name!r} is being removed. Make another one, or wait until it is gone."
+            )
+
+    def _free_names(self, organization_id: int, connection: ConnectionRecord, change: Change) -> None:
+        """Two groups that nobody pushes cannot have one name: the one that is released takes another."""
+        for group in self._store.groups.clashing(connection):
+            number, name = 1, f"{group.name} ({connection.name})"
+            while self._store.groups.namesake(organization_id, connection.id, name):
+                number += 1
+                name = f"{group.name} ({connection.name} {number})"
+            document = {**json.loads(group.doc), "displayName": name}
+            renamed = self._store.groups.rewrite(organization_id, connection.id, group, document)
+            assert renamed is not None
+            change.tell("group.updated", "Group", group.uid, group_json(renamed, None, None))
+
+    def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
+        """Switch provisioning on or off; on only once plan and single sign-on allow it."""
+        connection = caller.connection
+        if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
+            raise Conflict(" ".join(reasons))
+        trace.changed = ["provisioning"]
+        with self._changes.open(caller, trace):
+            if enabled:
+                self.check_stays(connection)
+            self._store.connections.edit(connection, provisioning=int(enabled))
+
+    def obstacles(self, tenant: Organization, decisions: list[Decision]) -> list[str]:
+        """Why an organization cannot be provisioned, each with who can mend it; empty when it can."""
+        reasons = []
+        denial = self._host.check_entitlement(tenant, FEATURE, decisions)
+        if denial is not None:
+            reasons.append(denial)
+        if not tenant.sso:
+            reasons.append(
+                f"Single sign-on is not set up for {tenant.name}. An admin of the application has to add the identity"
+                " provider's SAML metadata there before users can be provisioned."
+            )
+        return reasons
+
+    # Tokens ---------------------------------------------------------------------------------------------------------
+
+    def add_token(
+        self, caller: IdpCaller, label: str, expires: int | None, trace: Trace,
+        maker: AdminTokenRecord | None = None,
+    ) -> tuple[TokenRecord, str]:  # fmt: skip
+        """Make a token of a connection and return it with its value, which is shown this once.
+
+        `expires` in microseconds. `maker` is the admin token that is used, None where that has no limits. Raises
+        Forbidden for a token that outlives it.
+        """
+        check_expiry(maker, expires)
+        with self._changes.open(caller, trace):
+            self.check_stays(caller.connection)
+            token, value = self._store.tokens.add(caller.connection, label, expires)
+            trace.target = Target("Token", token.uid, f"{token.label} ({token.prefix}…)".strip())
+            return token, value
+
+    def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
+        """The token opens nothing from now on. Raises NotFound."""
+        missing = NotFound(f"There is no token with the id {shown(uid)} here.")
+        # Looked for first: a write would wait for others.
+        if all(token.uid != uid for token in self._store.tokens.of(caller.connection)):
+            raise missing
+        with self._changes.open(caller, trace):
+            removed = self._store.tokens.remove(caller.connection, uid)
+            if removed is None:
+                raise missing
+            trace.target = Target("Token", uid, f"{removed.label} ({removed.prefix}…)".strip())

@@ -1,0 +1,1 @@
+"""The databases: SQLite and PostgreSQL, their dialects, migrations, backup and dumps."""

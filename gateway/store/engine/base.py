@@ -1,0 +1,280 @@
+"""What every engine offers to the rooms of the store: statements, the one transaction, migrations. Knows no table.
+
+SQL is written with `?` for a parameter. What differs from engine to engine is in `sqlite`, `postgresql` and `dialects`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import peewee
+
+from gateway.scim.errors import Unavailable
+from gateway.store.engine.dialects import Dialect
+from gateway.store.engine.failures import Outage
+from gateway.store.engine.migrate import QUEUE, Told, Upgrade, silent
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+#: Seconds that a write waits for other writers, at most.
+BUSY_SECONDS = 5.0
+#: The same for a write that the request can do without.
+BRIEF = 0.5
+#: More placeholders than this in one statement are split over several.
+CHUNK = 500
+Row = tuple[Any, ...]
+#: A statement, and its parameters: whole numbers.
+First = tuple[str, tuple[int, ...]]
+#: How many rows one INSERT takes. Few sizes, so that each engine compiles few statements.
+_ROWS = (100, 10, 1)
+
+
+class Stale(Unavailable):
+    """What a transaction was based on was changed by somebody else meanwhile: begin it anew."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The same resource is being changed by many requests at once. Nothing was changed by this one; try again.",
+            retry_after=1,
+        )
+
+
+class Weight(NamedTuple):
+    """What rows weigh in bytes, about: the column `doc`, and so much for each unit of another one."""
+
+    columns: tuple[str, ...]
+    counted: str | None = None
+    each: int = 0
+
+    def of(self, rows: Sequence[Row]) -> list[int]:
+        """Each row."""
+        doc = self.columns.index("doc")
+        if self.counted is None:
+            return [len(row[doc]) for row in rows]
+        counted = self.columns.index(self.counted)
+        return [len(row[doc]) + row[counted] * self.each for row in rows]
+
+
+class UnusableDatabase(Exception):
+    """The database that is configured cannot be used as it is; the sentence says what is wrong, never the password."""
+
+
+class Overrun(Unavailable):
+    """A statement took longer than it may, and was ended."""
+
+
+class Database(ABC):
+    """An engine through peewee. A thread keeps its connection."""
+
+    #: Behind a SELECT: nobody else writes the rows that were found until the transaction ends.
+    held = ""
+
+    def __init__(self, engine: peewee.Database, dialect: Dialect) -> None:
+        self.peewee, self.dialect = engine, dialect
+
+    @abstractmethod
+    def transaction(
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
+    ) -> AbstractContextManager[Row | None]:
+        """One transaction, from the first statement a writer. Inside another one it is part of it.
+
+        Those that name the same organization follow each other: what one of them reads stays true until it ends.
+        `patience` is how many seconds it waits for other writers, at most; then Unavailable. `first` goes to the engine
+        together with the beginning; its first row is handed out, or None.
+        """
+
+    @abstractmethod
+    def limit_waits(self, seconds: float | None) -> None:
+        """Have transactions of this thread wait for the lock of all writers for so long at most (None: as they say).
+
+        They raise Busy then. Does nothing for an engine that has no such lock.
+        """
+
+    @abstractmethod
+    def only_one(self, task: str) -> AbstractContextManager[bool]:
+        """True in one process at a time, on whatever node: a task that need not be done twice. Never waits."""
+
+    @abstractmethod
+    def _outages(self) -> AbstractContextManager[None]:
+        """Turns an engine that cannot serve into a refusal to come back later."""
+
+    @abstractmethod
+    def _ending(self, until: float) -> AbstractContextManager[None]:
+        """Statements inside end at a moment of the monotonic clock: Overrun."""
+
+    @abstractmethod
+    def _migrating(self) -> AbstractContextManager[None]:
+        """Waits until no other process migrates this database."""
+
+    def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+        cursor = self._execute(sql, parameters)
+        try:
+            return cursor.fetchone()
+        finally:
+            cursor.close()
+
+    def all(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows. Only for statements whose result is bounded."""
+        cursor = self._execute(sql, parameters)
+        try:
+            return cursor.fetchall()
+        finally:
+            cursor.close()
+
+    def all_before(self, until: float | None, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The same, outside of a transaction. Raises Overrun at a moment of the monotonic clock; None: never."""
+        if until is None:
+            return self.all(sql, *parameters)
+        with self._ending(until):
+            return self.all(sql, *parameters)
+
+    @abstractmethod
+    def fitting(
+        self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
+    ) -> tuple[list[tuple[Any, ...]], bool]:
+        """The rows of a SELECT of those columns in the order of `id`, until they weigh `size`, and whether there are
+        others. The documents of others are not held. `until`: as `all_before`."""
+
+    def run(self, sql: str, *parameters: Any) -> int:
+        """The number of rows changed."""
+        cursor = self._execute(sql, parameters)
+        try:
+            return cursor.rowcount
+        finally:
+            cursor.close()
+
+    def whole(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
+        """The first row of a statement that is a transaction by itself, and waits for others like one.
+
+        None also where it gave itself up, by reading a number from a text that is none: then it wrote nothing.
+        """
+        with self.transaction():
+            return self.one(sql, *parameters)
+
+    def later(self, sql: str, *parameters: Any) -> None:
+        """Run an INSERT INTO before the transaction ends, which may save its way to the server: nothing in there looks
+        at it."""
+        self.run(sql, *parameters)
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """The same statement for each row."""
+        with self._outages():
+            cursor = self.peewee.connection().cursor()
+            try:
+                cursor.executemany(sql, rows)
+            finally:
+                cursor.close()
+
+    def insert(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Rows into `table (column, …)`, many in a statement.
+
+        A statement for each row would hand the interpreter to another thread and back each time, which costs more than
+        the row.
+        """
+        start = 0
+        for size in _ROWS:
+            while len(rows) - start >= size:
+                values = chain.from_iterable(rows[start : start + size])
+                self.later(_insertion(into, len(rows[0]), size), *values)
+                start += size
+
+    def among(
+        self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        """Rows of a query over many values: `query` is given the placeholders, once for each chunk of values."""
+        rows: list[tuple[Any, ...]] = []
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            rows += self.all(query(",".join("?" * len(chunk))), *parameters, *chunk)
+        return rows
+
+    def _execute(self, sql: str, parameters: Sequence[Any]) -> Any:
+        with self._outages():
+            # Past peewee's own `execute_sql`, which costs as much as a small statement.
+            return self.peewee.connection().execute(sql, parameters)
+
+    def migrate(self, told: Told = silent, folder: Path | None = None) -> list[str]:
+        """Bring the schema to the newest version; the names of what was applied. Safe when many start at once.
+
+        `told` hears when a migration begins, how far it is, and that it is applied. `folder` has other migrations.
+        """
+        with self._outages(), self._migrating():
+            self.check()
+            return Upgrade(self, folder or MIGRATIONS, told).up()
+
+    @contextmanager
+    def altering(self) -> Iterator[None]:
+        """A transaction of a migration: it waits for others briefly, and its statements take as long as they take."""
+        with self.transaction(QUEUE):
+            yield
+
+    def index(self, name: str, table: str, columns: str, where: str = "") -> None:
+        """Have an index, of all rows or of those of a condition. Writers wait while it is built, unless the engine can
+        do better."""
+        with self.altering():
+            self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns}){where and f' WHERE {where}'}")
+
+    def drop_index(self, name: str) -> None:
+        """Do not have an index any more."""
+        with self.altering():
+            self.run(f"DROP INDEX IF EXISTS {name}")
+
+    def pending_migrations(self) -> list[str]:
+        """Names of migrations that this database has not seen."""
+        with self._outages():
+            self.check()
+            status = Upgrade(self, MIGRATIONS).status()
+        return [migration.name for migration in status if migration.path and not migration.applied]
+
+    def sessions(self) -> int | None:
+        """How many connections the engine gives to all nodes together; None where it does not limit them."""
+        return None
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, without the password: the path of a file, or a URL."""
+
+    @property
+    def exists(self) -> bool:
+        """False where it would be made anew. A server is asked nothing, and makes none."""
+        return True
+
+    def check(self) -> None:
+        """Raise UnusableDatabase where it can be reached and not be used. Sends no statement of its own."""
+        return
+
+    def explain_failure(self) -> str | None:
+        """Say why this database cannot be opened, in one sentence without the password; None: unknown, or it can."""
+        return None
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        if not self.peewee.is_closed():
+            self.peewee.close()
+
+
+@lru_cache(maxsize=64)
+def _insertion(into: str, columns: int, rows: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
+
+
+class Busy(Unavailable):
+    """Another process or thread held the lock of writers for too long. No outage: whoever held it was served."""
+
+
+def busy() -> Busy:
+    """The refusal of a database whose lock is held by others."""
+    return Busy(unavailable("the database is busy").detail, retry_after=10)
+
+
+def unavailable(outage: str, lasts: bool = False) -> Outage:
+    """The refusal of a database that cannot serve now. `lasts`: until somebody does something about it."""
+    return Outage(outage, lasts=lasts)

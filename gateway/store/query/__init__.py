@@ -1,0 +1,1 @@
+"""Queries over users and groups: SCIM filters as SQL, pages, bookmarks."""

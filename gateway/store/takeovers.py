@@ -1,0 +1,116 @@
+"""Users on their way from one connection to another of the same organization: who they are, and what goes with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.scim.json_text import fold
+from gateway.store.engine.base import Database
+from gateway.store.ids_and_time import now
+from gateway.store.memberships import MANUAL, MAPPING, PUSH
+from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
+from gateway.store.users import COLUMNS
+
+
+class Found(NamedTuple):
+    """A user that somebody named, deleted or not."""
+
+    id: int
+    uid: str
+    connection_id: int | None
+    user_name: str
+    deleted: bool
+
+
+_FOUND = "id, uid, connection_id, user_name, deleted"
+
+
+class Handovers:
+    """What a takeover reads and writes besides the users themselves."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def still(self, connection: ConnectionRecord, keys: Sequence[int]) -> list[UserRecord]:
+        """Those of these keys that the connection manages (still)."""
+        rows = self._db.among(
+            keys,
+            lambda marks: (
+                f"SELECT {COLUMNS} FROM users WHERE +organization_id = ? AND +connection_id = ? AND deleted = 0"
+                f" AND id IN ({marks}) ORDER BY id"
+            ),
+            connection.organization_id,
+            connection.id,
+        )
+        return [UserRecord._make(row) for row in rows]
+
+    def named(self, organization: OrganizationRecord, names: Sequence[str]) -> dict[str, Found]:
+        """Users by id or userName, letter case aside, whoever manages them. A living one goes before a deleted one."""
+        rows = self._db.among(
+            names,
+            lambda marks: f"SELECT {_FOUND} FROM users WHERE +organization_id = ? AND uid IN ({marks})",
+            organization.id,
+        )
+        found = {row[1]: Found._make(row) for row in rows}
+        rows = self._db.among(
+            [fold(name) for name in names],
+            lambda marks: (
+                f"SELECT {_FOUND} FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({marks})"
+            ),
+            organization.id,
+        )
+        by_name = {fold(row[3]): Found._make(row) for row in rows}
+        return {
+            name: held for name in names if (held := found.get(name) or by_name.get(fold(name))) is not None
+        }
+
+    def holders(self, organization_id: int, addresses: Sequence[str]) -> dict[str, int]:
+        """How many users that are not deleted have each of these e-mail addresses, as they are compared."""
+        rows = self._db.among(
+            addresses,
+            lambda marks: (
+                "SELECT e.value_key, COUNT(*) FROM emails e JOIN users u ON u.id = e.user_id"
+                f" WHERE e.organization_id = ? AND u.deleted = 0 AND e.value_key IN ({marks}) GROUP BY e.value_key"
+            ),
+            organization_id,
+        )
+        return dict(rows)
+
+    def regrant(self, source: ConnectionRecord, keys: Sequence[int], mapped: bool) -> None:
+        """What the connection that they leave granted becomes manual; nobody moves.
+
+        Its pushes, which would else end with the next one that leaves them out; and, unless they come under another
+        mapping (`mapped`), what its mapping granted. Groups that they are in are shown otherwise from now on.
+        """
+        pushed = "SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?"
+        owned = [(PUSH, f" AND group_id IN ({pushed})", (source.organization_id, source.id))]
+        if not mapped:
+            owned.append((MAPPING, "", ()))  # type: ignore[arg-type]
+        for reason, which, parameters in owned:
+            gone = self._db.among(
+                keys,
+                lambda marks, which=which: (  # type: ignore[misc]
+                    f"DELETE FROM grants WHERE source = ?{which} AND user_id IN ({marks}) RETURNING group_id, user_id"
+                ),
+                reason,
+                *parameters,
+            )
+            self._db.run_many(
+                f"INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, '{MANUAL}') ON CONFLICT DO NOTHING",
+                gone,
+            )
+        groups = self._db.among(
+            keys, lambda marks: f"SELECT DISTINCT group_id FROM grants WHERE user_id IN ({marks})"
+        )
+        self._db.run_many(
+            "UPDATE groups SET modified = ?, version = version + 1 WHERE id = ? AND organization_id = ?",
+            [(now(), group, source.organization_id) for group in sorted({row[0] for row in groups})],
+        )
+
+    def awaited(self, uids: Sequence[str]) -> set[str]:
+        """Those of these ids that some pushed group waits for."""
+        rows = self._db.among(
+            uids, lambda marks: f"SELECT user_uid FROM waiting_members WHERE user_uid IN ({marks})"
+        )
+        return {row[0] for row in rows}

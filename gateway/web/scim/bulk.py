@@ -1,0 +1,183 @@
+"""Bulk over HTTP (RFC 7644, 3.7): each operation passes the gate, tells its story and leaves its line, as if it had
+come by itself; only the answers travel together.
+"""
+
+from __future__ import annotations
+
+import json
+
+from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning.rendering import etag
+from gateway.provisioning.users import Outcome
+from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_bulk
+from gateway.scim.documents import Json, shown
+from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
+from gateway.scim.operations import read_operations
+from gateway.store.engine.failures import Outage
+from gateway.store.records import GroupRecord
+from gateway.web.http import Call
+from gateway.web.scim.authentication import Gate
+from gateway.web.scim.translation import document
+
+_KINDS = {"/Users": "User", "/Groups": "Group"}
+_STATUS = {"POST": 201, "PUT": 200, "PATCH": 200, "DELETE": 204}
+_CIRCLE = (
+    "The references of this operation lead into a circle of operations that wait for each other. Create one of them"
+    " without its reference, and add that with a PATCH."
+)
+
+
+class Bulk:
+    """Does bulk requests."""
+
+    def __init__(self, gateway: Provisioning, gate: Gate) -> None:
+        self._gateway, self._gate = gateway, gate
+
+    def run(self, call: Call, caller: IdpCaller, body: Json, trace: Trace) -> str:
+        """Do what a BulkRequest asks for; the BulkResponse, in the order of the request.
+
+        Each operation has a line of its own in the activity; that of the whole, `trace`, counts those not done.
+        """
+        job = read_bulk(body)
+        run = _Run(self._gateway, self._gate, call, caller, job)
+        answers = run.answers()
+        trace.left_out = run.left_out(len(answers))
+        return bulk_response(answers)
+
+
+class _Run:
+    """One bulk request while it is done."""
+
+    def __init__(self, gateway: Provisioning, gate: Gate, call: Call, caller: IdpCaller, job: Job) -> None:
+        self._gateway, self._gate = gateway, gate
+        self._call, self._caller, self._job = call, caller, job
+        #: What stands for each bulkId by now.
+        self._ids: dict[str, str] = {}
+        self._errors = 0
+        #: How many of them for want of the database: those have no line, that of the outage counts them.
+        self._unserved = 0
+
+    def answers(self) -> list[Json]:
+        """The answers; an operation that was not attempted has none."""
+        order, circular = self._job.order()
+        answered: dict[int, Json] = {}
+        for number in order + circular:
+            # RFC 7644, 3.7: the client says how many errors are too many; what was done until then stands.
+            if self._job.patience is not None and self._errors >= self._job.patience:
+                break
+            # Nobody will hear of the rest.
+            if self._call.gone:
+                break
+            answered[number] = self._answer(self._job.operations[number], number in circular)
+        return [answered[number] for number in sorted(answered)]
+
+    def left_out(self, answered: int) -> list[str]:
+        """What was not done, each in a sentence."""
+        told, asked = [], len(self._job.operations)
+        if self._errors:
+            were = "was" if self._errors == 1 else "were"
+            where = ""
+            if self._unserved:
+                where = f", but for {self._unserved} for want of the database: the line of that outage counts those"
+            told.append(
+                f"{self._errors} of {asked} operations {were} refused: the lines of this request id say which and"
+                f" why{where}. Mend those and send them again."
+            )
+        if answered < asked:
+            were = "was" if asked - answered == 1 else "were"
+            told.append(f"{asked - answered} of {asked} {were} not begun. Send them again.")
+        return told
+
+    def _answer(self, operation: BulkOperation, circular: bool) -> Json:
+        slug = self._caller.connection.slug
+        trace = Trace(f"{_label(operation)} (bulk)", self._call.request_id, slug=slug)
+        head: Json = {"method": operation.method}
+        if operation.bulk_id is not None:
+            head["bulkId"] = operation.bulk_id
+        try:
+            return head | self._done(operation, circular, trace)
+        except Refusal as refusal:
+            self._errors += 1
+            self._unserved += isinstance(refusal, Outage)
+            self._gateway.recorder.refused(trace, refusal)
+            return head | self._where(operation) | _failure(refusal)
+
+    def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
+        # Through the gate each time: a switch, a plan or a token may have changed since the operation before.
+        # And the caller is fresh, so that this story is judged by what the one before left.
+        caller = self._gate.again(self._call, self._caller.connection.slug, trace)
+        if circular:
+            raise Circular(_CIRCLE)
+        _check(operation)
+        operation = operation.resolved(self._ids)
+        left = self._told(caller, operation, trace)
+        self._gateway.recorder.changed(trace)
+        if operation.method == "POST" and left is not None:
+            self._ids[str(operation.bulk_id)] = left[0]
+        return self._success(operation, left, trace.status)
+
+    def _told(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> tuple[str, str] | None:
+        """The story that a request of this method would tell; id and tag of what it leaves, None after a DELETE."""
+        kind, uid, version = _KINDS[operation.place], operation.uid or "", operation.version
+        stories = self._gateway.users if kind == "User" else self._gateway.groups
+        trace.status = 204 if (operation.method, kind) == ("PATCH", "Group") else _STATUS[operation.method]
+        told: Outcome | GroupRecord
+        match operation.method:
+            case "DELETE":
+                stories.delete(caller, uid, trace, version)
+                return None
+            case "PATCH":
+                told = stories.patch(
+                    caller,
+                    uid,
+                    read_operations(operation.data or {}, caller.kept.empty_patches),
+                    trace,
+                    version,
+                )
+            case "PUT":
+                told = stories.replace(caller, uid, self._document(caller, operation, trace), trace, version)
+            case _:
+                told = stories.create(caller, self._document(caller, operation, trace), trace)
+        if isinstance(told, Outcome):
+            return told.user.uid, etag(told.user, told.groups)
+        return told.uid, etag(told)
+
+    def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
+        return document(self._gateway.host, caller, _KINDS[operation.place], operation.data or {}, trace)
+
+    def _success(self, operation: BulkOperation, left: tuple[str, str] | None, status: int) -> Json:
+        uid = left[0] if left is not None else operation.uid
+        answer: Json = {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+        if left is not None:
+            answer["version"] = left[1]
+        return answer | {"status": str(status)}
+
+    def _where(self, operation: BulkOperation) -> Json:
+        """The location of what an operation failed at: it is left out after a POST only (RFC 7644, 3.7)."""
+        uid = operation.uid or ""
+        uid = self._ids.get(uid.removeprefix("bulkId:"), "") if uid.startswith("bulkId:") else uid
+        if operation.method == "POST" or operation.place not in _KINDS or not uid:
+            return {}
+        return {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+
+
+def _label(operation: BulkOperation) -> str:
+    """As single requests are named in the activity; a path that nobody serves is cut."""
+    return f"{operation.method} {operation.place[:40]}{'' if operation.uid is None else '/{id}'}"
+
+
+def _check(operation: BulkOperation) -> None:
+    """Refuse what no single request could do, or none within another."""
+    path = operation.place + ("" if operation.uid is None else f"/{operation.uid}")
+    if operation.place.lower() == "/bulk":
+        raise InvalidValue("A bulk request cannot hold another one. Send its operations instead.")
+    if operation.place not in _KINDS or operation.uid == "" or "/" in (operation.uid or ""):
+        raise NotFound(
+            f"There is nothing at {shown(path)} that a bulk request could change: /Users and /Groups are."
+        )
+    if (operation.method == "POST") != (operation.uid is None):
+        raise MethodNotAllowed(f"{operation.method} is not possible at {shown(path)}.")
+
+
+def _failure(refusal: Refusal) -> Json:
+    return {"status": str(refusal.status), "response": json.loads(refusal.as_json())}

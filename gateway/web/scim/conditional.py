@@ -1,0 +1,61 @@
+"""Conditional requests (RFC 7644, 3.14; RFC 9110, 13): when a client may keep what it has, and what `*` asks of a PUT.
+
+A 304 is given only where the answer would be what the client got with that tag. The tag moves with all that is shown
+of a resource, also of its neighbours: see `representation.etag`. What a projection shows (RFC 7644, 3.9) depends on the
+settings of the connection too, so it is always sent whole. Tags do not tell apart what an operator changes of the whole
+deployment: its public URL, its plugins, its database by one from a backup.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gateway.scim.errors import PreconditionFailed
+from gateway.scim.messages import Search
+from gateway.scim.schemas import ResourceType
+from gateway.web.http import Answer, Call
+from gateway.web.scim.lists import reshaped
+
+#: One element of a list of tags: the list may have empty ones (RFC 9110, 5.6.1).
+_ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
+
+
+def kept(call: Call, tag: str, resource: ResourceType, asked: Search) -> bool:
+    """Whether the client says that it has what it asks for, as it would be shown."""
+    header = call.header("HTTP_IF_NONE_MATCH")
+    return _any(header) or (_names(header, tag) and not reshaped(resource, asked))
+
+
+def unmodified(location: str, tag: str) -> Answer:
+    """304 (RFC 9110, 15.4.5)."""
+    return Answer("", 304, [("Content-Location", location), ("ETag", tag)])
+
+
+def refuse_to_replace(exists: bool) -> None:
+    """What asks to create only is no reason to replace what exists. Raises PreconditionFailed."""
+    if exists:
+        raise PreconditionFailed(
+            "The resource exists, and If-None-Match: * asks not to replace one. Leave that header out, or name the"
+            " version that you know in If-Match."
+        )
+
+
+def only_new(call: Call) -> bool:
+    """Whether a PUT asks to create only (RFC 9110, 13.1.2), which no PUT of SCIM does."""
+    return _any(call.header("HTTP_IF_NONE_MATCH"))
+
+
+def _any(header: str | None) -> bool:
+    return header is not None and header.strip() == "*"
+
+
+def _names(header: str | None, tag: str) -> bool:
+    """Whether a list of tags names this one, weak or not (RFC 9110, 8.8.3.2). What is no such list names none."""
+    at, named = 0, False
+    while header and at < len(header):
+        element = _ELEMENT.match(header, at)
+        if element is None:
+            return False
+        named = named or element[1] == tag.removeprefix("W/").strip('"')
+        at = element.end()
+    return named

@@ -1,0 +1,408 @@
+"""SCIM over HTTP (RFC 7644): read the request, tell a story, answer. Media types, entity tags and errors live here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from flask import Blueprint
+
+from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning.caller import Noted
+from gateway.provisioning.groups import absent_group
+from gateway.provisioning.recorder import Recorder
+from gateway.provisioning.rendering import etag, group_json, user_json
+from gateway.provisioning.users import Outcome
+from gateway.scim import discovery, documents
+from gateway.scim.errors import (
+    Forbidden,
+    InvalidCount,
+    InvalidValue,
+    NotFound,
+    NotSupported,
+    Refusal,
+    UnsupportedMediaType,
+)
+from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
+from gateway.scim.operations import read_operations
+from gateway.scim.schemas import ResourceType
+from gateway.store.memberships import MEMBERS_AT_ONCE
+from gateway.store.records import GroupRecord
+from gateway.web.encodings import refuse_many_parts, too_large, unpacked
+from gateway.web.http import MEDIA_TYPE, Answer, Call, answer, empty
+from gateway.web.scim import streaming
+from gateway.web.scim.authentication import Gate
+from gateway.web.scim.bulk import Bulk
+from gateway.web.scim.conditional import kept, only_new, refuse_to_replace, unmodified
+from gateway.web.scim.cursors import LIFETIME
+from gateway.web.scim.lists import Lists, projected, wanted
+from gateway.web.scim.translation import document
+
+#: Where the endpoints of a connection begin.
+PREFIX = "/scim/v2/<slug>"
+_ALL = Search()
+_READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
+#: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+
+
+def blueprint(gateway: Provisioning) -> Blueprint:
+    """All endpoints of all connections."""
+    scim = Endpoints(gateway)
+    blueprint = Blueprint("scim", __name__, url_prefix=PREFIX)
+    # Slashes too many are taken out before (`base_urls`): a redirect would be HTML, and an IdP does not follow it with
+    # its body.
+    blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
+
+    def rule(
+        path: str, method: str, story: Callable[..., Answer], open_: bool = False, label: str = ""
+    ) -> None:
+        label = label or path.replace("<uid>", "{id}")
+        view = scim.view(f"{method} {label}", story, open_)
+        blueprint.add_url_rule(
+            path,
+            f"{method} {label}".replace(".", ""),
+            view,
+            methods=[method],
+            provide_automatic_options=False,
+            # The root is served with and without its slash, for the reason why slashes are not merged.
+            strict_slashes=path != "/",
+        )
+
+    rule("/", "GET", scim.list_all)
+    rule("/.search", "POST", scim.search_all)
+    rule("/Users", "GET", scim.list_users)
+    rule("/Users", "POST", scim.create_user)
+    rule("/Users/.search", "POST", scim.search_users)
+    rule("/Users/<uid>", "GET", scim.read_user)
+    rule("/Users/<uid>", "PUT", scim.replace_user)
+    rule("/Users/<uid>", "PATCH", scim.patch_user)
+    rule("/Users/<uid>", "DELETE", scim.delete_user)
+    rule("/Groups", "GET", scim.list_groups)
+    rule("/Groups", "POST", scim.create_group)
+    rule("/Groups/.search", "POST", scim.search_groups)
+    rule("/Groups/<uid>", "GET", scim.read_group)
+    rule("/Groups/<uid>", "PUT", scim.replace_group)
+    rule("/Groups/<uid>", "PATCH", scim.patch_group)
+    rule("/Groups/<uid>", "DELETE", scim.delete_group)
+    rule("/ServiceProviderConfig", "GET", scim.service_provider_config, open_=True)
+    rule("/ResourceTypes", "GET", scim.resource_types, open_=True)
+    rule("/ResourceTypes/<uid>", "GET", scim.resource_types, open_=True)
+    rule("/Schemas", "GET", scim.schemas, open_=True)
+    rule("/Schemas/<path:uid>", "GET", scim.schemas, open_=True)
+    rule("/Bulk", "POST", scim.bulk)
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        rule("/Me", method, scim.not_supported)
+    return blueprint
+
+
+class View:
+    """One endpoint: who calls, then what is done, then the line in the activity.
+
+    The two halves are called one after the other; in between the body may be waited for.
+    """
+
+    def __init__(
+        self, operation: str, story: Callable[..., Answer], open_: bool, recorder: Recorder, gate: Gate
+    ) -> None:
+        self._operation, self._story, self._open = operation, story, open_
+        self._recorder, self._gate = recorder, gate
+
+    def identify(self, call: Call) -> None:
+        """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
+        slug = call.arguments.pop("slug")
+        trace = call.trace = Trace(
+            self._operation, call.request_id, slug=slug, before_portions=call.expensive
+        )
+        identify = self._gate.find if self._open else self._gate.identify
+        call.caller = identify(call, slug, trace)
+        call.decided = len(trace.decisions)
+
+    def __call__(self, call: Call) -> Answer:
+        """Answer a caller that was identified."""
+        trace, caller = call.trace, call.caller
+        assert trace is not None
+        assert caller is not None
+        if call.queued:  # it was begun before, and got as far as to be put into a queue
+            trace.restore(Noted(decisions=tuple(trace.decisions[: call.decided])))
+        if not self._open:
+            self._gate.admit(call, caller, trace)
+        answered = self._story(call, caller, trace, **call.arguments)
+        trace.status = answered.status
+        if trace.written:
+            self._recorder.changed(trace)
+        elif answered.streamed and call.method != "HEAD":
+            answered.when_sent(partial(streaming.note, self._recorder, trace))
+        elif not self._open:
+            self._recorder.later(trace)
+        return answered
+
+
+class Endpoints:
+    """What each endpoint does for a caller that the gate let in."""
+
+    def __init__(self, gateway: Provisioning) -> None:
+        self._gateway, self._gate = gateway, Gate(gateway)
+        self._bulk, self._lists = Bulk(gateway, self._gate), Lists(gateway)
+
+    def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
+        """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
+        return View(operation, story, open_, self._gateway.recorder, self._gate)
+
+    # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
+
+    def list_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(self._lists.answer(caller, _types(caller), self._asked(call), trace, call.expensive))
+
+    def search_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(
+            self._lists.answer(caller, _types(caller), read_search(self._body(call)), trace, call.expensive)
+        )
+
+    # Users ------------------------------------------------------------------------------------------------------
+
+    def list_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(
+            self._lists.answer(caller, (caller.kept.user,), self._asked(call), trace, call.expensive)
+        )
+
+    def search_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(
+            self._lists.answer(
+                caller, (caller.kept.user,), read_search(self._body(call)), trace, call.expensive
+            )
+        )
+
+    def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        found = self._gateway.store.memberships.user(caller.connection, uid)
+        if found is None:
+            raise self._gateway.users.absent(caller, uid, trace)
+        user, groups = found
+        trace.user, trace.target = user.user_name, Target("User", user.uid, None)
+        tag = etag(user, groups)
+        if kept(call, tag, caller.kept.user, _chosen(call)):
+            return unmodified(f"{_base(caller)}/Users/{user.uid}", tag)
+        return self._user(call, caller, Outcome(user, groups))
+
+    def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        trace.status = 201
+        outcome = self._gateway.users.create(caller, self._document(call, caller, "User", trace), trace)
+        return self._user(call, caller, outcome, 201)
+
+    def replace_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        document = self._document(call, caller, "User", trace)
+        if only_new(call):
+            refuse_to_replace(self._gateway.store.users.seen(caller.connection, uid) is not None)
+        outcome = self._gateway.users.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        return self._user(call, caller, outcome)
+
+    def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        operations = read_operations(self._body(call), caller.kept.empty_patches)
+        outcome = self._gateway.users.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        return self._user(call, caller, outcome)
+
+    def delete_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        trace.status = 204
+        self._gateway.users.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        return empty()
+
+    def _user(self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200) -> Answer:
+        user, base = outcome.user, _base(caller)
+        body = user_json(user, outcome.groups, base)
+        if call.environ.get("QUERY_STRING"):
+            body = projected(caller.kept.user, [body], _chosen(call))[0]
+        return answer(body, status, f"{base}/Users/{user.uid}", etag(user, outcome.groups))
+
+    # Groups -----------------------------------------------------------------------------------------------------
+
+    def list_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(
+            self._lists.answer(caller, (caller.kept.group,), self._asked(call), trace, call.expensive)
+        )
+
+    def search_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        return answer(
+            self._lists.answer(
+                caller, (caller.kept.group,), read_search(self._body(call)), trace, call.expensive
+            )
+        )
+
+    def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        group = self._gateway.store.groups.seen(caller.connection, uid)
+        if group is None:
+            raise absent_group(caller, uid)
+        trace.target = Target("Group", group.uid, group.name)
+        if kept(call, etag(group), caller.kept.group, _chosen(call)):
+            return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
+        return self._group(call, caller, group, trace)
+
+    def create_group(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        trace.status = 201
+        group = self._gateway.groups.create(caller, self._document(call, caller, "Group", trace), trace)
+        return self._group(call, caller, group, trace, 201)
+
+    def replace_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        document = self._document(call, caller, "Group", trace)
+        if only_new(call):
+            refuse_to_replace(self._gateway.store.groups.seen(caller.connection, uid) is not None)
+        group = self._gateway.groups.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        return self._group(call, caller, group, trace)
+
+    def patch_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        # No body unless parts of it are asked for (RFC 7644, 3.5.2): nobody who adds one member of many wants the
+        # list of all back.
+        shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
+        trace.status = 200 if shown else 204
+        operations = read_operations(self._body(call), caller.kept.empty_patches)
+        group = self._gateway.groups.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        return self._group(call, caller, group, trace) if shown else empty(etag(group))
+
+    def delete_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+        trace.status = 204
+        self._gateway.groups.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        return empty()
+
+    def _group(
+        self, call: Call, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200
+    ) -> Answer:
+        asked, base, resource = _chosen(call), _base(caller), caller.kept.group
+        location = f"{base}/Groups/{group.uid}"
+        if wanted("members", asked):
+            pages = self._gateway.store.memberships.member_pages(
+                caller.organization.id, caller.connection.id, group
+            )
+            pieces = streaming.pieces(resource, group, pages, base, asked)
+            large = group.members > MEMBERS_AT_ONCE
+            if large and call.method == "GET":
+                call.expensive()
+            body = streaming.streamed(pieces, trace) if large else "".join(pieces)
+        else:
+            body = projected(resource, [group_json(group, None, base)], asked)[0]
+        return answer(body, status, location, etag(group))
+
+    def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        call.expensive()
+        return answer(self._bulk.run(call, caller, self._body(call), trace))
+
+    # Discovery --------------------------------------------------------------------------------------------------
+
+    def service_provider_config(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        _refuse_filter(call)
+        config = discovery.service_provider_config(
+            _base(caller),
+            filter_max=self._gateway.config.page_limit,
+            body_max=self._gateway.config.body_limit,
+            page=self._lists.usual,
+            cursor_seconds=LIFETIME,
+        )
+        return _described(config)
+
+    def resource_types(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
+        return _catalogue(call, discovery.resource_types(_types(caller), _base(caller)), uid)
+
+    def schemas(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
+        return _catalogue(call, discovery.schemas(_types(caller), _base(caller)), uid)
+
+    def not_supported(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+        raise NotSupported(
+            f"{call.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
+        )
+
+    # Reading the request ----------------------------------------------------------------------------------------
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        if not call.says(*_READ_AS_JSON):
+            raise UnsupportedMediaType(
+                f"The body is {call.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
+            )
+        data = call.body()
+        usual = self._gateway.config.body_limit
+        most = call.max_content_length or usual
+        if call.content_length is None and len(data) >= most:
+            # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
+            raise too_large(most)
+        data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
+        refuse_many_parts(data, usual)
+        return documents.read_json(data)
+
+    def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
+        """The body: out of the identity provider's dialect, then validated like any stranger's."""
+        return document(self._gateway.host, caller, kind, self._body(call), trace)
+
+    def _asked(self, call: Call) -> Search:
+        """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
+        given = call.query()
+        bad_count = InvalidCount if "cursor" in given else InvalidValue
+        return Search(
+            filter=given.get("filter"),
+            attributes=_few(given, "attributes"),
+            excluded=_few(given, "excludedAttributes"),
+            start=max(1, _number("startIndex", given.get("startIndex"), 1) or 1),
+            count=_number("count", given.get("count"), None, bad_count),
+            sort_by=given.get("sortBy"),
+            descending=is_descending(given.get("sortOrder")),
+            cursor=given.get("cursor"),
+        )
+
+
+def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:
+    return caller.kept.user, caller.kept.group
+
+
+def _base(caller: IdpCaller) -> str:
+    return caller.words.base_url
+
+
+def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -> Answer:
+    """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
+    _refuse_filter(call)
+    if uid is None:
+        return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
+    found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
+    if found is None:
+        raise NotFound(f"This connection has no {documents.shown(uid)} here.")
+    return _described(found)
+
+
+def _described(entry: dict[str, Any]) -> Answer:
+    return answer(documents.dumps(entry), location=entry["meta"]["location"])
+
+
+def _refuse_filter(call: Call) -> None:
+    # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
+    if "filter" in call.query():
+        raise Forbidden("Discovery documents cannot be filtered.")
+
+
+def _chosen(call: Call) -> Search:
+    """Which attributes of one resource are asked for (RFC 7644, 3.9). Never a refusal: a change is done by now."""
+    if not call.environ.get("QUERY_STRING"):
+        return _ALL
+    given = call.query()
+    return Search(
+        attributes=_names(given.get("attributes")), excluded=_names(given.get("excludedAttributes"))
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _few(given: Mapping[str, str], parameter: str) -> tuple[str, ...]:
+    """The names in a parameter of a list, which are looked up for each resource found."""
+    names = _names(given.get(parameter))
+    if len(names) > MAX_ATTRIBUTES:
+        raise InvalidValue(f"{parameter} names {len(names)} attributes; at most {MAX_ATTRIBUTES} are read.")
+    return names
+
+
+def _number(
+    name: str, text: str | None, default: int | None, bad: type[Refusal] = InvalidValue
+) -> int | None:
+    if text is None or not text.strip():
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise bad(f"{name} must be a whole number, not {text[:40]!r}.")
+    return int(text)

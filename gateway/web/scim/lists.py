@@ -1,0 +1,197 @@
+"""Lists: users, groups, or both, found, sorted and paged as a search asks for (RFC 7644, 3.4.2; RFC 9865)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning.rendering import group_json, group_pieces, user_json, users_json
+from gateway.scim import documents
+from gateway.scim.errors import InvalidCount, InvalidValue
+from gateway.scim.filters import MAX_LENGTH, Compare, Filter, check_filter, parse_filter
+from gateway.scim.messages import Search, list_response
+from gateway.scim.schemas import ResourceType
+from gateway.scim.sorting import Sort, read_sort
+from gateway.store.memberships import MEMBERS_AT_ONCE, Groups, Seen
+from gateway.store.query.search import Page, Query
+from gateway.store.records import ListedGroup, ListedUser
+from gateway.web.scim.cursors import Cursors
+
+#: How many resources a page holds when the client does not say.
+PAGE = 100
+#: A filter of more characters takes milliseconds to read alone.
+LONG_FILTER = 1000
+#: A page of more is expensive.
+LARGE_PAGE = 200
+
+
+class Lists:
+    """Answers searches of connections."""
+
+    def __init__(self, gateway: Provisioning) -> None:
+        self._store, self._most, self._host = gateway.store, gateway.config.page_limit, gateway.host
+        self._cursors = Cursors(gateway.config.secret_key, old_keys=gateway.config.secret_key_old)
+
+    @property
+    def usual(self) -> int:
+        """How many resources a page holds when the client does not say."""
+        return min(self._most, PAGE)
+
+    def answer(
+        self,
+        caller: IdpCaller,
+        types: tuple[ResourceType, ...],
+        asked: Search,
+        trace: Trace,
+        expensive: Callable[[], None],
+    ) -> str:
+        """Answer a search with a ListResponse; of several types those of the first one come first.
+
+        `expensive` is called before a search that is expensive is made.
+        """
+        if asked.filter and len(asked.filter) > LONG_FILTER:
+            expensive()
+        tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
+        query = Query(types, tree, sort, wanted("members", asked))
+        count = self.usual if asked.count is None else min(self._most, asked.count)
+        looks_up = asked.cursor is None and asked.start == 1 and count > 0
+        found = self._looked_up(caller, query) if looks_up else None
+        if found is not None and len(found) <= 1:
+            shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
+            return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
+        if count > LARGE_PAGE or query.expensive:
+            expensive()
+        if asked.cursor is not None:
+            return self._by_cursor(caller, query, asked, asked.cursor)
+        page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
+        return list_response(page.total, asked.start, self._shown(caller, types, page, asked))
+
+    def _tree(
+        self, caller: IdpCaller, asked: Search, types: tuple[ResourceType, ...], trace: Trace
+    ) -> Filter | None:
+        """The filter, out of the identity provider's dialect, then checked like any stranger's."""
+        text = asked.filter
+        if text is None:
+            return None
+        if len(types) == 1 and len(text) <= MAX_LENGTH:
+            text = self._host.map_filter(caller.words, types[0].name, text, trace.decisions)
+        tree = parse_filter(text)
+        for resource in types:
+            check_filter(tree, resource)
+        if isinstance(tree, Compare) and tree.path.name.lower() == "username" and isinstance(tree.value, str):
+            trace.user = tree.value[:320]
+        return tree
+
+    def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
+        """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
+
+        None where anything else is asked; the general way answers that, and would answer this the same.
+        """
+        tree = query.tree
+        if not isinstance(tree, Compare) or tree.op != "eq" or query.types != (caller.kept.user,):
+            return None
+        path, value = tree.path, tree.value
+        if path.urn or path.sub or not isinstance(value, str):
+            return None
+        memberships, name = self._store.memberships, path.name.lower()
+        if name == "username":
+            return memberships.users_named(caller.connection, value)
+        if name == "externalid" and caller.kept.user.find(None, name, None):
+            return memberships.users_known_as(caller.connection, value)
+        return None
+
+    def _by_cursor(self, caller: IdpCaller, query: Query, asked: Search, cursor: str) -> str:
+        if asked.start > 1:
+            raise InvalidValue("A list is paged by cursor or by startIndex, not by both.")
+        if query.sort:
+            # A place in the order of making says nothing of a place in another order.
+            raise InvalidValue("A sorted list has no cursors: page it by startIndex, or leave sortBy out.")
+        # RFC 9865, 2: less than none is none, and none asks for the total alone.
+        count = self.usual if asked.count is None else max(0, asked.count)
+        if count > self._most:
+            # RFC 9865, 2.1: unlike with startIndex, a count beyond the limit is an error.
+            raise InvalidCount(f"With a cursor, count must be {self._most} at most.")
+        after = self._cursors.open(caller.connection, query.digest, cursor)
+        if count == 0:
+            return list_response(self._store.search.page(caller.connection, query, 1, 0).total, None, ())
+        page = self._store.search.page_after(caller.connection, query, after, count)
+        more = None
+        if page.next is not None:
+            more = self._cursors.seal(caller.connection, query.digest, page.next)
+        return list_response(page.total, None, self._shown(caller, query.types, page, asked), more)
+
+    def _shown(
+        self, caller: IdpCaller, types: tuple[ResourceType, ...], page: Page, asked: Search
+    ) -> list[str]:
+        """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
+        records = page.records
+        if types == (caller.kept.user,):
+            return projected(caller.kept.user, self._users(caller, records, page.groups), asked)
+        users = [record for record in records if isinstance(record, ListedUser)]
+        groups = [record for record in records if isinstance(record, ListedGroup)]
+        of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))
+        of_groups = iter(projected(caller.kept.group, self._groups(caller, groups, asked), asked))
+        return [next(of_users if isinstance(record, ListedUser) else of_groups) for record in records]
+
+    def _users(
+        self, caller: IdpCaller, users: Sequence[ListedUser], groups: Groups | None = None
+    ) -> list[str]:
+        if groups is None:
+            groups = self._store.memberships.groups_of_many(
+                caller.organization.id, caller.connection.id, [user.id for user in users]
+            )
+        return users_json(users, groups, caller.words.base_url)
+
+    def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
+        base, memberships = caller.words.base_url, self._store.memberships
+        if not wanted("members", asked):
+            return [group_json(group, None, base) for group in groups]
+        seen = caller.organization.id, caller.connection.id
+        small = [group.id for group in groups if group.members <= MEMBERS_AT_ONCE]
+        members = memberships.members_of_many(*seen, small)
+        # Of a large group the text is held, never all of its members.
+        return [
+            group_json(group, members.get(group.id, ()), base)
+            if group.members <= MEMBERS_AT_ONCE
+            else "".join(group_pieces(group, memberships.member_pages(*seen, group), base))
+            for group in groups
+        ]
+
+
+def projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
+    """Only what was asked for (RFC 7644, 3.9)."""
+    if not reshaped(resource, asked):
+        return list(shown)
+    left_out = excluded(resource, asked)
+    return [
+        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, left_out))
+        for text in shown
+    ]
+
+
+def reshaped(resource: ResourceType, asked: Search) -> bool:
+    """Whether a resource is shown other than it is stored."""
+    return bool(asked.attributes or excluded(resource, asked))
+
+
+def excluded(resource: ResourceType, asked: Search) -> tuple[str, ...]:
+    """What has to be left out of a text; members that are not wanted were never read."""
+    return tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
+
+
+def wanted(name: str, asked: Search) -> bool:
+    """Whether an attribute that is costly to read will be shown at all."""
+    if asked.attributes:
+        return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
+    return name not in (part.lower() for part in asked.excluded)
+
+
+def _sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:
+    if not asked.sort_by:
+        return None
+    sort = read_sort(asked.sort_by, asked.descending, types)
+    if sort is None:
+        # As everywhere: what this connection does not keep is named in the activity.
+        trace.ignored.append(f"sortBy {asked.sort_by[:320]}")
+    return sort

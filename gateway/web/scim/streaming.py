@@ -1,0 +1,88 @@
+"""Groups of any size as text: piece by piece, so that no more than a page of members is held at a time.
+
+An answer that fails in the middle stays unfinished JSON: whoever reads it cannot take it for the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+
+from gateway.provisioning import Trace
+from gateway.provisioning.recorder import Recorder
+from gateway.provisioning.rendering import entry, group_json, group_pieces
+from gateway.scim import documents
+from gateway.scim.errors import Unexpected
+from gateway.scim.messages import Search
+from gateway.scim.schemas import ResourceType
+from gateway.store.records import GroupRecord, MemberRecord
+from gateway.web.scim.lists import excluded, reshaped
+
+log = logging.getLogger("gateway")
+
+
+def pieces(
+    resource: ResourceType,
+    group: GroupRecord,
+    pages: Iterable[Sequence[MemberRecord]],
+    base: str,
+    asked: Search,
+) -> Iterator[str]:
+    """A group with what was asked for of it (RFC 7644, 3.9), a piece for each page of its members."""
+    if not reshaped(resource, asked):
+        return group_pieces(group, pages, base)
+    return _projected(resource, group, pages, base, asked)
+
+
+def _projected(
+    resource: ResourceType,
+    group: GroupRecord,
+    pages: Iterable[Sequence[MemberRecord]],
+    base: str,
+    asked: Search,
+) -> Iterator[str]:
+    """A projection looks at each member by itself, so it is made of each page by itself."""
+    left_out = excluded(resource, asked)
+
+    def part(document: documents.Json) -> documents.Json:
+        return documents.project(resource, document, asked.attributes, left_out)
+
+    yield documents.dumps(part(json.loads(group_json(group, None, base))))[:-1]
+    opened = False
+    for page in pages:
+        members = [json.loads(entry(member, "Users", base)) for member in page]
+        shown = part({"members": members}).get("members", ()) if members else ()
+        if shown:
+            yield ("," if opened else ',"members":[') + documents.dumps(shown)[1:-1]
+            opened = True
+    yield "]}" if opened else "}"
+
+
+def streamed(body: Iterator[str], trace: Trace) -> Iterator[str]:
+    """A body that is made while it is sent. What fails at its first piece is refused like anything else."""
+    first = next(body) + next(body, "")  # the opening, and the first page of members
+    return _watched(first, body, trace)
+
+
+def _watched(first: str, rest: Iterator[str], trace: Trace) -> Iterator[str]:
+    try:
+        yield first
+        yield from rest
+    except GeneratorExit:
+        raise  # whoever asked has hung up
+    except BaseException as error:
+        trace.status = Unexpected.status
+        log.error("request %s failed in the middle of its answer", trace.request_id, exc_info=error)
+        raise
+
+
+def note(recorder: Recorder, trace: Trace) -> None:
+    """The line of a read, once its body has ended one way or another."""
+    if trace.status < 500:
+        recorder.later(trace)
+        return
+    recorder.refused(
+        trace,
+        Unexpected("The gateway failed in the middle of this answer. What was sent of it is not whole."),
+    )

@@ -1,0 +1,1 @@
+"""Entra as a client of SCIM."""

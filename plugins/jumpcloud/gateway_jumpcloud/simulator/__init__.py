@@ -1,0 +1,1 @@
+"""JumpCloud as a client of SCIM."""

@@ -1,0 +1,1 @@
+"""Okta as a client of SCIM."""

@@ -1,0 +1,1 @@
+"""OneLogin as a client of SCIM."""
