@@ -15,7 +15,7 @@ from bench.limit import Limit
 from bench.operations import LARGE, LEAST, SMALL, Subject, okta_user, uid
 from bench.raw import connected, insert, row, settled
 from gateway.scim.json_text import fold
-from gateway.store.organizations import Due
+from gateway.store.organizations import Reservation
 from gateway.testing import Deployment, Scim
 
 #: The number of the user that the others are copies of. Nothing else in its rows looks like it.
@@ -53,7 +53,7 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
         )  # fmt: skip
         with store.transaction():
             store.organizations.count(organization.id, "User", connection.id, copies)
-            store.organizations.settle(Due(organization.id, organization.policy, copies, 0))
+            store.organizations.settle(Reservation(organization.id, organization.policy, copies, 0))
             store.groups.recount(organization.id, few, SMALL - 1)
             for place, key in enumerate(many):
                 store.groups.recount(organization.id, key, min(LARGE, copies - place * LARGE))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gateway.config import Config, load
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
 from gateway.web import admin, health
@@ -19,14 +19,14 @@ def build(config: Config) -> Provisioning:
     """Store, plugins and stories for a configuration, without a web server: what commands use."""
     database = open_database(config.database_url, config.sqlite_synchronous)
     store = Store(database, config.secret_key, config.query_seconds, config.page_bytes, config.secret_key_old)
-    host = PluginHost(
+    plugins = PluginManager(
         store,
         config.extension_urn,
         config.application_name,
         config.plugins_disabled,
         config.plugin_seconds,
     )
-    return Provisioning(config, store, host)
+    return Provisioning(config, store, plugins)
 
 
 def create_app(overrides: Mapping[str, Any] | None = None) -> App:
@@ -34,7 +34,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> App:
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
     gateway = build(load(overrides))
-    metrics = Metrics(gateway.host.watch)
+    metrics = Metrics(gateway.plugins.call_stats)
     app = App(gateway, metrics)
     admin.install(app, app.errors)
     app.admin_of = partial(admin.admin_of, gateway)

@@ -28,7 +28,7 @@ from gateway import (
 )
 from gateway.app import create_app
 from gateway.plugin import hookspecs
-from gateway.plugin.manager import PluginError, PluginHost
+from gateway.plugin.manager import PluginError, PluginManager
 from gateway.testing import Deployment, examples, promises
 from gateway.testing.deployment import GROUP, USER
 
@@ -115,7 +115,7 @@ def test_the_guide_tells_every_value_that_a_hook_takes_or_gives():
 
 @each_hook
 def test_a_hook_is_used_by_a_plugin_that_is_here(deployment, name):
-    assert name in {hook for plugin in deployment.gateway.host.declared.plugins() for hook in plugin.hooks}
+    assert name in {hook for plugin in deployment.gateway.plugins.declared.plugins() for hook in plugin.hooks}
 
 
 @each_hook
@@ -170,7 +170,7 @@ def admins(deployment, organization):
 
 @pytest.mark.parametrize("idp", ["okta", "generic"])
 def test_a_careless_identity_provider_touches_no_other_ones_connection(deployment, idp):
-    deployment.gateway.host.add(Careless(), "careless")
+    deployment.gateway.plugins.add(Careless(), "careless")
     victim = deployment.connection(idp)
     admins(deployment, victim.organization)
     assert victim.call("GET", "/Users", token="wrong").status == 401
@@ -188,7 +188,7 @@ def test_a_careless_identity_provider_touches_no_other_ones_connection(deploymen
 
 
 def test_the_same_identity_provider_does_as_it_likes_at_its_own(deployment):
-    deployment.gateway.host.add(Careless(), "careless")
+    deployment.gateway.plugins.add(Careless(), "careless")
     own = deployment.connection("careless")
     admins(deployment, own.organization)
     answer = own.call("POST", "/Users", {"schemas": [USER], "userName": "user1@acme.test"}, token="wrong")
@@ -207,7 +207,7 @@ def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
     for number, order in enumerate(itertools.permutations(plugins)):
         deployment = Deployment(tmp_path / str(number))
         for name in order:
-            deployment.gateway.host.add(plugins[name], name)
+            deployment.gateway.plugins.add(plugins[name], name)
         okta = deployment.connection("okta")
         okta.user()
         refused = okta.call("POST", "/Users", {"schemas": [USER], "userName": "user2@acme.test"})
@@ -216,7 +216,7 @@ def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
             for line in deployment.activity(okta.organization)
             if line.operation == "POST /Users"
         ]
-        names = [info.name for info in deployment.gateway.host.declared.plugins()]
+        names = [info.name for info in deployment.gateway.plugins.declared.plugins()]
         told.add((refused.status, refused.json["detail"], *decisions, *names))
         deployment.close()
     assert len(told) == 1
@@ -229,7 +229,7 @@ def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch
         monkeypatch.setattr(importlib.metadata, "distributions", lambda order=order, **_: iter(order))
         deployment = Deployment(tmp_path / str(number))
         told.append(
-            [(info.name, info.version, info.hooks) for info in deployment.gateway.host.declared.plugins()]
+            [(info.name, info.version, info.hooks) for info in deployment.gateway.plugins.declared.plugins()]
         )
         deployment.close()
     assert told[0] == told[1]
@@ -265,7 +265,7 @@ def test_settings_of_a_plugin_that_is_no_identity_provider_are_refused(deploymen
             return Declaration(title="Listener", settings=Schema)
 
     with pytest.raises(PluginError, match="plugin listener declares settings, but is no identity provider"):
-        deployment.gateway.host.add(Listener(), "listener")
+        deployment.gateway.plugins.add(Listener(), "listener")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_what_is_retired_goes_on_working_with_a_warning_that_says_what_to_do(
     spec = pluggy.HookspecMarker("gateway")(**markers)(lambda user: None)
     monkeypatch.setattr(hookspecs, "gateway_lost", spec, raising=False)
     lost = type("Plugin", (), {"gateway_lost": hookimpl(lambda self, user: [user])})()
-    host = PluginHost(deployment.gateway.store, "urn:acme:User", "Acme")
+    host = PluginManager(deployment.gateway.store, "urn:acme:User", "Acme")
     with pytest.warns(DeprecationWarning, match="is retired, (implement|take)"):
         host.add(lost, "lost")
     assert ("lost", ("gateway_lost",)) in {(plugin.name, plugin.hooks) for plugin in host.declared.plugins()}
@@ -315,7 +315,7 @@ def test_what_is_retired_goes_on_working_with_a_warning_that_says_what_to_do(
 
 # While requests are served ---------------------------------------------------------------------------------------
 
-RUBBISH = {
+INVALID = {
     "gateway_authenticate": [lambda: True, lambda: "user1", lambda: {"label": "user1"}],
     "gateway_map_resource": [list, lambda: "user1", lambda: 1],
     "gateway_map_patch": [dict, lambda: "replace", lambda: True],
@@ -324,8 +324,8 @@ RUBBISH = {
     "gateway_check_entitlement": [lambda: True, lambda: "no", lambda: (False, "no")],
     "gateway_check_seats": [lambda: 5, lambda: True, lambda: (5, "too many")],
 }
-FAILURES = [(hook, crash) for hook in RUBBISH] + [
-    (hook, answer) for hook in RUBBISH for answer in RUBBISH[hook]
+FAILURES = [(hook, crash) for hook in INVALID] + [
+    (hook, answer) for hook in INVALID for answer in INVALID[hook]
 ]
 
 
@@ -346,7 +346,7 @@ def test_a_plugin_that_crashes_or_answers_rubbish_is_a_503_and_stores_nothing(tm
 
     wrong = plugin(hook, told)
     type(wrong).gateway_declare = hookimpl(lambda self: Declaration(title="Wrong", idp=True))
-    deployment.gateway.host.add(wrong, "wrong")
+    deployment.gateway.plugins.add(wrong, "wrong")
     connection = deployment.connection("wrong", deployment.organization(seats=5))
     uid = connection.user()["id"]
     before, failing[0] = stored(deployment), True
@@ -378,7 +378,7 @@ def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deploym
                 crash()
 
     gateway = deployment.gateway
-    gateway.host.add(Listener(), "listener")
+    gateway.plugins.add(Listener(), "listener")
     scim = deployment.connection("generic")
     assert scim.user()["active"] is True
     gateway.recorder.close()  # its thread; what it does is done here, without waiting a second
@@ -391,7 +391,7 @@ def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deploym
 
 
 def test_the_lowest_ceiling_and_any_denial_win(deployment):
-    host, organization = deployment.gateway.host, deployment.organization(seats=3)
+    host, organization = deployment.gateway.plugins, deployment.organization(seats=3)
     connection = deployment.connection("generic", organization)
     host.add(plugin("gateway_check_seats", lambda: SeatVerdict(1, "One is enough.")), "strict")
     connection.user()

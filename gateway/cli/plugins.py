@@ -38,7 +38,7 @@ def plugins(as_json: bool) -> None:
     gateway = build(load(make_key=False))
     found: list[dict[str, Any]] = [
         {"name": plugin.name, "version": plugin.version, "idp": plugin.idp, "hooks": list(plugin.hooks)}
-        for plugin in gateway.host.declared.plugins()
+        for plugin in gateway.plugins.declared.plugins()
     ]
     if as_json:
         echo_json(found)

@@ -109,4 +109,4 @@ def _plugins() -> list[PluginInfo]:
             "secret_key": "not used" * 4,
             "plugins_disabled": "",
         }
-        return build(load(overrides)).host.declared.plugins()
+        return build(load(overrides)).plugins.declared.plugins()

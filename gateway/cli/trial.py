@@ -42,8 +42,8 @@ def try_idp(idp: str, organization: str, seats: int | None, url: str | None, as_
 
 
 def _make(gateway: Provisioning, idp: str, name: str, seats: int | None, url: str) -> dict[str, Any]:
-    if gateway.host.declared.of(idp) is None:
-        known = ", ".join(plugin.name for plugin in gateway.host.declared.plugins() if plugin.idp)
+    if gateway.plugins.declared.of(idp) is None:
+        known = ", ".join(plugin.name for plugin in gateway.plugins.declared.plugins() if plugin.idp)
         raise click.ClickException(
             f"No plugin for the identity provider {idp!r} is loaded; there are {known}."
         )
@@ -62,9 +62,9 @@ def _make(gateway: Provisioning, idp: str, name: str, seats: int | None, url: st
     )
     entity = f"https://idp.acme.test/{secrets.token_hex(4)}"
     setup.set_sso(gateway.callers.admin(added), saml_metadata(entity), trace)
-    settings = gateway.host.declared.checked_settings(idp, {})
+    settings = gateway.plugins.declared.checked_settings(idp, {})
     admin = gateway.callers.admin(gateway.store.organizations.by_key(added.id))
-    connection = setup.add_connection(admin, idp, gateway.host.declared.title(idp), settings, trace)
+    connection = setup.add_connection(admin, idp, gateway.plugins.declared.title(idp), settings, trace)
     caller = gateway.callers.connection(connection, gateway.store.organizations.by_key(added.id), url)
     setup.set_provisioning(caller, True, trace)
     _, token = setup.add_token(caller, "gateway try", None, trace)

@@ -35,7 +35,7 @@ def _setup_steps(connection: Connection) -> list[str]:
     ]
 
 
-class Defaults:
+class BuiltinPlugin:
     """Tried last; whatever a plugin answered stands."""
 
     def __init__(self, store: Store) -> None:
@@ -53,7 +53,7 @@ class Defaults:
     def gateway_resolve_groups(self, connection: Connection, user: User) -> Iterable[GroupGrant] | None:
         values = mapped_values(connection.mapping_attribute, user.document)
         return (
-            [GroupGrant(group) for group in self._store.mappings.groups_for(connection.id, values)]
+            [GroupGrant(group) for group in self._store.mapping_rules.groups_for(connection.id, values)]
             if values
             else None
         )

@@ -14,11 +14,11 @@ log = logging.getLogger("gateway.plugins")
 
 #: How a call of a plugin ended: with an answer, with «not mine», with a refusal that it raised, with another exception,
 #: or with something that is no answer to this question.
-OUTCOMES = ANSWERED, NONE, REFUSED, FAILED, RUBBISH = "answered", "none", "refused", "failed", "rubbish"
+OUTCOMES = ANSWERED, NONE, REFUSED, FAILED, INVALID = "answered", "none", "refused", "failed", "invalid"
 
 
 @dataclass(slots=True)
-class Tally:
+class HookCalls:
     """Calls of one hook of one plugin since it was last looked at. Counted under its lock."""
 
     plugin: str
@@ -27,52 +27,52 @@ class Tally:
     none: int = 0
     refused: int = 0
     failed: int = 0
-    rubbish: int = 0
+    invalid: int = 0
     slow: int = 0
     seconds: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def taken(self) -> tuple[dict[str, int], int, float]:
+    def take(self) -> tuple[dict[str, int], int, float]:
         """Calls by outcome, slow ones among them, and seconds; it begins with nothing again."""
         with self.lock:
             calls = {outcome: getattr(self, outcome) for outcome in OUTCOMES}
             told = calls, self.slow, self.seconds
-            self.answered = self.none = self.refused = self.failed = self.rubbish = self.slow = 0
+            self.answered = self.none = self.refused = self.failed = self.invalid = self.slow = 0
             self.seconds = 0.0
         return told
 
 
-class Watch:
+class CallStats:
     """Counts what plugins do, and names whoever takes too long. `limit` in seconds; 0 = nobody does."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit or float("inf")
-        self._tallies: dict[tuple[str, str], Tally] = {}
+        self._tallies: dict[tuple[str, str], HookCalls] = {}
         self._lock = threading.Lock()
         #: Called when something is worth to be seen at once. Whoever shows the numbers sets it.
-        self.noted: Callable[[], None] = _nobody
+        self.on_notable: Callable[[], None] = _nobody
 
-    def tally(self, plugin: str, hook: str) -> Tally:
+    def calls(self, plugin: str, hook: str) -> HookCalls:
         """The one tally of a hook of a plugin."""
         with self._lock:
-            return self._tallies.setdefault((plugin, hook), Tally(plugin, hook))
+            return self._tallies.setdefault((plugin, hook), HookCalls(plugin, hook))
 
-    def tallies(self) -> list[Tally]:
+    def all_calls(self) -> list[HookCalls]:
         """All of them."""
         with self._lock:
             return list(self._tallies.values())
 
-    def ended(self, tally: Tally, outcome: str, seconds: float) -> str | None:
+    def count_ended(self, calls: HookCalls, outcome: str, seconds: float) -> str | None:
         """A call has ended otherwise than well, or late. What there is to say of the time it took, if anything."""
         late = seconds > self.limit
-        with tally.lock:
-            setattr(tally, outcome, getattr(tally, outcome) + 1)
-            tally.seconds += seconds
-            tally.slow += late
+        with calls.lock:
+            setattr(calls, outcome, getattr(calls, outcome) + 1)
+            calls.seconds += seconds
+            calls.slow += late
         if late:
-            log.warning("plugin %s took %.1f seconds for %s", tally.plugin, seconds, tally.hook)
-        if late or outcome in (FAILED, RUBBISH):
-            self.noted()
+            log.warning("plugin %s took %.1f seconds for %s", calls.plugin, seconds, calls.hook)
+        if late or outcome in (FAILED, INVALID):
+            self.on_notable()
         return f"took {seconds:.1f} seconds" if late else None
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.plugin.call_stats import FAILED, Watch
+from gateway.plugin.call_stats import FAILED, CallStats
 from gateway.plugin.contracts import Connection, Declaration
-from gateway.plugin.json_values import check_plain, frozen
+from gateway.plugin.json_values import check_plain, freeze
 from gateway.scim.errors import Unavailable
 from gateway.scim.schemas import ENTERPRISE, ResourceType, Schema, group_type, narrow, user_type
 
@@ -35,7 +35,7 @@ class PluginInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptAttributes:
     """The resource types as one connection keeps them."""
 
     user: ResourceType
@@ -47,8 +47,8 @@ class Kept:
 class Declarations:
     """Those of the plugins of one application."""
 
-    def __init__(self, watch: Watch, extension: Schema) -> None:
-        self._watch, self._extension = watch, extension
+    def __init__(self, call_stats: CallStats, extension: Schema) -> None:
+        self._call_stats, self._extension = call_stats, extension
         self._plugins: dict[str, PluginInfo] = {}
         self._kept = lru_cache(maxsize=512)(self._keep)
 
@@ -108,7 +108,7 @@ class Declarations:
             return {}
         return {name: value for name, value in values.items() if name not in secret}
 
-    def kept(self, connection: Connection) -> Kept:
+    def kept(self, connection: Connection) -> KeptAttributes:
         """The resource types as this connection keeps them: discovery and validation follow from it."""
         declaration = self.of(connection.idp)
         if declaration is None:
@@ -124,35 +124,35 @@ class Declarations:
         except Exception as error:  # a plugin may fail in any way, or name what no schema knows
             raise self._failed(connection.idp, "keeps") from error
 
-    def would_keep(self, idp: str, settings: Mapping[str, Any]) -> Kept:
+    def would_keep(self, idp: str, settings: Mapping[str, Any]) -> KeptAttributes:
         """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
         declaration = self.of(idp)
         try:
-            told = declaration.keeps(frozen(settings)) if declaration and declaration.keeps else None
+            told = declaration.keeps(freeze(settings)) if declaration and declaration.keeps else None
             paths = None if told is None else tuple(told)
             check_plain(list(paths or ()))
         except Exception as error:  # a plugin may fail in any way
             raise self._failed(idp, "keeps") from error
         return self._keep(paths)
 
-    def _keep(self, paths: tuple[str, ...] | None) -> Kept:
+    def _keep(self, paths: tuple[str, ...] | None) -> KeptAttributes:
         whole = user_type(ENTERPRISE, self._extension)
         if paths is None:
-            return Kept(whole, group_type())
+            return KeptAttributes(whole, group_type())
         # Whether an account is active, and what Map to groups maps, is kept whatever a plugin leaves out.
-        return Kept(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
+        return KeptAttributes(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
 
     def _failed(self, plugin: str, name: str) -> Unavailable:
         """The refusal of a request that cannot do without what a plugin declares; call it where that was caught."""
         log.exception("plugin %s failed in %s", plugin, name)
         self._count(plugin, name)
-        return broken(plugin)
+        return unusable(plugin)
 
     def _count(self, plugin: str, name: str) -> None:
-        self._watch.ended(self._watch.tally(plugin, name), FAILED, 0.0)
+        self._call_stats.count_ended(self._call_stats.calls(plugin, name), FAILED, 0.0)
 
 
-def broken(plugin: str) -> Unavailable:
+def unusable(plugin: str) -> Unavailable:
     """The refusal of whoever asks for something that a plugin failed at."""
     return Unavailable(
         f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"

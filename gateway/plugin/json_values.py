@@ -10,25 +10,25 @@ from typing import Any
 _DEEPEST = 64
 
 
-class Rubbish(Exception):
+class NotPlainJson(Exception):
     """An answer that cannot be used; says what it is, never what it holds."""
 
 
-def frozen(value: Any) -> Any:
+def freeze(value: Any) -> Any:
     """JSON that nobody can change: mappings are read-only views, lists are tuples."""
     if isinstance(value, Mapping):
-        return MappingProxyType({key: frozen(held) for key, held in value.items()})
+        return MappingProxyType({key: freeze(held) for key, held in value.items()})
     if isinstance(value, list | tuple):
-        return tuple(frozen(held) for held in value)
+        return tuple(freeze(held) for held in value)
     return value
 
 
-def copied(value: Any) -> Any:
+def copy_json(value: Any) -> Any:
     """JSON for somebody who may do with it what they like."""
     if isinstance(value, dict):
-        return {key: copied(held) for key, held in value.items()}
+        return {key: copy_json(held) for key, held in value.items()}
     if isinstance(value, list):
-        return [copied(held) for held in value]
+        return [copy_json(held) for held in value]
     return value
 
 
@@ -37,14 +37,14 @@ def check_plain(value: Any, left: int = _DEEPEST) -> None:
     if isinstance(value, str) or value is None or isinstance(value, bool | int):
         return
     if left == 0:
-        raise Rubbish(f"is nested more than {_DEEPEST} levels deep")
+        raise NotPlainJson(f"is nested more than {_DEEPEST} levels deep")
     if isinstance(value, dict):
         for key, held in value.items():
             if not isinstance(key, str):
-                raise Rubbish(f"holds a key that is a {type(key).__name__}, not a text")
+                raise NotPlainJson(f"holds a key that is a {type(key).__name__}, not a text")
             check_plain(held, left - 1)
     elif isinstance(value, list):
         for held in value:
             check_plain(held, left - 1)
     elif not isinstance(value, float) or not isfinite(value):
-        raise Rubbish(f"holds a {type(value).__name__}, which is no JSON")
+        raise NotPlainJson(f"holds a {type(value).__name__}, which is no JSON")

@@ -21,50 +21,50 @@ class Listener:
     """
 
     def __init__(self, name: str, tell: Callable[[Any], bool]) -> None:
-        self.name, self._tell = name, tell
-        self._late: _Round | None = None
+        self.name, self._deliver_one = name, tell
+        self._late: _Delivery | None = None
 
     @property
     def late(self) -> bool:
-        """Whether a call outlasted its turn, and `end_of_late_call` has not taken over yet how it ended."""
+        """Whether a call outlasted its turn, and `take_late_result` has not taken over yet how it ended."""
         return self._late is not None
 
-    def end_of_late_call(self) -> tuple[int, bool] | None:
-        """How a late call ended: events told since `hear` returned, and whether it went well; None while it runs."""
+    def take_late_result(self) -> tuple[int, bool] | None:
+        """How a late call ended: events told since `deliver` returned, and whether it went well; None while it runs."""
         if self._late is None or not self._late.over.is_set():
             return None
-        round_, self._late = self._late, None
-        return round_.told - round_.reported, round_.well
+        delivery, self._late = self._late, None
+        return delivery.told - delivery.reported, delivery.well
 
-    def hear(self, events: Iterable[Any], seconds: float) -> tuple[int, bool]:
+    def deliver(self, events: Iterable[Any], seconds: float) -> tuple[int, bool]:
         """Tell events in their order for so long: how many were told, and whether it can go on with the next."""
         if self._late is not None:
             return 0, False
-        round_ = _Round(self._tell, list(events))
+        delivery = _Delivery(self._deliver_one, list(events))
         # A daemon: a call that never ends does not keep the process from ending.
-        threading.Thread(target=round_.run, name=f"gateway-tells-{self.name}", daemon=True).start()
-        if round_.over.wait(seconds):
-            return round_.told, round_.well
-        round_.stop = True
-        if round_.over.wait(GRACE):
-            return round_.told, round_.well
-        round_.reported = told = round_.told
-        self._late = round_
+        threading.Thread(target=delivery.run, name=f"gateway-tells-{self.name}", daemon=True).start()
+        if delivery.over.wait(seconds):
+            return delivery.told, delivery.well
+        delivery.stop = True
+        if delivery.over.wait(GRACE):
+            return delivery.told, delivery.well
+        delivery.reported = told = delivery.told
+        self._late = delivery
         log.warning(
             "plugin %s has been at one event for %.1f seconds; it is told no more until that ends",
             self.name,
-            monotonic() - round_.since,
+            monotonic() - delivery.since,
         )
         return told, False
 
 
-class _Round:
+class _Delivery:
     """Some events on their way to one listener."""
 
     def __init__(self, tell: Callable[[Any], bool], events: list[Any]) -> None:
-        self._tell, self._events = tell, events
+        self._deliver_one, self._events = tell, events
         self.told, self.well, self.stop, self.since = 0, True, False, monotonic()
-        #: Events that were told before `hear` returned.
+        #: Events that were told before `deliver` returned.
         self.reported = 0
         self.over = threading.Event()
 
@@ -72,7 +72,7 @@ class _Round:
         try:
             for event in self._events:
                 self.since = monotonic()
-                if not self._tell(event):
+                if not self._deliver_one(event):
                     self.well = False
                     return
                 self.told += 1

@@ -18,7 +18,7 @@ from typing import Any
 import pluggy
 
 from gateway.plugin import builtin, hookspecs
-from gateway.plugin.call_stats import ANSWERED, FAILED, NONE, REFUSED, RUBBISH, Tally, Watch
+from gateway.plugin.call_stats import ANSWERED, FAILED, INVALID, NONE, REFUSED, CallStats, HookCalls
 from gateway.plugin.contracts import (
     Connection,
     Credentials,
@@ -32,10 +32,10 @@ from gateway.plugin.contracts import (
     User,
     Verdict,
 )
-from gateway.plugin.declarations import Declarations, PluginInfo, broken
-from gateway.plugin.json_values import Rubbish, copied
+from gateway.plugin.declarations import Declarations, PluginInfo, unusable
+from gateway.plugin.json_values import NotPlainJson, copy_json
 from gateway.plugin.listener import Listener
-from gateway.plugin.results import READERS, as_it_is, proper
+from gateway.plugin.results import READERS, accept_any, checked_refusal
 from gateway.scim.errors import Refusal, Unavailable
 from gateway.scim.schemas import application_extension
 from gateway.store import Store
@@ -89,10 +89,10 @@ class Hook:
     name: str
     call: Callable[[Mapping[str, Any]], Any]
     read: Callable[[Any], Any]
-    tally: Tally
+    calls: HookCalls
 
 
-class PluginHost:
+class PluginManager:
     """The plugins of one application."""
 
     def __init__(
@@ -104,8 +104,8 @@ class PluginHost:
         seconds: float = 1,
     ) -> None:
         #: What plugins were seen doing; a call that takes more than `seconds` is slow.
-        self.watch = Watch(seconds)
-        self.declared = Declarations(self.watch, application_extension(extension_urn, application))
+        self.call_stats = CallStats(seconds)
+        self.declared = Declarations(self.call_stats, application_extension(extension_urn, application))
         self._since: dict[str, int] = {}
         #: Of the distributions that plugins were installed with.
         self._versions: dict[str, str] = {}
@@ -114,7 +114,7 @@ class PluginHost:
         _check_disabled(disabled)
         for name in disabled:
             self._manager.set_blocked(name)
-        self._manager.register(builtin.Defaults(store), builtin.NAME)
+        self._manager.register(builtin.BuiltinPlugin(store), builtin.NAME)
         self._load()
         self._describe()
 
@@ -149,7 +149,7 @@ class PluginHost:
         names.sort(key=lambda name: name == builtin.NAME)
         self._callers = {name: self._hooks_of(name, names) for name in names}
         self._listeners = {
-            name: Listener(name, self._teller(hooks["gateway_provisioned"]))
+            name: Listener(name, self._delivery_of(hooks["gateway_provisioned"]))
             for name, hooks in self._callers.items()
             if "gateway_provisioned" in hooks
         }
@@ -174,8 +174,8 @@ class PluginHost:
                 name,
                 called,
                 _answer_of_one(caller),
-                READERS.get(hook, as_it_is),
-                self.watch.tally(name, called),
+                READERS.get(hook, accept_any),
+                self.call_stats.calls(name, called),
             )
         return found
 
@@ -258,7 +258,11 @@ class PluginHost:
         hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_resource")
         if hook is None:
             return document
-        arguments = {"connection": connection, "resource_type": resource_type, "document": copied(document)}
+        arguments = {
+            "connection": connection,
+            "resource_type": resource_type,
+            "document": copy_json(document),
+        }
         answer: Json | None = self._ask(hook, decisions, arguments)
         return document if answer is None else answer
 
@@ -277,8 +281,8 @@ class PluginHost:
         arguments = {
             "connection": connection,
             "resource_type": resource_type,
-            "operations": copied(operations),
-            "current": copied(current),
+            "operations": copy_json(operations),
+            "current": copy_json(current),
         }
         answer: list[Json] | None = self._ask(hook, decisions, arguments)
         return operations if answer is None else answer
@@ -345,27 +349,27 @@ class PluginHost:
                 lowest = SeatLimit(name, verdict.ceiling, verdict.sentence)
         return lowest
 
-    def tell(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
+    def deliver(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
         """Tell one plugin of events in their order, for so long: how many were told, and whether it can go on.
 
         It cannot when the plugin raised, which was logged, or when it is still at an event.
         """
-        return self._listeners[plugin].hear(events, seconds)
+        return self._listeners[plugin].deliver(events, seconds)
 
     def is_late(self, plugin: str) -> bool:
         """Whether a call of a listener outlasted its turn and how it ended was not taken over yet."""
         return self._listeners[plugin].late
 
-    def end_of_late_call(self, plugin: str) -> tuple[int, bool] | None:
-        """How a late call ended: events told since `tell` returned, and whether it went well; None while it runs."""
-        return self._listeners[plugin].end_of_late_call()
+    def take_late_result(self, plugin: str) -> tuple[int, bool] | None:
+        """How a late call ended: events told since `deliver` returned, and whether it went well; None while it runs."""
+        return self._listeners[plugin].take_late_result()
 
-    def listens_since(self, plugin: str) -> int:
+    def listening_since(self, plugin: str) -> int:
         """The moment in microseconds from which a listener that is new to the database hears; 0 = of all history."""
         return 0 if self._plugins[plugin].declaration.history else self._since[plugin]
 
-    def _teller(self, hook: Hook) -> Callable[[Event], bool]:
-        def tell(event: Event) -> bool:
+    def _delivery_of(self, hook: Hook) -> Callable[[Event], bool]:
+        def deliver(event: Event) -> bool:
             began = perf_counter()
             try:
                 hook.call({"event": event})
@@ -376,12 +380,12 @@ class PluginHost:
                     event.id,
                     event.organization.id,
                 )
-                self.watch.ended(hook.tally, FAILED, perf_counter() - began)
+                self.call_stats.count_ended(hook.calls, FAILED, perf_counter() - began)
                 return False
-            self.watch.ended(hook.tally, ANSWERED, perf_counter() - began)
+            self.call_stats.count_ended(hook.calls, ANSWERED, perf_counter() - began)
             return True
 
-        return tell
+        return deliver
 
     def _ask(self, hook: Hook, decisions: list[Decision], arguments: Mapping[str, Any]) -> Any:
         """One question to one plugin. Whatever it does but answer ends here, named in the activity."""
@@ -391,12 +395,12 @@ class PluginHost:
             if answer is not None:
                 answer = hook.read(answer)
         except Refusal as refusal:
-            if not proper(refusal):
+            if not checked_refusal(refusal):
                 raise self._unusable(hook, decisions, "raised a refusal that is none", began) from refusal
             self._note(hook, decisions, REFUSED, "refused", perf_counter() - began)
             raise
-        except Rubbish as rubbish:
-            raise self._unusable(hook, decisions, f"answer {rubbish}", began) from None
+        except NotPlainJson as invalid:
+            raise self._unusable(hook, decisions, f"answer {invalid}", began) from None
         except (
             Exception,
             SystemExit,
@@ -405,29 +409,29 @@ class PluginHost:
             # Never its text, which may hold what the plugin was given.
             what = f"failed: {type(error).__name__}"
             self._note(hook, decisions, FAILED, what, perf_counter() - began)
-            raise broken(hook.plugin) from error
-        seconds, tally = perf_counter() - began, hook.tally
-        if seconds > self.watch.limit:
+            raise unusable(hook.plugin) from error
+        seconds, calls = perf_counter() - began, hook.calls
+        if seconds > self.call_stats.limit:
             self._note(hook, decisions, NONE if answer is None else ANSWERED, "", seconds)
             return answer
-        with tally.lock:
+        with calls.lock:
             if answer is None:
-                tally.none += 1
+                calls.none += 1
             else:
-                tally.answered += 1
-            tally.seconds += seconds
+                calls.answered += 1
+            calls.seconds += seconds
         return answer
 
     def _note(self, hook: Hook, decisions: list[Decision], outcome: str, what: str, seconds: float) -> None:
-        late = self.watch.ended(hook.tally, outcome, seconds)
+        late = self.call_stats.count_ended(hook.calls, outcome, seconds)
         told = ", ".join(part for part in (what, late) if part)
         decisions.append(Decision(hook.plugin, hook.name, told))
 
     def _unusable(
         self, hook: Hook, decisions: list[Decision], what: str, began: float | None = None
     ) -> Unavailable:
-        log.error("plugin %s answered %s with rubbish: %s", hook.plugin, hook.name, what)
-        self._note(hook, decisions, RUBBISH, f"rubbish: {what}", perf_counter() - began if began else 0.0)
+        log.error("plugin %s gave an invalid answer to %s: %s", hook.plugin, hook.name, what)
+        self._note(hook, decisions, INVALID, f"invalid: {what}", perf_counter() - began if began else 0.0)
         return Unavailable(
             f"The gateway's plugin {hook.plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
             " operator of the application.",
@@ -451,4 +455,4 @@ def _answer_of_one(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], A
 
 def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """A document to look at: what is done to it reaches nobody else."""
-    return MappingProxyType(copied(dict(document)))
+    return MappingProxyType(copy_json(dict(document)))

@@ -1,4 +1,4 @@
-"""What is taken for an answer of a plugin, hook by hook; anything else is rubbish, and stored nowhere."""
+"""What is taken for an answer of a plugin, hook by hook; anything else is invalid, and stored nowhere."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.plugin.contracts import GroupGrant, Principal, SeatVerdict, Verdict
-from gateway.plugin.json_values import Rubbish, check_plain
+from gateway.plugin.json_values import NotPlainJson, check_plain
 from gateway.scim.errors import Refusal
 
 
-def as_it_is(answer: Any) -> Any:
+def accept_any(answer: Any) -> Any:
     """Of a hook whose answer is looked at elsewhere, or that has none."""
     return answer
 
 
-def _a(kind: str, answer: Any) -> Rubbish:
-    return Rubbish(f"is a {type(answer).__name__}, not {kind}")
+def _a(kind: str, answer: Any) -> NotPlainJson:
+    return NotPlainJson(f"is a {type(answer).__name__}, not {kind}")
 
 
 def _read_principal(answer: Any) -> Principal:
     if not isinstance(answer, Principal):
         raise _a("a Principal", answer)
     if not isinstance(answer.label, str) or not (answer.token_id is None or isinstance(answer.token_id, str)):
-        raise Rubbish("is a Principal whose label or token_id is no text")
+        raise NotPlainJson("is a Principal whose label or token_id is no text")
     return answer
 
 
@@ -57,7 +57,7 @@ def _read_grants(answer: Any) -> frozenset[str]:
         if not isinstance(grant, GroupGrant):
             raise _a("a list of GroupGrants", grant)
         if not isinstance(grant.group, str):
-            raise Rubbish("is a GroupGrant whose group is no text")
+            raise NotPlainJson("is a GroupGrant whose group is no text")
         wanted.add(grant.group)
     return frozenset(wanted)
 
@@ -66,9 +66,9 @@ def _read_verdict(answer: Any) -> Verdict:
     if not isinstance(answer, Verdict):
         raise _a("a Verdict", answer)
     if not isinstance(answer.allowed, bool) or not isinstance(answer.sentence, str):
-        raise Rubbish("is a Verdict whose allowed is no bool, or whose sentence is no text")
+        raise NotPlainJson("is a Verdict whose allowed is no bool, or whose sentence is no text")
     if not answer.allowed and not answer.sentence:
-        raise Rubbish("is a Verdict that denies without a sentence")
+        raise NotPlainJson("is a Verdict that denies without a sentence")
     return answer
 
 
@@ -77,7 +77,7 @@ def _read_seats(answer: Any) -> SeatVerdict:
         raise _a("a SeatVerdict", answer)
     ceiling = answer.ceiling
     if not isinstance(ceiling, int) or isinstance(ceiling, bool) or not isinstance(answer.sentence, str):
-        raise Rubbish("is a SeatVerdict whose ceiling is no int, or whose sentence is no text")
+        raise NotPlainJson("is a SeatVerdict whose ceiling is no int, or whose sentence is no text")
     return answer
 
 
@@ -96,7 +96,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
 _STATUSES = frozenset((400, 401, 403, 404, 409, 412, 413, 429, 500, 501, 503))
 
 
-def proper(refusal: Refusal) -> bool:
+def checked_refusal(refusal: Refusal) -> bool:
     """Whether an error can be answered with what a plugin raised."""
     detail, status, after = (
         getattr(refusal, "detail", None),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.provisioning.caller import Callers, Target, Trace
-from gateway.provisioning.unit_of_work import Changes
+from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Forbidden, InvalidValue, NotFound
 from gateway.store import Store
@@ -26,8 +26,8 @@ log = logging.getLogger("gateway")
 class AdminAccess:
     """Makes and revokes admin tokens. None for an organization stands for all of them: an operator's."""
 
-    def __init__(self, store: Store, changes: Changes, callers: Callers) -> None:
-        self._store, self._changes, self._callers = store, changes, callers
+    def __init__(self, store: Store, changes: UnitsOfWork, callers: Callers) -> None:
+        self._store, self._units_of_work, self._callers = store, changes, callers
 
     def add_token(
         self, organization: OrganizationRecord | None, name: str, scope: str, expires: int | None, trace: Trace,
@@ -78,7 +78,7 @@ class AdminAccess:
             trace.written = True
         else:
             trace.organization_id = organization.id
-            with self._changes.open(self._callers.admin(organization), trace):
+            with self._units_of_work.open(self._callers.admin(organization), trace):
                 yield
 
     def _name(self, token: AdminTokenRecord, trace: Trace) -> None:

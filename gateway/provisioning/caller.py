@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from gateway.config import Config
 from gateway.plugin.contracts import Billing, Connection, Organization, Seats
-from gateway.plugin.declarations import Kept
-from gateway.plugin.json_values import frozen
-from gateway.plugin.manager import Decision, PluginHost
+from gateway.plugin.declarations import KeptAttributes
+from gateway.plugin.json_values import freeze
+from gateway.plugin.manager import Decision, PluginManager
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
@@ -42,16 +42,16 @@ class IdpCaller(Caller):
 
     connection: ConnectionRecord
     words: Connection
-    kept: Kept
+    kept: KeptAttributes
 
 
 class Callers:
     """Builds callers from what is stored."""
 
-    def __init__(self, config: Config, host: PluginHost) -> None:
-        self._config, self._host = config, host
+    def __init__(self, config: Config, plugins: PluginManager) -> None:
+        self._config, self._plugins = config, plugins
         self._settings = lru_cache(maxsize=1024)(_parsed)
-        self._kept: dict[tuple[str, str], Kept] = {}
+        self._kept: dict[tuple[str, str], KeptAttributes] = {}
         # Made of what is stored alone, so as long as that stands the same caller serves every request.
         self._known = lru_cache(maxsize=256)(self._caller)
 
@@ -104,18 +104,18 @@ class Callers:
         words = self.words(connection, organization, public_url)
         return IdpCaller(organization, words.organization, connection, words, self._keeps(connection, words))
 
-    def _keeps(self, connection: ConnectionRecord, words: Connection) -> Kept:
+    def _keeps(self, connection: ConnectionRecord, words: Connection) -> KeptAttributes:
         """What a connection keeps depends on its plugin and settings alone, so it is worked out once."""
         kept = self._kept.get((connection.idp, connection.settings))
         if kept is None:
             if len(self._kept) > 1024:
                 self._kept.clear()
-            kept = self._kept[connection.idp, connection.settings] = self._host.declared.kept(words)
+            kept = self._kept[connection.idp, connection.settings] = self._plugins.declared.kept(words)
         return kept
 
 
 def _parsed(settings: str) -> Mapping[str, Any]:
-    return frozen(json.loads(settings))  # type: ignore[no-any-return]
+    return freeze(json.loads(settings))  # type: ignore[no-any-return]
 
 
 class Target(NamedTuple):
@@ -133,7 +133,7 @@ LINE_COUNT = 100
 LINE_TEXT_LENGTH = 2000
 
 
-class Noted(NamedTuple):
+class TraceState(NamedTuple):
     """What a trace says at a moment of whatever a new attempt finds out anew."""
 
     ignored: tuple[str, ...] = ()
@@ -185,14 +185,14 @@ class Trace:
     #: Called before the first of several transactions: the web layer makes a long request wait for its turn there.
     before_portions: Callable[[], None] = lambda: None
 
-    def noted(self) -> Noted:
+    def noted(self) -> TraceState:
         """Return what `restore` brings back: call it before the first attempt."""
-        return Noted(
+        return TraceState(
             tuple(self.ignored), tuple(self.decisions), tuple(self.left_out), self.changed, self.members,
             self.waiting, self.restored,
         )  # fmt: skip
 
-    def restore(self, noted: Noted) -> None:
+    def restore(self, noted: TraceState) -> None:
         """Forget what an attempt noted that left nothing: the next one finds out anew what holds by then."""
         self.ignored, self.decisions = list(noted.ignored), list(noted.decisions)
         self.left_out, self.changed = list(noted.left_out), noted.changed

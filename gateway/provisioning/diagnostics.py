@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.mapped_values import UnruledValues, sentences
 from gateway.provisioning.mapping import MappedPath
@@ -36,13 +36,18 @@ class Check:
     message: str
 
 
-class Checkup:
+class Diagnostics:
     """Looks at a connection. Changes nothing and asks no identity provider."""
 
     def __init__(
-        self, store: Store, host: PluginHost, callers: Callers, recorder: Recorder, unruled: UnruledValues
+        self,
+        store: Store,
+        plugins: PluginManager,
+        callers: Callers,
+        recorder: Recorder,
+        unruled: UnruledValues,
     ) -> None:
-        self._store, self._host, self._callers, self._recorder = store, host, callers, recorder
+        self._store, self._plugins, self._callers, self._recorder = store, plugins, callers, recorder
         self._unruled = unruled
 
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
@@ -62,7 +67,7 @@ class Checkup:
         ]
 
     def _plan(self, organization: OrganizationRecord) -> Check:
-        denial = self._host.check_entitlement(self._callers.tenant(organization), FEATURE, [])
+        denial = self._plugins.check_entitlement(self._callers.tenant(organization), FEATURE, [])
         return Check("plan", denial is None, denial or f"The plan {organization.plan} has provisioning.")
 
     def _single_sign_on(self, organization: OrganizationRecord) -> Check:
@@ -79,7 +84,7 @@ class Checkup:
         return Check("single_sign_on", True, message)
 
     def _provisioning(self, connection: ConnectionRecord) -> Check:
-        if self._host.declared.of(connection.idp) is None:
+        if self._plugins.declared.of(connection.idp) is None:
             return Check(
                 "provisioning",
                 False,
@@ -114,7 +119,11 @@ class Checkup:
     def _map_to_groups(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """Which values of the newest users no rule covers."""
         attribute = connection.mapping_attribute
-        if not connection.mapping_enabled or not attribute or self._host.declared.of(connection.idp) is None:
+        if (
+            not connection.mapping_enabled
+            or not attribute
+            or self._plugins.declared.of(connection.idp) is None
+        ):
             return []
         caller = self._callers.connection(connection, organization, "")
         path, rules = MappedPath.of(caller.kept, attribute), self._unruled.rules(caller)

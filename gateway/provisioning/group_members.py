@@ -8,7 +8,7 @@ from typing import Literal
 
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
 from gateway.provisioning.long_changes import rest
-from gateway.provisioning.unit_of_work import Change, Changes, Refresh
+from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import InvalidValue, Refusal
 from gateway.scim.filters import Filter, element_matches
 from gateway.scim.members import MemberChange
@@ -31,8 +31,8 @@ Read = Callable[[Caller], GroupRecord]
 class GroupMembers:
     """Applies membership changes."""
 
-    def __init__(self, store: Store, changes: Changes, refresh: Refresh) -> None:
-        self._store, self._changes, self._refresh = store, changes, refresh
+    def __init__(self, store: Store, changes: UnitsOfWork, refresh: Refresh) -> None:
+        self._store, self._units_of_work, self._refresh = store, changes, refresh
 
     # In one transaction -----------------------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ class GroupMembers:
         caller: Caller,
         group: GroupRecord,
         changes: Sequence[MemberChange],
-        change: Change,
+        change: UnitOfWork,
         trace: Trace,
     ) -> GroupRecord:
         """Apply membership changes in order, and record an event of their sum; the group as it is then."""
@@ -64,7 +64,7 @@ class GroupMembers:
         # As it is now: it may have been renamed since it was read.
         group = self._store.groups.by_keys(organization_id, [group.id])[0]
         uids = self._store.memberships.uids
-        change.tell_members(
+        change.record_member_events(
             group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
         )
         return group
@@ -108,16 +108,18 @@ class GroupMembers:
             for step in self._portions(caller, group, changes):
                 began = time.monotonic()
 
-                def story(caller: Caller, step: MemberChange = step) -> GroupRecord:
-                    with self._changes.open(caller, trace, line=False) as change:
+                def operation(caller: Caller, step: MemberChange = step) -> GroupRecord:
+                    with self._units_of_work.open(caller, trace, line=False) as change:
                         return self.apply(caller, read(caller), [step], change, trace)
 
-                group = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
+                group = self._units_of_work.retry_on_conflict(
+                    self._refresh(caller), self._refresh, operation, trace
+                )
                 came, went = trace.members or (0, 0)
                 joined, left, waiting = joined + came, left + went, waiting + trace.waiting
                 rest(began)
             trace.members, trace.waiting = (joined, left), waiting
-            with self._changes.open(self._refresh(caller), trace):
+            with self._units_of_work.open(self._refresh(caller), trace):
                 trace.in_part = False
                 return group
         except Refusal as refusal:
@@ -136,17 +138,19 @@ class GroupMembers:
         whether there may be more.
         """
 
-        def story(caller: Caller) -> tuple[GroupRecord, int]:
-            with self._changes.open(caller, trace, line=False) as change:
+        def operation(caller: Caller) -> tuple[GroupRecord, int]:
+            with self._units_of_work.open(caller, trace, line=False) as change:
                 group, organization_id = read(caller), caller.organization.id
                 gone = self._store.memberships.expel(group.id, PORTION)
                 self._store.groups.recount(organization_id, group.id, -len(gone))
                 uids = self._store.memberships.uids(organization_id, gone)
-                change.tell_members(group.uid, group.name, (), uids)
+                change.record_member_events(group.uid, group.name, (), uids)
                 return self._store.groups.by_keys(organization_id, [group.id])[0], len(gone)
 
         began = time.monotonic()
-        group, gone = self._changes.retried(self._refresh(caller), self._refresh, story, trace)
+        group, gone = self._units_of_work.retry_on_conflict(
+            self._refresh(caller), self._refresh, operation, trace
+        )
         trace.in_part = True
         rest(began)
         return group, gone, gone == PORTION

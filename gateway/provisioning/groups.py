@@ -6,19 +6,19 @@ import json
 from collections.abc import Callable, Sequence
 
 from gateway.plugin.contracts import Json
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.group_members import GroupMembers, say_what_stands
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.rendering import etag, group_json
-from gateway.provisioning.unit_of_work import Changes, Refresh, Who
+from gateway.provisioning.unit_of_work import AnyCaller, Refresh, UnitsOfWork
 from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
 from gateway.scim.members import MemberChange
-from gateway.store import Stale, Store
+from gateway.store import Store, WriteConflict
 from gateway.store.memberships import MANUAL
 from gateway.store.records import GroupRecord, UserRecord
 
@@ -30,10 +30,15 @@ class Groups:
     """Tells the stories of groups."""
 
     def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, refresh: Refresh, document_limit: int
+        self,
+        store: Store,
+        plugins: PluginManager,
+        changes: UnitsOfWork,
+        refresh: Refresh,
+        document_limit: int,
     ) -> None:
         self._document_limit = document_limit
-        self._store, self._host, self._changes, self._refresh = store, host, changes, refresh
+        self._store, self._plugins, self._units_of_work, self._refresh = store, plugins, changes, refresh
         self._members = GroupMembers(store, changes, refresh)
 
     # An identity provider's stories -----------------------------------------------------------------------------
@@ -47,16 +52,16 @@ class Groups:
         changes = [MemberChange("add", members)] if members else []
         later = self._members.put_off(caller, None, changes, trace)
 
-        def story(caller: Caller) -> GroupRecord:
-            with self._changes.open(caller, trace, line=not later) as change:
+        def operation(caller: Caller) -> GroupRecord:
+            with self._units_of_work.open(caller, trace, line=not later) as change:
                 self._check_name(caller, caller.connection_id, name)
                 group = self._store.groups.add(caller.organization.id, caller.connection_id, document)
                 self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
                 trace.target = Target("Group", group.uid, group.name)
-                change.tell("group.created", "Group", group.uid, group_json(group, None, None))
+                change.record_event("group.created", "Group", group.uid, group_json(group, None, None))
                 return self._members.apply(caller, group, [] if later else changes, change, trace)
 
-        group = self._changes.retried(caller, self._refresh, story, trace)
+        group = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
         return self._move(caller, group, later, trace)
 
     def replace(
@@ -65,21 +70,21 @@ class Groups:
         """Store a whole group: its members are those of the document, no others."""
         members, document = _without_members(document)
 
-        def story(caller: Caller) -> Rewritten:
+        def operation(caller: Caller) -> Rewritten:
             group = self._found(caller, uid, if_match)
             return self._rewrite(caller, group, document, [MemberChange("replace", members)], trace)
 
-        return self._moved(caller, story, trace)
+        return self._moved(caller, operation, trace)
 
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Apply operations; what they do to members costs what they name, however large the group is."""
 
-        def story(caller: IdpCaller) -> Rewritten:
+        def operation(caller: IdpCaller) -> Rewritten:
             group = self._found(caller, uid, if_match)
             current = json.loads(group.doc)
-            mapped = self._host.map_patch(
+            mapped = self._plugins.map_patch(
                 caller.words,
                 "Group",
                 [dict(operation) for operation in operations],
@@ -92,7 +97,7 @@ class Groups:
             note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
             return self._rewrite(caller, group, patched.document, changes, trace)
 
-        return self._moved(caller, story, trace)
+        return self._moved(caller, operation, trace)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group; its memberships end with it."""
@@ -110,15 +115,15 @@ class Groups:
             self._check_unmapped(group)
             return group
 
-        def story(caller: Caller) -> None:
-            with self._changes.open(caller, trace) as change:
+        def operation(caller: Caller) -> None:
+            with self._units_of_work.open(caller, trace) as change:
                 # Read in here: until then a connection may link it.
                 group = read(caller)
                 if not self._store.groups.remove(caller.organization.id, group):
-                    raise Stale
+                    raise WriteConflict
                 self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
                 trace.target = Target("Group", group.uid, group.name)
-                change.tell("group.deleted", "Group", group.uid, group_json(group, None, None))
+                change.record_event("group.deleted", "Group", group.uid, group_json(group, None, None))
 
         group = read(caller)
         more = self._members.are_many(group)
@@ -128,7 +133,7 @@ class Groups:
             while more:
                 group, gone, more = self._members.remove_portion(caller, read, trace)
                 left, if_match = left + gone, if_match and etag(group)
-            self._changes.retried(caller, self._refresh, story, trace)
+            self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
         except Refusal as refusal:
             if left:
                 trace.members = 0, left
@@ -141,27 +146,27 @@ class Groups:
     def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:
         """A group made by hand."""
 
-        def story(caller: Caller) -> GroupRecord:
-            with self._changes.open(caller, trace) as change:
+        def operation(caller: Caller) -> GroupRecord:
+            with self._units_of_work.open(caller, trace) as change:
                 self._check_name(caller, None, name)
                 self._check_not_pushed(caller, name)
                 group = make_group(self._store, caller, name, change)
                 trace.target = Target("Group", group.uid, group.name)
                 return group
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def rename(
         self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Rename a group made by hand."""
 
-        def story(caller: Caller) -> Rewritten:
+        def operation(caller: Caller) -> Rewritten:
             group = self._by_hand(caller, uid, if_match)
             document = {**json.loads(group.doc), "displayName": name}
             return self._rewrite(caller, group, document, [], trace)
 
-        return self._moved(caller, story, trace)
+        return self._moved(caller, operation, trace)
 
     def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group made by hand."""
@@ -170,9 +175,9 @@ class Groups:
     def set_member(self, caller: Caller, group_uid: str, user_uid: str, inside: bool, trace: Trace) -> None:
         """Put a user into a group by hand, or take it out."""
 
-        def story(caller: Caller) -> None:
+        def operation(caller: Caller) -> None:
             memberships = self._store.memberships
-            with self._changes.open(caller, trace) as change:
+            with self._units_of_work.open(caller, trace) as change:
                 # Read in here: until then the group may be linked, the user deleted or adopted.
                 group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
                 self._check_not_mapped(user)
@@ -183,11 +188,11 @@ class Groups:
                 if act(group.id, [user.id], MANUAL):
                     self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
                     trace.members = (1, 0) if inside else (0, 1)
-                    change.tell_members(
+                    change.record_member_events(
                         group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
                     )
 
-        self._changes.retried(caller, self._refresh, story, trace)
+        self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     # Their parts ------------------------------------------------------------------------------------------------
 
@@ -210,7 +215,7 @@ class Groups:
             check_size(document, before, self._document_limit)
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
         later = self._members.put_off(caller, group, changes, trace)
-        with self._changes.open(caller, trace, line=not later) as change:
+        with self._units_of_work.open(caller, trace, line=not later) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
             if name != group.name or owner != group.connection_id:
@@ -220,15 +225,17 @@ class Groups:
             if owner != group.connection_id or document != before:
                 stored = self._store.groups.rewrite(caller.organization.id, owner, group, document)
                 if stored is None:
-                    raise Stale
+                    raise WriteConflict
                 trace.changed = differing(before, document)
                 group = stored
-                change.tell("group.updated", "Group", group.uid, group_json(group, None, None))
+                change.record_event("group.updated", "Group", group.uid, group_json(group, None, None))
             return self._members.apply(caller, group, [] if later else changes, change, trace), later
 
-    def _moved(self, caller: Who, story: Callable[[Who], Rewritten], trace: Trace) -> GroupRecord:
+    def _moved(
+        self, caller: AnyCaller, operation: Callable[[AnyCaller], Rewritten], trace: Trace
+    ) -> GroupRecord:
         """Run a change of a group, then move the members that it left."""
-        group, later = self._changes.retried(caller, self._refresh, story, trace)
+        group, later = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
         return self._move(caller, group, later, trace)
 
     def _move(
@@ -285,7 +292,7 @@ class Groups:
             )
 
     def _check_unmapped(self, group: GroupRecord) -> None:
-        name = self._store.mappings.connection_using(group.id)
+        name = self._store.mapping_rules.connection_using(group.id)
         if name is not None:
             raise Conflict(
                 f"The group {group.name!r} is filled by Map to groups of the connection {name!r}. Take it out of the"

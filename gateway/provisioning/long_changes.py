@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.provisioning.caller import Caller, Callers, Trace
-from gateway.provisioning.unit_of_work import Change, Changes, Who
+from gateway.provisioning.unit_of_work import AnyCaller, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import NotFound
 from gateway.store import Store
 from gateway.store.ids_and_time import now
@@ -30,7 +30,7 @@ LEFT_SECONDS, LOOK_SECONDS = 3.0, 2.0
 TURN_SECONDS = 1.0
 
 #: Makes one portion of a change in an open transaction. False when there was nothing left to do.
-Step = Callable[[Caller, LongChange, Change], bool]
+Step = Callable[[Caller, LongChange, UnitOfWork], bool]
 
 
 def rest(began: float) -> None:
@@ -38,11 +38,11 @@ def rest(began: float) -> None:
     time.sleep(min(max(time.monotonic() - began, SHORTEST_REST), LONGEST_REST))
 
 
-class LongRuns:
+class LongChangeRunner:
     """Carries long changes through to their end."""
 
-    def __init__(self, store: Store, changes: Changes, callers: Callers) -> None:
-        self._store, self._changes, self._callers = store, changes, callers
+    def __init__(self, store: Store, changes: UnitsOfWork, callers: Callers) -> None:
+        self._store, self._units_of_work, self._callers = store, changes, callers
         self._steps: dict[tuple[str, bool], Step] = {}
         self._looked = -LOOK_SECONDS
         #: What this process goes on with at its next turn.
@@ -95,16 +95,16 @@ class LongRuns:
             return None
         step = self._steps[change.kind, change.connection_id is not None]
 
-        def refreshed(caller: Who) -> Who:
-            return cast(Who, self._caller(change))
+        def refreshed(caller: AnyCaller) -> AnyCaller:
+            return cast(AnyCaller, self._caller(change))
 
         def portion(caller: Caller) -> bool | None:
-            with self._changes.open(caller, trace, line=False) as opened:
+            with self._units_of_work.open(caller, trace, line=False) as opened:
                 # Read again in here: another process may have gone on, or something else be wanted by now.
                 current = self._store.long_changes.by_id(uid)
                 return None if current is None else step(caller, current, opened)
 
-        more = self._changes.retried(self._caller(change), refreshed, portion)
+        more = self._units_of_work.retry_on_conflict(self._caller(change), refreshed, portion)
         if more:
             rest(began)
         return more

@@ -63,7 +63,7 @@ class UnruledValues:
         return self._rules(caller.connection.id, caller.organization.policy)
 
     def _read(self, connection_id: int, policy: int) -> Rules:
-        values = self._store.mappings.values(connection_id)
+        values = self._store.mapping_rules.values(connection_id)
         return Rules(frozenset(values), {fold(value): value for value in values})
 
 

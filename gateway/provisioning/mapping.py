@@ -13,15 +13,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.plugin.contracts import Json
-from gateway.plugin.declarations import Kept
+from gateway.plugin.declarations import KeptAttributes
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.long_changes import AT_ONCE, LongRuns, rest
+from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner, rest
 from gateway.provisioning.membership_sync import make_group
-from gateway.provisioning.unit_of_work import Change, Changes, Refresh
+from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.documents import fold
 from gateway.scim.errors import Conflict, InvalidPath, InvalidValue, NotFound, PreconditionFailed, Refusal
 from gateway.scim.paths import parse_path
-from gateway.store import Stale, Store
+from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
 from gateway.store.memberships import MANUAL, MAPPING
 from gateway.store.portions import OutlinedUser
@@ -69,7 +69,7 @@ class MappedPath(NamedTuple):
     sub: str | None
 
     @classmethod
-    def of(cls, kept: Kept, attribute: str) -> MappedPath:
+    def of(cls, kept: KeptAttributes, attribute: str) -> MappedPath:
         """The place of an attribute that `check_attribute` let pass, by the names that documents have."""
         path = parse_path(attribute, tuple(extension.id for extension in kept.user.extensions))
         head = kept.user.head(path.urn, path.name)
@@ -159,14 +159,21 @@ class Effect:
 class MapToGroups:
     """Shows, saves and switches off the mapping of a connection."""
 
-    def __init__(self, store: Store, changes: Changes, runs: LongRuns, refresh: Refresh) -> None:
-        self._store, self._changes, self._runs, self._refresh = store, changes, runs, refresh
-        runs.add(APPLY, self._apply)
-        runs.add(RELEASE, self._release)
+    def __init__(
+        self, store: Store, changes: UnitsOfWork, long_changes: LongChangeRunner, refresh: Refresh
+    ) -> None:
+        self._store, self._units_of_work, self._long_changes, self._refresh = (
+            store,
+            changes,
+            long_changes,
+            refresh,
+        )
+        long_changes.add(APPLY, self._apply)
+        long_changes.add(RELEASE, self._release)
 
     def current(self, connection: ConnectionRecord) -> Plan:
         """The mapping as it is saved."""
-        rules = tuple((value, name) for value, _, name in self._store.mappings.rules(connection))
+        rules = tuple((value, name) for value, _, name in self._store.mapping_rules.rules(connection))
         return Plan(bool(connection.mapping_enabled), connection.mapping_attribute, rules)
 
     def applying(self, connection: ConnectionRecord) -> Json | None:
@@ -186,16 +193,16 @@ class MapToGroups:
         Raises PreconditionFailed when the effect would now be another, Conflict when other rules were saved before all
         users were brought to these. What breaks it off later is told with how far it is; the rest follows by itself.
         """
-        run = self._changes.retried(
+        run = self._units_of_work.retry_on_conflict(
             caller, self._refresh, lambda caller: self._begin(caller, plan, if_match, trace), trace
         )
         if run is None:
             return
         try:
-            if self._runs.finish(run, trace):
+            if self._long_changes.finish(run, trace):
                 return
         except Refusal as refusal:
-            left = self._runs.progress(run)
+            left = self._long_changes.progress(run)
             if left:
                 refusal.detail += (
                     f" The mapping itself is saved, and {left.done} of {left.users} users were brought to it. The"
@@ -221,7 +228,7 @@ class MapToGroups:
                 "Saving this would now do something else than the preview showed: users, groups or rules have"
                 " changed since. Look at a new preview and save with its ETag."
             )
-        with self._changes.open(caller, trace) as change:
+        with self._units_of_work.open(caller, trace) as change:
             found = self._store.connections.by_key(caller.connection.id)
             if found is None:
                 raise NotFound("This connection was removed meanwhile.")
@@ -232,7 +239,7 @@ class MapToGroups:
                 found[1].policy != caller.organization.policy
                 or again.groups_to_create != effect.groups_to_create
             ):
-                raise Stale
+                raise WriteConflict
             # Whoever judges by the old rules from here on will notice and judge again.
             change.outdate()
             made = {
@@ -243,18 +250,22 @@ class MapToGroups:
 
     def _note(self, caller: IdpCaller, connection: ConnectionRecord, plan: Plan, trace: Trace) -> str | None:
         """Note that users are to be brought to a plan; what was left of a former one is void."""
-        runs, organization_id = self._store.long_changes, caller.organization.id
-        left = runs.of(organization_id, connection)
+        long_changes, organization_id = self._store.long_changes, caller.organization.id
+        left = long_changes.of(organization_id, connection)
         if left is not None and left.kind == REMOVE:
             raise Conflict("This connection is being removed.")
         begin = partial(
-            runs.begin, organization_id, connection, principal=trace.principal, request_id=trace.request_id
+            long_changes.begin,
+            organization_id,
+            connection,
+            principal=trace.principal,
+            request_id=trace.request_id,
         )
         if plan.enabled and plan.apply_to_existing and plan.attribute:
             return begin(APPLY, json.dumps(MappedPath.of(caller.kept, plan.attribute)))
         if not plan.enabled and (connection.mapping_enabled or left is not None):
             return begin(RELEASE)
-        runs.abandon(organization_id, connection)
+        long_changes.abandon(organization_id, connection)
         return None
 
     # Checking -----------------------------------------------------------------------------------------------------
@@ -350,12 +361,12 @@ class MapToGroups:
             group = made.get(fold(name)) or self._store.groups.manual(caller.organization.id, name)
             assert group is not None
             rules.append((value, group.id))
-        self._store.mappings.replace(connection, rules)
+        self._store.mapping_rules.replace(connection, rules)
         self._store.connections.edit(
             connection, mapping_enabled=int(plan.enabled), mapping_attribute=plan.attribute
         )
 
-    def _apply(self, caller: Caller, run: LongChange, change: Change) -> bool:
+    def _apply(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
         """Bring the next users to the rules as they are saved; what is right already is not touched."""
         way, sub = json.loads(run.path)
         path = MappedPath(tuple(way), sub)
@@ -365,7 +376,7 @@ class MapToGroups:
             return False
         assert caller.connection is not None
         wanted: dict[str, set[tuple[int, str]]] = {}
-        for value, group_id, _ in self._store.mappings.rules(caller.connection):
+        for value, group_id, _ in self._store.mapping_rules.rules(caller.connection):
             wanted.setdefault(value, set()).add((group_id, MAPPING))
         held_by = self._store.memberships.reasons_of_many(run.organization_id, [user.id for user in users])
         given: dict[tuple[int, str], list[int]] = {}
@@ -381,7 +392,7 @@ class MapToGroups:
         self._store.long_changes.advance(run, users[-1].id, len(users))
         return True
 
-    def _release(self, caller: Caller, run: LongChange, change: Change) -> bool:
+    def _release(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
         """What the mapping granted to the next users becomes manual."""
         users = self._next(caller, run, [])
         if not users:
@@ -401,7 +412,7 @@ class MapToGroups:
 
     def _move(
         self, organization_id: int, users: Sequence[OutlinedUser], given: Mapping[tuple[int, str], list[int]],
-        taken: Mapping[tuple[int, str], list[int]], change: Change,
+        taken: Mapping[tuple[int, str], list[int]], change: UnitOfWork,
     ) -> None:  # fmt: skip
         """Group by group, so that each tells once who came and went."""
         memberships = self._store.memberships
@@ -419,12 +430,12 @@ class MapToGroups:
             came, went = added.get(group.id, []), removed.get(group.id, [])
             if came or went:
                 self._store.groups.recount(organization_id, group.id, len(came) - len(went))
-                change.tell_members(
+                change.record_member_events(
                     group.uid, group.name, [uids[key] for key in came], [uids[key] for key in went]
                 )
 
 
-def check_attribute(kept: Kept, attribute: str) -> None:
+def check_attribute(kept: KeptAttributes, attribute: str) -> None:
     """Refuse an attribute by which nobody can be mapped."""
     try:
         path = parse_path(attribute, tuple(extension.id for extension in kept.user.extensions))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Trace
-from gateway.provisioning.unit_of_work import Change
+from gateway.provisioning.unit_of_work import UnitOfWork
 from gateway.scim.schemas import GROUP_URN
 from gateway.store import Store
 from gateway.store.memberships import MANUAL, MAPPING, PUSH
@@ -18,14 +18,14 @@ from gateway.store.records import ConnectionRecord, GroupRecord, UserRecord
 Grant = tuple[int, str]
 
 
-class GroupMover:
+class MembershipSync:
     """Moves users between groups, by delta, and tells who came and went."""
 
-    def __init__(self, store: Store, host: PluginHost) -> None:
-        self._store, self._host = store, host
+    def __init__(self, store: Store, plugins: PluginManager) -> None:
+        self._store, self._plugins = store, plugins
 
-    def settle_user(
-        self, caller: Caller, user: UserRecord, wanted: Mapping[str, frozenset[str]], change: Change, trace: Trace,
+    def sync_user(
+        self, caller: Caller, user: UserRecord, wanted: Mapping[str, frozenset[str]], change: UnitOfWork, trace: Trace,
         new: bool = False,
     ) -> bool:  # fmt: skip
         """Bring one user to the groups that are wanted, by source. True when the user moved.
@@ -44,9 +44,9 @@ class GroupMover:
 
     def decides(self, connection: ConnectionRecord) -> bool:
         """Whether mapping or a plugin may move the users of a connection, besides pushes and people."""
-        return bool(connection.mapping_enabled) or self._host.resolves_groups(connection.idp)
+        return bool(connection.mapping_enabled) or self._plugins.resolves_groups(connection.idp)
 
-    def attach_waiting(self, caller: Caller, user: UserRecord, change: Change) -> bool:
+    def attach_waiting(self, caller: Caller, user: UserRecord, change: UnitOfWork) -> bool:
         """A user came (back) whom groups may have been waiting for. True when there were any."""
         organization_id = caller.organization.id
         groups = self._store.waiting_members.take(organization_id, caller.connection_id, user.uid)
@@ -72,7 +72,7 @@ class GroupMover:
         return grants
 
     def _regrant(
-        self, organization_id: int, user: UserRecord, held: set[Grant], target: set[Grant], change: Change
+        self, organization_id: int, user: UserRecord, held: set[Grant], target: set[Grant], change: UnitOfWork
     ) -> None:
         memberships = self._store.memberships
         change.judged = change.judged or target != held
@@ -90,7 +90,7 @@ class GroupMover:
             joined = group_id in after
             self._store.groups.recount(organization_id, group_id, 1 if joined else -1)
             group = groups[group_id]
-            change.tell_members(
+            change.record_member_events(
                 group.uid, group.name, [user.uid] if joined else [], [] if joined else [user.uid]
             )
 
@@ -99,12 +99,12 @@ def _wanted_by(source: str) -> str:
     return "A rule of Map to groups" if source == MAPPING else f"The plugin {source}"
 
 
-def make_group(store: Store, caller: Caller, name: str, change: Change) -> GroupRecord:
+def make_group(store: Store, caller: Caller, name: str, change: UnitOfWork) -> GroupRecord:
     """A group made by hand, or on the way by a rule."""
     document: dict[str, Any] = {"schemas": [GROUP_URN], "displayName": name}
     group = store.groups.add(caller.organization.id, None, document)
     store.organizations.count(caller.organization.id, "Group", None, 1)
-    change.tell(
+    change.record_event(
         "group.created", "Group", group.uid, json.dumps({"id": group.uid, **document}, ensure_ascii=False)
     )
     return group

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.plugin.contracts import Json, Organization
-from gateway.plugin.declarations import Kept
-from gateway.plugin.manager import Decision, PluginHost
+from gateway.plugin.declarations import KeptAttributes
+from gateway.plugin.manager import Decision, PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
-from gateway.provisioning.long_changes import AT_ONCE, LongRuns
+from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner
 from gateway.provisioning.mapping import check_attribute
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
-from gateway.provisioning.unit_of_work import Change, Changes, Refresh
+from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.provisioning.users import check_version
 from gateway.scim.documents import shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
-from gateway.store import Stale, Store
+from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
@@ -31,17 +31,17 @@ FEATURE = "scim"
 _REMOVED_AT_ONCE = 500
 
 
-class Setup:
+class OrganizationSetup:
     """Tells the stories of setting up."""
 
     def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, callers: Callers, refresh: Refresh,
-        runs: LongRuns,
+        self, store: Store, plugins: PluginManager, changes: UnitsOfWork, callers: Callers, refresh: Refresh,
+        long_changes: LongChangeRunner,
     ) -> None:  # fmt: skip
-        self._store, self._host, self._changes = store, host, changes
-        self._callers, self._refresh, self._runs = callers, refresh, runs
-        runs.add(REMOVE, self._remove_connection)
-        runs.add(REMOVE, self._remove_organization, of_connection=False)
+        self._store, self._plugins, self._units_of_work = store, plugins, changes
+        self._callers, self._refresh, self._long_changes = callers, refresh, long_changes
+        long_changes.add(REMOVE, self._remove_connection)
+        long_changes.add(REMOVE, self._remove_organization, of_connection=False)
 
     # Organizations --------------------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ class Setup:
             organization = self._store.organizations.add(values)
             trace.organization_id = organization.id
             trace.target = Target("Organization", organization.uid, organization.name)
-            with self._changes.open(self._callers.admin(organization), trace):
+            with self._units_of_work.open(self._callers.admin(organization), trace):
                 return organization
 
     def edit_organization(
@@ -59,7 +59,7 @@ class Setup:
     ) -> OrganizationRecord:
         """Change plan, seats, billing or name. A lower limit evicts nobody."""
         trace.changed = sorted(values)
-        with self._changes.open(caller, trace):
+        with self._units_of_work.open(caller, trace):
             check_version(self._store.organizations.by_key(caller.organization.id), if_match)
             return self._store.organizations.edit(caller.organization, values)
 
@@ -95,7 +95,7 @@ class Setup:
         self, caller: Caller, idp: str, name: str, settings: Mapping[str, Any], trace: Trace
     ) -> ConnectionRecord:
         """A new connection, with provisioning switched off."""
-        with self._changes.open(caller, trace):
+        with self._units_of_work.open(caller, trace):
             connection = self._store.connections.add(caller.organization, idp, name, settings)
             trace.connection_uid = connection.uid
             trace.target = Target("Connection", connection.uid, connection.name)
@@ -107,7 +107,7 @@ class Setup:
     ) -> ConnectionRecord:  # fmt: skip
         """Change name or settings. Settings that are not named stay as they are; null takes one away."""
 
-        def story(caller: Caller) -> ConnectionRecord:
+        def operation(caller: Caller) -> ConnectionRecord:
             stored, changed = self._again(connection), dict(values)
             trace.changed = [name for name in sorted(values) if name != "settings"] + [
                 f"settings.{name}" for name in sorted(values.get("settings", {}))
@@ -115,27 +115,27 @@ class Setup:
             check_version(stored, if_match)
             if "settings" in values:
                 changed["settings"] = self._merged(stored, values["settings"])
-            with self._changes.open(caller, trace) as change:
+            with self._units_of_work.open(caller, trace) as change:
                 change.outdate()
                 if self._again(connection).version != stored.version:
-                    raise Stale
+                    raise WriteConflict
                 self._store.connections.edit(connection, **changed)
                 return self._again(connection)
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""
         return self._checked(idp, values)[0]
 
-    def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], Kept]:
-        declaration = self._host.declared.of(idp)
+    def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], KeptAttributes]:
+        declaration = self._plugins.declared.of(idp)
         if declaration is None:
-            known = ", ".join(plugin.name for plugin in self._host.declared.plugins() if plugin.idp)
+            known = ", ".join(plugin.name for plugin in self._plugins.declared.plugins() if plugin.idp)
             raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
-        settings = self._host.declared.checked_settings(idp, values)
+        settings = self._plugins.declared.checked_settings(idp, values)
         try:
-            return settings, self._host.declared.would_keep(idp, settings)
+            return settings, self._plugins.declared.would_keep(idp, settings)
         except ValueError as error:
             raise InvalidValue(f"settings name what cannot be kept. {error}") from None
 
@@ -165,7 +165,7 @@ class Setup:
     ) -> None:
         """Revoke its tokens and rules. Users and groups stay with their memberships, managed by nobody."""
         organization_id = caller.organization.id
-        with self._changes.open(caller, trace) as change:
+        with self._units_of_work.open(caller, trace) as change:
             change.outdate()
             check_version(self._again(connection), if_match)
             self._store.connections.close(connection)
@@ -181,13 +181,13 @@ class Setup:
 
     def _finish(self, run: str, trace: Trace) -> None:
         try:
-            self._runs.finish(run, trace)
+            self._long_changes.finish(run, trace)
         except Refusal as refusal:
-            if self._runs.progress(run):
+            if self._long_changes.progress(run):
                 refusal.detail += " The removal has begun, and the gateway goes on with it by itself."
             raise
 
-    def _remove_organization(self, caller: Caller, run: LongChange, change: Change) -> bool:
+    def _remove_organization(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
         """Remove some of what is in an organization; in the end what is left, and itself."""
         gone = self._store.organizations.remove_some(caller.organization, _REMOVED_AT_ONCE)
         if gone:
@@ -196,7 +196,7 @@ class Setup:
         self._store.organizations.remove(caller.organization)
         return False
 
-    def _remove_connection(self, caller: Caller, run: LongChange, change: Change) -> bool:
+    def _remove_connection(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
         """Free some users of a connection, then what it pushed; in the end its groups, and itself."""
         assert run.connection_id is not None
         found = self._store.connections.by_key(run.connection_id)
@@ -227,7 +227,7 @@ class Setup:
                 f"The connection {connection.name!r} is being removed. Make another one, or wait until it is gone."
             )
 
-    def _free_names(self, organization_id: int, connection: ConnectionRecord, change: Change) -> None:
+    def _free_names(self, organization_id: int, connection: ConnectionRecord, change: UnitOfWork) -> None:
         """Two groups that nobody pushes cannot have one name: the one that is released takes another."""
         for group in self._store.groups.clashing(connection):
             number, name = 1, f"{group.name} ({connection.name})"
@@ -237,7 +237,7 @@ class Setup:
             document = {**json.loads(group.doc), "displayName": name}
             renamed = self._store.groups.rewrite(organization_id, connection.id, group, document)
             assert renamed is not None
-            change.tell("group.updated", "Group", group.uid, group_json(renamed, None, None))
+            change.record_event("group.updated", "Group", group.uid, group_json(renamed, None, None))
 
     def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
         """Switch provisioning on or off; on only once plan and single sign-on allow it."""
@@ -245,7 +245,7 @@ class Setup:
         if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
             raise Conflict(" ".join(reasons))
         trace.changed = ["provisioning"]
-        with self._changes.open(caller, trace):
+        with self._units_of_work.open(caller, trace):
             if enabled:
                 self.check_stays(connection)
             self._store.connections.edit(connection, provisioning=int(enabled))
@@ -253,7 +253,7 @@ class Setup:
     def obstacles(self, tenant: Organization, decisions: list[Decision]) -> list[str]:
         """Why an organization cannot be provisioned, each with who can mend it; empty when it can."""
         reasons = []
-        denial = self._host.check_entitlement(tenant, FEATURE, decisions)
+        denial = self._plugins.check_entitlement(tenant, FEATURE, decisions)
         if denial is not None:
             reasons.append(denial)
         if not tenant.sso:
@@ -275,7 +275,7 @@ class Setup:
         Forbidden for a token that outlives it.
         """
         check_expiry(maker, expires)
-        with self._changes.open(caller, trace):
+        with self._units_of_work.open(caller, trace):
             self.check_stays(caller.connection)
             token, value = self._store.tokens.add(caller.connection, label, expires)
             trace.target = Target("Token", token.uid, f"{token.label} ({token.prefix}…)".strip())
@@ -287,7 +287,7 @@ class Setup:
         # Looked for first: a write would wait for others.
         if all(token.uid != uid for token in self._store.tokens.of(caller.connection)):
             raise missing
-        with self._changes.open(caller, trace):
+        with self._units_of_work.open(caller, trace):
             removed = self._store.tokens.remove(caller.connection, uid)
             if removed is None:
                 raise missing

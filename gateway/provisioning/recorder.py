@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.plugin.contracts import Event, Organization
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Callers, Trace
 from gateway.provisioning.outages import WORD, Outages
 from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
@@ -55,8 +55,8 @@ _DAY = 86_400_000_000
 class Recorder:
     """The activity of one process, and the relay of events to its plugins."""
 
-    def __init__(self, store: Store, host: PluginHost, callers: Callers, activity_days: int) -> None:
-        self._store, self._host, self._callers, self._days = store, host, callers, activity_days
+    def __init__(self, store: Store, plugins: PluginManager, callers: Callers, activity_days: int) -> None:
+        self._store, self._plugins, self._callers, self._days = store, plugins, callers, activity_days
         self._lines: list[tuple[int, Line]] = []
         self._used: dict[str, int] = {}
         self._strangers: dict[Reason, Gathered] = {}
@@ -135,7 +135,7 @@ class Recorder:
             if trace.token_id:
                 self._used[trace.token_id] = now()
         self._ensure_worker()
-        if self._host.listeners():
+        if self._plugins.listeners():
             self._wake.set()
 
     def refused(self, trace: Trace, refusal: Refusal) -> None:
@@ -257,7 +257,7 @@ class Recorder:
 
     def relay(self) -> None:
         """Tell every listening plugin what it has not heard, in the order of each organization."""
-        listeners = self._host.listeners()
+        listeners = self._plugins.listeners()
         if not listeners:
             return
         with self._relaying:
@@ -277,7 +277,7 @@ class Recorder:
     def _tell_all(self, plugin: str, organizations: list[int] | None) -> None:
         if plugin not in self._introduced:
             with self._store.transaction():
-                self._store.events.introduce(plugin, self._host.listens_since(plugin))
+                self._store.events.introduce(plugin, self._plugins.listening_since(plugin))
             self._introduced.add(plugin)
         if plugin in self._late:
             return  # all organizations are looked at when its call has ended
@@ -289,7 +289,7 @@ class Recorder:
     def _take_over(self, plugin: str) -> None:
         """Note how a call ended that outlasted its turn; while it goes on, other processes do not tell it again."""
         organization_id, seq, held_until = self._late[plugin]
-        ended = self._host.end_of_late_call(plugin)
+        ended = self._plugins.take_late_result(plugin)
         if ended is not None:
             told, well = ended
             # First: what cannot be written now is told again, as after a crash.
@@ -331,9 +331,9 @@ class Recorder:
             full = len(records) == EVENTS_AT_ONCE
             organization = self._callers.tenant(self._store.organizations.by_key(organization_id))
             events = [_event(organization, record) for record in records]
-            told, well = self._host.tell(plugin, events, max(0.0, until - time.monotonic()))
+            told, well = self._plugins.deliver(plugin, events, max(0.0, until - time.monotonic()))
             seq = records[told - 1].seq if told else seq
-            if self._host.is_late(plugin):
+            if self._plugins.is_late(plugin):
                 if told:
                     self._note(plugin, organization_id, seq, told, True)
                 self._hold(plugin, organization_id, seq)

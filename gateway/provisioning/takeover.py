@@ -16,15 +16,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from gateway.plugin.contracts import Json
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.long_changes import rest
-from gateway.provisioning.membership_sync import GroupMover
+from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import user_json
-from gateway.provisioning.unit_of_work import Change, Changes, Refresh
+from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
 from gateway.scim.json_text import fold
-from gateway.store import Stale, Store
+from gateway.store import Store, WriteConflict
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, UserRecord
 
@@ -111,10 +111,15 @@ class Takeover:
     """Shows and does takeovers. `source` is the connection that users leave, `target` the one that takes them over."""
 
     def __init__(
-        self, store: Store, host: PluginHost, changes: Changes, mover: GroupMover, refresh: Refresh
+        self,
+        store: Store,
+        plugins: PluginManager,
+        changes: UnitsOfWork,
+        membership_sync: MembershipSync,
+        refresh: Refresh,
     ) -> None:
-        self._store, self._host, self._changes = store, host, changes
-        self._mover, self._refresh = mover, refresh
+        self._store, self._plugins, self._units_of_work = store, plugins, changes
+        self._membership_sync, self._refresh = membership_sync, refresh
 
     def source(self, target: ConnectionRecord, uid: str) -> ConnectionRecord:
         """The connection to take over from: another one of the same organization."""
@@ -129,7 +134,7 @@ class Takeover:
         self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish
     ) -> Outcome:
         """What taking over now would do. Moves nobody; its etag is what `run` wants."""
-        if self._host.declared.of(target.idp) is None:
+        if self._plugins.declared.of(target.idp) is None:
             raise Conflict(
                 f"The plugin {target.idp} of this connection is not installed, or it is disabled: nobody could manage"
                 " the users."
@@ -166,11 +171,11 @@ class Takeover:
         for keys in self._store.portions.split(caller.organization.id, shown.keys, _AT_ONCE):
             began = time.monotonic()
 
-            def story(caller: Caller, keys: list[int] = keys) -> Moved:
+            def operation(caller: Caller, keys: list[int] = keys) -> Moved:
                 return self._move(caller, target, source, wish.match, keys, trace)
 
             try:
-                moved, stayed = self._changes.retried(caller, self._refresh, story, trace)
+                moved, stayed = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
             except Refusal as refusal:
                 trace.written = False  # that was the portion before
                 if done.moved:
@@ -195,7 +200,7 @@ class Takeover:
         if wish.users is None:
             yield from portions.of_connection(source, _PARTS, rows=_LOOKED_AT)
             return
-        found = self._store.handovers.named(caller.organization, wish.users)
+        found = self._store.takeovers.named(caller.organization, wish.users)
         own: list[int] = []
         for name in wish.users:
             held = found.get(name)
@@ -222,7 +227,7 @@ class Takeover:
             return
         addresses = {user.id: _addresses(user) for user in users}
         keys = sorted({fold(address) for held in addresses.values() for address in held})
-        holders = self._store.handovers.holders(source.organization_id, keys)
+        holders = self._store.takeovers.holders(source.organization_id, keys)
         for user in users:
             held = addresses[user.id]
             if not held:
@@ -240,9 +245,9 @@ class Takeover:
     ) -> Moved:  # fmt: skip
         """One transaction. Writers of an organization follow each other, so what is read in here stays true."""
         store, organization_id, stayed = self._store, caller.organization.id, Outcome()
-        with self._changes.open(caller, trace) as change:
+        with self._units_of_work.open(caller, trace) as change:
             target = self._there(target)
-            users = store.handovers.still(self._there(source), keys)
+            users = store.takeovers.still(self._there(source), keys)
             there = {user.id for user in users}
             elsewhere = [key for key in keys if key not in there]
             for other in store.portions.of_keys(organization_id, elsewhere, ()):
@@ -255,16 +260,18 @@ class Takeover:
                 document = {name: value for name, value in user.document.items() if name != "externalId"}
                 stored = store.users.rewrite(organization_id, target.id, user, document)
                 if stored is None:
-                    raise Stale
+                    raise WriteConflict
                 moved.append((stored, found_by))
             keys = [user.id for user, _ in moved]
-            store.handovers.regrant(source, keys, bool(target.mapping_enabled))
+            store.takeovers.regrant(source, keys, bool(target.mapping_enabled))
             store.organizations.count(organization_id, "User", source.id, -len(moved))
             store.organizations.count(organization_id, "User", target.id, len(moved))
-            store.positions.forget(organization_id)
+            store.page_positions.forget(organization_id)
             groups = store.memberships.groups_of_many(organization_id, target.id, keys)
             for user, _ in moved:
-                change.tell("user.updated", "User", user.uid, user_json(user, groups.get(user.id, ()), None))
+                change.record_event(
+                    "user.updated", "User", user.uid, user_json(user, groups.get(user.id, ()), None)
+                )
             self._attach(caller, target, [user for user, _ in moved], change)
             self._write_lines([user for user, _ in moved], source, target, trace)
         return moved, stayed
@@ -276,13 +283,13 @@ class Takeover:
         return found[0]
 
     def _attach(
-        self, caller: Caller, target: ConnectionRecord, users: Sequence[UserRecord], change: Change
+        self, caller: Caller, target: ConnectionRecord, users: Sequence[UserRecord], change: UnitOfWork
     ) -> None:
         """Groups that the new identity provider pushed may have been waiting for them."""
-        awaited = self._store.handovers.awaited([user.uid for user in users])
+        awaited = self._store.takeovers.awaited([user.uid for user in users])
         for user in users:
             if user.uid in awaited:
-                self._mover.attach_waiting(replace(caller, connection=target), user, change)
+                self._membership_sync.attach_waiting(replace(caller, connection=target), user, change)
 
     def _write_lines(
         self, users: Sequence[UserRecord], source: ConnectionRecord, target: ConnectionRecord, trace: Trace

@@ -15,14 +15,14 @@ from gateway.plugin.manager import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.provisioning.rendering import user_json
 from gateway.scim.errors import OverCapacity
-from gateway.store import Stale, Store
-from gateway.store.organizations import Due, Settled
+from gateway.store import Store, WriteConflict
+from gateway.store.organizations import Reservation, Reserved
 from gateway.store.query.single_statement import new_state, new_user
 from gateway.store.records import MemberRecord, UserRecord
-from gateway.store.users import Rewriting
+from gateway.store.users import UserRewrite
 
-Told = TypeVar("Told")
-Who = TypeVar("Who", bound=Caller)
+Result = TypeVar("Result")
+AnyCaller = TypeVar("AnyCaller", bound=Caller)
 #: How often a story is told anew when what it was judged by has changed under it.
 ATTEMPTS = 16
 #: Seconds of the pause before that, at most: it doubles up to the longest, and chance keeps two from meeting again.
@@ -32,10 +32,10 @@ PAUSE, LONGEST_PAUSE = 0.002, 0.1
 class Refresh(Protocol):
     """Reads a caller anew: the same one, as it is stored now."""
 
-    def __call__(self, caller: Who) -> Who: ...
+    def __call__(self, caller: AnyCaller) -> AnyCaller: ...
 
 
-class Change:
+class UnitOfWork:
     """What a transaction collects until it is settled."""
 
     def __init__(self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None) -> None:
@@ -57,24 +57,28 @@ class Change:
         """First in the transaction: whoever judged by what is about to change will notice, and judge again."""
         self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
 
-    def tell(self, kind: str, resource: str, uid: str, data: str, first: bool = False) -> None:
+    def record_event(self, kind: str, resource: str, uid: str, data: str, first: bool = False) -> None:
         """An event; `data` is JSON. `first`: before all that was told until now."""
         event = (kind, resource, uid, self._caller.connection_uid, data)
         self._events.insert(0 if first else len(self._events), event)
 
-    def tell_members(self, group_uid: str, name: str, added: Sequence[str], removed: Sequence[str]) -> None:
+    def record_member_events(
+        self, group_uid: str, name: str, added: Sequence[str], removed: Sequence[str]
+    ) -> None:
         """Who came into a group and who left it, in portions that a follower can hold."""
         for start in range(0, max(len(added), len(removed)), 1000):
             portion = {"added": added[start : start + 1000], "removed": removed[start : start + 1000]}
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
-            self.tell("group.members_changed", "Group", group_uid, data)
+            self.record_event("group.members_changed", "Group", group_uid, data)
 
-    def due(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Due:
+    def due(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Reservation:
         """What the organization is asked for."""
         ceiling = self._limit.ceiling if self._limit else None
-        return Due(self._caller.organization.id, self._policy, seats, events, ceiling, removals, moves)
+        return Reservation(
+            self._caller.organization.id, self._policy, seats, events, ceiling, removals, moves
+        )
 
-    def taken(self, due: Due, settled: Settled | None) -> None:
+    def taken(self, due: Reservation, settled: Reserved | None) -> None:
         """The transaction began with this. None: the organization refused."""
         self.seats, self._taken, self._reserved = due.seats, due.seats, due.events
         self._last = settled.event if settled else None
@@ -105,12 +109,12 @@ class Change:
     def _refuse(self) -> None:
         now = self._store.organizations.by_key(self._caller.organization.id)
         if now.policy != self._caller.organization.policy or self._limit is None:
-            raise Stale
+            raise WriteConflict
         self._trace.decisions.append(Decision(self._limit.plugin, "check_seats", "denied"))
         raise OverCapacity(self._limit.sentence)
 
 
-class Changes:
+class UnitsOfWork:
     """Opens changes, and tells a story again when it went stale."""
 
     def __init__(self, store: Store) -> None:
@@ -120,10 +124,10 @@ class Changes:
     @contextmanager
     def open(
         self, caller: Caller, trace: Trace, limit: SeatLimit | None = None, line: bool = True
-    ) -> Iterator[Change]:
+    ) -> Iterator[UnitOfWork]:
         """The transaction of one change. Plugins were asked before; none runs in here. `line`: whether it leaves a line
         in the activity, as all do but the later portions of a long one."""
-        change = Change(self._store, caller, trace, limit)
+        change = UnitOfWork(self._store, caller, trace, limit)
         with self._written(trace), self._store.transaction(organization_id=caller.organization.id):
             yield change
             change.settle(line)
@@ -131,11 +135,11 @@ class Changes:
     @contextmanager
     def of_one_user(
         self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None, removals: int = 0
-    ) -> Iterator[Change]:
+    ) -> Iterator[UnitOfWork]:
         """The same for a change that is known to take so many seats and to tell one event: both are taken when it
         begins, which is one turn less to the database while others wait for the organization. A change that comes out
         otherwise settles the rest at its end."""
-        change = Change(self._store, caller, trace, limit)
+        change = UnitOfWork(self._store, caller, trace, limit)
         due = change.due(seats, 1, removals)
         with self._written(trace), self._store.organizations.settled(due) as settled:
             change.taken(due, settled)
@@ -151,21 +155,21 @@ class Changes:
         """
         if caller.connection is None or not self._store.database.dialect.turns:
             return None
-        due = Change(self._store, caller, trace, limit).due(int(document["active"]), 1)
+        due = UnitOfWork(self._store, caller, trace, limit).due(int(document["active"]), 1)
         line = trace.line(trace.status)
         user = new_user(self._store.database, self._store.users, caller.connection, due, document, line)
         trace.written = user is not None
         return user
 
     def new_state(
-        self, caller: Caller, trace: Trace, state: Rewriting, groups: tuple[MemberRecord, ...], kind: str, seats: int,
+        self, caller: Caller, trace: Trace, state: UserRewrite, groups: tuple[MemberRecord, ...], kind: str, seats: int,
         limit: SeatLimit | None = None,
     ) -> bool:  # fmt: skip
         """The same for a stored user who keeps names, manager, and the groups that the caller sees it in: whether it
         was done. `kind` is the type of its event."""
         if caller.connection is None or not self._store.database.dialect.turns:
             return False
-        due, line = Change(self._store, caller, trace, limit).due(seats, 1), trace.line(trace.status)
+        due, line = UnitOfWork(self._store, caller, trace, limit).due(seats, 1), trace.line(trace.status)
         event = kind, user_json(state.user, groups, None)
         moves = caller.organization.moves
         trace.written = new_state(self._store.database, caller.connection, due, moves, state, event, line)
@@ -180,9 +184,13 @@ class Changes:
             trace.written = False
             raise
 
-    def retried(
-        self, caller: Who, refresh: Refresh, story: Callable[[Who], Told], trace: Trace | None = None
-    ) -> Told:
+    def retry_on_conflict(
+        self,
+        caller: AnyCaller,
+        refresh: Refresh,
+        operation: Callable[[AnyCaller], Result],
+        trace: Trace | None = None,
+    ) -> Result:
         """Tell a story until nothing it was judged by changes under it.
 
         `trace` forgets before each new attempt what the one before has noted.
@@ -195,11 +203,11 @@ class Changes:
             try:
                 if attempt and trace and noted:
                     trace.restore(noted)
-                return story(refresh(caller) if attempt else caller)
-            except Stale:
+                return operation(refresh(caller) if attempt else caller)
+            except WriteConflict:
                 pause = min(LONGEST_PAUSE, PAUSE * 2**attempt)
             finally:
                 if turn:
                     self._turn.release()
             time.sleep(random.uniform(0, pause))  # noqa: S311 - nothing secret in it
-        raise Stale
+        raise WriteConflict

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.plugin.contracts import Json, SeatRequest, User
-from gateway.plugin.manager import Decision, PluginHost, SeatLimit
+from gateway.plugin.manager import Decision, PluginManager, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.mapped_values import UnruledValues
-from gateway.provisioning.membership_sync import GroupMover
+from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import etag, user_json
-from gateway.provisioning.unit_of_work import Changes, Refresh
+from gateway.provisioning.unit_of_work import Refresh, UnitsOfWork
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.scim.json_text import dumps
 from gateway.scim.versions import version_in
-from gateway.store import Stale, Store
+from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, MemberRecord, UserRecord
 
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Placement:
     """What the plugins said about a user as it is about to be stored."""
 
     groups: Mapping[str, frozenset[str]]
@@ -58,19 +58,19 @@ class Users:
     def __init__(
         self,
         store: Store,
-        host: PluginHost,
-        changes: Changes,
-        mover: GroupMover,
+        plugins: PluginManager,
+        changes: UnitsOfWork,
+        membership_sync: MembershipSync,
         refresh: Refresh,
         unruled: UnruledValues,
         document_limit: int,
     ) -> None:
         self._document_limit, self._unruled = document_limit, unruled
-        self._store, self._host, self._changes, self._mover, self._refresh = (
+        self._store, self._plugins, self._units_of_work, self._membership_sync, self._refresh = (
             store,
-            host,
+            plugins,
             changes,
-            mover,
+            membership_sync,
             refresh,
         )
 
@@ -81,7 +81,7 @@ class Users:
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
         check_size(document, None, self._document_limit)
-        return self._changes.retried(
+        return self._units_of_work.retry_on_conflict(
             caller, self._refresh, lambda caller: self._create(caller, document, trace), trace
         )
 
@@ -90,22 +90,22 @@ class Users:
     ) -> Outcome:
         """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
 
-        def story(caller: Caller) -> Outcome:
+        def operation(caller: Caller) -> Outcome:
             found = self._found(caller, uid, trace, if_match)
             active = document.get("active", bool(found.user.active))
             return self._rewrite(caller, found, {**document, "active": active}, trace)
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """Apply operations in the dialect of the connection."""
 
-        def story(caller: IdpCaller) -> Outcome:
+        def operation(caller: IdpCaller) -> Outcome:
             found = self._found(caller, uid, trace, if_match)
             current = found.user.document
-            mapped = self._host.map_patch(
+            mapped = self._plugins.map_patch(
                 caller.words,
                 "User",
                 [dict(operation) for operation in operations],
@@ -122,25 +122,25 @@ class Users:
                 )
             return self._rewrite(caller, found, patched.document, trace)
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def set_active(
         self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """An admin deactivates or reactivates somebody, whoever manages the user."""
 
-        def story(caller: Caller) -> Outcome:
+        def operation(caller: Caller) -> Outcome:
             found = self._found(caller, uid, trace, if_match)
             return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def edit(
         self, caller: Caller, uid: str, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """An admin changes a user: `active` of anybody, `user_name`, `display_name` and `email` of a manual one."""
 
-        def story(caller: Caller) -> Outcome:
+        def operation(caller: Caller) -> Outcome:
             found = self._found(caller, uid, trace, if_match)
             user = found.user
             if user.connection_id is not None and values.keys() - {"active"}:
@@ -152,24 +152,24 @@ class Users:
             document["active"] = values.get("active", bool(user.active))
             return self._rewrite(caller, found, document, trace)
 
-        return self._changes.retried(caller, self._refresh, story, trace)
+        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
 
-        def story(caller: Caller) -> None:
+        def operation(caller: Caller) -> None:
             user = self._found(caller, uid, trace, if_match).user
-            with self._changes.of_one_user(caller, trace, -user.active, removals=1) as change:
+            with self._units_of_work.of_one_user(caller, trace, -user.active, removals=1) as change:
                 if not self._store.users.remove(caller.organization.id, user):
-                    raise Stale
+                    raise WriteConflict
                 self._store.memberships.drop_user(caller.organization.id, user.id)
                 self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
-                self._store.positions.shift(caller.organization.id, user.connection_id, user.id, -1)
+                self._store.page_positions.shift(caller.organization.id, user.connection_id, user.id, -1)
                 # Whoever follows the feed by `active` alone must not take the user for one that is there.
                 gone = json.loads(user_json(user, (), None)) | {"active": False}
-                change.tell("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
+                change.record_event("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
 
-        self._changes.retried(caller, self._refresh, story, trace)
+        self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
 
     # Their parts --------------------------------------------------------------------------------------------------
 
@@ -180,10 +180,10 @@ class Users:
         # The id is not known before the user is made: the store enters it.
         trace.target, trace.restored = Target("User", "", user_name), False
         if not any(judgement.groups.values()):
-            made = self._changes.new_user(caller, trace, document, judgement.seats)
+            made = self._units_of_work.new_user(caller, trace, document, judgement.seats)
             if made:
                 return Outcome(made, ())
-        with self._changes.of_one_user(caller, trace, int(active), judgement.seats) as change:
+        with self._units_of_work.of_one_user(caller, trace, int(active), judgement.seats) as change:
             if change.refused:
                 # Who is here already needs no seat: that comes before the refusal.
                 self._check_free(caller, user_name, 0)
@@ -199,18 +199,20 @@ class Users:
                 if deleted:
                     user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
             if user is None:
-                raise Stale
+                raise WriteConflict
             if shared or deleted:
                 self._note_sharing(caller.organization.id, caller.connection_id, user, trace)
             if deleted:
-                self._store.positions.shift(organization_id, caller.connection_id, user.id, 1)
+                self._store.page_positions.shift(organization_id, caller.connection_id, user.id, 1)
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
             trace.target, trace.restored = Target("User", user.uid, user.user_name), deleted is not None
-            moved = self._mover.settle_user(caller, user, judgement.groups, change, trace, new=not deleted)
+            moved = self._membership_sync.sync_user(
+                caller, user, judgement.groups, change, trace, new=not deleted
+            )
             if deleted:
-                moved = self._mover.attach_waiting(caller, user, change) or moved
+                moved = self._membership_sync.attach_waiting(caller, user, change) or moved
             groups = self._groups(caller, user) if moved else ()
-            change.tell(
+            change.record_event(
                 "user.restored" if deleted else "user.created",
                 "User",
                 user.uid,
@@ -238,15 +240,15 @@ class Users:
         if (
             groups is not None
             and self._stays(caller, user, document)
-            and self._changes.new_state(caller, trace, state, groups, kind, seats, judgement.seats)
+            and self._units_of_work.new_state(caller, trace, state, groups, kind, seats, judgement.seats)
         ):
             return Outcome(state.user, groups)
-        with self._changes.of_one_user(caller, trace, seats, judgement.seats) as change:
+        with self._units_of_work.of_one_user(caller, trace, seats, judgement.seats) as change:
             if user.user_name != document["userName"]:
                 self._check_free(caller, document["userName"], user.id)
             stored = self._store.users.write(caller.organization.id, state)
             if stored is None:
-                raise Stale
+                raise WriteConflict
             if (stored.external_id, owner) != (user.external_id, user.connection_id):
                 self._note_sharing(caller.organization.id, owner, stored, trace)
             if state.renamed or owner != user.connection_id:
@@ -254,21 +256,21 @@ class Users:
             if owner != user.connection_id:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
-                self._store.positions.forget(caller.organization.id)
-            moved = self._mover.settle_user(caller, stored, judgement.groups, change, trace)
+                self._store.page_positions.forget(caller.organization.id)
+            moved = self._membership_sync.sync_user(caller, stored, judgement.groups, change, trace)
             if groups is None or moved or not change.still:
                 groups = self._groups(caller, stored)
-            change.tell(kind, "User", stored.uid, user_json(stored, groups, None))
+            change.record_event(kind, "User", stored.uid, user_json(stored, groups, None))
         return Outcome(stored, groups)
 
-    def _keep(self, caller: Caller, user: UserRecord, judgement: Judgement, trace: Trace) -> Outcome:
+    def _keep(self, caller: Caller, user: UserRecord, judgement: Placement, trace: Trace) -> Outcome:
         """Nothing new was said of a user, who may have to move all the same: other groups are wanted by now."""
-        with self._changes.open(caller, trace, judgement.seats) as change:
+        with self._units_of_work.open(caller, trace, judgement.seats) as change:
             # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
             seen = self._store.users.of(caller.organization, user.uid)
             if seen is None or seen.version != user.version:
-                raise Stale
-            self._mover.settle_user(caller, user, judgement.groups, change, trace)
+                raise WriteConflict
+            self._membership_sync.sync_user(caller, user, judgement.groups, change, trace)
             return Outcome(user, self._groups(caller, user))
 
     def _stays(self, caller: Caller, user: UserRecord, document: Json) -> bool:
@@ -277,20 +279,20 @@ class Users:
             caller.connection is not None
             and user.connection_id == caller.connection_id
             and (user.user_name, user.external_id) == (document["userName"], document.get("externalId"))
-            and not self._mover.decides(caller.connection)
+            and not self._membership_sync.decides(caller.connection)
         )
 
     def _judge(
         self, caller: Caller, user: User, takes_seat: bool, trace: Trace, before: Json | None
-    ) -> Judgement:
+    ) -> Placement:
         groups: Mapping[str, frozenset[str]] = {}
         if isinstance(caller, IdpCaller):
-            groups = self._host.resolve_groups(caller.words, user, trace.decisions)
+            groups = self._plugins.resolve_groups(caller.words, user, trace.decisions)
             trace.left_out = self._unruled.of_user(caller, user.document, before)
         seats = None
         if takes_seat:
-            seats = self._host.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
-        return Judgement(groups, seats)
+            seats = self._plugins.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
+        return Placement(groups, seats)
 
     def _found(self, caller: Caller, uid: str, trace: Trace, if_match: str | None) -> Found:
         found: Found | None

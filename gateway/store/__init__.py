@@ -10,23 +10,23 @@ from pathlib import Path
 
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
-from gateway.store.engine.base import Database, Stale, UnusableDatabase
+from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
 from gateway.store.groups import Groups
 from gateway.store.long_changes import LongChanges
-from gateway.store.mapping_rules import Mappings
+from gateway.store.mapping_rules import MappingRules
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
 from gateway.store.portions import Portions
-from gateway.store.query.page_positions import Positions
+from gateway.store.query.page_positions import PagePositions
 from gateway.store.query.search import Search
-from gateway.store.takeovers import Handovers
+from gateway.store.takeovers import Takeovers
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
 
-__all__ = ["Database", "Stale", "Store", "UnusableDatabase", "open_database"]
+__all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_database"]
 
 
 def open_database(url: str, sqlite_synchronous: str) -> Database:
@@ -65,10 +65,10 @@ class Store:
         self.groups = Groups(database)
         self.memberships = Memberships(database)
         self.waiting_members = WaitingMembers(database)
-        self.mappings = Mappings(database)
+        self.mapping_rules = MappingRules(database)
         self.long_changes = LongChanges(database)
-        self.handovers = Handovers(database)
+        self.takeovers = Takeovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)
-        self.positions = Positions(database)
+        self.page_positions = PagePositions(database)
         self.search = Search(database, query_seconds, page_bytes)

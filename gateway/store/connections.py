@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.organizations import COLUMNS as ORGANIZATION_COLUMNS
-from gateway.store.query.page_positions import Positions
+from gateway.store.query.page_positions import PagePositions
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 COLUMNS = (
@@ -19,12 +19,12 @@ COLUMNS = (
 )
 _WIDTH = len(ConnectionRecord._fields)
 _BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
-_AT_THE_GATE = (
+_FOR_AUTHENTICATION = (
     f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.prefix, t.expires, t.digest FROM connections c"
     " JOIN organizations o ON o.id = c.organization_id"
     " LEFT JOIN tokens t ON t.digest {} AND t.connection_id = c.id WHERE c.slug = ?"
 )
-_BY_ONE_DIGEST = _AT_THE_GATE.format("= ?")
+_BY_ONE_DIGEST = _FOR_AUTHENTICATION.format("= ?")
 _BY_ID = f"{_BY} WHERE c.uid = ?"
 _BY_KEY = f"{_BY} WHERE c.id = ?"
 # Letters and digits that cannot be taken for one another when read aloud.
@@ -37,7 +37,7 @@ def _pair(row: tuple[Any, ...] | None) -> tuple[ConnectionRecord, OrganizationRe
     return ConnectionRecord._make(row[:_WIDTH]), OrganizationRecord._make(row[_WIDTH:])
 
 
-class Knock(NamedTuple):
+class AuthenticationRecord(NamedTuple):
     """Whose base URL was called, and which live token of it was presented, if one was: its id, label
     and prefix."""
 
@@ -54,11 +54,11 @@ class Connections:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def at_the_gate(self, slug: str, digests: Sequence[str]) -> Knock | None:
+    def for_authentication(self, slug: str, digests: Sequence[str]) -> AuthenticationRecord | None:
         """Whose base URL this is, and which token has one of the digests: what a request is let in by, at once."""
         if len(digests) > 1:
             marks = ", ".join("?" * len(digests))
-            row = self._db.one(_AT_THE_GATE.format(f"IN ({marks})"), *digests, slug)
+            row = self._db.one(_FOR_AUTHENTICATION.format(f"IN ({marks})"), *digests, slug)
         else:
             row = self._db.one(_BY_ONE_DIGEST, digests[0] if digests else None, slug)
         if row is None:
@@ -69,7 +69,7 @@ class Connections:
             ConnectionRecord._make(row[:_WIDTH]),
             OrganizationRecord._make(row[_WIDTH:-5]),
         )
-        return Knock(connection, organization, (uid, label, prefix) if live else None, digest)
+        return AuthenticationRecord(connection, organization, (uid, label, prefix) if live else None, digest)
 
     def at_slugs(self, slugs: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Public id and key of the organization of each connection, by the slug of its base URL."""
@@ -175,7 +175,7 @@ class Connections:
             connection.organization_id,
             connection.id,
         )
-        Positions(self._db).forget(connection.organization_id)
+        PagePositions(self._db).forget(connection.organization_id)
         return sum(not deleted for (deleted,) in rows)
 
     def remove(self, connection: ConnectionRecord) -> None:
@@ -185,7 +185,7 @@ class Connections:
             "UPDATE groups SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",
         ):
             self._db.run(sql, connection.organization_id, connection.id)
-        Positions(self._db).forget(connection.organization_id)
+        PagePositions(self._db).forget(connection.organization_id)
         self._db.run(
             "INSERT INTO tallies (organization_id, resource, connection, n)"
             " SELECT organization_id, resource, 0, n FROM tallies WHERE organization_id = ? AND connection = ?"

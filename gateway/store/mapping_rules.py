@@ -8,7 +8,7 @@ from gateway.store.engine.base import Database
 from gateway.store.records import ConnectionRecord
 
 
-class Mappings:
+class MappingRules:
     """Rules of connections."""
 
     def __init__(self, database: Database) -> None:

@@ -25,7 +25,7 @@ _EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", 
 UNLIMITED = 1 << 62
 
 
-class Due(NamedTuple):
+class Reservation(NamedTuple):
     """What a change takes of an organization: seats (negative when it frees some), and numbers for its events. It was
     judged under a policy, and a ceiling of seats if it takes any."""
 
@@ -51,7 +51,7 @@ class Due(NamedTuple):
         return self.events, self.seats, self.removals, self.moves, *self.conditions
 
 
-class Settled(NamedTuple):
+class Reserved(NamedTuple):
     """Where an organization stands once a change took what was due: the numbers of its last event and its last move."""
 
     event: int
@@ -164,20 +164,20 @@ class Organizations:
         )
         return row[0] if row else 0
 
-    def settle(self, due: Due) -> Settled | None:
+    def settle(self, due: Reservation) -> Reserved | None:
         """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
 
         Answers the last numbers, or None when the policy is no longer the one that was judged, or the ceiling is
         too low: nothing was changed then.
         """
         row = self._db.one(_SETTLE, *due.parameters)
-        return Settled._make(row) if row else None
+        return Reserved._make(row) if row else None
 
     @contextmanager
-    def settled(self, due: Due) -> Iterator[Settled | None]:
+    def settled(self, due: Reservation) -> Iterator[Reserved | None]:
         """A transaction that begins with it, and answers the same. Unless it is None, the organization is locked."""
         with self._db.transaction(first=(_SETTLE, due.parameters)) as row:
-            yield Settled._make(row) if row else None
+            yield Reserved._make(row) if row else None
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""

@@ -26,7 +26,7 @@ class Found(NamedTuple):
 _FOUND = "id, uid, connection_id, user_name, deleted"
 
 
-class Handovers:
+class Takeovers:
     """What a takeover reads and writes besides the users themselves."""
 
     def __init__(self, database: Database) -> None:

@@ -53,7 +53,7 @@ _UPDATE = (
 )
 
 
-class Rewriting(NamedTuple):
+class UserRewrite(NamedTuple):
     """What is to be written of a stored user: the row as it will be, the parameters of its statement, the addresses
     that go and those that come, and whether groups will show it by another name."""
 
@@ -177,12 +177,12 @@ class Users:
 
     def rewriting(
         self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
-    ) -> Rewriting:
+    ) -> UserRewrite:
         """What brings a user to a new document, under a connection or under nobody."""
         moment, version, former = now(), user.version + 1, user.document
         kept = _columns(document, user.uid, user.created, moment, version)
         before, after = addresses(former), addresses(document)
-        return Rewriting(
+        return UserRewrite(
             kept.record(user.id, user.uid, connection_id, user.created, moment, version),
             (connection_id, *kept, moment, organization_id, user.id, user.version),
             before - after,
@@ -196,7 +196,7 @@ class Users:
         """Store the new state of a user, or None when somebody else wrote it since."""
         return self.write(organization_id, self.rewriting(organization_id, connection_id, user, document))
 
-    def write(self, organization_id: int, rewriting: Rewriting) -> UserRecord | None:
+    def write(self, organization_id: int, rewriting: UserRewrite) -> UserRecord | None:
         """The same for a state that is known already."""
         user = rewriting.user
         row = self._db.one(rewriting.statement(), *rewriting.parameters)

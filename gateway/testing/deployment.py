@@ -86,7 +86,7 @@ class Deployment:
         """A connection with a token, ready to be provisioned; its client."""
         organization = organization or self.organization()
         trace = self.trace(organization)
-        declaration = self.gateway.host.declared.of(idp)
+        declaration = self.gateway.plugins.declared.of(idp)
         assert declaration, f"no plugin is an identity provider called {idp!r}"
         connection = self.gateway.setup.add_connection(
             self.gateway.callers.admin(organization),

@@ -24,8 +24,8 @@ from gateway.plugin.contracts import (
     Seats,
 )
 from gateway.plugin.declarations import settings_of
-from gateway.plugin.json_values import frozen
-from gateway.plugin.manager import ENTRY_POINTS, PluginHost
+from gateway.plugin.json_values import freeze
+from gateway.plugin.manager import ENTRY_POINTS, PluginManager
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -105,7 +105,7 @@ class Installed:
             idp=self.name,
             name=self.name.title(),
             organization=organization(),
-            settings=frozen(settings_of(self.declaration, settings or {})),
+            settings=freeze(settings_of(self.declaration, settings or {})),
             base_url=f"https://gateway.acme.test/scim/v2/{self.name}-1",
             extension_urn=Config.extension_urn,
         )
@@ -139,11 +139,11 @@ def organization(
 
 
 @lru_cache
-def host(name: str) -> PluginHost:
-    """A host that has this plugin and no other, in no instance: what a connection keeps is worked out without one."""
+def manager_with(name: str) -> PluginManager:
+    """Build a manager that has this plugin and no other, in no instance: what a connection keeps needs none."""
     with TemporaryDirectory() as folder:
         overrides = {"instance": folder, "secret_key": "unused" * 6, "plugins_disabled": others(name)}
-        return build(load(overrides, {})).host
+        return build(load(overrides, {})).plugins
 
 
 def others(name: str) -> tuple[str, ...]:

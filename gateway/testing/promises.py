@@ -59,8 +59,8 @@ from gateway.testing.examples import (
     Installed,
     Patch,
     Resolved,
-    host,
     installed,
+    manager_with,
     organization,
     others,
 )
@@ -114,7 +114,7 @@ class PluginPromises:
         declaration = self.asked.declaration
         assert isinstance(declaration, Declaration)
         assert declaration.title.strip()
-        info = next(each for each in host(self.plugin).declared.plugins() if each.name == self.plugin)
+        info = next(each for each in manager_with(self.plugin).declared.plugins() if each.name == self.plugin)
         assert info.version, "the plugin belongs to no distribution"
         assert info.hooks, "the plugin implements no hook"
 
@@ -133,7 +133,7 @@ class DeclarationPromises(PluginPromises):
 
     def test_what_a_connection_keeps_is_known_to_the_schemas(self) -> None:
         """The host refuses a path that no schema has; a user name is kept in any case."""
-        kept = host(self.plugin).declared.kept(self.words)
+        kept = manager_with(self.plugin).declared.kept(self.words)
         assert "userName".lower() in {name.lower() for name in kept.user.root.table}
 
     def test_the_steps_are_sentences_with_the_connections_own_values(self) -> None:
@@ -188,7 +188,7 @@ class DialectPromises(PluginPromises):
         """Like any stranger's."""
         if not document.refused:
             answer = self._resource(document.kind)(copy.deepcopy(document.sent))
-            kept = host(self.plugin).declared.kept(self.words)
+            kept = manager_with(self.plugin).declared.kept(self.words)
             kind = kept.user if document.kind == "User" else kept.group
             clean(kind, document.sent if answer is None else answer)
 
@@ -280,7 +280,7 @@ class DialectPromises(PluginPromises):
 
     def _stored(self, kind: str, sent: Any) -> Clean | Refusal:
         """What the core would store of a document as it is sent, or the refusal."""
-        kept = host(self.plugin).declared.kept(self.words)
+        kept = manager_with(self.plugin).declared.kept(self.words)
         try:
             answer = self._resource(kind)(copy.deepcopy(sent))
             assert answer is None or isinstance(answer, dict), "the answer is no object"
@@ -290,7 +290,7 @@ class DialectPromises(PluginPromises):
 
     def _patched(self, example: Patch, sent: Any) -> Clean | Refusal:
         """What the core would store after operations as they are sent, or the refusal."""
-        kept = host(self.plugin).declared.kept(self.words)
+        kept = manager_with(self.plugin).declared.kept(self.words)
         empty = self.asked.declaration.empty_patches
         changes: list[Any] = []
         try:
@@ -326,7 +326,7 @@ class DialectPromises(PluginPromises):
 
     def _apply(self, example: Patch, operations: Any) -> None:
         read = read_operations({"schemas": [PATCH_URN], "Operations": operations})
-        kept = host(self.plugin).declared.kept(self.words)
+        kept = manager_with(self.plugin).declared.kept(self.words)
         if example.kind == "Group":
             _, read = split_members(read)
         apply(kept.user if example.kind == "User" else kept.group, example.stored, read)

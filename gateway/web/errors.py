@@ -78,7 +78,7 @@ class Errors:
         if slug is None:
             return None
         try:
-            found = self._gateway.store.connections.at_the_gate(slug, ())
+            found = self._gateway.store.connections.for_authentication(slug, ())
         except Unavailable:
             return None
         if found is None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.plugin.call_stats import Tally, Watch
+from gateway.plugin.call_stats import CallStats, HookCalls
 from gateway.web.http import Call
 
 #: Seconds between two looks at what plugins did. Counting each call here would cost a read as much as two of them.
@@ -28,7 +28,7 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, call_stats: CallStats) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "gateway_requests", "Requests answered.", ("operation", "idp", "status"), registry=self._registry
@@ -42,7 +42,7 @@ class Metrics:
         )
         self._calls = Counter(
             "gateway_plugin_calls",
-            "Calls of plugins: answered, none (not theirs), refused, failed (raised), rubbish (no answer).",
+            "Calls of plugins: answered, none (not theirs), refused, failed (raised), invalid (no answer).",
             ("plugin", "hook", "outcome"),
             registry=self._registry,
         )
@@ -58,8 +58,8 @@ class Metrics:
             ("plugin", "hook"),
             registry=self._registry,
         )
-        self._watch, self._looked = watch, 0.0
-        watch.noted = self.look
+        self._call_stats, self._looked = call_stats, 0.0
+        call_stats.on_notable = self.look
         # Finding the children of a metric by their labels costs more than counting.
         self._known: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
 
@@ -89,11 +89,11 @@ class Metrics:
 
     def look(self) -> None:
         """Take over what plugins were seen doing since the last look."""
-        for tally in self._watch.tallies():
+        for tally in self._call_stats.all_calls():
             self._take(tally)
 
-    def _take(self, tally: Tally) -> None:
-        calls, slow, seconds = tally.taken()
+    def _take(self, tally: HookCalls) -> None:
+        calls, slow, seconds = tally.take()
         if not any(calls.values()):
             return
         self._spent.labels(tally.plugin, tally.hook).inc(seconds)

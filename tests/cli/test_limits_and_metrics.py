@@ -8,7 +8,7 @@ import pytest
 
 from gateway.scim.errors import TooManyRequests
 from gateway.testing import Deployment
-from gateway.web.scim.rate_limit import BURST, Limits
+from gateway.web.scim.rate_limit import BURST, RateLimit
 
 
 class Clock:
@@ -40,24 +40,24 @@ def admitted(limits, connection="acme", tries=1000):
 )
 def test_a_burst_comes_in_and_then_so_many_a_second(rate, workers, after, expected):
     clock = Clock()
-    limits = Limits(rate, workers, clock)
+    limits = RateLimit(rate, workers, clock)
     assert admitted(limits) == rate * BURST
     clock.now += after
     assert admitted(limits) == expected
 
 
 def test_connections_do_not_share_a_bucket():
-    limits = Limits(1, 1, Clock())
+    limits = RateLimit(1, 1, Clock())
     assert (admitted(limits, "acme"), admitted(limits, "other")) == (BURST, BURST)
 
 
 def test_no_limit_is_no_limit():
-    assert admitted(Limits(0, 1, Clock())) == 1000
+    assert admitted(RateLimit(0, 1, Clock())) == 1000
 
 
 def test_whoever_comes_back_when_told_is_let_in():
     clock = Clock()
-    limits = Limits(1, 4, clock)
+    limits = RateLimit(1, 4, clock)
     admitted(limits)
     with pytest.raises(TooManyRequests) as refused:
         limits.admit("acme")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from gateway.scim.errors import Unavailable
-from gateway.store import Stale, Store, open_database
+from gateway.store import Store, WriteConflict, open_database
 from gateway.store.engine.base import MIGRATIONS
 from gateway.store.records import UserRecord
 from gateway.testing import Deployment, Scim
@@ -328,7 +328,7 @@ def test_a_task_is_done_on_one_node_at_a_time(nodes: list[Deployment]) -> None:
 def test_nodes_that_note_the_same_tokens_do_not_wait_for_each_other_in_a_circle(
     nodes: list[Deployment], at_once: Callable[..., list[Future[Any]]]
 ) -> None:
-    """Each in the order in which it saw them used; a deadlock would be `Stale`."""
+    """Each in the order in which it saw them used; a deadlock would be `WriteConflict`."""
     scim = nodes[0].connection("generic")
     one, other = (node.gateway.store for node in nodes)
     tokens = [one.tokens.add(scim.connection, f"token {number}", None)[0].uid for number in range(100)]
@@ -460,7 +460,7 @@ def test_a_value_that_another_transaction_took_makes_this_one_begin_anew(
         assert began.wait(10)
         with pytest.raises(TimeoutError):
             taking.result(A_WHILE)
-    with pytest.raises(Stale):
+    with pytest.raises(WriteConflict):
         taking.result(30)
     assert scim.call("GET", f"/Users/{second_user.uid}").json["userName"] == "user2@acme.test"
 

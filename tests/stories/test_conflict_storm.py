@@ -157,7 +157,7 @@ def test_attributes_changed_from_all_sides_are_all_there(
     deployment: Deployment, together: Any, audit: Any, seconds: float
 ) -> None:
     """Each writes its own attribute of one user: nobody writes over what another one wrote meanwhile."""
-    deployment.gateway.host.add(Slow(seconds), "slow")
+    deployment.gateway.plugins.add(Slow(seconds), "slow")
     acme = deployment.organization()
     scim = deployment.connection("generic", acme)
     user = scim.user()["id"]

@@ -26,7 +26,7 @@ from gateway import (
     hookimpl,
 )
 from gateway.plugin import hookspecs
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
@@ -52,7 +52,7 @@ def recurse(**arguments: Any) -> Any:
     return recurse(**arguments)
 
 
-def rubbish(**_: Any) -> Any:
+def invalid(**_: Any) -> Any:
     return object()
 
 
@@ -102,7 +102,7 @@ def _spoil(value: Any) -> None:
 
 
 WAYS: dict[str, Callable[..., Any]] = {
-    "claims": claim, "crashes": crash, "exits": leave, "recurses": recurse, "answers rubbish": rubbish,
+    "claims": claim, "crashes": crash, "exits": leave, "recurses": recurse, "answers something invalid": invalid,
     "refuses oddly": refuse_oddly, "spoils": spoil,
 }  # fmt: skip
 each_way = pytest.mark.parametrize("way", WAYS)
@@ -128,15 +128,15 @@ def plugin(idp: bool = False, settings: Any = None, **hooks: Callable[..., Any])
 def with_plugin(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deployment]]:
     """Makes a deployment with one more plugin, registered before or behind all others."""
     made: list[Deployment] = []
-    load = PluginHost._load
+    load = PluginManager._load
 
     def make(more: Any = None, name: str = "zzz", first: bool = False, **settings: Any) -> Deployment:
-        def with_more(host: PluginHost) -> None:
+        def with_more(host: PluginManager) -> None:
             steps = [lambda: load(host), lambda: more and host._manager.register(more, name)]
             for step in reversed(steps) if first else steps:
                 step()
 
-        monkeypatch.setattr(PluginHost, "_load", with_more)
+        monkeypatch.setattr(PluginManager, "_load", with_more)
         deployment = Deployment(tmp_path / str(len(made)), **settings)
         made.append(deployment)
         return deployment
@@ -223,8 +223,8 @@ NAMED = {
     "crashes": (crash, "failed", "failed: RuntimeError"),
     "exits": (leave, "failed", "failed: SystemExit"),
     "recurses": (recurse, "failed", "failed: RecursionError"),
-    "answers rubbish": (rubbish, "rubbish", "rubbish: answer is a object"),
-    "refuses oddly": (refuse_oddly, "rubbish", "rubbish: raised a refusal that is none"),
+    "answers something invalid": (invalid, "invalid", "invalid: answer is a object"),
+    "refuses oddly": (refuse_oddly, "invalid", "invalid: raised a refusal that is none"),
 }
 
 
@@ -243,7 +243,7 @@ def test_what_it_did_is_a_503_that_names_it_in_the_activity_and_in_the_metrics(
     with_plugin: Callable[..., Deployment], caplog: pytest.LogCaptureFixture, hook: str, way: str
 ) -> None:
     does, outcome, verdict = NAMED[way]
-    if (hook, way) == ("gateway_resolve_groups", "answers rubbish"):
+    if (hook, way) == ("gateway_resolve_groups", "answers something invalid"):
         outcome, verdict = "failed", "failed: TypeError"  # it is listed first
     now: dict[str, Any] = {"does": lambda **_: None}
     deployment = with_plugin(plugin(idp=True, **{hook: lambda **arguments: now["does"](**arguments)}))
@@ -316,7 +316,7 @@ def test_an_answer_of_the_right_kind_may_be_rubbish_inside(
     poor.append(True)
     refused = ask(scim, uid, hook)
     assert (refused.status, "cannot be used" in refused.json["detail"]) == (503, True), refused.text
-    assert counted(deployment)[hook.removeprefix("gateway_"), "rubbish"] == 1
+    assert counted(deployment)[hook.removeprefix("gateway_"), "invalid"] == 1
 
 
 def test_nobody_marks_the_token_of_another_as_used(with_plugin: Callable[..., Deployment]) -> None:
@@ -475,7 +475,7 @@ def test_a_plugin_that_dawdles_is_named_everywhere_and_the_request_goes_on(
         time.sleep(pause[0])
 
     deployment = with_plugin(plugin(idp=True, **{hook: dawdle}))
-    deployment.gateway.host.watch.limit = 0.15
+    deployment.gateway.plugins.call_stats.limit = 0.15
     scim, uid = own(deployment)
     assert "seconds for" not in caplog.text
     pause[0] = 0.2
@@ -507,7 +507,7 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
 
     # It is told first.
     deployment = with_plugin(listening(hang), "aaa", first=True)
-    deployment.gateway.host.add(listening(lambda event: heard.append(event.id)), "zzz")
+    deployment.gateway.plugins.add(listening(lambda event: heard.append(event.id)), "zzz")
     recorder = deployment.gateway.recorder
     recorder.close()  # its thread; what it does is done here
     recorder._stopping.clear()
@@ -622,7 +622,7 @@ def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
         each.user("user2@acme.test")
     told = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
     type(told).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
-    deployment.gateway.host.add(told, "zzz")
+    deployment.gateway.plugins.add(told, "zzz")
     recorder = deployment.gateway.recorder
     recorder.close()
     scim.user("user3@acme.test")
@@ -635,7 +635,7 @@ def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
     assert len(heard) == len(set(heard))
     # Known from now on: a process that starts later begins where the last one ended.
     recorder._introduced.clear()
-    deployment.gateway.host._since["zzz"] += 3_600_000_000
+    deployment.gateway.plugins._since["zzz"] += 3_600_000_000
     heard.clear()
     quiet.user("user3@acme.test")
     recorder.relay()

@@ -166,7 +166,7 @@ def test_a_group_that_a_plugin_wants_and_nobody_made_is_left_out(deployment: Dep
     scim = deployment.connection("generic")
     path = f"/organizations/{scim.organization.uid}/groups"
     assert deployment.admin("POST", path, {"name": "Here"}).status == 201
-    deployment.gateway.host.add(Wishful(["Here", "Nowhere"]), "wishful")
+    deployment.gateway.plugins.add(Wishful(["Here", "Nowhere"]), "wishful")
     scim.user("user1@acme.test")
     outcome, detail = newest(scim)
     assert (outcome, "'Here'" in detail) == ("partial", False)
@@ -178,7 +178,7 @@ def test_a_group_that_a_plugin_wants_and_nobody_made_is_left_out(deployment: Dep
     assert "A later call" not in check(scim, "last_partial")
     # A pushed group is not the plugin's to fill.
     scim.group("Pushed")
-    deployment.gateway.host.add(Wishful(["Here"]), "other")
+    deployment.gateway.plugins.add(Wishful(["Here"]), "other")
     assert deployment.admin("POST", path, {"name": "Nowhere"}).status == 201
     scim.user("user2@acme.test")
     assert newest(scim) == ("success", "")
@@ -210,7 +210,7 @@ def test_what_an_attempt_left_out_that_left_nothing_is_not_told(deployment: Depl
             lambda: deployment.admin("POST", f"{path}/groups", {"name": "Late"}),
         ]
     )
-    deployment.gateway.host.add(late, "late")
+    deployment.gateway.plugins.add(late, "late")
     operations = [{"op": "replace", "value": {"displayName": "User One"}}]
     message = {"schemas": [PATCH], "Operations": operations} if method == "PATCH" else user
     assert scim.call(method, f"/Users{uid}", message).status == (201 if method == "POST" else 200)

@@ -155,11 +155,11 @@ def test_what_a_killed_process_left_is_gone_on_with(deployment: Deployment, audi
     with gateway.store.transaction():
         gateway.store.long_changes.begin(acme.okta.organization.id, acme.okta.connection, APPLY, path)
     assert acme.mapping()["applying"] == {"done": 0, "users": 5}
-    assert gateway.runs.go_on() == []  # somebody may be at it
+    assert gateway.long_changes.go_on() == []  # somebody may be at it
     with gateway.store.transaction():
         gateway.store.database.run("UPDATE long_changes SET touched = 0")
-    gateway.runs._looked = -100.0
-    assert gateway.runs.go_on() == [acme.okta.organization.id]
+    gateway.long_changes._looked = -100.0
+    assert gateway.long_changes.go_on() == [acme.okta.organization.id]
     assert "applying" not in acme.mapping()
     assert acme.sources() == [{"A": ["mapping"]}] * 5
     audit(deployment)
@@ -204,7 +204,7 @@ def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
     with gateway.store.transaction():
         gateway.store.connections.close(connection)
         run = gateway.store.long_changes.begin(organization.id, connection, REMOVE)
-    gateway.runs._portion(run, deployment.trace(organization))
+    gateway.long_changes._portion(run, deployment.trace(organization))
     audit(deployment)
     assert acme.okta.call("GET", "/Users").status == 401
     for method, path, body in (

@@ -23,7 +23,7 @@ from gateway.scim.errors import TooManyRequests, Unavailable
 from gateway.store import open_database
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import GROUP, PATCH, USER
-from gateway.web.scim.rate_limit import BURST, Limits
+from gateway.web.scim.rate_limit import BURST, RateLimit
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 #: Seconds within which a database that cannot serve is told of.
@@ -155,7 +155,7 @@ def test_a_request_too_many_does_nothing_bulk_neither(
 
 
 def test_threads_that_come_at_once_share_one_bucket(together: Any, deployment: Deployment) -> None:
-    limits, admitted = Limits(7, 1, lambda: 100.0), Counter[int]()
+    limits, admitted = RateLimit(7, 1, lambda: 100.0), Counter[int]()
 
     def come(number: int) -> None:
         for _ in range(100):

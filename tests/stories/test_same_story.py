@@ -159,5 +159,5 @@ def test_the_same_story_ends_in_the_same_user(deployment, idp, settings, create,
 def test_every_identity_provider_of_this_repository_tells_the_story(deployment):
     """One that joins tells it too."""
     here = {path.name for path in (Path(__file__).parents[2] / "plugins").iterdir()}
-    providers = {plugin.name for plugin in deployment.gateway.host.declared.plugins() if plugin.idp}
+    providers = {plugin.name for plugin in deployment.gateway.plugins.declared.plugins() if plugin.idp}
     assert here & providers <= {idp for idp, *_ in TOLD.values()}

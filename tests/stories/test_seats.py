@@ -288,7 +288,7 @@ class Meanwhile:
 
     def __init__(self, deployment: Deployment, act: Callable[[], Any]) -> None:
         self._acts = [act]
-        deployment.gateway.host.add(self, "meanwhile")
+        deployment.gateway.plugins.add(self, "meanwhile")
 
     @hookimpl
     def gateway_check_seats(self) -> None:

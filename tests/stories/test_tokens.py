@@ -228,7 +228,7 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
     """Through 401, 403, 404, 409, a failing listener and a 500; at DEBUG, with every traceback."""
     caplog.set_level(logging.DEBUG)
     careless = Careless()
-    deployment.gateway.host.add(careless, "careless")
+    deployment.gateway.plugins.add(careless, "careless")
     scim, secrets = conversation(deployment, idp)
     deployment.gateway.recorder.flush()
     deployment.gateway.recorder.relay()
@@ -297,12 +297,12 @@ def test_no_value_shows_a_secret_when_it_is_printed(deployment: Deployment) -> N
     caller = scim.caller()
     principal = Principal("test", "0190")
     credentials = Credentials("bearer", scim.token, principal)
-    assert gateway.host.authenticate(caller.words, credentials, []) == principal
+    assert gateway.plugins.authenticate(caller.words, credentials, []) == principal
     trace.principal, trace.token_id = principal.label, principal.token_id
     record, made_token = gateway.setup.add_token(caller, "again", None, trace)
     secrets = [scim.token, made_token, ADMIN_TOKEN, gateway.config.secret_key]
     values = [
-        gateway.config, gateway, gateway.store, gateway.store.tokens, gateway.host, trace, trace.line(401), caller,
+        gateway.config, gateway, gateway.store, gateway.store.tokens, gateway.plugins, trace, trace.line(401), caller,
         gateway.callers.admin(scim.organization), principal, record, scim.connection, scim.organization,
         *(Credentials(scheme, secret) for scheme in ("bearer", "basic", "") for secret in secrets),
         gateway.store.admin_tokens.all(), deployment.app, deployment.app.config,

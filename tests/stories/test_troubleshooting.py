@@ -355,7 +355,7 @@ class Wishful:
 
 @cause("a group that a plugin wants and nobody made")
 def wanted_group(stage: Stage) -> Any:
-    stage.deployment.gateway.host.add(Wishful(), "wishful")
+    stage.deployment.gateway.plugins.add(Wishful(), "wishful")
     return post(stage.okta)
 
 

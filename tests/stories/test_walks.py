@@ -25,7 +25,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.provisioning.rendering import user_json
-from gateway.provisioning.unit_of_work import Changes
+from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.store.engine.base import BRIEF, unavailable
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
@@ -410,7 +410,7 @@ def settle(scim: Scim, documents: list[dict[str, Any]]) -> list[str]:
     """Users put into the store in one change for all, which saves minutes; their ids."""
     store, caller, connection = scim.deployment.gateway.store, scim.caller(), scim.connection
     uids = []
-    with Changes(store).open(caller, scim.deployment.trace(caller.organization)) as change:
+    with UnitsOfWork(store).open(caller, scim.deployment.trace(caller.organization)) as change:
         for document in documents:
             added = store.users.add(connection.organization_id, connection.id, document)
             assert added

@@ -14,7 +14,7 @@ from gateway.testing import Deployment, IdpPromises, SeatPromises, engines, exam
 def test_a_deployment_has_two_names(gateway, deployment):
     assert gateway is deployment
     assert {"okta", "billing", "generic"} <= {
-        plugin.name for plugin in gateway.gateway.host.declared.plugins()
+        plugin.name for plugin in gateway.gateway.plugins.declared.plugins()
     }
 
 
@@ -54,7 +54,7 @@ def test_a_plugin_is_asked_by_itself():
     okta = examples.installed("okta")
     assert okta.ask("gateway_check_seats", organization=examples.organization(0), request=None) is None
     assert "okta" not in examples.others("okta")
-    assert {each.name for each in examples.host("okta").declared.plugins()} == {"okta", "generic"}
+    assert {each.name for each in examples.manager_with("okta").declared.plugins()} == {"okta", "generic"}
 
 
 def test_the_kit_offers_what_it_names_and_a_story_is_told_without_pytest():

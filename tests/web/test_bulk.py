@@ -55,7 +55,7 @@ def members(scim, answer):
 
 def test_each_method_is_answered_with_what_it_left(scim):
     kept, gone = scim.user("kept@acme.test"), scim.user("gone@acme.test")
-    document = {"schemas": [USER], "userName": "kept@acme.test", "displayName": "Kept"}
+    document = {"schemas": [USER], "userName": "kept@acme.test", "displayName": "KeptAttributes"}
     answers = bulk(
         scim,
         user("new"),
@@ -378,7 +378,7 @@ class SwitchesOff:
 
     def __init__(self, scim):
         self._scim = scim
-        scim.deployment.gateway.host.add(self, "meanwhile")
+        scim.deployment.gateway.plugins.add(self, "meanwhile")
 
     @hookimpl
     def gateway_check_seats(self):
@@ -433,7 +433,7 @@ class Listens:
 
 def test_plugins_hear_of_the_operations_at_once_and_not_at_the_next_sweep(deployment, scim):
     listener, recorder = Listens(), deployment.gateway.recorder
-    deployment.gateway.host.add(listener, "listens")
+    deployment.gateway.plugins.add(listener, "listens")
     scim.user("first@acme.test")
     recorder.relay()
     bulk(scim, user("a"), user("b"))

@@ -18,7 +18,7 @@ import peewee
 from gateway.scim.errors import Unavailable
 from gateway.store.engine.dialects import Dialect
 from gateway.store.engine.failures import Outage
-from gateway.store.engine.migrate import QUEUE, Told, Upgrade, silent
+from gateway.store.engine.migrate import QUEUE, Migrator, Told, silent
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Seconds that a write waits for other writers, at most.
@@ -34,7 +34,7 @@ First = tuple[str, tuple[int, ...]]
 _ROWS = (100, 10, 1)
 
 
-class Stale(Unavailable):
+class WriteConflict(Unavailable):
     """What a transaction was based on was changed by somebody else meanwhile: begin it anew."""
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class Database(ABC):
         """
         with self._outages(), self._migrating():
             self.check()
-            return Upgrade(self, folder or MIGRATIONS, told).up()
+            return Migrator(self, folder or MIGRATIONS, told).up()
 
     @contextmanager
     def altering(self) -> Iterator[None]:
@@ -229,7 +229,7 @@ class Database(ABC):
         """Names of migrations that this database has not seen."""
         with self._outages():
             self.check()
-            status = Upgrade(self, MIGRATIONS).status()
+            status = Migrator(self, MIGRATIONS).status()
         return [migration.name for migration in status if migration.path and not migration.applied]
 
     def sessions(self) -> int | None:

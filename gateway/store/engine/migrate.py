@@ -62,7 +62,7 @@ def silent(progress: Progress) -> None:
     """For whom nobody waits."""
 
 
-class Upgrade(Runner):
+class Migrator(Runner):
     """The migrations of a folder, for a database."""
 
     def __init__(self, database: Database, folder: Path, told: Told = silent) -> None:
@@ -73,7 +73,7 @@ class Upgrade(Runner):
         self._told(Progress(name))
         began = time.monotonic()
         if getattr(module, "atomic", True):
-            insisting(lambda: self._at_once(name, module))
+            retry_while_locked(lambda: self._at_once(name, module))
         else:
             steps = Steps(self._database, name, self._told)
             module.up(steps)
@@ -103,12 +103,12 @@ class Steps:
         if table in self._rewritten:
             raise ValueError(f"{self._migration} rewrites {table} twice: change all in one go.")
         self._rewritten.add(table)
-        insisting(self._remember)
+        retry_while_locked(self._remember)
         (total,) = self._database.one(f"SELECT COALESCE(MAX({key}), 0) FROM {table}") or (0,)
         size, done = FIRST, 0
         while done < total:
             began = time.monotonic()
-            done = insisting(partial(self._batch, table, change, key, total, size))
+            done = retry_while_locked(partial(self._batch, table, change, key, total, size))
             took = time.monotonic() - began
             self._told(Progress(self._migration, min(done, total), total))
             size = max(FIRST // 10, min(FIRST * 100, int(size * max(0.5, min(2.0, BATCH / took)))))
@@ -156,11 +156,11 @@ class Steps:
     def index(self, name: str, table: str, columns: str, where: str = "") -> None:
         """Have an index; `columns` and `where` as CREATE INDEX wants them. PostgreSQL's writers go on, those of SQLite
         wait."""
-        insisting(lambda: self._database.index(name, table, columns, where))
+        retry_while_locked(lambda: self._database.index(name, table, columns, where))
 
     def drop_index(self, name: str) -> None:
         """Do not have an index any more."""
-        insisting(lambda: self._database.drop_index(name))
+        retry_while_locked(lambda: self._database.drop_index(name))
 
     def end(self, record: Callable[[], Any]) -> None:
         """All steps were done."""
@@ -170,10 +170,10 @@ class Steps:
                 record()
                 self._database.run("DROP TABLE IF EXISTS schema_migration_position")
 
-        insisting(last)
+        retry_while_locked(last)
 
 
-def insisting(job: Callable[[], Any]) -> Any:
+def retry_while_locked(job: Callable[[], Any]) -> Any:
     """Do it, again and again while others are in its way or the database is away, for a while."""
     end = time.monotonic() + INSIST
     while True:

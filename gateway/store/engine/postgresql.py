@@ -26,9 +26,9 @@ from gateway.store.engine.base import (
     First,
     Overrun,
     Row,
-    Stale,
     UnusableDatabase,
     Weight,
+    WriteConflict,
     unavailable,
 )
 from gateway.store.engine.dialects import PostgresqlDialect
@@ -443,7 +443,7 @@ class _Outages:
             return
         state = cause.sqlstate
         if state in _CONFLICTS or _CAUGHT_ENDING in str(cause):
-            raise Stale from None
+            raise WriteConflict from None
         if isinstance(cause, psycopg.DataError) and "NUL" in str(cause):
             raise InvalidValue(
                 "A text here holds a NUL character, which nothing that is stored has."

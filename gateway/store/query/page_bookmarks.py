@@ -48,7 +48,7 @@ class Place(NamedTuple):
     offset: int = 0
 
 
-class Walks:
+class PageBookmarks:
     """Walks of connections."""
 
     def __init__(self, database: Database) -> None:

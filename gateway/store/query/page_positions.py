@@ -34,7 +34,7 @@ _COUNT = f"""
     ) numbered GROUP BY block HAVING COUNT(*) = {BLOCK}"""
 
 
-class Positions:
+class PagePositions:
     """Positions in the lists of users that connections see."""
 
     def __init__(self, database: Database) -> None:

@@ -31,8 +31,8 @@ from gateway.store.query.candidates import (
 )
 from gateway.store.query.columns import USERS, Reach, Table
 from gateway.store.query.filter_sql import FALSE, NULL, TRUE, Compiler, Condition
-from gateway.store.query.page_bookmarks import FRESH_NOTE, Place, Walks, fresh_note
-from gateway.store.query.page_positions import Positions
+from gateway.store.query.page_bookmarks import FRESH_NOTE, PageBookmarks, Place, fresh_note
+from gateway.store.query.page_positions import PagePositions
 from gateway.store.query.single_statement import Tally, users_page
 from gateway.store.records import ConnectionRecord, ListedUser
 
@@ -118,14 +118,21 @@ class Search:
     def __init__(self, database: Database, seconds: int = 0, page_bytes: int = 1 << 62) -> None:
         """`seconds`: how long one list may take whose work no index bounds; 0 = as long as it takes. `page_bytes`: a
         page that holds so much ends, though it could hold more resources."""
-        self._db, self._walks, self._seconds, self._bytes = database, Walks(database), seconds, page_bytes
-        self._positions = Positions(database)
+        self._db, self._bookmarks, self._seconds, self._bytes = (
+            database,
+            PageBookmarks(database),
+            seconds,
+            page_bytes,
+        )
+        self._positions = PagePositions(database)
 
     def page(self, connection: ConnectionRecord, query: Query, start: int, count: int) -> Page:
         """`start` counts from 1 (RFC 7644, 3.4.2.4); the order is the same on every page and run."""
         if count == 0:
             return Page(self._total(connection, self._parts(query, connection)), [])
-        known = self._walks.place(connection, query.digest, start) if start > 1 and not query.sort else None
+        known = (
+            self._bookmarks.place(connection, query.digest, start) if start > 1 and not query.sort else None
+        )
         place = known or Place(None, 0, start - 1)
         if place.offset and query.all_users:
             key = self._positions.behind(connection, place.after, place.offset)
@@ -184,15 +191,15 @@ class Search:
     ) -> None:
         """Where the next page begins, for whoever asks for it."""
         if not more:
-            self._walks.end(connection, query.digest, place)
+            self._bookmarks.end(connection, query.digest, place)
             return
         next_start, last = start + len(records), _place(parts, records[-1])
         if start == 1:
-            self._walks.begin(connection, query.digest, next_start, last, parts[0].tally.noted)
+            self._bookmarks.begin(connection, query.digest, next_start, last, parts[0].tally.noted)
             return
         if place.offset:
             place = Place(None, _place(parts, records[0]) - 1)
-        self._walks.step(connection, query.digest, start, place, next_start, last)
+        self._bookmarks.step(connection, query.digest, start, place, next_start, last)
 
     def _rows(
         self, connection: ConnectionRecord, parts: list[_Part], after: int, offset: int, count: int

@@ -16,11 +16,11 @@ from gateway.store.engine.base import Database
 from gateway.store.events import INTO as EVENTS
 from gateway.store.events import position
 from gateway.store.memberships import Groups, groups_by_user
-from gateway.store.organizations import COUNT, MAY, TALLIES, Due
+from gateway.store.organizations import COUNT, MAY, TALLIES, Reservation
 from gateway.store.query.columns import USERS
 from gateway.store.query.page_bookmarks import FRESH_NOTE
 from gateway.store.records import ConnectionRecord, UserRecord
-from gateway.store.users import Rewriting, Users, addresses, visible
+from gateway.store.users import UserRewrite, Users, addresses, visible
 
 _HALF = (
     f"SELECT {USERS.columns} FROM users WHERE organization_id = ? AND connection_id {{owner}} AND deleted = 0"
@@ -119,7 +119,12 @@ _ADDED = "FROM settled WHERE removals = (SELECT o.removals FROM organizations o 
 
 
 def new_user(
-    database: Database, users: Users, connection: ConnectionRecord, due: Due, document: Json, line: Line
+    database: Database,
+    users: Users,
+    connection: ConnectionRecord,
+    due: Reservation,
+    document: Json,
+    line: Line,
 ) -> UserRecord | None:
     """A user of a connection, with what is due for it, its event and its line; None where there is more to its story:
     then nothing was written."""
@@ -145,7 +150,7 @@ _REWRITTEN = f"""
         UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY} AND moves = ?
         RETURNING event_seq
     ), written AS (
-        {Rewriting.statement("FROM settled")}
+        {UserRewrite.statement("FROM settled")}
     ), gone AS (
         DELETE FROM emails USING written
         WHERE organization_id = ? AND value_key = ANY(?::text[]) AND user_id = written.id
@@ -165,7 +170,7 @@ _REWRITTEN = f"""
 
 
 def new_state(
-    database: Database, connection: ConnectionRecord, due: Due, moves: int, rewriting: Rewriting,
+    database: Database, connection: ConnectionRecord, due: Reservation, moves: int, rewriting: UserRewrite,
     event: tuple[str, str], line: Line,
 ) -> bool:  # fmt: skip
     """A user's new state, with what is due for it, its event (type and data) and its line. False where there is more to

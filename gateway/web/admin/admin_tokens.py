@@ -8,7 +8,7 @@ from typing import Any
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, Visit, here
+from gateway.web.admin.auth import AdminRequest, Resource, here
 from gateway.web.admin.parsing import Paging, page
 
 blueprint = Resource("admin-tokens", "Tokens that open this REST: of operators, and of one organization.")
@@ -71,7 +71,9 @@ def revoke_admin_token(token: str) -> None:
     visit.gateway.admin_access.revoke_token(visit.organization, token, visit.trace)
 
 
-def _add(visit: Visit, organization: OrganizationRecord | None, values: dict[str, Any]) -> dict[str, Any]:
+def _add(
+    visit: AdminRequest, organization: OrganizationRecord | None, values: dict[str, Any]
+) -> dict[str, Any]:
     added, value = visit.gateway.admin_access.add_token(
         organization,
         values["name"],
@@ -84,12 +86,12 @@ def _add(visit: Visit, organization: OrganizationRecord | None, values: dict[str
     return _shown_token(added, organization and organization.uid) | {"token": value}
 
 
-def _page(visit: Visit, organization: OrganizationRecord | None, asked: dict[str, int]) -> Any:
+def _page(visit: AdminRequest, organization: OrganizationRecord | None, asked: dict[str, int]) -> Any:
     rows = visit.gateway.store.admin_tokens.page(organization, asked["after"], asked["limit"] + 1)
     return page(rows, asked["limit"], lambda shown: _shown(visit, shown))
 
 
-def _shown(visit: Visit, tokens: Sequence[AdminTokenRecord]) -> list[dict[str, Any]]:
+def _shown(visit: AdminRequest, tokens: Sequence[AdminTokenRecord]) -> list[dict[str, Any]]:
     keys = sorted({token.organization_id for token in tokens if token.organization_id is not None})
     names = visit.gateway.store.organizations.names(keys)
     return [

@@ -41,7 +41,7 @@ from gateway.web.admin.parsing import Reader
 from gateway.web.errors import here as calling
 from gateway.web.http import Call
 from gateway.web.scim.authentication import credentials_of, public_url
-from gateway.web.scim.rate_limit import Limits
+from gateway.web.scim.rate_limit import RateLimit
 
 PREFIX = "/admin/v1"
 #: Endpoints that look at everybody of an organization or a connection: each has to wait for its turn.
@@ -76,7 +76,7 @@ class PreconditionRequired(Refusal):
 
 
 @dataclass
-class Visit:
+class AdminRequest:
     """One request that was let in: who came, for what, and the line it will leave in the activity."""
 
     gateway: Provisioning
@@ -177,9 +177,9 @@ versioned = Resource.doc(
 )
 
 
-def here() -> Visit:
+def here() -> AdminRequest:
     """The visit that is being served."""
-    visit: Visit = g.visit
+    visit: AdminRequest = g.visit
     return visit
 
 
@@ -205,7 +205,7 @@ def _enter() -> None:
         if wrong.expired is not None:
             _explain(wrong.expired, trace)
         raise
-    visit = g.visit = Visit(gateway, trace, token.organization_id if token else None, token)
+    visit = g.visit = AdminRequest(gateway, trace, token.organization_id if token else None, token)
     call.client_key = _client_key(token)
     # What the door looked up need not be an argument of every view.
     arguments = request.view_args or {}
@@ -255,7 +255,7 @@ def _explain(token: AdminTokenRecord, trace: Trace) -> None:
         )
 
 
-def _check_scope(visit: Visit) -> None:
+def _check_scope(visit: AdminRequest) -> None:
     """Refuse what the scope of the token does not open. Raises Forbidden."""
     scope = visit.token.scope if visit.token else "full"
     if scope == "full":
@@ -271,7 +271,7 @@ def _check_scope(visit: Visit) -> None:
 
 def _slow_down() -> None:
     """Bound the rate of wrong tokens from one address. Raises TooManyRequests."""
-    limits: Limits = current_app.extensions["wrong_admin_tokens"]
+    limits: RateLimit = current_app.extensions["wrong_admin_tokens"]
     if wait := limits.wait(request.remote_addr or ""):
         raise TooManyRequests(
             "Too many requests without a valid admin token come from this address: try again after"
@@ -313,7 +313,7 @@ def _remember_use(gateway: Provisioning, token: AdminTokenRecord, value: str) ->
         return  # a database that only reads can still be read
 
 
-def _enter_organization(visit: Visit, uid: str) -> None:
+def _enter_organization(visit: AdminRequest, uid: str) -> None:
     found = visit.gateway.store.organizations.by_id(uid)
     if found is None or visit.only_organization not in (None, found.id):
         raise NotFound(f"There is no organization with the id {shown(uid)} here.")
@@ -322,7 +322,7 @@ def _enter_organization(visit: Visit, uid: str) -> None:
     visit.trace.target = Target("Organization", found.uid, found.name)
 
 
-def _enter_connection(visit: Visit, uid: str) -> None:
+def _enter_connection(visit: AdminRequest, uid: str) -> None:
     found = visit.gateway.store.connections.by_id(uid)
     if found is None or visit.only_organization not in (None, found[1].id):
         raise NotFound(f"There is no connection with the id {shown(uid)} here.")

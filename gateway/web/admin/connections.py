@@ -11,9 +11,9 @@ from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.auth import (
+    AdminRequest,
     PreconditionRequired,
     Resource,
-    Visit,
     here,
     tagged,
     versioned,
@@ -35,7 +35,7 @@ def add_connection(values: dict[str, Any]) -> Any:
         settings = setup.checked_settings(idp, values.get("settings", {}))
     except ValidationError as error:
         raise _unprocessable(error) from None
-    name = values["name"] if "name" in values else visit.gateway.host.declared.title(idp)
+    name = values["name"] if "name" in values else visit.gateway.plugins.declared.title(idp)
     added = setup.add_connection(visit.caller, idp, name, settings, visit.trace)
     return tagged(_shown(visit, added), added)
 
@@ -148,7 +148,7 @@ def revoke_token(token: str) -> None:
 def test_connection() -> Any:
     """Check whether the connection can work and does, in plain words. Changes nothing."""
     visit = here()
-    checks = visit.gateway.checkup.of(visit.organization, visit.connection)
+    checks = visit.gateway.diagnostics.of(visit.organization, visit.connection)
     return {"ok": all(check.ok for check in checks), "checks": checks}
 
 
@@ -157,8 +157,8 @@ def _unprocessable(error: ValidationError) -> Exception:
     return unprocessable(ValidationError({"json": {"settings": error.messages}}))
 
 
-def _shown(visit: Visit, connection: ConnectionRecord) -> dict[str, Any]:
-    host = visit.gateway.host
+def _shown(visit: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
+    plugins = visit.gateway.plugins
     words = visit.gateway.callers.words(connection, visit.organization, visit.public_url)
     return {
         "id": connection.uid,
@@ -166,10 +166,10 @@ def _shown(visit: Visit, connection: ConnectionRecord) -> dict[str, Any]:
         "base_url": words.base_url,
         "idp": connection.idp,
         "name": connection.name,
-        "plugin_missing": host.declared.of(connection.idp) is None,
-        "settings": host.declared.shown_settings(connection.idp, connection.setting_values),
+        "plugin_missing": plugins.declared.of(connection.idp) is None,
+        "settings": plugins.declared.shown_settings(connection.idp, connection.setting_values),
         "provisioning": {"enabled": bool(connection.provisioning)},
-        "setup_steps": host.declared.setup_steps(words),
+        "setup_steps": plugins.declared.setup_steps(words),
         "extension_urn": words.extension_urn,
         "created_at": rfc3339(connection.created),
         "updated_at": rfc3339(connection.modified),

@@ -12,7 +12,7 @@ from gateway.store.activity import Wanted
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, Visit, here
+from gateway.web.admin.auth import AdminRequest, Resource, here
 from gateway.web.admin.organizations import seats_of
 from gateway.web.admin.parsing import Paging
 
@@ -23,10 +23,10 @@ blueprint = Resource("feeds", "Seats, events and activity of an organization.")
 @blueprint.response(200, schemas.SeatsNow)
 def read_seats() -> Any:
     """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
-    visit, host = here(), here().gateway.host
-    limit = host.check_seats(visit.caller.tenant, SeatRequest(""), [])
+    visit, plugins = here(), here().gateway.plugins
+    limit = plugins.check_seats(visit.caller.tenant, SeatRequest(""), [])
     return seats_of(visit.organization) | {
-        "enforced": host.limits_seats(),
+        "enforced": plugins.limits_seats(),
         "message": limit.sentence if limit else None,
     }
 
@@ -66,7 +66,7 @@ def list_activity_of_all(asked: dict[str, Any]) -> Any:
     return _found(visit, None, asked)
 
 
-def _found(visit: Visit, organization_id: int | None, asked: dict[str, Any]) -> Any:
+def _found(visit: AdminRequest, organization_id: int | None, asked: dict[str, Any]) -> Any:
     visit.gateway.recorder.flush_for_reading()
     store, wanted = visit.gateway.store, {name: asked[name] for name in Wanted._fields}
     found = store.activity.search(organization_id, _before(asked["after"]), asked["limit"], Wanted(**wanted))

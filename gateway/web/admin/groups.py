@@ -10,7 +10,7 @@ from gateway.scim.errors import NotFound
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import AdminRequest, Resource, here, tagged, versioned
 from gateway.web.admin.parsing import Paging, page
 
 blueprint = Resource("groups", "Groups of an organization: made by hand, or pushed by an identity provider.")
@@ -104,18 +104,18 @@ def _set_member(group: str, user: str, inside: bool) -> None:
     visit.gateway.groups.set_member(visit.caller, group, user, inside, visit.trace)
 
 
-def _found(visit: Visit, uid: str) -> GroupRecord:
+def _found(visit: AdminRequest, uid: str) -> GroupRecord:
     group = visit.gateway.store.groups.of(visit.organization, uid)
     if group is None:
         raise NotFound(f"There is no group with the id {shown(uid)} here.")
     return group
 
 
-def _answer(visit: Visit, group: GroupRecord) -> Any:
+def _answer(visit: AdminRequest, group: GroupRecord) -> Any:
     return tagged(_shown(visit, [group])[0], group)
 
 
-def _shown(visit: Visit, groups: Sequence[GroupRecord]) -> list[dict[str, Any]]:
+def _shown(visit: AdminRequest, groups: Sequence[GroupRecord]) -> list[dict[str, Any]]:
     managers = visit.managers(groups)
     return [
         {

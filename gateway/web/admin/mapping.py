@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.provisioning.mapping import Plan
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import PreconditionRequired, Resource, Visit, here, versioned
+from gateway.web.admin.auth import AdminRequest, PreconditionRequired, Resource, here, versioned
 from gateway.web.errors import Unprocessable
 
 blueprint = Resource("group-mapping", "Map to groups: which value of an attribute leads into which group.")
@@ -49,7 +49,7 @@ def save_mapping(values: dict[str, Any]) -> Any:
     return plan.as_json()
 
 
-def _plan(visit: Visit, values: dict[str, Any]) -> Plan:
+def _plan(visit: AdminRequest, values: dict[str, Any]) -> Plan:
     """The plan that was sent. Whoever only switches off need not repeat attribute and rules: they stay."""
     missing = [name for name in ("attribute", "rules") if name not in values]
     if values["enabled"] and missing:

@@ -11,7 +11,7 @@ from gateway.scim.errors import NotFound
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import AdminRequest, Resource, here, tagged, versioned
 from gateway.web.admin.parsing import page
 
 blueprint = Resource("organizations", "Customers of the application, and their single sign-on.")
@@ -113,7 +113,7 @@ def remove_sso() -> None:
     visit.gateway.setup.remove_sso(visit.caller, visit.trace)
 
 
-def _sso(visit: Visit) -> dict[str, Any]:
+def _sso(visit: AdminRequest) -> dict[str, Any]:
     values = visit.organization.sso_values
     if values is None:
         raise NotFound(f"Single sign-on is not set up for {visit.organization.name}.")
@@ -140,7 +140,7 @@ def seats_of(organization: OrganizationRecord) -> dict[str, int | None]:
     return {"limit": limit, "used": used, "available": None if limit is None else max(0, limit - used)}
 
 
-def _shown(visit: Visit, organization: OrganizationRecord) -> dict[str, Any]:
+def _shown(visit: AdminRequest, organization: OrganizationRecord) -> dict[str, Any]:
     billing = visit.gateway.callers.tenant(organization).billing
     return {
         "id": organization.uid,

@@ -14,4 +14,4 @@ blueprint = Resource("plugins", "What this deployment knows of identity provider
 @blueprint.response(200, schemas.Plugins)
 def list_plugins() -> Any:
     """All plugins with the hooks that they implement, the core's `generic` included."""
-    return {"items": here().gateway.host.declared.plugins()}
+    return {"items": here().gateway.plugins.declared.plugins()}

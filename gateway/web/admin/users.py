@@ -21,7 +21,7 @@ from gateway.store.ids_and_time import rfc3339
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import UserRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, Visit, here, tagged, versioned
+from gateway.web.admin.auth import AdminRequest, Resource, here, tagged, versioned
 from gateway.web.admin.parsing import page
 
 blueprint = Resource("users", "Users of an organization, whoever manages them.")
@@ -116,16 +116,16 @@ def export_users() -> Response:
     return answer
 
 
-def _answer(visit: Visit, user: UserRecord) -> Any:
+def _answer(visit: AdminRequest, user: UserRecord) -> Any:
     return tagged(_shown(visit, [user])[0], user)
 
 
-def _parts(visit: Visit) -> tuple[tuple[str, ...], ...]:
+def _parts(visit: AdminRequest) -> tuple[tuple[str, ...], ...]:
     """What is shown of a document: `displayName`, and the application's own attribute `group`."""
     return ("displayName",), (visit.gateway.config.extension_urn, "group")
 
 
-def _shown(visit: Visit, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
+def _shown(visit: AdminRequest, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
     managers = visit.managers(users)
     groups = visit.gateway.store.memberships.sources_of_many(
         visit.organization.id, [user.id for user in users]
@@ -171,7 +171,7 @@ def _groups(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def _csv(visit: Visit) -> Iterator[str]:
+def _csv(visit: AdminRequest) -> Iterator[str]:
     """Portion by portion: an organization may be large."""
     yield _lines([_COLUMNS])
     store = visit.gateway.store.portions
@@ -179,7 +179,7 @@ def _csv(visit: Visit) -> Iterator[str]:
         yield _lines([_cells(user) for user in _shown(visit, users)])
 
 
-def _write_csv(visit: Visit, file: IO[bytes]) -> int:
+def _write_csv(visit: AdminRequest, file: IO[bytes]) -> int:
     """All lines, with a rest after each portion; how many bytes they are. The file stands at its beginning then."""
     began = time.monotonic()
     for lines in _csv(visit):

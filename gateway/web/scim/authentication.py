@@ -12,11 +12,11 @@ from gateway.config import Config
 from gateway.plugin.contracts import Credentials, Principal
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, TooManyRequests, Unavailable
-from gateway.store.connections import Knock
+from gateway.store.connections import AuthenticationRecord
 from gateway.store.engine.base import BRIEF
 from gateway.store.ids_and_time import rfc3339
 from gateway.web.http import Call
-from gateway.web.scim.rate_limit import WRONG_TOKENS, Limits
+from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
 #: Bytes of a body that takes long to read and to do: a group with thousands of members, a Bulk request.
 LARGE_BODY = 262_144
@@ -29,20 +29,20 @@ _REMEDY = "Copy the base URL and the token again from the application, or make a
 _NOT_VALID = f"The token is wrong, has expired, was revoked, or belongs to another base URL. {_REMEDY}"
 
 
-class Gate:
+class Authentication:
     """Opens for identity providers."""
 
     def __init__(self, gateway: Provisioning) -> None:
         self.gateway = gateway
-        self._limits = Limits(gateway.config.rate_limit, gateway.config.workers)
-        self._wrong = Limits(WRONG_TOKENS, gateway.config.workers)
+        self._limits = RateLimit(gateway.config.rate_limit, gateway.config.workers)
+        self._wrong = RateLimit(WRONG_TOKENS, gateway.config.workers)
 
     def find(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The connection behind a base URL."""
-        knock = self.gateway.store.connections.at_the_gate(slug, ())
-        if knock is None:
+        found = self.gateway.store.connections.for_authentication(slug, ())
+        if found is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
-        return self._caller(call, knock, trace)
+        return self._caller(call, found, trace)
 
     def identify(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """Authenticate the caller of a connection. No byte of the body is read before."""
@@ -71,30 +71,30 @@ class Gate:
         store, credentials = self.gateway.store, credentials_of(call)
         secret = credentials.secret
         digests = store.tokens.digests(secret) if secret else []
-        knock = store.connections.at_the_gate(slug, digests)
-        if knock is None:
+        found = store.connections.for_authentication(slug, digests)
+        if found is None:
             # A base URL that names nothing is answered like one whose token is wrong.
             self._slow_down(call, "")
             raise AuthenticationFailed(_NOT_VALID)
-        caller = self._caller(call, knock, trace)
+        caller = self._caller(call, found, trace)
         if not secret:
             trace.stranger = "no token"
             self._slow_down(call, slug)
             raise AuthenticationFailed("The request carries no token. Enter the token as a bearer token.")
-        if knock.token:
-            own = Principal(label=knock.token[1], token_id=knock.token[0])
+        if found.token:
+            own = Principal(label=found.token[1], token_id=found.token[0])
             credentials = Credentials(credentials.scheme, secret, own)
-        principal = self.gateway.host.authenticate(caller.words, credentials, trace.decisions)
+        principal = self.gateway.plugins.authenticate(caller.words, credentials, trace.decisions)
         if principal is None:
             trace.stranger = "wrong token"
             self._slow_down(call, slug)
             self._explain(caller, secret, trace)
             raise AuthenticationFailed(_NOT_VALID)
         trace.principal, trace.token_id = principal.label, principal.token_id
-        if knock.token and principal.token_id == knock.token[0]:
-            trace.token_prefix = knock.token[2]
-            if knock.digest != digests[0]:
-                self._renew(str(knock.digest), digests[0])
+        if found.token and principal.token_id == found.token[0]:
+            trace.token_prefix = found.token[2]
+            if found.digest != digests[0]:
+                self._renew(str(found.digest), digests[0])
         return caller
 
     def _renew(self, old: str, new: str) -> None:
@@ -142,8 +142,8 @@ class Gate:
                 " identity provider."
             )
 
-    def _caller(self, call: Call, knock: Knock, trace: Trace) -> IdpCaller:
-        connection, organization, *_ = knock
+    def _caller(self, call: Call, found: AuthenticationRecord, trace: Trace) -> IdpCaller:
+        connection, organization, *_ = found
         trace.organization_id, trace.connection_uid = organization.id, connection.uid
         call.idp = connection.idp
         return self.gateway.callers.connection(

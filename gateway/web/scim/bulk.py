@@ -16,7 +16,7 @@ from gateway.scim.operations import read_operations
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord
 from gateway.web.http import Call
-from gateway.web.scim.authentication import Gate
+from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.translation import document
 
 _KINDS = {"/Users": "User", "/Groups": "Group"}
@@ -30,8 +30,8 @@ _CIRCLE = (
 class Bulk:
     """Does bulk requests."""
 
-    def __init__(self, gateway: Provisioning, gate: Gate) -> None:
-        self._gateway, self._gate = gateway, gate
+    def __init__(self, gateway: Provisioning, authentication: Authentication) -> None:
+        self._gateway, self._authentication = gateway, authentication
 
     def run(self, call: Call, caller: IdpCaller, body: Json, trace: Trace) -> str:
         """Do what a BulkRequest asks for; the BulkResponse, in the order of the request.
@@ -39,7 +39,7 @@ class Bulk:
         Each operation has a line of its own in the activity; that of the whole, `trace`, counts those not done.
         """
         job = read_bulk(body)
-        run = _Run(self._gateway, self._gate, call, caller, job)
+        run = _Run(self._gateway, self._authentication, call, caller, job)
         answers = run.answers()
         trace.left_out = run.left_out(len(answers))
         return bulk_response(answers)
@@ -48,8 +48,10 @@ class Bulk:
 class _Run:
     """One bulk request while it is done."""
 
-    def __init__(self, gateway: Provisioning, gate: Gate, call: Call, caller: IdpCaller, job: Job) -> None:
-        self._gateway, self._gate = gateway, gate
+    def __init__(
+        self, gateway: Provisioning, authentication: Authentication, call: Call, caller: IdpCaller, job: Job
+    ) -> None:
+        self._gateway, self._authentication = gateway, authentication
         self._call, self._caller, self._job = call, caller, job
         #: What stands for each bulkId by now.
         self._ids: dict[str, str] = {}
@@ -105,7 +107,7 @@ class _Run:
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
         # Through the gate each time: a switch, a plan or a token may have changed since the operation before.
         # And the caller is fresh, so that this story is judged by what the one before left.
-        caller = self._gate.again(self._call, self._caller.connection.slug, trace)
+        caller = self._authentication.again(self._call, self._caller.connection.slug, trace)
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)
@@ -143,7 +145,7 @@ class _Run:
         return told.uid, etag(told)
 
     def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
-        return document(self._gateway.host, caller, _KINDS[operation.place], operation.data or {}, trace)
+        return document(self._gateway.plugins, caller, _KINDS[operation.place], operation.data or {}, trace)
 
     def _success(self, operation: BulkOperation, left: tuple[str, str] | None, status: int) -> Json:
         uid = left[0] if left is not None else operation.uid

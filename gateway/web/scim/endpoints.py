@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
-from gateway.provisioning.caller import Noted
+from gateway.provisioning.caller import TraceState
 from gateway.provisioning.groups import absent_group
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import etag, group_json, user_json
@@ -33,7 +33,7 @@ from gateway.store.records import GroupRecord
 from gateway.web.encodings import refuse_many_parts, too_large, unpacked
 from gateway.web.http import MEDIA_TYPE, Answer, Call, answer, empty
 from gateway.web.scim import streaming
-from gateway.web.scim.authentication import Gate
+from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
 from gateway.web.scim.conditional import kept, only_new, refuse_to_replace, unmodified
 from gateway.web.scim.cursors import LIFETIME
@@ -105,10 +105,15 @@ class View:
     """
 
     def __init__(
-        self, operation: str, story: Callable[..., Answer], open_: bool, recorder: Recorder, gate: Gate
+        self,
+        operation: str,
+        story: Callable[..., Answer],
+        open_: bool,
+        recorder: Recorder,
+        authentication: Authentication,
     ) -> None:
         self._operation, self._story, self._open = operation, story, open_
-        self._recorder, self._gate = recorder, gate
+        self._recorder, self._authentication = recorder, authentication
 
     def identify(self, call: Call) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
@@ -116,7 +121,7 @@ class View:
         trace = call.trace = Trace(
             self._operation, call.request_id, slug=slug, before_portions=call.expensive
         )
-        identify = self._gate.find if self._open else self._gate.identify
+        identify = self._authentication.find if self._open else self._authentication.identify
         call.caller = identify(call, slug, trace)
         call.decided = len(trace.decisions)
 
@@ -126,9 +131,9 @@ class View:
         assert trace is not None
         assert caller is not None
         if call.queued:  # it was begun before, and got as far as to be put into a queue
-            trace.restore(Noted(decisions=tuple(trace.decisions[: call.decided])))
+            trace.restore(TraceState(decisions=tuple(trace.decisions[: call.decided])))
         if not self._open:
-            self._gate.admit(call, caller, trace)
+            self._authentication.admit(call, caller, trace)
         answered = self._story(call, caller, trace, **call.arguments)
         trace.status = answered.status
         if trace.written:
@@ -144,12 +149,12 @@ class Endpoints:
     """What each endpoint does for a caller that the gate let in."""
 
     def __init__(self, gateway: Provisioning) -> None:
-        self._gateway, self._gate = gateway, Gate(gateway)
-        self._bulk, self._lists = Bulk(gateway, self._gate), Lists(gateway)
+        self._gateway, self._authentication = gateway, Authentication(gateway)
+        self._bulk, self._lists = Bulk(gateway, self._authentication), Lists(gateway)
 
     def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
-        return View(operation, story, open_, self._gateway.recorder, self._gate)
+        return View(operation, story, open_, self._gateway.recorder, self._authentication)
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
@@ -329,7 +334,7 @@ class Endpoints:
 
     def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
-        return document(self._gateway.host, caller, kind, self._body(call), trace)
+        return document(self._gateway.plugins, caller, kind, self._body(call), trace)
 
     def _asked(self, call: Call) -> Search:
         """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""

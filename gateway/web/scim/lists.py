@@ -30,7 +30,7 @@ class Lists:
     """Answers searches of connections."""
 
     def __init__(self, gateway: Provisioning) -> None:
-        self._store, self._most, self._host = gateway.store, gateway.config.page_limit, gateway.host
+        self._store, self._most, self._host = gateway.store, gateway.config.page_limit, gateway.plugins
         self._cursors = Cursors(gateway.config.secret_key, old_keys=gateway.config.secret_key_old)
 
     @property

@@ -23,7 +23,7 @@ WRONG_TOKENS = 30
 MOST = 10_000
 
 
-class Limits:
+class RateLimit:
     """Lets a connection in, or asks it to come back."""
 
     def __init__(self, rate: int, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.plugin.manager import PluginHost
+from gateway.plugin.manager import PluginManager
 from gateway.provisioning import IdpCaller, Trace
 from gateway.scim import documents
 
 
 def document(
-    host: PluginHost, caller: IdpCaller, kind: str, body: dict[str, Any], trace: Trace
+    plugins: PluginManager, caller: IdpCaller, kind: str, body: dict[str, Any], trace: Trace
 ) -> dict[str, Any]:
     """The canonical document. The plugin's translation of it is checked like any stranger's."""
     trace.user = _name_in(body)
-    mapped = host.map_resource(caller.words, kind, body, trace.decisions)
+    mapped = plugins.map_resource(caller.words, kind, body, trace.decisions)
     cleaned = documents.clean(caller.kept.user if kind == "User" else caller.kept.group, mapped)
     trace.ignored = list(cleaned.ignored)
     return cleaned.document

@@ -21,7 +21,7 @@ from gateway.web.errors import Errors, here
 from gateway.web.http import Answer, Call
 from gateway.web.queues import PATIENCE, Queued, RequestQueue, too_many
 from gateway.web.scim.endpoints import PREFIX, View
-from gateway.web.scim.rate_limit import WRONG_TOKENS, Limits
+from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
 if TYPE_CHECKING:
     from gateway.web.metrics import Metrics
@@ -51,7 +51,7 @@ class App(Flask):
     def __init__(self, gateway: Provisioning, metrics: Metrics) -> None:
         super().__init__("gateway", static_folder=None)
         self.extensions["gateway"] = gateway
-        self.extensions["wrong_admin_tokens"] = Limits(WRONG_TOKENS, gateway.config.workers)
+        self.extensions["wrong_admin_tokens"] = RateLimit(WRONG_TOKENS, gateway.config.workers)
         self.config["MAX_CONTENT_LENGTH"] = self._most = gateway.config.body_limit
         self._most_members = max(self._most, gateway.config.group_body_limit)
         self._metrics, self.errors = metrics, Errors(gateway)

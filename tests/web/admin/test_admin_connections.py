@@ -222,7 +222,7 @@ class Careless:
 
 
 def test_a_plugin_that_fails_to_tell_its_steps_does_not_hide_its_connection(acme, caplog) -> None:
-    acme.deployment.gateway.host.add(Careless(), "careless")
+    acme.deployment.gateway.plugins.add(Careless(), "careless")
     made = acme.post(f"{acme.path}/connections", {"idp": "careless"})
     assert (made["name"], made["setup_steps"]) == ("Careless", [])
     assert "careless failed to tell its setup steps" in caplog.text
@@ -247,7 +247,7 @@ def test_a_plugin_that_fails_at_settings_stores_nothing(acme, caplog) -> None:
 
             return Declaration(title="Broken", idp=True, keeps=keeps)
 
-    acme.deployment.gateway.host.add(Broken(), "broken")
+    acme.deployment.gateway.plugins.add(Broken(), "broken")
     refused = acme.post(f"{acme.path}/connections", {"idp": "broken"}, 503)
     assert "plugin broken failed" in refused["message"]
     assert len(acme.get(f"{acme.path}/connections")["items"]) == 1

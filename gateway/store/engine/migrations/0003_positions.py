@@ -1,4 +1,4 @@
-"""Blocks of users, by which the list of a connection finds a position (`store.positions`)."""
+"""Blocks of users, by which the list of a connection finds a position (`store.page_positions`)."""
 
 from peewee import BigIntegerField, CompositeKey, Model, PostgresqlDatabase
 
