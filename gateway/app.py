@@ -37,7 +37,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> App:
     metrics = Metrics(gateway.plugins.call_stats)
     app = App(gateway, metrics)
     admin.install(app, app.errors)
-    app.admin_of = partial(admin.admin_of, gateway)
+    app.admin_key = partial(admin.admin_key, gateway)
     app.register_blueprint(endpoints.blueprint(gateway))
     app.register_blueprint(health.blueprint(gateway, metrics))
     return app

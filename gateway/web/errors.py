@@ -50,9 +50,9 @@ class Errors:
 
     def install(self, app: Flask) -> None:
         """Register the handlers of what Flask serves."""
-        app.register_error_handler(Refusal, lambda refusal: self._of_admin(refusal, here()))
+        app.register_error_handler(Refusal, lambda refusal: self.refused(refusal, current_http_request()))
         app.register_error_handler(HTTPException, self.http)
-        app.register_error_handler(500, lambda error: self._of_admin(_failure(error, here()), here()))
+        app.register_error_handler(500, self._failed)
 
     def scim(self, error: Exception, call: Call) -> Answer:
         """Any error of a SCIM endpoint."""
@@ -88,17 +88,19 @@ class Errors:
         return Trace(f"{call.method} {below[:80] or '/'}", call.request_id, organization.id, connection.uid)
 
     def http(self, error: HTTPException) -> Response:
-        """What the framework refused outside of SCIM."""
-        response = self._of_admin(self._as_refusal(error, here()), here())
+        """Answer what the framework refused outside of SCIM."""
+        call = current_http_request()
+        response = self.refused(self._as_refusal(error, call), call)
         if allowed := _allowed(error):
             response.headers["Allow"] = allowed
         return response
 
-    def refused(self, refusal: Refusal, call: Call) -> Response:
-        """A refusal outside of SCIM that no view raised."""
-        return self._of_admin(refusal, call)
+    def _failed(self, error: Exception) -> Response:
+        call = current_http_request()
+        return self.refused(_failure(error, call), call)
 
-    def _of_admin(self, refusal: Refusal, call: Call) -> Response:
+    def refused(self, refusal: Refusal, call: Call) -> Response:
+        """Answer with a refusal outside of SCIM."""
         if refusal.scim_type == "invalidValue":
             refusal = Unprocessable(refusal.detail)
         return admin_answer(self._recorded(refusal, call))
@@ -130,8 +132,8 @@ class Errors:
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 
-def here() -> Call:
-    """The request that Flask serves."""
+def current_http_request() -> Call:
+    """Return the HTTP request that Flask serves in this thread."""
     return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 

@@ -1,7 +1,9 @@
-"""The admin REST: flask-smorest blueprints, one file a resource, and what they share (`door`, `arguments`, `schemas`).
+"""The admin REST: flask-smorest blueprints, one file a resource.
 
-Each view reads, tells a story of `gateway.provisioning`, and shows what came of it. Its docstring is its documentation:
-OpenAPI 3.1 at `/admin/v1/openapi.json`, Swagger UI at `/admin/v1/docs`, which asks nobody outside for anything.
+They share `blueprint` (their base class), `auth`, `context` (the current request), `parsing`, `fields`, `pagination`
+and `schemas`. Each view reads, calls an operation of `gateway.provisioning`, and shows its result. Its docstring is its
+documentation: OpenAPI 3.1 at `/admin/v1/openapi.json`, Swagger UI at `/admin/v1/docs`, which loads nothing from
+outside.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from gateway.web.admin import admin_tokens, connections, feeds, groups, mapping, organizations, plugins, users
-from gateway.web.admin.auth import PREFIX, admin_of
+from gateway.web.admin.auth import admin_key
+from gateway.web.admin.context import PREFIX
 from gateway.web.errors import Errors
 
-__all__ = ["admin_of", "install"]
+__all__ = ["admin_key", "install"]
 
 _ASSETS = f"{PREFIX}/docs/assets/"
 _SETTINGS: dict[str, Any] = {
@@ -45,14 +48,14 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest, which would like to answer errors in its own words."""
+    """The API of flask-smorest, with the errors of the gateway."""
 
     def __init__(self, app: Flask, errors: Errors) -> None:
         self._errors = errors
         super().__init__(app)
 
     def handle_http_exception(self, error: HTTPException) -> Response:
-        """In ours."""
+        """Render an error in the JSON of the gateway instead of flask-smorest's."""
         return self._errors.http(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from marshmallow import ValidationError
@@ -10,156 +11,19 @@ from gateway.provisioning.takeover import Wish
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import (
-    AdminRequest,
-    PreconditionRequired,
-    Resource,
-    here,
-    tagged,
-    versioned,
-)
-from gateway.web.admin.parsing import Paging, page, unprocessable
+from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match, with_etag
+from gateway.web.admin.context import AdminRequest, current_request
+from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.parsing import unprocessable
 
-blueprint = Resource(
+blueprint = Blueprint(
     "connections", "Identity providers of organizations: what they reach, and by which tokens."
 )
 
 
-@blueprint.route("/organizations/<organization>/connections", methods=["POST"])
-@blueprint.arguments(schemas.NewConnection)
-@blueprint.response(201, schemas.Connection)
-def add_connection(values: dict[str, Any]) -> Any:
-    """Make a connection for an identity provider that a plugin brings. Provisioning is off at first."""
-    visit, setup, idp = here(), here().gateway.setup, values["idp"]
-    try:
-        settings = setup.checked_settings(idp, values.get("settings", {}))
-    except ValidationError as error:
-        raise _unprocessable(error) from None
-    name = values["name"] if "name" in values else visit.gateway.plugins.declared.title(idp)
-    added = setup.add_connection(visit.caller, idp, name, settings, visit.trace)
-    return tagged(_shown(visit, added), added)
-
-
-@blueprint.route("/organizations/<organization>/connections")
-@blueprint.arguments(Paging, location="query")
-@blueprint.response(200, schemas.page_of(schemas.Connection))
-def list_connections(asked: dict[str, int]) -> Any:
-    """The connections of an organization, in the order of making."""
-    visit = here()
-    rows = visit.gateway.store.connections.page(visit.organization, asked["after"], asked["limit"] + 1)
-    return page(rows, asked["limit"], lambda shown: [_shown(visit, row) for row in shown])
-
-
-@blueprint.route("/connections/<connection>")
-@blueprint.response(200, schemas.Connection)
-def read_connection() -> Any:
-    """A connection, with the steps that its admin takes at the identity provider."""
-    visit = here()
-    return tagged(_shown(visit, visit.connection), visit.connection)
-
-
-@blueprint.route("/connections/<connection>", methods=["PATCH"])
-@blueprint.arguments(schemas.ConnectionChange)
-@blueprint.response(200, schemas.Connection)
-@versioned
-def change_connection(values: dict[str, Any]) -> Any:
-    """Change the name, or the settings that are named; null puts a setting back to what it is by itself."""
-    visit, setup = here(), here().gateway.setup
-    try:
-        edited = setup.edit_connection(visit.caller, visit.connection, values, visit.trace, visit.if_match)
-    except ValidationError as error:
-        raise _unprocessable(error) from None
-    return tagged(_shown(visit, edited), edited)
-
-
-@blueprint.route("/connections/<connection>", methods=["DELETE"])
-@blueprint.response(204)
-@versioned
-def remove_connection() -> None:
-    """Remove a connection with its tokens and rules. Its users and groups stay, managed by nobody."""
-    visit = here()
-    visit.gateway.setup.remove_connection(visit.caller, visit.connection, visit.trace, visit.if_match)
-
-
-@blueprint.route("/connections/<connection>/provisioning", methods=["PUT"])
-@blueprint.arguments(schemas.Provisioning)
-@blueprint.response(200, schemas.Provisioning)
-def set_provisioning(values: dict[str, bool]) -> Any:
-    """Switch provisioning on or off. 409 with the reason while the plan or single sign-on is missing."""
-    visit = here()
-    visit.gateway.setup.set_provisioning(visit.idp_caller, values["enabled"], visit.trace)
-    return values
-
-
-@blueprint.route("/connections/<connection>/takeover", methods=["POST"])
-@blueprint.arguments(schemas.TakeoverRequest)
-@blueprint.response(200, schemas.Takeover)
-@versioned
-def take_over(values: dict[str, Any]) -> Any:
-    """Take over users of another connection: a preview, or with its ETag in If-Match what it showed."""
-    visit, takeover = here(), here().gateway.takeover
-    visit.trace.status = 200
-    source = takeover.source(visit.connection, values["source"])
-    users = values["users"]
-    wish = Wish(values["match"], None if users is None else tuple(dict.fromkeys(users)), values["limit"])
-    if values["preview"]:
-        shown = takeover.preview(visit.caller, visit.connection, source, wish)
-        return shown.as_json(preview=True), {"ETag": shown.etag}
-    if visit.if_match is None:
-        raise PreconditionRequired(
-            'Send the ETag of the preview in If-Match: POST the same body with "preview": true first.'
-        )
-    done = takeover.run(visit.caller, visit.connection, source, wish, visit.if_match, visit.trace)
-    return done.as_json(preview=False)
-
-
-@blueprint.route("/connections/<connection>/tokens", methods=["POST"])
-@blueprint.arguments(schemas.TokenRequest)
-@blueprint.response(201, schemas.NewToken)
-def add_token(values: dict[str, Any]) -> Any:
-    """Make a token. Several may live at once, so that one can be changed without a gap."""
-    visit, expires = here(), in_days(values["expires_in_days"])
-    added, value = visit.gateway.setup.add_token(
-        visit.idp_caller, values["label"], expires, visit.trace, visit.token
-    )
-    return _shown_token(added) | {"token": value}
-
-
-@blueprint.route("/connections/<connection>/tokens")
-@blueprint.arguments(Paging, location="query")
-@blueprint.response(200, schemas.page_of(schemas.Token))
-def list_tokens(asked: dict[str, int]) -> Any:
-    """The tokens of a connection, without their values; expired ones stay until they are deleted."""
-    visit = here()
-    rows = [t for t in visit.gateway.store.tokens.of(visit.connection) if t.id > asked["after"]]
-    return page(rows, asked["limit"], lambda shown: [_shown_token(row) for row in shown])
-
-
-@blueprint.route("/connections/<connection>/tokens/<token>", methods=["DELETE"])
-@blueprint.response(204)
-def revoke_token(token: str) -> None:
-    """Revoke a token, at once."""
-    visit = here()
-    visit.gateway.setup.revoke_token(visit.idp_caller, token, visit.trace)
-
-
-@blueprint.route("/connections/<connection>/test", methods=["POST"], only_looks=True)
-@blueprint.response(200, schemas.Checkup)
-def test_connection() -> Any:
-    """Check whether the connection can work and does, in plain words. Changes nothing."""
-    visit = here()
-    checks = visit.gateway.diagnostics.of(visit.organization, visit.connection)
-    return {"ok": all(check.ok for check in checks), "checks": checks}
-
-
-def _unprocessable(error: ValidationError) -> Exception:
-    """What the plugin's schema refused, at its place in the body."""
-    return unprocessable(ValidationError({"json": {"settings": error.messages}}))
-
-
-def _shown(visit: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
-    plugins = visit.gateway.plugins
-    words = visit.gateway.callers.words(connection, visit.organization, visit.public_url)
+def _connection_json(request: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
+    plugins = request.gateway.plugins
+    words = request.gateway.callers.words(connection, request.organization, request.public_url)
     return {
         "id": connection.uid,
         "slug": connection.slug,
@@ -176,7 +40,7 @@ def _shown(visit: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
     }
 
 
-def _shown_token(token: TokenRecord) -> dict[str, Any]:
+def _token_json(token: TokenRecord) -> dict[str, Any]:
     return {
         "id": token.uid,
         "label": token.label,
@@ -185,3 +49,144 @@ def _shown_token(token: TokenRecord) -> dict[str, Any]:
         "created_at": rfc3339(token.created),
         "last_used_at": rfc3339(token.last_used) if token.last_used is not None else None,
     }
+
+
+def _connections_json(request: AdminRequest, connections: Sequence[ConnectionRecord]) -> list[dict[str, Any]]:
+    return [_connection_json(request, connection) for connection in connections]
+
+
+def _tokens_json(_: AdminRequest, tokens: Sequence[TokenRecord]) -> list[dict[str, Any]]:
+    return [_token_json(token) for token in tokens]
+
+
+@blueprint.route("/organizations/<organization>/connections", methods=["POST"])
+@blueprint.arguments(schemas.NewConnection)
+@blueprint.response(201, schemas.Connection)
+def add_connection(values: dict[str, Any]) -> Any:
+    """Make a connection for an identity provider that a plugin brings. Provisioning is off at first."""
+    request, setup, idp = current_request(), current_request().gateway.setup, values["idp"]
+    try:
+        settings = setup.checked_settings(idp, values.get("settings", {}))
+    except ValidationError as error:
+        raise _settings_refusal(error) from None
+    name = values["name"] if "name" in values else request.gateway.plugins.declared.title(idp)
+    added = setup.add_connection(request.caller, idp, name, settings, request.trace)
+    return with_etag(_connection_json(request, added), added)
+
+
+@blueprint.route("/organizations/<organization>/connections")
+@blueprint.paginate(schemas.Connection, _connections_json)
+def list_connections(pagination: Pagination) -> Any:
+    """The connections of an organization, in the order of making."""
+    request = current_request()
+    return request.gateway.store.connections.page(request.organization, pagination.after, pagination.fetch)
+
+
+@blueprint.route("/connections/<connection>")
+@blueprint.response(200, schemas.Connection)
+def read_connection() -> Any:
+    """A connection, with the steps that its admin takes at the identity provider."""
+    request = current_request()
+    return with_etag(_connection_json(request, request.connection), request.connection)
+
+
+@blueprint.route("/connections/<connection>", methods=["PATCH"])
+@blueprint.arguments(schemas.ConnectionChange)
+@blueprint.response(200, schemas.Connection)
+@accepts_if_match
+def change_connection(values: dict[str, Any]) -> Any:
+    """Change the name, or the settings that are named; null puts a setting back to what it is by itself."""
+    request, setup = current_request(), current_request().gateway.setup
+    try:
+        edited = setup.edit_connection(
+            request.caller, request.connection, values, request.trace, request.if_match
+        )
+    except ValidationError as error:
+        raise _settings_refusal(error) from None
+    return with_etag(_connection_json(request, edited), edited)
+
+
+@blueprint.route("/connections/<connection>", methods=["DELETE"])
+@blueprint.response(204)
+@accepts_if_match
+def remove_connection() -> None:
+    """Remove a connection with its tokens and rules. Its users and groups stay, managed by nobody."""
+    request = current_request()
+    request.gateway.setup.remove_connection(
+        request.caller, request.connection, request.trace, request.if_match
+    )
+
+
+@blueprint.route("/connections/<connection>/provisioning", methods=["PUT"])
+@blueprint.arguments(schemas.Provisioning)
+@blueprint.response(200, schemas.Provisioning)
+def set_provisioning(values: dict[str, bool]) -> Any:
+    """Switch provisioning on or off. 409 with the reason while the plan or single sign-on is missing."""
+    request = current_request()
+    request.gateway.setup.set_provisioning(request.idp_caller, values["enabled"], request.trace)
+    return values
+
+
+@blueprint.route("/connections/<connection>/takeover", methods=["POST"], expensive=True)
+@blueprint.arguments(schemas.TakeoverRequest)
+@blueprint.response(200, schemas.Takeover)
+@accepts_if_match
+def take_over(values: dict[str, Any]) -> Any:
+    """Take over users of another connection: a preview, or with its ETag in If-Match what it showed."""
+    request, takeover = current_request(), current_request().gateway.takeover
+    request.trace.status = 200
+    source = takeover.source(request.connection, values["source"])
+    users = values["users"]
+    wish = Wish(values["match"], None if users is None else tuple(dict.fromkeys(users)), values["limit"])
+    if values["preview"]:
+        shown = takeover.preview(request.caller, request.connection, source, wish)
+        return shown.as_json(preview=True), {"ETag": shown.etag}
+    if request.if_match is None:
+        raise PreconditionRequired(
+            'Send the ETag of the preview in If-Match: POST the same body with "preview": true first.'
+        )
+    done = takeover.run(request.caller, request.connection, source, wish, request.if_match, request.trace)
+    return done.as_json(preview=False)
+
+
+@blueprint.route("/connections/<connection>/tokens", methods=["POST"])
+@blueprint.arguments(schemas.TokenRequest)
+@blueprint.response(201, schemas.NewToken)
+def add_token(values: dict[str, Any]) -> Any:
+    """Make a token. Several may live at once, so that one can be changed without a gap."""
+    request, expires = current_request(), in_days(values["expires_in_days"])
+    added, value = request.gateway.setup.add_token(
+        request.idp_caller, values["label"], expires, request.trace, request.token
+    )
+    return _token_json(added) | {"token": value}
+
+
+@blueprint.route("/connections/<connection>/tokens")
+@blueprint.paginate(schemas.Token, _tokens_json)
+def list_tokens(pagination: Pagination) -> Any:
+    """The tokens of a connection, without their values; expired ones stay until they are deleted."""
+    request = current_request()
+    tokens = request.gateway.store.tokens.of(request.connection)
+    return [token for token in tokens if token.id > pagination.after]
+
+
+@blueprint.route("/connections/<connection>/tokens/<token>", methods=["DELETE"])
+@blueprint.response(204)
+def revoke_token(token: str) -> None:
+    """Revoke a token, at once."""
+    request = current_request()
+    request.gateway.setup.revoke_token(request.idp_caller, token, request.trace)
+
+
+@blueprint.route("/connections/<connection>/test", methods=["POST"], read_only=True)
+@blueprint.response(200, schemas.Checkup)
+def test_connection() -> Any:
+    """Check whether the connection can work and does, in plain words. Changes nothing."""
+    request = current_request()
+    checks = request.gateway.diagnostics.of(request.organization, request.connection)
+    return {"ok": all(check.ok for check in checks), "checks": checks}
+
+
+def _settings_refusal(error: ValidationError) -> Exception:
+    """What the plugin's schema refused, at its place in the body."""
+    return unprocessable(ValidationError({"json": {"settings": error.messages}}))

@@ -12,65 +12,68 @@ from gateway.store.activity import Wanted
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import AdminRequest, Resource, here
-from gateway.web.admin.organizations import seats_of
-from gateway.web.admin.parsing import Paging
+from gateway.web.admin.blueprint import Blueprint
+from gateway.web.admin.context import AdminRequest, current_request
+from gateway.web.admin.organizations import seats_json
+from gateway.web.admin.pagination import PageQuery, page_of
 
-blueprint = Resource("feeds", "Seats, events and activity of an organization.")
+blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 
 
 @blueprint.route("/organizations/<organization>/seats")
 @blueprint.response(200, schemas.SeatsNow)
 def read_seats() -> Any:
     """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
-    visit, plugins = here(), here().gateway.plugins
-    limit = plugins.check_seats(visit.caller.tenant, SeatRequest(""), [])
-    return seats_of(visit.organization) | {
+    request, plugins = current_request(), current_request().gateway.plugins
+    limit = plugins.check_seats(request.caller.tenant, SeatRequest(""), [])
+    return seats_json(request.organization) | {
         "enforced": plugins.limits_seats(),
         "message": limit.sentence if limit else None,
     }
 
 
-@blueprint.route("/organizations/<organization>/events")
-@blueprint.arguments(Paging, location="query")
-@blueprint.response(200, schemas.page_of(schemas.Event))
-def list_events(asked: dict[str, int]) -> Any:
+@blueprint.route("/organizations/<organization>/events", event_feed=True)
+@blueprint.arguments(PageQuery, location="query")
+@blueprint.response(200, page_of(schemas.Event))
+def list_events(query: dict[str, int]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
-    visit, after = here(), asked["after"]
-    events = visit.gateway.store.events
-    rows = events.page(visit.organization.id, after, asked["limit"])
-    if not rows and after > (newest := events.newest(visit.organization.id)):
+    request, after = current_request(), query["after"]
+    events = request.gateway.store.events
+    rows = events.page(request.organization.id, after, query["limit"])
+    if not rows and after > (newest := events.newest(request.organization.id)):
         raise Conflict(
             f"after={after} is beyond the newest event, {newest}: the database was restored to an earlier state."
             " Empty your copy and follow again with after=0."
         )
-    return {"items": [_event(row) for row in rows], "next": rows[-1].seq if rows else asked["after"]}
+    return {"items": [_event_json(row) for row in rows], "next": rows[-1].seq if rows else query["after"]}
 
 
 @blueprint.route("/organizations/<organization>/activity")
-@blueprint.arguments(schemas.ActivityAsked, location="query")
+@blueprint.arguments(schemas.ActivityQuery, location="query")
 @blueprint.response(200, schemas.ActivityPage)
-def list_activity(asked: dict[str, Any]) -> Any:
+def list_activity(query: dict[str, Any]) -> Any:
     """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
-    visit = here()
-    return _found(visit, visit.organization.id, asked)
+    request = current_request()
+    return _activity_page(request, request.organization.id, query)
 
 
 @blueprint.route("/activity")
-@blueprint.arguments(schemas.ActivityAsked, location="query")
+@blueprint.arguments(schemas.ActivityQuery, location="query")
 @blueprint.response(200, schemas.ActivityOfAllPage)
-def list_activity_of_all(asked: dict[str, Any]) -> Any:
+def list_activity_of_all(query: dict[str, Any]) -> Any:
     """The same over all organizations, the last written first. For operators only."""
-    visit = here()
-    visit.only_an_operator("see the activity of all organizations")
-    return _found(visit, None, asked)
+    request = current_request()
+    request.require_operator("see the activity of all organizations")
+    return _activity_page(request, None, query)
 
 
-def _found(visit: AdminRequest, organization_id: int | None, asked: dict[str, Any]) -> Any:
-    visit.gateway.recorder.flush_for_reading()
-    store, wanted = visit.gateway.store, {name: asked[name] for name in Wanted._fields}
-    found = store.activity.search(organization_id, _before(asked["after"]), asked["limit"], Wanted(**wanted))
-    items = [_line(row) for row in found.lines]
+def _activity_page(request: AdminRequest, organization_id: int | None, query: dict[str, Any]) -> Any:
+    request.gateway.recorder.flush_for_reading()
+    store, wanted = request.gateway.store, {name: query[name] for name in Wanted._fields}
+    found = store.activity.search(
+        organization_id, _read_bookmark(query["after"]), query["limit"], Wanted(**wanted)
+    )
+    items = [_record_json(row) for row in found.lines]
     if organization_id is None:
         names = store.organizations.names(sorted({row.organization_id for row in found.lines}))
         for item, row in zip(items, found.lines, strict=True):
@@ -78,13 +81,13 @@ def _found(visit: AdminRequest, organization_id: int | None, asked: dict[str, An
     return {"items": items, "next": found.following and "{}-{}".format(*found.following)}
 
 
-def _before(after: str) -> tuple[int, int] | None:
+def _read_bookmark(after: str) -> tuple[int, int] | None:
     """Moment and key of the last line of the page before."""
     moment, _, key = after.partition("-")
     return (int(moment), int(key)) if key else None
 
 
-def _event(event: EventRecord) -> dict[str, Any]:
+def _event_json(event: EventRecord) -> dict[str, Any]:
     return {
         "id": event.seq,
         "type": event.type,
@@ -96,7 +99,7 @@ def _event(event: EventRecord) -> dict[str, Any]:
     }
 
 
-def _line(line: ActivityRecord) -> dict[str, Any]:
+def _record_json(line: ActivityRecord) -> dict[str, Any]:
     facts = json.loads(line.facts)
     target = None
     if line.target_uid is not None:
@@ -113,7 +116,7 @@ def _line(line: ActivityRecord) -> dict[str, Any]:
         "target": target,
         "by": by,
         "changed": facts.get("changed", []),
-        "members": _members(facts),
+        "members": _member_counts(facts),
         "restored": facts.get("restored", False),
         "count": line.times,
         "first_at": rfc3339(line.first_at or line.at),
@@ -126,7 +129,7 @@ def _line(line: ActivityRecord) -> dict[str, Any]:
     }
 
 
-def _members(facts: Mapping[str, Any]) -> dict[str, int] | None:
+def _member_counts(facts: Mapping[str, Any]) -> dict[str, int] | None:
     if facts.keys().isdisjoint(("joined", "waiting")):
         return None
     return {name: facts.get(name, 0) for name in ("joined", "left", "waiting")}

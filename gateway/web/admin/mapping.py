@@ -6,10 +6,11 @@ from typing import Any
 
 from gateway.provisioning.mapping import Plan
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import AdminRequest, PreconditionRequired, Resource, here, versioned
+from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
+from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.errors import Unprocessable
 
-blueprint = Resource("group-mapping", "Map to groups: which value of an attribute leads into which group.")
+blueprint = Blueprint("group-mapping", "Map to groups: which value of an attribute leads into which group.")
 
 _PATH = "/connections/<connection>/group-mapping"
 
@@ -18,38 +19,38 @@ _PATH = "/connections/<connection>/group-mapping"
 @blueprint.response(200, schemas.Mapping)
 def read_mapping() -> Any:
     """The mapping as it is saved; `applying` while users are still being brought to it."""
-    visit = here()
-    current = visit.gateway.mapping.current(visit.connection)
-    applying = visit.gateway.mapping.applying(visit.connection)
+    request = current_request()
+    current = request.gateway.mapping.current(request.connection)
+    applying = request.gateway.mapping.applying(request.connection)
     return current.as_json() | ({"applying": applying} if applying else {}), {"ETag": current.etag}
 
 
-@blueprint.route(f"{_PATH}/preview", methods=["POST"], only_looks=True)
+@blueprint.route(f"{_PATH}/preview", methods=["POST"], read_only=True, expensive=True)
 @blueprint.arguments(schemas.Mapping)
 @blueprint.response(200, schemas.Preview)
 def preview_mapping(values: dict[str, Any]) -> Any:
     """Who would join and leave which group if this were saved now. Changes nothing; its ETag is what a save needs."""
-    visit = here()
-    effect, etag = visit.gateway.mapping.preview(visit.idp_caller, _plan(visit, values))
+    request = current_request()
+    effect, etag = request.gateway.mapping.preview(request.idp_caller, _plan(request, values))
     return effect.as_json(), {"ETag": etag}
 
 
-@blueprint.route(_PATH, methods=["PUT"])
+@blueprint.route(_PATH, methods=["PUT"], expensive=True)
 @blueprint.arguments(schemas.Mapping)
 @blueprint.response(200, schemas.Mapping)
-@versioned
+@accepts_if_match
 def save_mapping(values: dict[str, Any]) -> Any:
     """Save a mapping with the ETag of its preview in If-Match. 412 when it would now do something else."""
-    visit, plan = here(), _plan(here(), values)
-    if visit.if_match is None:
+    request, plan = current_request(), _plan(current_request(), values)
+    if request.if_match is None:
         raise PreconditionRequired(
             "Send the ETag of the preview in If-Match: POST the same body to …/preview first."
         )
-    visit.gateway.mapping.save(visit.idp_caller, plan, visit.if_match, visit.trace)
+    request.gateway.mapping.save(request.idp_caller, plan, request.if_match, request.trace)
     return plan.as_json()
 
 
-def _plan(visit: AdminRequest, values: dict[str, Any]) -> Plan:
+def _plan(request: AdminRequest, values: dict[str, Any]) -> Plan:
     """The plan that was sent. Whoever only switches off need not repeat attribute and rules: they stay."""
     missing = [name for name in ("attribute", "rules") if name not in values]
     if values["enabled"] and missing:
@@ -57,7 +58,7 @@ def _plan(visit: AdminRequest, values: dict[str, Any]) -> Plan:
             f"{' and '.join(missing)}: needed to switch Map to groups on.",
             {"json": {name: ["Missing data for required field."] for name in missing}},
         )
-    current = visit.gateway.mapping.current(visit.connection)
+    current = request.gateway.mapping.current(request.connection)
     rules = values.get("rules")
     return Plan(
         values["enabled"],

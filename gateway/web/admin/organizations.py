@@ -11,10 +11,11 @@ from gateway.scim.errors import NotFound
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import AdminRequest, Resource, here, tagged, versioned
-from gateway.web.admin.parsing import page
+from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
+from gateway.web.admin.context import AdminRequest, current_request
+from gateway.web.admin.pagination import Pagination
 
-blueprint = Resource("organizations", "Customers of the application, and their single sign-on.")
+blueprint = Blueprint("organizations", "Customers of the application, and their single sign-on.")
 
 _DEFAULTS: dict[str, Any] = {
     "plan": "standard",
@@ -28,64 +29,91 @@ _DEFAULTS: dict[str, Any] = {
 _SOLD = ("plan", "seats", "billing")
 
 
+def seats_json(organization: OrganizationRecord) -> dict[str, int | None]:
+    """`limit`, `used`, `available`."""
+    limit, used = organization.seat_limit, organization.seats_used
+    return {"limit": limit, "used": used, "available": None if limit is None else max(0, limit - used)}
+
+
+def _organization_json(request: AdminRequest, organization: OrganizationRecord) -> dict[str, Any]:
+    billing = request.gateway.callers.tenant(organization).billing
+    return {
+        "id": organization.uid,
+        "name": organization.name,
+        "plan": organization.plan,
+        "domains": json.loads(organization.domains),
+        "seats": seats_json(organization),
+        "billing": {
+            "payment": billing.payment,
+            "billing_url": billing.billing_url,
+            "contact_url": billing.contact_url,
+        },
+        "sso": organization.sso_values,
+        "created_at": rfc3339(organization.created),
+        "updated_at": rfc3339(organization.modified),
+    }
+
+
+def _organizations_json(
+    request: AdminRequest, organizations: Sequence[OrganizationRecord]
+) -> list[dict[str, Any]]:
+    return [_organization_json(request, organization) for organization in organizations]
+
+
 @blueprint.route("/organizations", methods=["POST"])
 @blueprint.arguments(schemas.NewOrganization)
 @blueprint.response(201, schemas.Organization)
 def add_organization(values: dict[str, Any]) -> Any:
     """Make an organization."""
-    visit = here()
-    visit.only_an_operator("make organizations")
-    added = visit.gateway.setup.add_organization(_DEFAULTS | _columns(values), visit.trace)
-    return tagged(_shown(visit, added), added)
+    request = current_request()
+    request.require_operator("make organizations")
+    added = request.gateway.setup.add_organization(_DEFAULTS | _columns(values), request.trace)
+    return with_etag(_organization_json(request, added), added)
 
 
 @blueprint.route("/organizations")
-@blueprint.arguments(schemas.OrganizationsAsked, location="query")
-@blueprint.response(200, schemas.page_of(schemas.Organization))
-def list_organizations(asked: dict[str, Any]) -> Any:
+@blueprint.paginate(schemas.Organization, _organizations_json, schemas.OrganizationsQuery)
+def list_organizations(pagination: Pagination) -> Any:
     """All organizations that the token opens, in the order of making; with `q` those whose name holds it."""
-    visit, store = here(), here().gateway.store.organizations
-    if visit.only_organization is None and asked["q"]:
-        rows = store.found(asked["q"], asked["after"], asked["limit"] + 1)
-    elif visit.only_organization is None:
-        rows = store.page(asked["after"], asked["limit"] + 1)
-    else:
-        own = store.by_key(visit.only_organization)
-        there = own.id > asked["after"] and fold(asked["q"]) in fold(own.name)
-        rows = [own] if there or asked["q"] == own.uid else []
-    return page(rows, asked["limit"], lambda shown: [_shown(visit, row) for row in shown])
+    request, store = current_request(), current_request().gateway.store.organizations
+    text, after = pagination.query["q"], pagination.after
+    if request.only_organization is None:
+        return store.found(text, after, pagination.fetch) if text else store.page(after, pagination.fetch)
+    own = store.by_key(request.only_organization)
+    matches = own.id > after and fold(text) in fold(own.name)
+    return [own] if matches or text == own.uid else []
 
 
 @blueprint.route("/organizations/<organization>")
 @blueprint.response(200, schemas.Organization)
 def read_organization() -> Any:
     """An organization."""
-    visit = here()
-    return tagged(_shown(visit, visit.organization), visit.organization)
+    request = current_request()
+    return with_etag(_organization_json(request, request.organization), request.organization)
 
 
 @blueprint.route("/organizations/<organization>", methods=["PATCH"])
 @blueprint.arguments(schemas.OrganizationChange)
 @blueprint.response(200, schemas.Organization)
-@versioned
+@accepts_if_match
 def change_organization(values: dict[str, Any]) -> Any:
     """Change what is named, also within `seats` and `billing`. Plan, seats and billing are an operator's to change."""
-    visit = here()
+    request = current_request()
     if any(name in values for name in _SOLD):
-        visit.only_an_operator("change plan, seats and billing")
-    setup = visit.gateway.setup
-    edited = setup.edit_organization(visit.caller, _columns(values), visit.trace, visit.if_match)
-    return tagged(_shown(visit, edited), edited)
+        request.require_operator("change plan, seats and billing")
+    setup = request.gateway.setup
+    edited = setup.edit_organization(request.caller, _columns(values), request.trace, request.if_match)
+    return with_etag(_organization_json(request, edited), edited)
 
 
 @blueprint.route("/organizations/<organization>", methods=["DELETE"])
 @blueprint.response(204)
-@versioned
+@accepts_if_match
 def remove_organization() -> None:
     """Remove an organization with everything that is in it, its activity and events too."""
-    visit = here()
-    visit.only_an_operator("remove organizations")
-    visit.gateway.setup.remove_organization(visit.caller, visit.trace, visit.if_match)
+    request = current_request()
+    request.require_operator("remove organizations")
+    request.gateway.setup.remove_organization(request.caller, request.trace, request.if_match)
 
 
 @blueprint.route("/organizations/<organization>/sso", methods=["PUT"])
@@ -93,30 +121,30 @@ def remove_organization() -> None:
 @blueprint.response(200, schemas.Sso)
 def set_sso(values: dict[str, str]) -> Any:
     """Set up single sign-on from the identity provider's SAML metadata. XML that is unsafe or broken is refused."""
-    visit = here()
-    return visit.gateway.setup.set_sso(visit.caller, values["metadata_xml"], visit.trace)
+    request = current_request()
+    return request.gateway.setup.set_sso(request.caller, values["metadata_xml"], request.trace)
 
 
 @blueprint.route("/organizations/<organization>/sso")
 @blueprint.response(200, schemas.Sso)
 def read_sso() -> Any:
     """How single sign-on is set up; 404 before it is."""
-    return _sso(here())
+    return _sso_values(current_request())
 
 
 @blueprint.route("/organizations/<organization>/sso", methods=["DELETE"])
 @blueprint.response(204)
 def remove_sso() -> None:
     """Take single sign-on away. Provisioning is refused from then on."""
-    visit = here()
-    _sso(visit)
-    visit.gateway.setup.remove_sso(visit.caller, visit.trace)
+    request = current_request()
+    _sso_values(request)
+    request.gateway.setup.remove_sso(request.caller, request.trace)
 
 
-def _sso(visit: AdminRequest) -> dict[str, Any]:
-    values = visit.organization.sso_values
+def _sso_values(request: AdminRequest) -> dict[str, Any]:
+    values = request.organization.sso_values
     if values is None:
-        raise NotFound(f"Single sign-on is not set up for {visit.organization.name}.")
+        raise NotFound(f"Single sign-on is not set up for {request.organization.name}.")
     return values
 
 
@@ -132,28 +160,3 @@ def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _domains(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(domain.lower() for domain in given))
-
-
-def seats_of(organization: OrganizationRecord) -> dict[str, int | None]:
-    """`limit`, `used`, `available`."""
-    limit, used = organization.seat_limit, organization.seats_used
-    return {"limit": limit, "used": used, "available": None if limit is None else max(0, limit - used)}
-
-
-def _shown(visit: AdminRequest, organization: OrganizationRecord) -> dict[str, Any]:
-    billing = visit.gateway.callers.tenant(organization).billing
-    return {
-        "id": organization.uid,
-        "name": organization.name,
-        "plan": organization.plan,
-        "domains": json.loads(organization.domains),
-        "seats": seats_of(organization),
-        "billing": {
-            "payment": billing.payment,
-            "billing_url": billing.billing_url,
-            "contact_url": billing.contact_url,
-        },
-        "sso": organization.sso_values,
-        "created_at": rfc3339(organization.created),
-        "updated_at": rfc3339(organization.modified),
-    }

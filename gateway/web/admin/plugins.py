@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import Resource, here
+from gateway.web.admin.blueprint import Blueprint
+from gateway.web.admin.context import current_request
 
-blueprint = Resource("plugins", "What this deployment knows of identity providers, billing and the like.")
+blueprint = Blueprint("plugins", "What this deployment knows of identity providers, billing and the like.")
 
 
 @blueprint.route("/plugins")
 @blueprint.response(200, schemas.Plugins)
 def list_plugins() -> Any:
     """All plugins with the hooks that they implement, the core's `generic` included."""
-    return {"items": here().gateway.plugins.declared.plugins()}
+    return {"items": current_request().gateway.plugins.declared.plugins()}

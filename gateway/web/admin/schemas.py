@@ -12,17 +12,8 @@ from gateway.provisioning.saml_metadata import LONGEST
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
 from gateway.scim.json_text import dumps
 from gateway.scim.schemas import TEXT_LENGTH
-from gateway.web.admin.parsing import (
-    Count,
-    Flag,
-    Limited,
-    Moment,
-    Name,
-    Paging,
-    Url,
-    check_bytes,
-    check_one_line,
-)
+from gateway.web.admin.fields import Count, Flag, Moment, Name, Url, check_bytes, check_one_line
+from gateway.web.admin.pagination import LimitQuery, PageQuery
 
 _LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
 _VALUE: list[Any] = [validate.Length(min=1, max=1000), check_one_line, check_bytes]
@@ -39,15 +30,6 @@ def _time(**kwargs: Any) -> fields.String:
 def _check_settings(settings: dict[str, Any]) -> None:
     if (size := len(dumps(settings).encode())) > TEXT_LENGTH:
         raise ValidationError(f"Takes {size} bytes of JSON; at most {TEXT_LENGTH} are kept.")
-
-
-def page_of(item: type[Schema]) -> type[Schema]:
-    """A page of a list; `next` is the `after` of the next page, null at the end."""
-    items: dict[str, Any] = {
-        "items": fields.List(fields.Nested(item)),
-        "next": fields.Integer(allow_none=True),
-    }
-    return Schema.from_dict(items, name=f"{item.__name__}Page")
 
 
 # Organizations ----------------------------------------------------------------------------------------------
@@ -348,7 +330,7 @@ class NewUser(UserChange):
     active = Flag(load_default=True)
 
 
-class UsersAsked(Paging):
+class UsersQuery(PageQuery):
     q = fields.String(
         load_default="",
         validate=validate.Length(max=200),
@@ -390,7 +372,7 @@ class NewGroup(Schema):
     name = Name(required=True)
 
 
-class OrganizationsAsked(Paging):
+class OrganizationsQuery(PageQuery):
     q = fields.String(
         load_default="",
         validate=validate.Length(max=200),
@@ -398,7 +380,7 @@ class OrganizationsAsked(Paging):
     )
 
 
-class GroupsAsked(Paging):
+class GroupsQuery(PageQuery):
     q = fields.String(
         load_default="", validate=_ASKED, metadata={"description": "How the name begins, letter case aside."}
     )
@@ -449,7 +431,7 @@ def _check_line(text: str) -> None:
         raise ValidationError("Not a `next` of this list.")
 
 
-class ActivityAsked(Limited):
+class ActivityQuery(LimitQuery):
     after = fields.String(
         load_default="0",
         validate=_check_line,

@@ -21,10 +21,11 @@ from gateway.store.ids_and_time import rfc3339
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import UserRecord
 from gateway.web.admin import schemas
-from gateway.web.admin.auth import AdminRequest, Resource, here, tagged, versioned
-from gateway.web.admin.parsing import page
+from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
+from gateway.web.admin.context import AdminRequest, current_request
+from gateway.web.admin.pagination import Page, Pagination
 
-blueprint = Resource("users", "Users of an organization, whoever manages them.")
+blueprint = Blueprint("users", "Users of an organization, whoever manages them.")
 
 _PATH = "/organizations/<organization>/users"
 _COLUMNS = ("id", "user_name", "display_name", "active", "managed_by", "idp_group", "groups")
@@ -35,110 +36,25 @@ _PIECE = 1 << 16
 _FORMULA = frozenset("=+-@\u2212")
 
 
-@blueprint.route(_PATH)
-@blueprint.arguments(schemas.UsersAsked, location="query")
-@blueprint.response(200, schemas.page_of(schemas.User))
-def list_users(asked: dict[str, Any]) -> Any:
-    """Users in the order of making, the one of a name, or with `q` those whose names hold a text."""
-    visit, store = here(), here().gateway.store.users
-    if "user_name" in asked:
-        found = store.by_name(visit.organization, asked["user_name"])
-        return {"items": _shown(visit, [found] if found else []), "next": None}
-    if asked["q"]:
-        keys, following = store.search(visit.organization, asked["q"], asked["after"], asked["limit"])
-        users = visit.gateway.store.portions.of_keys(visit.organization.id, keys, _parts(visit))
-        return {"items": _shown(visit, users), "next": following}
-    rows = visit.gateway.store.portions.page(
-        visit.organization.id, _parts(visit), asked["after"], asked["limit"] + 1
-    )
-    return page(rows, asked["limit"], lambda users: _shown(visit, users))
-
-
-@blueprint.route(_PATH, methods=["POST"])
-@blueprint.arguments(schemas.NewUser)
-@blueprint.response(201, schemas.User)
-def add_user(values: dict[str, Any]) -> Any:
-    """Make a user by hand. Takes a seat when active; 403 when none is left."""
-    visit = here()
-    document = manual_document(
-        USER_URN, values["user_name"], values.get("display_name"), values.get("email"), values["active"]
-    )
-    document = clean(user_type(), document).document
-    return _answer(visit, visit.gateway.users.create(visit.caller, document, visit.trace).user)
-
-
-@blueprint.route(f"{_PATH}/<user>")
-@blueprint.response(200, schemas.User)
-def read_user(user: str) -> Any:
-    """A user with its groups and the reasons for them."""
-    visit = here()
-    found = visit.gateway.store.users.of(visit.organization, user)
-    if found is None:
-        raise visit.gateway.users.absent(visit.caller, user, visit.trace)
-    return _answer(visit, found)
-
-
-@blueprint.route(f"{_PATH}/<user>", methods=["PATCH"])
-@blueprint.arguments(schemas.UserChange)
-@blueprint.response(200, schemas.User)
-@versioned
-def change_user(values: dict[str, Any], user: str) -> Any:
-    """Activate or deactivate anybody; change the names and the address of a manual user."""
-    visit = here()
-    return _answer(
-        visit, visit.gateway.users.edit(visit.caller, user, values, visit.trace, visit.if_match).user
-    )
-
-
-@blueprint.route(f"{_PATH}/<user>", methods=["DELETE"])
-@blueprint.response(204)
-@versioned
-def remove_user(user: str) -> None:
-    """Delete a user softly: the seat is free, and its identity provider may bring it back."""
-    visit = here()
-    visit.gateway.users.delete(visit.caller, user, visit.trace, visit.if_match)
-
-
-@blueprint.route(f"{_PATH}.csv")
-@blueprint.response(200, {"type": "string"}, content_type="text/csv")
-def export_users() -> Response:
-    """All users as CSV."""
-    # Made whole before it is sent, in a file: what fails in the middle is a refusal, not half of the users.
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is sent
-    try:
-        length = _write_csv(here(), file)
-    except BaseException:
-        file.close()
-        raise
-    answer = Response(_pieces(file), mimetype="text/csv")
-    answer.content_length = length
-    answer.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
-    return answer
-
-
-def _answer(visit: AdminRequest, user: UserRecord) -> Any:
-    return tagged(_shown(visit, [user])[0], user)
-
-
-def _parts(visit: AdminRequest) -> tuple[tuple[str, ...], ...]:
+def _shown_paths(request: AdminRequest) -> tuple[tuple[str, ...], ...]:
     """What is shown of a document: `displayName`, and the application's own attribute `group`."""
-    return ("displayName",), (visit.gateway.config.extension_urn, "group")
+    return ("displayName",), (request.gateway.config.extension_urn, "group")
 
 
-def _shown(visit: AdminRequest, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
-    managers = visit.managers(users)
-    groups = visit.gateway.store.memberships.sources_of_many(
-        visit.organization.id, [user.id for user in users]
+def _users_json(request: AdminRequest, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
+    managers = request.managers(users)
+    groups = request.gateway.store.memberships.sources_of_many(
+        request.organization.id, [user.id for user in users]
     )
-    paths = _parts(visit)
+    paths = _shown_paths(request)
     return [
-        _user(user, *_values(user, paths))
-        | {"managed_by": managers.get(user.connection_id), "groups": _groups(groups.get(user.id, ()))}
+        _profile_json(user, *_values_at(user, paths))
+        | {"managed_by": managers.get(user.connection_id), "groups": _groups_json(groups.get(user.id, ()))}
         for user in users
     ]
 
 
-def _values(user: UserRecord | OutlinedUser, paths: Sequence[Sequence[str]]) -> Iterator[Any]:
+def _values_at(user: UserRecord | OutlinedUser, paths: Sequence[Sequence[str]]) -> Iterator[Any]:
     """The values at these paths, None where there is none."""
     if isinstance(user, OutlinedUser):
         yield from (None if part is None else json.loads(part) for part in user.parts)
@@ -151,7 +67,7 @@ def _values(user: UserRecord | OutlinedUser, paths: Sequence[Sequence[str]]) -> 
         yield held.get(name)
 
 
-def _user(user: UserRecord | OutlinedUser, display_name: str | None, group: Any) -> dict[str, Any]:
+def _profile_json(user: UserRecord | OutlinedUser, display_name: str | None, group: Any) -> dict[str, Any]:
     return {
         "id": user.uid,
         "user_name": user.user_name,
@@ -163,7 +79,7 @@ def _user(user: UserRecord | OutlinedUser, display_name: str | None, group: Any)
     }
 
 
-def _groups(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def _groups_json(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     """Each group once, with every reason to be in it."""
     groups: dict[str, dict[str, Any]] = {}
     for uid, name, source in grants:
@@ -171,18 +87,102 @@ def _groups(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
-def _csv(visit: AdminRequest) -> Iterator[str]:
+@blueprint.route(_PATH)
+@blueprint.paginate(schemas.User, _users_json, schemas.UsersQuery)
+def list_users(pagination: Pagination) -> Any:
+    """Users in the order of making, the one of a name, or with `q` those whose names hold a text."""
+    request, store, query = current_request(), current_request().gateway.store, pagination.query
+    if "user_name" in query:
+        found = store.users.by_name(request.organization, query["user_name"])
+        return Page([found] if found else [])
+    key, paths = request.organization.id, _shown_paths(request)
+    if query["q"]:
+        keys, following = store.users.search(
+            request.organization, query["q"], pagination.after, pagination.limit
+        )
+        return Page(store.portions.of_keys(key, keys, paths), following)
+    return store.portions.page(key, paths, pagination.after, pagination.fetch)
+
+
+@blueprint.route(_PATH, methods=["POST"])
+@blueprint.arguments(schemas.NewUser)
+@blueprint.response(201, schemas.User)
+def add_user(values: dict[str, Any]) -> Any:
+    """Make a user by hand. Takes a seat when active; 403 when none is left."""
+    request = current_request()
+    document = manual_document(
+        USER_URN, values["user_name"], values.get("display_name"), values.get("email"), values["active"]
+    )
+    document = clean(user_type(), document).document
+    return _user_answer(request, request.gateway.users.create(request.caller, document, request.trace).user)
+
+
+@blueprint.route(f"{_PATH}/<user>")
+@blueprint.response(200, schemas.User)
+def read_user(user: str) -> Any:
+    """A user with its groups and the reasons for them."""
+    request = current_request()
+    found = request.gateway.store.users.of(request.organization, user)
+    if found is None:
+        raise request.gateway.users.absent(request.caller, user, request.trace)
+    return _user_answer(request, found)
+
+
+@blueprint.route(f"{_PATH}/<user>", methods=["PATCH"])
+@blueprint.arguments(schemas.UserChange)
+@blueprint.response(200, schemas.User)
+@accepts_if_match
+def change_user(values: dict[str, Any], user: str) -> Any:
+    """Activate or deactivate anybody; change the names and the address of a manual user."""
+    request = current_request()
+    return _user_answer(
+        request,
+        request.gateway.users.edit(request.caller, user, values, request.trace, request.if_match).user,
+    )
+
+
+@blueprint.route(f"{_PATH}/<user>", methods=["DELETE"])
+@blueprint.response(204)
+@accepts_if_match
+def remove_user(user: str) -> None:
+    """Delete a user softly: the seat is free, and its identity provider may bring it back."""
+    request = current_request()
+    request.gateway.users.delete(request.caller, user, request.trace, request.if_match)
+
+
+@blueprint.route(f"{_PATH}.csv", expensive=True)
+@blueprint.response(200, {"type": "string"}, content_type="text/csv")
+def export_users() -> Response:
+    """All users as CSV."""
+    # Made whole before it is sent, in a file: what fails in the middle is a refusal, not half of the users.
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is sent
+    try:
+        length = _write_csv(current_request(), file)
+    except BaseException:
+        file.close()
+        raise
+    answer = Response(_pieces(file), mimetype="text/csv")
+    answer.content_length = length
+    answer.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
+    return answer
+
+
+def _user_answer(request: AdminRequest, user: UserRecord) -> Any:
+    return with_etag(_users_json(request, [user])[0], user)
+
+
+def _csv_portions(request: AdminRequest) -> Iterator[str]:
     """Portion by portion: an organization may be large."""
     yield _lines([_COLUMNS])
-    store = visit.gateway.store.portions
-    for users in store.of_organization(visit.organization.id, _parts(visit), rows=_CSV_PORTION):
-        yield _lines([_cells(user) for user in _shown(visit, users)])
+    store = request.gateway.store.portions
+    for users in store.of_organization(request.organization.id, _shown_paths(request), rows=_CSV_PORTION):
+        yield _lines([_cells(user) for user in _users_json(request, users)])
 
 
-def _write_csv(visit: AdminRequest, file: IO[bytes]) -> int:
+def _write_csv(request: AdminRequest, file: IO[bytes]) -> int:
     """All lines, with a rest after each portion; how many bytes they are. The file stands at its beginning then."""
     began = time.monotonic()
-    for lines in _csv(visit):
+    for lines in _csv_portions(request):
         file.write(lines.encode())
         rest(began)
         began = time.monotonic()
@@ -214,10 +214,10 @@ def _cells(user: Mapping[str, Any]) -> list[str]:
         "; ".join(user["idp_group"]),
         "; ".join(group["name"] for group in user["groups"]),
     ]
-    return [f"'{cell}" if _computed(cell) else cell for cell in cells]
+    return [f"'{cell}" if _is_formula(cell) else cell for cell in cells]
 
 
-def _computed(cell: str) -> bool:
+def _is_formula(cell: str) -> bool:
     """Whether a spreadsheet may take a cell for a formula, or would show it without its beginning.
 
     Spaces, line ends and what cannot be seen are skipped by some before they look. A cell that begins with `'` gets

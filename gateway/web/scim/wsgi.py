@@ -17,7 +17,7 @@ from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.store.engine.base import BUSY_SECONDS, Busy, busy
 from gateway.web.base_urls import ENDPOINTS, refuse_too_long, without_slashes
-from gateway.web.errors import Errors, here
+from gateway.web.errors import Errors, current_http_request
 from gateway.web.http import Answer, Call
 from gateway.web.queues import PATIENCE, Queued, RequestQueue, too_many
 from gateway.web.scim.endpoints import PREFIX, View
@@ -62,7 +62,7 @@ class App(Flask):
         }
         self._database = gateway.store.database
         #: Who the credentials of a request to the admin REST belong to, or nothing.
-        self.admin_of: Callable[[Call], str] = lambda call: ""
+        self.admin_key: Callable[[Call], str] = lambda call: ""
 
     @staticmethod
     def request_class(environ: dict[str, Any]) -> Call:  # type: ignore[override]
@@ -79,7 +79,7 @@ class App(Flask):
         if not _is_scim(environ):
             environ[_CALL] = call
             if call.has_body:
-                call.client_key = self.admin_of(call)
+                call.client_key = self.admin_key(call)
             return call
         try:
             call.view, call.arguments = self._routed(call)
@@ -165,7 +165,7 @@ class App(Flask):
 
     def process_response(self, response: Response) -> Response:
         """The same for what Flask does."""
-        call, response = here(), super().process_response(response)
+        call, response = current_http_request(), super().process_response(response)
         if request.url_rule:
             call.operation = f"{request.method} {request.url_rule.rule}"
         call.environ[_STREAMED] = response.is_streamed and (response.content_length or LARGE) >= LARGE
