@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Callers
-from gateway.provisioning.mapped_values import UnruledValues, sentences
-from gateway.provisioning.mapping import MappedPath
+from gateway.provisioning.mapped_values import MappedPath, UnruledValues, describe_unruled
 from gateway.provisioning.organizations import FEATURE
 from gateway.provisioning.recorder import Recorder
 from gateway.store import Store
@@ -126,21 +125,21 @@ class Diagnostics:
         ):
             return []
         caller = self._callers.connection(connection, organization, "")
-        path, rules = MappedPath.of(caller.kept, attribute), self._unruled.rules(caller)
-        users = self._store.portions.newest(connection, [path.way], USERS)
+        path, rules = MappedPath.parse(caller.kept, attribute), self._unruled.rules(caller)
+        users = self._store.portions.newest(connection, [path.names], USERS)
         met: Counter[str] = Counter()
         without = 0
         for user in users:
-            values = [value for value in path.values(user.parts[0]) if value not in rules.exact]
+            values = [value for value in path.values_in_part(user.parts[0]) if value not in rules.exact]
             met.update(values)
             without += bool(values)
         if not met:
             return []
         # The most frequent first.
-        near, others = rules.without(value for value, _ in met.most_common())
+        near, others = rules.find_unruled(value for value, _ in met.most_common())
         looked = f"the newest {len(users)} users" if len(users) > 1 else "the newest user"
         has = "user has" if without == 1 else "users have"
-        said = " ".join(sentences(attribute, near, others, met))
+        said = " ".join(describe_unruled(attribute, near, others, met))
         return [
             Check("map_to_groups", True, f"Of {looked}, {without} {has} a value that no rule covers. {said}")
         ]

@@ -13,7 +13,7 @@ from gateway.plugin.manager import Decision, PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner
-from gateway.provisioning.mapping import check_attribute
+from gateway.provisioning.mapped_values import check_attribute
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork

@@ -288,7 +288,7 @@ class Users:
         groups: Mapping[str, frozenset[str]] = {}
         if isinstance(caller, IdpCaller):
             groups = self._plugins.resolve_groups(caller.words, user, trace.decisions)
-            trace.left_out = self._unruled.of_user(caller, user.document, before)
+            trace.left_out = self._unruled.describe_new_values(caller, user.document, before)
         seats = None
         if takes_seat:
             seats = self._plugins.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateway import hookimpl
-from gateway.provisioning.mapping import Plan
+from gateway.provisioning.mapping import MappingDefinition
 from gateway.scim.errors import PreconditionFailed
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
@@ -37,12 +37,13 @@ def person(name: str, **attributes: Any) -> dict[str, Any]:
 
 def map_sales(scim: Scim, group: str = "Sellers", apply: bool = False) -> int:
     """Save a mapping of «Sales» to a group, previewed as often as it takes; how often that was."""
-    mapping, plan = scim.deployment.gateway.mapping, Plan(True, GROUP_ATTRIBUTE, (("Sales", group),), apply)
+    mapping = scim.deployment.gateway.mapping
+    definition = MappingDefinition(True, GROUP_ATTRIBUTE, (("Sales", group),), apply)
     for attempt in range(1, 1000):
         caller = scim.caller()
-        _, tag = mapping.preview(caller, plan)
+        _, tag = mapping.preview(caller, definition)
         try:
-            mapping.save(caller, plan, tag, scim.deployment.trace(scim.organization))
+            mapping.save(caller, definition, tag, scim.deployment.trace(scim.organization))
             return attempt
         except PreconditionFailed:
             continue
