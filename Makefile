@@ -20,7 +20,7 @@ demo: $(RUNTIME)
 # engine sees.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
-	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web tests/stories tests/deploy tests/test_conformance.py
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/provisioning tests/web tests/system tests/deploy
 
 # The lowest versions that setup.cfg allows, in an environment of their own, and the tests that reach every library.
 test-lowest:
@@ -28,8 +28,8 @@ test-lowest:
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) .ci/lowest.py > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test,gunicorn]' -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
-	$(LOWEST)/bin/pytest -n auto $(ARGS) tests/scim tests/store tests/testing tests/web/admin tests/test_conformance.py tests/test_hookspecs.py tests/test_plugin_guide.py plugins
-	$(LOWEST)/bin/pytest -n auto --engine postgresql $(ARGS) tests/store tests/test_conformance.py
+	$(LOWEST)/bin/pytest -n auto $(ARGS) tests/scim tests/store tests/testing tests/web/admin tests/web/scim/test_conformance.py tests/plugin plugins
+	$(LOWEST)/bin/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web/scim/test_conformance.py
 
 # What .pre-commit-config.yaml runs before a commit.
 lint: $(STAMP)
@@ -70,8 +70,8 @@ onboarding: $(STAMP)
 
 # Half an hour or more.
 soak: $(STAMP)
-	GATEWAY_KILLS=200 $(BIN)/pytest -s tests/stories/test_kill.py $(ARGS)
-	GATEWAY_KILLS=200 $(BIN)/pytest -s --engine postgresql tests/stories/test_kill.py $(ARGS)
+	GATEWAY_KILLS=200 $(BIN)/pytest -s tests/system/test_kill.py $(ARGS)
+	GATEWAY_KILLS=200 $(BIN)/pytest -s --engine postgresql tests/system/test_kill.py $(ARGS)
 
 # Linux only. docs/fuzzing.md
 fuzz: $(STAMP)

@@ -29,7 +29,7 @@ import psycopg
 from bench.machines import HOST, WORKERS, Node, Pooler, Postgres, Proxy, until
 from bench.writers import Book, Follower, Writer
 from gateway.testing import Deployment
-from tests.stories.conftest import OFFENCES
+from tests.oracles.invariants import OFFENCES
 
 WRITERS, SEATS = 8, 60
 #: Seconds before the first blow and after each, without a failure; until a blow must be over.

@@ -32,7 +32,7 @@ from rich.table import Table
 from bench.machines import HOST, WORKERS, Node, Postgres, Proxy, installed
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
-from tests.stories.conftest import OFFENCES
+from tests.oracles.invariants import OFFENCES
 
 ORGANIZATIONS = 4
 #: Of the users sent to the first organization, those that find a seat.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import runpy
 import shutil
 import signal
 import sqlite3
@@ -45,12 +44,6 @@ def deployment(instance: Path) -> Iterator[Deployment]:
 @pytest.fixture
 def scim(deployment: Deployment) -> Scim:
     return deployment.connection("generic", deployment.organization())
-
-
-@pytest.fixture
-def audit() -> Callable[[Deployment], None]:
-    """The books of the stories."""
-    return runpy.run_path(str(Path(__file__).parents[1] / "stories" / "conftest.py"))["audit"]
 
 
 def database_of(instance: Path) -> Path:

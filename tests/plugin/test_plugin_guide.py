@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "plugins" / "README.md"
 OURS = re.compile(r"gateway(_.*)?$|provisioning[_-]gateway.*|__editable__.*|.*\.pth|gateway_\w+-.*")
 OFFLINE = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")

@@ -11,6 +11,7 @@ import pytest
 from gateway.store.query import page_positions
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
+from tests.oracles.invariants import OFFENCES
 
 USERS = 260
 
@@ -103,8 +104,6 @@ def test_the_books_balance(
     jobs: list[Callable[[], Any]] = [lambda start=start: at(scim, start) for start in starts]  # type: ignore[misc]
     jobs += [lambda uid=uid: scim.call("DELETE", f"/Users/{uid}") for uid in everybody[20:24]]  # type: ignore[misc]
     together(deployment, jobs)
-    from tests.stories.conftest import OFFENCES
-
     wrong = OFFENCES["a block of users is counted wrong"]
     assert rows(deployment) >= 20
     assert deployment.gateway.store.database.all(wrong) == []

@@ -1,12 +1,6 @@
-"""What the stories share: many at once, and the books that must balance whatever happened."""
+"""What must hold of a database whatever happened: statements that find what contradicts it."""
 
 from __future__ import annotations
-
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import pytest
 
 from gateway.testing import Deployment
 from gateway.testing.engines import is_postgresql
@@ -77,41 +71,3 @@ def audit(deployment: Deployment) -> None:
     offences = OFFENCES if is_postgresql() else OFFENCES | DAMAGES
     found = {offence: database.all(sql)[:5] for offence, sql in offences.items()}
     assert {offence: rows for offence, rows in found.items() if rows} == {}
-
-
-def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Do all jobs at once, each in a thread of its own; what each returned. A job that raised fails the test."""
-    start = threading.Barrier(len(jobs))
-    results: list[Any] = [None] * len(jobs)
-    failures: list[BaseException] = []
-
-    def work(number: int, job: Callable[[], Any]) -> None:
-        try:
-            start.wait(30)
-            results[number] = job()
-        except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
-            failures.append(failure)
-        finally:
-            deployment.gateway.store.database.close()
-
-    threads = [threading.Thread(target=work, args=each) for each in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-        assert not thread.is_alive(), "a job hangs"
-    if failures:
-        raise failures[0]
-    return results
-
-
-@pytest.fixture(name="audit")
-def _audit() -> Callable[[Deployment], None]:
-    """See `audit`."""
-    return audit
-
-
-@pytest.fixture(name="together")
-def _together() -> Callable[[Deployment, Sequence[Callable[[], Any]]], list[Any]]:
-    """See `together`."""
-    return together

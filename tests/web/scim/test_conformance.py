@@ -25,7 +25,7 @@ from gateway.scim.schemas import (
 from gateway.testing import Deployment, replay
 from gateway.testing.deployment import GROUP, PATCH, USER
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "conformance.md"
 
 # Requests -----------------------------------------------------------------------------------------------------------
@@ -637,7 +637,7 @@ def test_what_is_counted_at_the_top_of_the_page_is_true():
 
 
 def test_every_difference_from_the_tester_is_on_the_page():
-    source = ast.parse((ROOT / "tests" / "web" / "test_scim_tester.py").read_text())
+    source = ast.parse((ROOT / "tests" / "web" / "scim" / "test_scim_tester.py").read_text())
     explained = next(
         ast.literal_eval(node.value)
         for node in source.body

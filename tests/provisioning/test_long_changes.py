@@ -17,7 +17,7 @@ from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
 from gateway.web.queues import PATIENCE, RequestQueue, too_many
-from tests.stories.test_kill import Server, get
+from tests.system.test_kill import Server, get
 
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
 Audit = Callable[[Deployment], None]

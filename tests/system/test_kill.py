@@ -1,6 +1,6 @@
 """kill -9 at any moment loses nothing that was answered: a real server on a real database, and a stream of creates.
 
-`GATEWAY_KILLS=20 pytest tests/stories/test_kill.py -s` kills more often than the three times of every run, and says
+`GATEWAY_KILLS=20 pytest tests/system/test_kill.py -s` kills more often than the three times of every run, and says
 what it saw; `make soak` does so 200 times on both engines.
 """
 

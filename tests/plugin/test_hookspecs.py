@@ -32,7 +32,7 @@ from gateway.plugin.manager import PluginError, PluginManager
 from gateway.testing import Deployment, examples, promises
 from gateway.testing.deployment import GROUP, USER
 
-GUIDE = (Path(__file__).parents[1] / "plugins" / "README.md").read_text("utf-8")
+GUIDE = (Path(__file__).parents[2] / "plugins" / "README.md").read_text("utf-8")
 SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("gateway_")}
 PARAMETERS = {"gateway_map_patch": 4}
 
@@ -274,7 +274,7 @@ def test_settings_of_a_plugin_that_is_no_identity_provider_are_refused(deploymen
 )
 def test_every_distribution_brings_its_types(module):
     """PEP 561: the marker exists and is among what goes into the wheel."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     folder = root if module == "gateway" else root / "plugins" / module.removeprefix("gateway_")
     assert (folder / module / "py.typed").is_file()
     config = ConfigParser()

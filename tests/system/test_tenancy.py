@@ -52,7 +52,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _unslowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of wrong tokens a second are looked at one by one here; tests/stories/test_strangers.py slows them."""
+    """Let hundreds of wrong tokens a second in; tests/provisioning/test_refused_tokens.py slows them down."""
     for module in ("gate", "dispatch"):
         monkeypatch.setattr(f"gateway.web.{module}.WRONG_TOKENS", 0)
 

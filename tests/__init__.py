@@ -1,0 +1,1 @@
+"""Tests of the core, in folders named after the packages they test; `system` has those of the whole."""

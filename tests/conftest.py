@@ -1,0 +1,50 @@
+"""Fixtures of tests in more than one folder. Those of `gateway.testing` come by the entry point `pytest11`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gateway.testing import Deployment
+from tests.oracles import invariants
+
+
+def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do all jobs at once, each in a thread of its own; what each returned. A job that raised fails the test."""
+    start = threading.Barrier(len(jobs))
+    results: list[Any] = [None] * len(jobs)
+    failures: list[BaseException] = []
+
+    def work(number: int, job: Callable[[], Any]) -> None:
+        try:
+            start.wait(30)
+            results[number] = job()
+        except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
+            failures.append(failure)
+        finally:
+            deployment.gateway.store.database.close()
+
+    threads = [threading.Thread(target=work, args=each) for each in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), "a job hangs"
+    if failures:
+        raise failures[0]
+    return results
+
+
+@pytest.fixture
+def audit() -> Callable[[Deployment], None]:
+    """See `invariants.audit`."""
+    return invariants.audit
+
+
+@pytest.fixture(name="together")
+def _together() -> Callable[[Deployment, Sequence[Callable[[], Any]]], list[Any]]:
+    """See `together`."""
+    return together

@@ -1,0 +1,1 @@
+"""Independent descriptions of what must come out, which tests hold the gateway against."""
