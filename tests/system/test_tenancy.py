@@ -53,8 +53,8 @@ class World:
 @pytest.fixture(autouse=True)
 def _unslowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hundreds of wrong tokens a second in; tests/provisioning/test_refused_tokens.py slows them down."""
-    for module in ("gate", "dispatch"):
-        monkeypatch.setattr(f"gateway.web.{module}.WRONG_TOKENS", 0)
+    for module in ("authentication", "wsgi"):
+        monkeypatch.setattr(f"gateway.web.scim.{module}.WRONG_TOKENS", 0)
 
 
 @pytest.fixture
