@@ -1,10 +1,19 @@
-"""What plugins import: the marker of hook implementations and the values that hooks exchange.
+"""The public interface for plugins: the marker `hookimpl`, the values that hooks exchange, refusals, and a kit.
 
-A plugin that brings a simulator imports `gateway.simulation` too, and its tests `gateway.testing`. Nothing else in this
-package is meant for plugins; what they need and do not find here is missing here.
+    from gateway import Declaration, get, hookimpl
+
+    @hookimpl
+    def gateway_declare():
+        return Declaration(title="Acme", idp=True)
+
+    @hookimpl
+    def gateway_map_resource(resource_type, document):
+        return {**document, "title": get(document, "jobTitle")} if resource_type == "User" else None
+
+`gateway.plugin.hookspecs` documents each hook, `plugins/README.md` shows a whole plugin. A plugin that brings a
+simulator imports `gateway.simulation` too, and its tests `gateway.testing`; no other module is public.
 """
 
-from gateway.plugin.adapters import get, keep_one_primary, key_of
 from gateway.plugin.contracts import (
     Billing,
     Connection,
@@ -12,7 +21,6 @@ from gateway.plugin.contracts import (
     Declaration,
     Event,
     GroupGrant,
-    Json,
     Organization,
     Principal,
     SeatRequest,
@@ -22,7 +30,9 @@ from gateway.plugin.contracts import (
     Verdict,
 )
 from gateway.plugin.hookspecs import hookimpl
+from gateway.plugin.kit import get, keep_one_primary, key_of, read_boolean, split_member_removals
 from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, Refusal, Unavailable
+from gateway.scim.json_text import Json
 from gateway.scim.schemas import ENTERPRISE_URN, GROUP_URN, USER_URN
 
 __all__ = [
@@ -52,4 +62,6 @@ __all__ = [
     "hookimpl",
     "keep_one_primary",
     "key_of",
+    "read_boolean",
+    "split_member_removals",
 ]

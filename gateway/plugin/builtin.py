@@ -1,4 +1,4 @@
-"""The core's own answers, given as any plugin gives them: bearer tokens, documents as RFC 7643 has them, Map to groups.
+"""The core's own plugin: bearer tokens, documents as RFC 7643 has them, Map to groups.
 
 Registered under the name `generic`, which is also the identity provider for everything that speaks plain SCIM.
 """
@@ -17,6 +17,7 @@ from gateway.plugin.contracts import (
     User,
 )
 from gateway.plugin.hookspecs import hookimpl
+from gateway.plugin.kit import get
 from gateway.scim.paths import parse_path
 from gateway.scim.schemas import USER_URN
 from gateway.store import Store
@@ -36,20 +37,20 @@ def _setup_steps(connection: Connection) -> list[str]:
 
 
 class BuiltinPlugin:
-    """Tried last; whatever a plugin answered stands."""
+    """The default implementations. `PluginManager` calls them after the plugin of the identity provider."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @hookimpl(trylast=True)
+    @hookimpl
     def gateway_declare(self) -> Declaration:
         return Declaration(title="Generic SCIM 2.0", idp=True, setup_steps=_setup_steps)
 
-    @hookimpl(trylast=True)
+    @hookimpl
     def gateway_authenticate(self, connection: Connection, credentials: Credentials) -> Principal | None:
         return credentials.own if credentials.scheme in ("", "bearer") else None
 
-    @hookimpl(trylast=True)
+    @hookimpl
     def gateway_resolve_groups(self, connection: Connection, user: User) -> Iterable[GroupGrant] | None:
         values = mapped_values(connection.mapping_attribute, user.document)
         return (
@@ -60,19 +61,13 @@ class BuiltinPlugin:
 
 
 def mapped_values(attribute: str | None, document: Mapping[str, Any]) -> list[str]:
-    """The values of a user that Map to groups looks at: the text or the texts at an attribute path."""
+    """Return the texts at the attribute path that Map to groups reads; none where the path is None or leads nowhere."""
     if attribute is None:
         return []
     path = parse_path(attribute, tuple(key for key in document if key.lower().startswith("urn:")))
-    held = document if path.urn is None or path.urn.lower() == _CORE else _member(document, path.urn)
-    value = _member(held, path.name)
+    holder = document if path.urn is None or path.urn.lower() == _CORE else get(document, path.urn)
+    value = get(holder, path.name) if isinstance(holder, Mapping) else None
     if path.sub:
         entries = value if isinstance(value, list) else [value]
-        value = [_member(entry, path.sub) for entry in entries if isinstance(entry, Mapping)]
+        value = [get(entry, path.sub) for entry in entries if isinstance(entry, Mapping)]
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
-
-
-def _member(document: Any, name: str) -> Any:
-    if not isinstance(document, Mapping):
-        return None
-    return document.get(name) or next((v for k, v in document.items() if k.lower() == name.lower()), None)

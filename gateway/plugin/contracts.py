@@ -1,6 +1,6 @@
 """The frozen values that the core and its plugins exchange. No behaviour, no database, no web framework.
 
-The refusals that a plugin may raise are in `gateway.scim.errors`; the door (`gateway`) offers them beside these words.
+`gateway` exports them, together with the refusals that a plugin may raise (`gateway.scim.errors`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from gateway.simulation.api import Simulator
 if TYPE_CHECKING:
     import marshmallow
 
-Json = dict[str, Any]
 Payment = Literal["card", "invoice"]
 ResourceType = Literal["User", "Group"]
 
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """How an organization pays, and where its people are sent when something about it must change."""
+    """How an organization pays, and the pages where its people can change plan or seats."""
 
     payment: Payment
     billing_url: str
@@ -71,7 +70,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who knocked: a label for the activity, and the id of the token that opened, where there is one."""
+    """An authenticated caller: a label for the activity, and the id of the token that was presented, if any."""
 
     label: str
     token_id: str | None = None
@@ -81,7 +80,7 @@ class Principal:
 class Credentials:
     """What a caller presented. `secret` is kept out of every repr; never log or store it.
 
-    `own` is whom the gateway's own token stands for, where it is a live one of this connection that was presented.
+    `own` is the principal of the gateway's own token, where a valid token of this connection was presented; else None.
     """
 
     scheme: str
@@ -108,7 +107,7 @@ class GroupGrant:
 
 @dataclass(frozen=True, slots=True)
 class SeatRequest:
-    """Somebody is about to take `seats` seats: a user is created active, restored, or reactivated."""
+    """A request for `seats` seats: a user is about to be created active, restored, or reactivated."""
 
     user_name: str
     seats: int = 1
@@ -116,7 +115,7 @@ class SeatRequest:
 
 @dataclass(frozen=True, slots=True)
 class SeatVerdict:
-    """A ceiling: how many seats may be in use afterwards; and the sentence for when that is too few."""
+    """How many seats may be in use afterwards, and the sentence of the refusal where that is too few."""
 
     ceiling: int
     sentence: str
@@ -124,7 +123,7 @@ class SeatVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An answer to «may this organization use that feature?». The sentence is needed when it may not."""
+    """Whether an organization may use a feature. A denial needs a sentence, which the admin reads."""
 
     allowed: bool
     sentence: str = ""
@@ -150,7 +149,7 @@ def _no_steps(connection: Connection) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a plugin is.
+    """What a plugin declares of itself: title, settings, kept attributes, setup steps, simulator, transcripts.
 
     `settings` is a marshmallow schema of a connection's settings; a field whose metadata says `secret: True` is never
     shown again. `keeps(settings)` lists the SCIM attribute paths that a connection keeps of a user (None = every
@@ -164,9 +163,9 @@ class Declaration:
     keeps: Callable[[Mapping[str, Any]], Sequence[str] | None] | None = None
     setup_steps: Callable[[Connection], Sequence[str]] = _no_steps
     simulator: Simulator | None = None
-    #: The folder of its recorded conversations, one JSON file a story, installed with the plugin.
+    #: The folder of its transcripts, one JSON file each, installed with the plugin.
     transcripts: Path | None = None
-    #: Whether a listener that is new to a database is told the events of before its installation, too.
+    #: Whether a listener that is new to a database receives the events from before its installation, too.
     history: bool = False
-    #: Whether a PATCH without any operation is taken, and changes nothing; otherwise it is refused (RFC 7644, 3.5.2).
+    #: Whether a PATCH without any operation is accepted and changes nothing; else it is refused (RFC 7644, 3.5.2).
     empty_patches: bool = False

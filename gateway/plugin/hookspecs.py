@@ -1,9 +1,9 @@
-"""The hooks: what the core asks its plugins, and what it tells them. The docstrings are the contract.
+"""The hooks: what the core asks its plugins, and what it notifies them of. The docstrings are the contract.
 
-A verb in the imperative wants an answer; a past participle only tells. Every argument is a frozen value of
-`gateway.plugin.contracts` or plain JSON that belongs to the plugin for the length of the call. None means «not mine».
-A refusal is raised (`gateway.Refusal` and its kinds), never returned. An implementation takes the arguments it needs,
-by name. No behaviour rests on the order in which plugins were found.
+The name of a hook that returns something is a verb in the imperative; a past participle is a notification. Every
+argument is a frozen value of `gateway.plugin.contracts` or plain JSON that belongs to the plugin for the length of
+the call. None means «not mine». A refusal is raised (`gateway.Refusal` and its kinds), never returned. An
+implementation takes the arguments it needs, by name. No behaviour rests on the order in which plugins were found.
 
 *Narrowed* hooks are asked only of the plugin of the connection's identity provider and of the core's own defaults.
 """
@@ -20,7 +20,6 @@ from gateway.plugin.contracts import (
     Declaration,
     Event,
     GroupGrant,
-    Json,
     Organization,
     Principal,
     ResourceType,
@@ -29,6 +28,7 @@ from gateway.plugin.contracts import (
     User,
     Verdict,
 )
+from gateway.scim.json_text import Json
 
 hookspec = pluggy.HookspecMarker("gateway")
 hookimpl = pluggy.HookimplMarker("gateway")
@@ -52,14 +52,14 @@ def gateway_declare() -> Declaration:  # type: ignore[empty-body]
 
 @hookspec(firstresult=True)
 def gateway_authenticate(connection: Connection, credentials: Credentials) -> Principal | None:
-    """Tell who presented these credentials at this connection.
+    """Identify the caller who presented these credentials at this connection.
 
     Narrowed. Stops at the first answer. The core's default knows the bearer tokens that an admin made for the
     connection; a plugin adds another way (a signed token of its identity provider, for example).
 
     :param connection: the connection whose base URL was called.
     :param credentials: scheme (`bearer`, `basic` or empty) and secret, as presented. Never log the secret.
-    :returns: who it is, or None for credentials that are not of this plugin's kind.
+    :returns: the principal, or None for credentials that are not of this plugin's kind.
     :raises gateway.AuthenticationFailed: to refuse at once, with a sentence. When nobody answers, the answer is 401.
     """
 
@@ -155,10 +155,10 @@ def gateway_check_seats(organization: Organization, request: SeatRequest) -> Sea
 
 @hookspec
 def gateway_provisioned(event: Event) -> None:
-    """Told of one committed change, in the order of its organization, at least once.
+    """Handle one committed change. Events arrive in the order of their organization, each at least once.
 
-    Each plugin is told by itself, after the transaction and apart from the request; when it raises, it is told again
-    later, and the identity provider never hears of it.
+    Each plugin is called separately, after the transaction and apart from the request; when it raises, the event is
+    delivered again later, and the identity provider is not affected.
 
     :param event: the change, the same that the events feed shows.
     """

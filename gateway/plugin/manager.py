@@ -24,7 +24,6 @@ from gateway.plugin.contracts import (
     Credentials,
     Declaration,
     Event,
-    Json,
     Organization,
     Principal,
     SeatRequest,
@@ -37,6 +36,7 @@ from gateway.plugin.json_values import NotPlainJson, copy_json
 from gateway.plugin.listener import Listener
 from gateway.plugin.results import READERS, accept_any, checked_refusal
 from gateway.scim.errors import Refusal, Unavailable
+from gateway.scim.json_text import Json
 from gateway.scim.schemas import application_extension
 from gateway.store import Store
 from gateway.store.ids_and_time import now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from gateway.plugin.contracts import Json
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.group_members import GroupMembers, say_what_stands
@@ -17,6 +16,7 @@ from gateway.scim import patch
 from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
+from gateway.scim.json_text import Json
 from gateway.scim.members import MemberChange
 from gateway.store import Store, WriteConflict
 from gateway.store.memberships import MANUAL

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from gateway.plugin.contracts import Json
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner, rest
 from gateway.provisioning.mapped_values import MappedPath, check_attribute
@@ -21,6 +20,7 @@ from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.documents import fold
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, Refusal
+from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
 from gateway.store.memberships import MANUAL, MAPPING

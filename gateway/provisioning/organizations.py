@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.plugin.contracts import Json, Organization
+from gateway.plugin.contracts import Organization
 from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.manager import Decision, PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
@@ -20,6 +20,7 @@ from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.provisioning.users import check_version
 from gateway.scim.documents import shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
+from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord

@@ -17,8 +17,8 @@ from cryptography import x509
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from gateway.plugin.contracts import Json
 from gateway.scim.errors import InvalidValue
+from gateway.scim.json_text import Json
 from gateway.store.ids_and_time import microseconds, rfc3339
 
 _MD = "{urn:oasis:names:tc:SAML:2.0:metadata}"

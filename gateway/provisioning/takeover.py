@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from gateway.plugin.contracts import Json
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.long_changes import rest
@@ -23,7 +22,7 @@ from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
-from gateway.scim.json_text import fold
+from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, UserRecord

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from gateway.plugin.contracts import Json
 from gateway.plugin.manager import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.provisioning.rendering import user_json
 from gateway.scim.errors import OverCapacity
+from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.organizations import Reservation, Reserved
 from gateway.store.query.single_statement import new_state, new_user

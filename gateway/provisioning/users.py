@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.plugin.contracts import Json, SeatRequest, User
+from gateway.plugin.contracts import SeatRequest, User
 from gateway.plugin.manager import Decision, PluginManager, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.mapped_values import UnruledValues
@@ -20,7 +20,7 @@ from gateway.provisioning.rendering import etag, user_json
 from gateway.provisioning.unit_of_work import Refresh, UnitsOfWork
 from gateway.scim import documents, patch
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
-from gateway.scim.json_text import dumps
+from gateway.scim.json_text import Json, dumps
 from gateway.scim.versions import version_in
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339

@@ -14,18 +14,11 @@ import pluggy
 from gateway.app import build
 from gateway.config import Config, load
 from gateway.plugin import builtin, hookspecs
-from gateway.plugin.contracts import (
-    Billing,
-    Connection,
-    Declaration,
-    Json,
-    Organization,
-    ResourceType,
-    Seats,
-)
+from gateway.plugin.contracts import Billing, Connection, Declaration, Organization, ResourceType, Seats
 from gateway.plugin.declarations import settings_of
 from gateway.plugin.json_values import freeze
 from gateway.plugin.manager import ENTRY_POINTS, PluginManager
+from gateway.scim.json_text import Json
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from gateway.scim.json_text import Json
 from gateway.simulation.api import Answer, Session
 from gateway.testing.transcripts import PLACEHOLDER, replay
-
-Json = dict[str, Any]
 
 #: By these a server knows a user or group.
 _KNOWN_BY = frozenset({"username", "externalid"})

@@ -1,46 +1,45 @@
-"""Microsoft Entra ID for the provisioning gateway. Only the hooks are here; each is told by a module of its own.
+"""Microsoft Entra ID for the provisioning gateway: the hook implementations.
 
-`documents` and `patches` translate what Entra sends, `steps` guides the admin through Entra's pages, and `simulator`
-plays Entra against any SCIM server. `transcripts/` is what Entra sends, story by story, as data.
+`documents`, `patches` and `filters` translate what Entra sends, `steps` guides the admin through Entra's pages,
+`simulator` acts as Entra against any SCIM server, and `transcripts/` holds what Entra sends, as data.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from gateway import Connection, Declaration, hookimpl
-from gateway_entra import documents, filters, patches, steps
-from gateway_entra.simulator import conversation
-
-Json = dict[str, Any]
+from gateway import Connection, Declaration, Json, hookimpl
+from gateway_entra.documents import KEPT_ATTRIBUTES, translate_user
+from gateway_entra.filters import translate_filter
+from gateway_entra.patches import translate_group_patch, translate_user_patch
+from gateway_entra.simulator import SIMULATOR
+from gateway_entra.steps import setup_steps
 
 
 @hookimpl
 def gateway_declare() -> Declaration:
-    # Nearly every attribute of the schemas is kept: Entra patches again, cycle after cycle, what it mapped and does not
-    # read back.
     return Declaration(
         title="Microsoft Entra ID",
         idp=True,
-        keeps=lambda settings: documents.KEPT,
+        # Nearly all: Entra patches again, cycle after cycle, what it mapped and does not read back.
+        keeps=lambda settings: KEPT_ATTRIBUTES,
         # Microsoft's validator sends one.
         empty_patches=True,
-        setup_steps=steps.setup_steps,
-        simulator=conversation.SIMULATOR,
+        setup_steps=setup_steps,
+        simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 
 
 @hookimpl
 def gateway_map_resource(resource_type: str, document: Json) -> Json | None:
-    """Groups need no translation: the URN that Entra adds to their `schemas` has no attributes, and none is kept."""
-    return documents.map_user(document) if resource_type == "User" else None
+    """Translate a user. The URN that Entra adds to the `schemas` of a group has no attributes, and is not kept."""
+    return translate_user(document) if resource_type == "User" else None
 
 
 @hookimpl
 def gateway_map_filter(filter: str) -> str | None:
-    return filters.map_filter(filter)
+    return translate_filter(filter)
 
 
 @hookimpl
@@ -48,5 +47,5 @@ def gateway_map_patch(
     connection: Connection, resource_type: str, operations: list[Json], current: Json
 ) -> list[Json]:
     if resource_type == "Group":
-        return patches.map_group(operations)
-    return patches.map_user(operations, current, connection.extension_urn)
+        return translate_group_patch(operations)
+    return translate_user_patch(operations, current, connection.extension_urn)

@@ -1,18 +1,16 @@
-"""A user as Entra creates it, told as plain RFC 7643."""
+"""Translates the users that Entra creates to RFC 7643, and lists the attributes that a connection keeps."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gateway import InvalidValue
+from gateway import ENTERPRISE_URN, InvalidValue, Json, get, key_of, read_boolean
 from gateway_entra import values
-from gateway_entra.paths import ENTERPRISE, Path, boolean, key_of, leading
+from gateway_entra.paths import Path, parse_name
 
-Json = dict[str, Any]
-
-#: What a connection keeps: all that the schemas have but `emails.display`, for "Test schema" of Entra's provisioning
-#: fails at a schema that declares it (reported).
-KEPT = (
+#: The attributes that a connection keeps: all that the schemas have but `emails.display`, for "Test schema" of Entra's
+#: provisioning fails at a schema that declares it (reported).
+KEPT_ATTRIBUTES = (
     "externalId",
     "userName",
     "name",
@@ -36,69 +34,69 @@ KEPT = (
     "roles",
     "x509Certificates",
     *(
-        f"{ENTERPRISE}:{name}"
+        f"{ENTERPRISE_URN}:{name}"
         for name in ("employeeNumber", "costCenter", "organization", "division", "department", "manager")
     ),
 )
 
 
-def map_user(document: Json) -> Json:
-    """The user with paths in the place of names unfolded, and with booleans, manager and roles as the RFC has them.
+def translate_user(document: Json) -> Json:
+    """Unfold names that are paths, and translate booleans, manager and roles to the RFC's form.
 
     :raises InvalidValue: for the userName of a soft-deleted user.
     """
     # RFC 7643, 2.5: null is the same as no attribute at all.
-    user = _unfolded({name: value for name, value in document.items() if value is not None})
-    _refuse_soft_deleted(user.get(key_of(user, "userName")))
+    user = _unfold({name: value for name, value in document.items() if value is not None})
+    _refuse_soft_deleted(get(user, "userName"))
     for name, value in user.items():
         if name.lower() == "active":
-            user[name] = boolean(value)
+            user[name] = read_boolean(value)
         elif name.lower() in values.LISTS:
-            user[name] = values.entries(values.LISTS[name.lower()], value) if value else value
-    enterprise = user.get(key_of(user, ENTERPRISE))
+            user[name] = values.translate_elements(values.LISTS[name.lower()], value) if value else value
+    enterprise = get(user, ENTERPRISE_URN)
     if isinstance(enterprise, dict) and (manager := key_of(enterprise, "manager")) in enterprise:
-        enterprise[manager] = values.reference(enterprise[manager])
+        enterprise[manager] = values.make_reference(enterprise[manager])
     return user
 
 
-def _unfolded(document: Json) -> Json:
-    """`name.givenName` and `urn:…:User:department` as the objects that they lead into."""
-    paths = {name: path for name, value in document.items() if (path := leading(name, value))}
+def _unfold(document: Json) -> Json:
+    """Put the values of `name.givenName` and `urn:…:User:department` into the objects that these paths lead to."""
+    paths = {name: path for name, value in document.items() if (path := parse_name(name, value))}
     user = {name: value for name, value in document.items() if name not in paths}
-    names = Names()
-    left = {
-        name: document[name] for name, path in paths.items() if not _put(user, names, path, document[name])
+    keys = KeyIndex()
+    unplaced = {
+        name: document[name] for name, path in paths.items() if not _put(user, keys, path, document[name])
     }
-    return user | left
+    return user | unplaced
 
 
-class Names:
-    """Under which key an object has an attribute, in whatever letters; each object is gone through once."""
+class KeyIndex:
+    """The keys of objects by attribute name, letter case aside; each object is indexed once."""
 
     def __init__(self) -> None:
         self._known: dict[int, dict[str, str]] = {}
 
-    def key(self, box: Json, name: str) -> str:
-        """The key that is there, or the name, which is then taken for written."""
-        known = self._known.get(id(box))
+    def key(self, holder: Json, name: str) -> str:
+        """Return the key of an attribute; the name where there is none, which is then indexed as present."""
+        known = self._known.get(id(holder))
         if known is None:
-            known = self._known[id(box)] = {key.lower(): key for key in reversed(box)}
+            known = self._known[id(holder)] = {key.lower(): key for key in reversed(holder)}
         return known.setdefault(name.lower(), name)
 
 
-def _put(user: Json, names: Names, path: Path, value: Any) -> bool:
-    """Put a value where the path leads; False where something else is there, and the path is better left alone."""
+def _put(user: Json, keys: KeyIndex, path: Path, value: Any) -> bool:
+    """Put a value where the path leads. Returns False, and changes nothing, where another value is in the way."""
     if path.terms is not None:
         return False
-    box: Any = user
-    *boxes, last = [part for part in (path.urn, path.name, path.sub) if part]
-    for part in boxes:
-        box = box.setdefault(names.key(box, part), {})
-        if not isinstance(box, dict):
+    holder: Any = user
+    *holders, last = [part for part in (path.urn, path.name, path.sub) if part]
+    for part in holders:
+        holder = holder.setdefault(keys.key(holder, part), {})
+        if not isinstance(holder, dict):
             return False
-    if (key := names.key(box, last)) in box:
+    if (key := keys.key(holder, last)) in holder:
         return False
-    box[key] = value
+    holder[key] = value
     return True
 
 

@@ -1,4 +1,4 @@
-"""Paths as Entra writes them: in `path`, and also as the names of values (RFC 7644, 3.5.2, figure 7)."""
+"""Parses paths as Entra writes them: in `path`, and as the names of values (RFC 7644, 3.5.2, figure 7)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
-ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN, read_boolean
 
 #: A sample of Entra's documents and its older jobs name these as if they were attributes of the core schema, which has
 #: none of these names.
@@ -27,9 +25,9 @@ _TERM = re.compile(rf'\s*({_NAME})\s+eq\s+("(?:[^"\\]|\\.)*"|true|false)\s*(and\
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """An attribute, perhaps of an extension, perhaps some of its elements, perhaps one of its sub-attributes.
+    """The path of an attribute: with the URN of its schema, a filter on its elements, and a sub-attribute, if any.
 
-    `terms` are what the filter wants its elements to hold; None where there is no filter.
+    `terms` are the pairs of name and value that the filter compares; None where there is no filter.
     """
 
     urn: str | None
@@ -37,13 +35,13 @@ class Path:
     terms: tuple[tuple[str, Any], ...] | None = None
     sub: str | None = None
 
-    def means(self, name: str, urn: str | None = None) -> bool:
-        """Whether this is that attribute; letter case aside (RFC 7643, 2.1)."""
+    def is_attribute(self, name: str, urn: str | None = None) -> bool:
+        """Return whether the path names that attribute, letter case aside (RFC 7643, 2.1)."""
         return self.name.lower() == name.lower() and (self.urn or "").lower() == (urn or "").lower()
 
     @property
     def whole(self) -> bool:
-        """Whether the attribute itself is meant, and not a part of it."""
+        """Whether the path names the whole attribute, without filter or sub-attribute."""
         return self.terms is None and self.sub is None
 
     def __str__(self) -> str:
@@ -53,46 +51,36 @@ class Path:
         return f"{text}.{self.sub}" if self.sub else text
 
 
-def read(text: Any) -> Path | None:
-    """A path, or None for what Entra does not write; the core then judges the text itself."""
+def parse_path(text: Any) -> Path | None:
+    """Parse a path. Returns None for what Entra does not write; the core then judges the text itself."""
     match = _PATH.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return None
-    terms = None if match["filter"] is None else _terms(match["filter"])
+    terms = None if match["filter"] is None else _parse_terms(match["filter"])
     if match["filter"] is not None and terms is None:
         return None
-    urn = match["urn"] if (match["urn"] or "").lower() not in (USER.lower(), GROUP.lower()) else None
+    urn = match["urn"] if (match["urn"] or "").lower() not in (USER_URN.lower(), GROUP_URN.lower()) else None
     path = Path(urn or None, match["name"], terms, match["sub"])
-    return replace(path, urn=ENTERPRISE) if urn is None and path.name.lower() in WITHOUT_URN else path
+    return replace(path, urn=ENTERPRISE_URN) if urn is None and path.name.lower() in WITHOUT_URN else path
 
 
-def leading(name: str, value: Any) -> Path | None:
-    """Where a name leads that is a path; None where it is an attribute of the core schema, or the URN of a schema."""
-    path = read(name)
+def parse_name(name: str, value: Any) -> Path | None:
+    """Parse the name of a value that is a path. Returns None for an attribute of the core schema, or a schema's URN."""
+    path = parse_path(name)
     if path is None or (path.urn is None and path.whole and str(path).lower() == name.lower()):
         return None
     # The URN of an extension reads like a path in it; but of what Entra sends only a manager is an object.
-    is_schema = path.urn and isinstance(value, Mapping) and not path.means("manager", ENTERPRISE)
+    is_schema = path.urn and isinstance(value, Mapping) and not path.is_attribute("manager", ENTERPRISE_URN)
     return None if is_schema else path
 
 
-def boolean(value: Any) -> Any:
-    """`"True"` and `"False"` as what they mean, in any letter case; anything else as it is, for the core to judge."""
-    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def key_of(document: Mapping[str, Any], name: str) -> str:
-    """The key under which an object has an attribute, in whatever letters."""
-    return next((key for key in document if key.lower() == name.lower()), name)
-
-
-def _terms(text: str) -> tuple[tuple[str, Any], ...] | None:
-    found, position = [], 0
+def _parse_terms(text: str) -> tuple[tuple[str, Any], ...] | None:
+    terms, position = [], 0
     while match := _TERM.match(text, position):
         name, value = match[1], json.loads(match[2].lower() if match[2][0] != '"' else match[2], strict=False)
         # A mapping to `roles[primary eq "True"].value` is sent as it was typed (documented).
-        found.append((name, boolean(value) if name.lower() == "primary" else value))
+        terms.append((name, read_boolean(value) if name.lower() == "primary" else value))
         if not match[3]:
-            return tuple(found)
+            return tuple(terms)
         position = match.end()
     return None

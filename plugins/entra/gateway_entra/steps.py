@@ -1,4 +1,4 @@
-"""The way through Entra's pages, told to the admin of a connection with that connection's own values."""
+"""The setup steps: Entra's pages in their order, with the values of the connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway import Connection
 
 
 def setup_steps(connection: Connection) -> Sequence[str]:
-    """All steps in their order: find the application, connect, map, start; then, for who wants it, Map to groups."""
+    """Return the setup steps in their order: application, connection, mappings, start, optional Map to groups."""
     return (*_find_the_application(), *_connect(connection), *_map(), *_start(), *_map_to_groups(connection))
 
 

@@ -1,4 +1,4 @@
-"""Values of a user that Entra writes in a way of its own, wherever they come: booleans, references, roles, names."""
+"""Translates values of a user that Entra writes in its own way: references, lists, roles, soft-deleted names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-from gateway_entra.paths import boolean, key_of
-
-Json = dict[str, Any]
+from gateway import Json, get, key_of, read_boolean
 
 #: The attributes of a user that hold a list of objects (RFC 7643, 4.1).
 LISTS = {
@@ -34,9 +32,9 @@ _PREFIX = re.compile(r"[0-9a-fA-F]{32}(?=.)")
 
 
 def is_of_soft_deleted(value: Any, known: str | None = None) -> bool:
-    """Whether a name is that of a soft-deleted user: Entra puts the object id before the user principal name.
+    """Return whether a name is that of a soft-deleted user: Entra puts the object id before the user principal name.
 
-    So that somebody else can have the name for the 30 days in which the user can be restored. What follows the prefix
+    Somebody else can then take the name for the 30 days in which the user can be restored. What follows the prefix
     is an address, or the name that is `known` of the user; a name that is known with its prefix is just a name.
     """
     if not isinstance(value, str) or not _PREFIX.match(value):
@@ -47,19 +45,22 @@ def is_of_soft_deleted(value: Any, known: str | None = None) -> bool:
     return bool(local and domain) or (known is not None and rest.lower() == known.lower())
 
 
-def reference(value: Any) -> Any:
-    """A manager as an object. It comes as its bare id, or in the older form as a list of one object.
+def make_reference(value: Any) -> Any:
+    """Make a manager an object. It comes as its bare id, or in the older form as a list of one object.
 
-    A string that is shown back as one makes Entra give up on the user (reported). Empty stays empty: nobody.
+    A manager that the server returns as text makes Entra give up on the user (reported). Empty text stays empty.
     """
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         # Its `$ref` is left out: in the documented sample it leads to a host that is nobody's.
-        return {"value": value[0].get(key_of(value[0], "value"))}
+        return {"value": get(value[0], "value")}
     return {"value": value} if isinstance(value, str) and value else value
 
 
-def entries(name: str, value: Any, present: Iterable[Any] = ()) -> Any:
-    """The elements of a list, each as the RFC has it; what is no list of objects is left as it is."""
+def translate_elements(name: str, value: Any, present: Iterable[Any] = ()) -> Any:
+    """Translate each element of a list to the RFC's form; what is no list of objects is left as it is.
+
+    `present` are the elements that the user has already.
+    """
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list):
@@ -67,42 +68,42 @@ def entries(name: str, value: Any, present: Iterable[Any] = ()) -> Any:
     known = frozenset(
         one["value"] for one in present if isinstance(one, Mapping) and isinstance(one.get("value"), str)
     )
-    return [entry(name, each, known) if isinstance(each, Mapping) else each for each in value]
+    return [translate_element(name, each, known) if isinstance(each, Mapping) else each for each in value]
 
 
-def entry(name: str, given: Mapping[str, Any], known: Set[str] = frozenset()) -> Json:
-    """One element. `known` are the values of those that the user has already."""
-    held = _role(given, known) if name == "roles" else dict(given)
-    primary = key_of(held, "primary")
-    return {**held, primary: boolean(held[primary])} if primary in held else held
+def translate_element(name: str, given: Mapping[str, Any], known: Set[str] = frozenset()) -> Json:
+    """Translate one element. `known` are the values of those that the user has already."""
+    element = _translate_role(given, known) if name == "roles" else dict(given)
+    primary = key_of(element, "primary")
+    return {**element, primary: read_boolean(element[primary])} if primary in element else element
 
 
-def _role(given: Mapping[str, Any], known: Set[str]) -> Json:
-    """A role, which a PATCH of the legacy dialect tells as JSON in the text of its value (documented).
+def _translate_role(given: Mapping[str, Any], known: Set[str]) -> Json:
+    """Translate a role, which a PATCH of the legacy dialect sends as JSON in the text of its value (documented).
 
-    It then has nothing else, so it is completed to what a create tells of a role, unless the user has it already.
+    Such a role has no other attribute, so it is completed to what a create sends, unless the user has it already.
     """
     key = key_of(given, "value")
-    packed = _unpacked(given.get(key))
+    packed = _unpack(given.get(key))
     role = {**given, **packed}
     if packed and key != "value":
         role.pop(key)
-    shown = role.pop(key_of(role, "displayName"), None)
-    if shown is not None and key_of(role, "display") not in role:
-        role["display"] = shown
+    display = role.pop(key_of(role, "displayName"), None)
+    if display is not None and key_of(role, "display") not in role:
+        role["display"] = display
     if packed and role["value"] not in known:
         role = {"primary": False, "type": ROLE_TYPE, **role}
     return role
 
 
-def _unpacked(text: Any) -> Json:
+def _unpack(text: Any) -> Json:
     if not isinstance(text, str) or not text.startswith("{"):
         return {}
     try:
-        told = json.loads(text)
+        role = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(told, dict) or not isinstance(told.get("value"), str):
+    if not isinstance(role, dict) or not isinstance(role.get("value"), str):
         return {}
     # Its id is not kept: Entra documents `value` as what an application should go by.
-    return {name: told[name] for name in ("value", "displayName") if isinstance(told.get(name), str)}
+    return {name: role[name] for name in ("value", "displayName") if isinstance(role.get(name), str)}

@@ -8,14 +8,12 @@ import time
 import pytest
 from gateway_entra import documents, patches
 
+from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN
 from gateway.testing import Document, IdpPromises, Patch
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
-ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 APPLICATION = "urn:calendly:scim:schemas:2.0:User"
 ADSCIM = "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"
-MANAGER = f"{ENTERPRISE}:manager"
+MANAGER = f"{ENTERPRISE_URN}:manager"
 WORK = 'emails[type eq "work"].value'
 MOBILE = 'phoneNumbers[type eq "mobile"].value'
 ROLE = {"primary": False, "type": "WindowsAzureActiveDirectoryRole"}
@@ -24,7 +22,7 @@ REMEDY = "Restore the user there before it is provisioned, or delete it for good
 
 #: A user as it is stored, with something in most lists.
 STORED = {
-    "schemas": [USER, ENTERPRISE],
+    "schemas": [USER_URN, ENTERPRISE_URN],
     "userName": "user1@acme.test",
     "active": True,
     "emails": [
@@ -32,12 +30,12 @@ STORED = {
         {"type": "home", "value": "user1@home.test"},
     ],
     "roles": [{**ROLE, "value": "User"}, {**ROLE, "value": "Admin"}],
-    ENTERPRISE: {"manager": {"value": "m1", "$ref": "https://gateway.acme.test/Users/m1"}},
+    ENTERPRISE_URN: {"manager": {"value": "m1", "$ref": "https://gateway.acme.test/Users/m1"}},
 }
 
 
 def user(**values):
-    return {"schemas": [USER], "userName": "user1@acme.test", **values}
+    return {"schemas": [USER_URN], "userName": "user1@acme.test", **values}
 
 
 def packed(value):
@@ -67,7 +65,7 @@ def at_once(kind="replace", **values):
 
 
 DEPARTMENT, ITS_DEPARTMENT = at_once(
-    **{"displayName": "A", "name.givenName": "B", f"{ENTERPRISE}:department": "C"}
+    **{"displayName": "A", "name.givenName": "B", f"{ENTERPRISE_URN}:department": "C"}
 )
 
 DOCUMENTS = {
@@ -83,17 +81,17 @@ DOCUMENTS = {
     ),
     "text that is no boolean is a title": Document(user(title="True")),
     "a manager as text": Document(
-        user(**{ENTERPRISE: {"manager": "m1", "department": "D"}}),
-        user(**{ENTERPRISE: {"manager": {"value": "m1"}, "department": "D"}}),
+        user(**{ENTERPRISE_URN: {"manager": "m1", "department": "D"}}),
+        user(**{ENTERPRISE_URN: {"manager": {"value": "m1"}, "department": "D"}}),
     ),
-    "a manager as an object": Document(user(**{ENTERPRISE: {"manager": {"value": "m1"}}})),
-    "an empty manager": Document(user(**{ENTERPRISE: {"manager": ""}})),
+    "a manager as an object": Document(user(**{ENTERPRISE_URN: {"manager": {"value": "m1"}}})),
+    "an empty manager": Document(user(**{ENTERPRISE_URN: {"manager": ""}})),
     "a manager without its URN": Document(
         user(manager="m1", department="D"),
-        user(**{ENTERPRISE: {"manager": {"value": "m1"}, "department": "D"}}),
+        user(**{ENTERPRISE_URN: {"manager": {"value": "m1"}, "department": "D"}}),
     ),
     "a manager by its URN": Document(
-        user(**{MANAGER: {"value": "m1"}}), user(**{ENTERPRISE: {"manager": {"value": "m1"}}})
+        user(**{MANAGER: {"value": "m1"}}), user(**{ENTERPRISE_URN: {"manager": {"value": "m1"}}})
     ),
     "names that are paths": Document(
         user(**{"name.givenName": "G", "NAME": {"familyName": "F"}, f"{APPLICATION}:group": "S"}),
@@ -115,7 +113,7 @@ DOCUMENTS = {
     "31 digits are a name": Document(user(userName=SOFT_DELETED[1:])),
     "32 digits are a name": Document(user(userName=SOFT_DELETED[:32])),
     "a group": Document(
-        {"schemas": [GROUP, ADSCIM], "displayName": "Sales", "externalId": "e"}, kind="Group"
+        {"schemas": [GROUP_URN, ADSCIM], "displayName": "Sales", "externalId": "e"}, kind="Group"
     ),
 }
 
@@ -128,20 +126,20 @@ PATCHES = {
     "a title that reads like a boolean": Patch([replace("title", "True")]),
     "names that are paths": Patch([DEPARTMENT], ITS_DEPARTMENT),
     "an extension as an object": Patch(
-        [op("replace", None, {ENTERPRISE: {"manager": "m2", "department": "D"}})],
+        [op("replace", None, {ENTERPRISE_URN: {"manager": "m2", "department": "D"}})],
         [
             replace(MANAGER, {"$ref": None, "value": "m2"}),
-            replace(f"{ENTERPRISE}:department", "D"),
+            replace(f"{ENTERPRISE_URN}:department", "D"),
         ],
     ),
     "the application's own attribute": Patch(
         [op("add", None, {f"{APPLICATION}:group": "S"})], [add(f"{APPLICATION}:group", "S")]
     ),
     "what belongs to the protocol": Patch(
-        [op("replace", None, {"schemas": [USER], "meta": {}, "title": "Guide"})],
-        [replace("title", "Guide"), op("replace", None, {"schemas": [USER], "meta": {}})],
+        [op("replace", None, {"schemas": [USER_URN], "meta": {}, "title": "Guide"})],
+        [replace("title", "Guide"), op("replace", None, {"schemas": [USER_URN], "meta": {}})],
     ),
-    "the URN of the core schema": Patch([replace(f"{USER}:active", "True")], [replace("active", True)]),
+    "the URN of the core schema": Patch([replace(f"{USER_URN}:active", "True")], [replace("active", True)]),
     "an element that is there": Patch([replace(WORK, "new@acme.test")], current=STORED),
     "an element that is there, in other letters": Patch(
         [replace('emails[type eq "WORK"].value', "new@acme.test")], current=STORED
@@ -234,7 +232,7 @@ PATCHES = {
         current=STORED,
     ),
     "a filter that Entra does not send": Patch([remove('emails[value co "home"]')], current=STORED),
-    "emptied": Patch([replace("title", ""), replace(f"{ENTERPRISE}:department", None)]),
+    "emptied": Patch([replace("title", ""), replace(f"{ENTERPRISE_URN}:department", None)]),
     "an element emptied": Patch([replace(WORK, "")], current=STORED),
     "an element emptied that is missing": Patch([replace(MOBILE, None)], [remove(MOBILE)]),
     "a manager as text": Patch([add(MANAGER, "m2")], [add(MANAGER, {"$ref": None, "value": "m2"})]),
@@ -384,7 +382,7 @@ def test_all_attributes_are_declared_but_the_one_that_entra_refuses(deployment):
     declared = {
         idp: names(deployment.connection(idp).call("GET", "/Schemas").json) for idp in ("entra", "generic")
     }
-    assert declared["generic"] - declared["entra"] == {f"{USER}:emails.display"}
+    assert declared["generic"] - declared["entra"] == {f"{USER_URN}:emails.display"}
     assert declared["entra"] <= declared["generic"]
 
 
@@ -408,7 +406,7 @@ def names(schemas):
         lambda number: f'emails[type eq "t{number}" and primary eq "True"].value',
         lambda number: f"name.n{number}",
         lambda number: f"n{number}",
-        lambda number: f"{ENTERPRISE}:n{number}",
+        lambda number: f"{ENTERPRISE_URN}:n{number}",
     ],
 )
 @pytest.mark.parametrize("what", ["patch", "document"])
@@ -417,9 +415,9 @@ def test_the_cost_of_many_names_grows_with_their_number_and_not_faster(what, nam
         value = {names(number): "x" for number in range(count)}
         began = time.process_time()
         if what == "patch":
-            patches.map_user([op("add", None, value)], STORED, APPLICATION)
+            patches.translate_user_patch([op("add", None, value)], STORED, APPLICATION)
         else:
-            documents.map_user(user(**value))
+            documents.translate_user(user(**value))
         return time.process_time() - began
 
     few, many = (min(cost(count) for _ in range(3)) for count in (500, 8000))

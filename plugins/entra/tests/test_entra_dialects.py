@@ -10,10 +10,8 @@ from gateway_entra import patches
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import InvalidValue
+from gateway import ENTERPRISE_URN, USER_URN, InvalidValue
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 APPLICATION = "urn:calendly:scim:schemas:2.0:User"
 
 #: What Entra maps, and where it is to be found afterwards: names, or a list and the element with these values.
@@ -26,9 +24,9 @@ SINGLE = {
     "name.givenName": ("name", "givenName"),
     "name.familyName": ("name", "familyName"),
     "name.formatted": ("name", "formatted"),
-    f"{ENTERPRISE}:department": (ENTERPRISE, "department"),
-    f"{ENTERPRISE}:employeeNumber": (ENTERPRISE, "employeeNumber"),
-    f"{ENTERPRISE}:manager": (ENTERPRISE, "manager", "value"),
+    f"{ENTERPRISE_URN}:department": (ENTERPRISE_URN, "department"),
+    f"{ENTERPRISE_URN}:employeeNumber": (ENTERPRISE_URN, "employeeNumber"),
+    f"{ENTERPRISE_URN}:manager": (ENTERPRISE_URN, "manager", "value"),
     f"{APPLICATION}:group": (APPLICATION, "group"),
 }
 LISTED = {
@@ -125,7 +123,18 @@ def found(document, path):
     return document
 
 
-NAMES = [*SINGLE, *LISTED, "userName", "active", "emails", "roles", "manager", ENTERPRISE, APPLICATION, USER]
+NAMES = [
+    *SINGLE,
+    *LISTED,
+    "userName",
+    "active",
+    "emails",
+    "roles",
+    "manager",
+    ENTERPRISE_URN,
+    APPLICATION,
+    USER_URN,
+]
 ODD_NAMES = [
     "",
     ".",
@@ -154,8 +163,8 @@ CURRENT = {"userName": NAME, "emails": [{"value": NAME, "type": "work"}], "roles
 @settings(max_examples=300, deadline=None)
 def test_whatever_comes_is_translated_or_refused_and_never_a_crash(sent, document):
     """A crash would be answered 503, and sent again and again."""
-    told = patches.map_user(sent, CURRENT, APPLICATION)
-    told += patches.map_group(sent)
+    told = patches.translate_user_patch(sent, CURRENT, APPLICATION)
+    told += patches.translate_group_patch(sent)
     assert all(each["op"] in ("add", "replace", "remove") for each in told)
     with suppress(InvalidValue):
         assert isinstance(gateway_entra.gateway_map_resource("User", document), dict)

@@ -9,9 +9,9 @@ import pytest
 from gateway_entra.simulator import wire
 from gateway_entra.simulator.conversation import SIMULATOR
 
+from gateway import ENTERPRISE_URN
 from gateway.simulation import Answer, Play
 
-ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 NOT_FOUND = Answer(404, {"detail": "There is nobody."}, "", 0.0)
 
 
@@ -67,8 +67,8 @@ def inactive_is_gone(method, path, shown):
 
 
 def manager_as_text(method, path, shown):
-    if manager := shown.get(ENTERPRISE, {}).get("manager"):
-        shown[ENTERPRISE]["manager"] = manager["value"]
+    if manager := shown.get(ENTERPRISE_URN, {}).get("manager"):
+        shown[ENTERPRISE_URN]["manager"] = manager["value"]
     return shown
 
 

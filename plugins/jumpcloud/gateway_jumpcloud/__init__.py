@@ -1,34 +1,31 @@
-"""JumpCloud for the provisioning gateway. Only the hooks are here.
+"""JumpCloud for the provisioning gateway: the hook implementations.
 
-`dialect` translates what JumpCloud sends, `steps` guides the admin through JumpCloud's pages, and `simulator` plays
-JumpCloud against any SCIM server.
+`steps` guides the admin through JumpCloud's pages, `simulator` acts as JumpCloud against any SCIM server, and
+`transcripts/` holds what JumpCloud sends, as data.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from gateway import Declaration, hookimpl
-from gateway_jumpcloud import dialect, steps
-from gateway_jumpcloud.simulator import conversation
-
-Json = dict[str, Any]
+from gateway import Declaration, Json, hookimpl, split_member_removals
+from gateway_jumpcloud.simulator import SIMULATOR
+from gateway_jumpcloud.steps import setup_steps
 
 
 @hookimpl
 def gateway_declare() -> Declaration:
-    """All that the schemas know is kept: what is sent is decided by the attribute mapping in JumpCloud."""
+    """Declare no setting, and keep all attributes: JumpCloud's attribute mapping decides what is sent."""
     return Declaration(
         title="JumpCloud",
         idp=True,
-        setup_steps=steps.setup_steps,
-        simulator=conversation.SIMULATOR,
+        setup_steps=setup_steps,
+        simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 
 
 @hookimpl
 def gateway_map_patch(resource_type: str, operations: list[Json]) -> list[Json] | None:
-    """The one thing that is known to need a translation; users are taken as RFC 7643 has them."""
-    return dialect.map_group_patch(operations) if resource_type == "Group" else None
+    """Translate removals of members, which JumpCloud lists by value (reported). Nothing else is known to differ."""
+    return split_member_removals(operations) if resource_type == "Group" else None

@@ -1,4 +1,4 @@
-"""The way through JumpCloud's pages, told to the admin of a connection with that connection's own values."""
+"""The setup steps: JumpCloud's pages in their order, with the values of the connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway import Connection
 
 
 def setup_steps(connection: Connection) -> Sequence[str]:
-    """All steps in their order."""
+    """Return the setup steps in their order."""
     return (
         "Make sure that SAML single sign-on is set up for the organization and that its plan has SCIM: "
         "provisioning needs both.",

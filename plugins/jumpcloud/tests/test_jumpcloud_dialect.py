@@ -8,14 +8,11 @@ from typing import ClassVar
 import gateway_jumpcloud
 import pytest
 
-from gateway import Billing, Connection, Organization, Seats
+from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN, Billing, Connection, Organization, Seats
 from gateway.testing import Document, IdpPromises, Patch
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
-ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 PERSON = {
-    "schemas": [USER],
+    "schemas": [USER_URN],
     "userName": "user1@acme.test",
     "name": {"givenName": "Given1", "familyName": "Family1"},
     "displayName": "Given1 Family1",
@@ -42,8 +39,8 @@ class TestJumpCloud(IdpPromises):
     documents: ClassVar = {
         "a user": Document(PERSON),
         "an inactive user": Document(PERSON | {"active": False}),
-        "with the extension": Document(PERSON | {ENTERPRISE: {"department": "Tours"}}),
-        "a group": Document({"schemas": [GROUP], "displayName": "Sales", "members": []}, kind="Group"),
+        "with the extension": Document(PERSON | {ENTERPRISE_URN: {"department": "Tours"}}),
+        "a group": Document({"schemas": [GROUP_URN], "displayName": "Sales", "members": []}, kind="Group"),
     }
     patches: ClassVar = {
         name: Patch(sent, becomes=becomes, kind="Group")

@@ -1,19 +1,19 @@
-"""Okta for the provisioning gateway. Only the hooks are here; each is told by a module of its own.
+"""Okta for the provisioning gateway: the hook implementations.
 
-`dialect` translates what Okta sends, `settings` is what a connection may be told, `steps` guides the admin
-through Okta's pages, and `simulator` plays Okta against any SCIM server. `transcripts/` is what Okta sends, as data.
+`dialect` translates what Okta sends, `settings` has the schema of a connection's settings, `steps` guides the admin
+through Okta's pages, `simulator` acts as Okta against any SCIM server, and `transcripts/` holds what Okta sends, as
+data.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from gateway import Declaration, hookimpl
-from gateway_okta import dialect, settings, steps
-from gateway_okta.simulator import conversation
-
-Json = dict[str, Any]
+from gateway import Declaration, Json, hookimpl
+from gateway_okta.dialect import check_patch, translate_user
+from gateway_okta.settings import OktaSettings, kept_attributes
+from gateway_okta.simulator import SIMULATOR
+from gateway_okta.steps import setup_steps
 
 
 @hookimpl
@@ -21,22 +21,22 @@ def gateway_declare() -> Declaration:
     return Declaration(
         title="Okta",
         idp=True,
-        settings=settings.OktaSettings,
-        keeps=settings.keeps,
-        setup_steps=steps.setup_steps,
-        simulator=conversation.SIMULATOR,
+        settings=OktaSettings,
+        keeps=kept_attributes,
+        setup_steps=setup_steps,
+        simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )
 
 
 @hookimpl
 def gateway_map_resource(resource_type: str, document: Json) -> Json | None:
-    return dialect.map_user(document) if resource_type == "User" else None
+    return translate_user(document) if resource_type == "User" else None
 
 
 @hookimpl
 def gateway_map_patch(resource_type: str, operations: list[Json]) -> list[Json] | None:
-    """Okta's PATCHes are plain RFC 7644, those of groups too: only the rule for user names is held here."""
+    """Check new user names. Okta's PATCHes are plain RFC 7644, those of groups too, so nothing is translated."""
     if resource_type == "User":
-        dialect.check_patch(operations)
+        check_patch(operations)
     return None

@@ -1,4 +1,4 @@
-"""What a connection of Okta keeps of a user, and the setting by which an organization keeps more."""
+"""The settings of an Okta connection, and the attributes of a user that it keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 #: The five attributes of the setup guide, and the two that Okta sends without being asked. The application's
 #: own extension is kept for every connection by the core.
-KEPT = (
+DEFAULT_ATTRIBUTES = (
     "userName",
     "name.givenName",
     "name.familyName",
@@ -21,7 +21,7 @@ KEPT = (
 )
 
 #: What belongs to the protocol itself, is read-only, or must never be kept.
-NEVER_KEPT = frozenset({"id", "meta", "schemas", "groups", "password"})
+PROTOCOL_ATTRIBUTES = frozenset({"id", "meta", "schemas", "groups", "password"})
 
 LONGEST_PATH = 256
 MOST_PATHS = 100
@@ -37,7 +37,7 @@ def _check_path(path: str) -> None:
     match = PATH.fullmatch(path)
     if match is None:
         raise ValidationError("Not an attribute path. Examples: title, name.middleName, urn:acme:User:badge.")
-    if match["urn"] is None and match["name"].lower() in NEVER_KEPT:
+    if match["urn"] is None and match["name"].lower() in PROTOCOL_ATTRIBUTES:
         raise ValidationError(f"{match['name']} belongs to the protocol and cannot be kept as an attribute.")
 
 
@@ -52,9 +52,9 @@ class OktaSettings(Schema):
     )
 
 
-def keeps(settings: Mapping[str, Any]) -> Sequence[str]:
-    """The attribute paths that a connection with these settings keeps of a user, each once."""
+def kept_attributes(settings: Mapping[str, Any]) -> Sequence[str]:
+    """Return the attribute paths that a connection with these settings keeps of a user, each once."""
     paths: dict[str, str] = {}
-    for path in (*KEPT, *settings.get("extra_attributes", ())):
+    for path in (*DEFAULT_ATTRIBUTES, *settings.get("extra_attributes", ())):
         paths.setdefault(path.lower(), path)
     return tuple(paths.values())

@@ -1,4 +1,4 @@
-"""The way through Okta's pages, told to the admin of a connection with that connection's own values."""
+"""The setup steps: Okta's pages in their order, with the values of the connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway import Connection
 
 
 def setup_steps(connection: Connection) -> Sequence[str]:
-    """All steps in their order: first the provisioning of people, then, for who wants it, their groups."""
+    """Return the setup steps in their order: provisioning of users, then the optional Map to groups."""
     return (*_find_the_application(), *_connect(connection), *_switch_on(), *_map_to_groups(connection))
 
 

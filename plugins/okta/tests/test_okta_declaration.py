@@ -1,10 +1,10 @@
-"""What the plugin says of itself: its settings, what a connection keeps, and the way through Okta's pages."""
+"""What the plugin says of itself: its settings, what a connection kept_attributes, and the way through Okta's pages."""
 
 from __future__ import annotations
 
 import gateway_okta
 import pytest
-from gateway_okta.settings import KEPT, MOST_PATHS, OktaSettings, keeps
+from gateway_okta.settings import DEFAULT_ATTRIBUTES, MOST_PATHS, OktaSettings, kept_attributes
 from marshmallow import ValidationError
 
 from gateway import Billing, Connection, Organization, Seats
@@ -80,10 +80,10 @@ def test_unknown_settings_and_endless_lists_are_refused():
 
 
 def test_the_five_attributes_are_kept_and_what_the_settings_add_once():
-    assert keeps({}) == KEPT
-    assert keeps(OktaSettings().load({})) == KEPT
+    assert kept_attributes({}) == DEFAULT_ATTRIBUTES
+    assert kept_attributes(OktaSettings().load({})) == DEFAULT_ATTRIBUTES
     extra = ["title", "USERNAME", "Title", "nickName"]
-    assert keeps({"extra_attributes": extra}) == (*KEPT, "title", "nickName")
+    assert kept_attributes({"extra_attributes": extra}) == (*DEFAULT_ATTRIBUTES, "title", "nickName")
 
 
 # Steps ------------------------------------------------------------------------------------------------------

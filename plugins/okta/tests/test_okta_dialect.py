@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import gateway_okta
 import pytest
-from gateway_okta import dialect
 
-from gateway import InvalidValue
+from gateway import GROUP_URN, USER_URN, InvalidValue
 from gateway.testing import Document, IdpPromises, Patch
 
-CORE = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
-
 CREATE = {
-    "schemas": [CORE],
+    "schemas": [USER_URN],
     "userName": "user1@acme.test",
     "name": {"givenName": "Given1", "familyName": "Family1"},
     "emails": [{"primary": True, "value": "user1@acme.test", "type": "work"}],
@@ -46,10 +42,10 @@ BAD = [
 RENAMES = [
     {"op": "replace", "value": {"userName": "user1"}},
     {"op": "add", "value": {"USERNAME": "user1"}},
-    {"op": "replace", "value": {f"{CORE}:userName": "user1"}},
+    {"op": "replace", "value": {f"{USER_URN}:userName": "user1"}},
     {"op": "replace", "path": "userName", "value": "user1"},
     {"op": "add", "path": "username", "value": "user1"},
-    {"op": "replace", "path": f"{CORE.upper()}:userName", "value": "user1"},
+    {"op": "replace", "path": f"{USER_URN.upper()}:userName", "value": "user1"},
 ]
 
 
@@ -62,16 +58,16 @@ class TestOkta(IdpPromises):
     plugin = "okta"
     documents = {
         "the usual create": Document(CREATE),
-        "a group": Document({"schemas": [GROUP], "displayName": "Sales", "members": []}, kind="Group"),
+        "a group": Document({"schemas": [GROUP_URN], "displayName": "Sales", "members": []}, kind="Group"),
         **{f"the name {name}": Document({**CREATE, "userName": name}) for name in GOOD},
         **{
-            f"{key} as {name!r}": Document({"schemas": [CORE], key: name}, refused=REMEDY)
+            f"{key} as {name!r}": Document({"schemas": [USER_URN], key: name}, refused=REMEDY)
             for name in BAD
             for key in ("userName", "USERNAME")
         },
         "no e-mails": Document(
-            {"schemas": [CORE], "userName": "user1@acme.test"},
-            {"schemas": [CORE], "userName": "user1@acme.test", "emails": FROM_THE_NAME},
+            {"schemas": [USER_URN], "userName": "user1@acme.test"},
+            {"schemas": [USER_URN], "userName": "user1@acme.test", "emails": FROM_THE_NAME},
         ),
         **{
             f"e-mails that are empty: {sent}": emails(sent, FROM_THE_NAME)
@@ -90,8 +86,8 @@ class TestOkta(IdpPromises):
         ),
         "a primary e-mail in second place": emails([{"value": "a@b"}, {"VALUE": "c@d", "Primary": True}]),
         "names of attributes in other letters": Document(
-            {"SCHEMAS": [CORE], "username": "user1@acme.test", "EMAILS": []},
-            {"SCHEMAS": [CORE], "username": "user1@acme.test", "EMAILS": FROM_THE_NAME},
+            {"SCHEMAS": [USER_URN], "username": "user1@acme.test", "EMAILS": []},
+            {"SCHEMAS": [USER_URN], "username": "user1@acme.test", "EMAILS": FROM_THE_NAME},
         ),
         "entries without a value": Document(
             {
@@ -170,8 +166,3 @@ def test_operations_of_another_shape_are_left_to_the_core(operation):
 @pytest.mark.parametrize("operation", RENAMES)
 def test_of_a_group_no_user_name_is_asked(operation):
     assert patched(operation, "Group") is None
-
-
-def test_a_key_is_found_in_any_letter_case_and_else_named_as_asked():
-    assert dialect.key_of({"EMAILS": 1}, "emails") == "EMAILS"
-    assert dialect.key_of({}, "emails") == "emails"

@@ -1,18 +1,17 @@
-"""The way through OneLogin's pages, told to the admin of a connection with that connection's own values."""
+"""The setup steps: OneLogin's pages in their order, with the values of the connection."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from gateway import Connection
-from gateway_onelogin.dialect import CORE
+from gateway import USER_URN, Connection
 
 
 def template(extension_urn: str) -> str:
-    """The SCIM JSON template: what OneLogin sends of a user. `active` is added by OneLogin itself (captured)."""
+    """Return the SCIM JSON template, the body of a user. OneLogin itself adds `active` (captured)."""
     body = {
-        "schemas": [CORE],
+        "schemas": [USER_URN],
         "userName": "{$parameters.scimusername}",
         "displayName": "{$user.display_name}",
         "name": {"givenName": "{$user.firstname}", "familyName": "{$user.lastname}"},
@@ -24,7 +23,7 @@ def template(extension_urn: str) -> str:
 
 
 def setup_steps(connection: Connection) -> Sequence[str]:
-    """All steps in their order."""
+    """Return the setup steps in their order."""
     return (
         "Make sure that SAML single sign-on is set up for the organization and that its plan has SCIM: "
         "provisioning needs both.",

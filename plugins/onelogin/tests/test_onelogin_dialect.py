@@ -9,18 +9,17 @@ from typing import ClassVar
 import gateway_onelogin
 import pytest
 from gateway_onelogin import steps
-from gateway_onelogin.dialect import CORE, ENTERPRISE, OLD_ENTERPRISE
+from gateway_onelogin.dialect import OLD_ENTERPRISE
 
-from gateway import Billing, Connection, Organization, Seats
+from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN, Billing, Connection, Organization, Seats
 from gateway.testing import Document, IdpPromises, Patch
 
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 OLD = "urn:scim:schemas:core:1.0"
 EMAIL = {"value": "user1@acme.test", "type": "work", "primary": True}
 
 
 def user(**changes):
-    return {"schemas": [CORE], "userName": "user1@acme.test", "emails": [EMAIL], "active": True} | changes
+    return {"schemas": [USER_URN], "userName": "user1@acme.test", "emails": [EMAIL], "active": True} | changes
 
 
 def remove(*ids, **changes):
@@ -41,30 +40,33 @@ OLD_TOURS = {"department": "Tours", "manager": {"managerId": "4711", "displayNam
 
 TRANSLATED = {
     # what a template sends, what it means
-    "the core schema of 1.0": ({"schemas": [OLD]}, {"schemas": [CORE]}),
-    "both, in capitals": ({"schemas": [OLD.upper(), OLD_ENTERPRISE]}, {"schemas": [CORE, ENTERPRISE]}),
-    "beside others": ({"schemas": [OLD, "urn:acme:User"]}, {"schemas": [CORE, "urn:acme:User"]}),
+    "the core schema of 1.0": ({"schemas": [OLD]}, {"schemas": [USER_URN]}),
+    "both, in capitals": (
+        {"schemas": [OLD.upper(), OLD_ENTERPRISE]},
+        {"schemas": [USER_URN, ENTERPRISE_URN]},
+    ),
+    "beside others": ({"schemas": [OLD, "urn:acme:User"]}, {"schemas": [USER_URN, "urn:acme:User"]}),
     "one e-mail as an object": ({"emails": EMAIL}, {"emails": [EMAIL]}),
     "active as text": ({"active": "true"}, {"active": True}),
     "inactive in capitals": ({"active": "False"}, {"active": False}),
     "the extension of 1.0": (
         {OLD_ENTERPRISE: {"department": "Tours"}},
-        {ENTERPRISE: {"department": "Tours"}},
+        {ENTERPRISE_URN: {"department": "Tours"}},
     ),
     "the manager of 1.0": (
         {OLD_ENTERPRISE: OLD_TOURS},
-        {ENTERPRISE: TOURS | {"manager": {"value": "4711", "displayName": "Given2"}}},
+        {ENTERPRISE_URN: TOURS | {"manager": {"value": "4711", "displayName": "Given2"}}},
     ),
     "the manager of 1.0 in 2.0": (
-        {ENTERPRISE: {"Manager": {"managerId": "4711"}}},
-        {ENTERPRISE: {"Manager": {"value": "4711"}}},
+        {ENTERPRISE_URN: {"Manager": {"managerId": "4711"}}},
+        {ENTERPRISE_URN: {"Manager": {"value": "4711"}}},
     ),
 }
 LEFT_ALONE = {
     "plain": {},
-    "plain, with the extension": {"schemas": [CORE, ENTERPRISE], ENTERPRISE: TOURS},
-    "a manager of both names": {ENTERPRISE: {"manager": {"value": "4711", "managerId": "1"}}},
-    "an extension of both names": {ENTERPRISE: TOURS, OLD_ENTERPRISE: OLD_TOURS},
+    "plain, with the extension": {"schemas": [USER_URN, ENTERPRISE_URN], ENTERPRISE_URN: TOURS},
+    "a manager of both names": {ENTERPRISE_URN: {"manager": {"value": "4711", "managerId": "1"}}},
+    "an extension of both names": {ENTERPRISE_URN: TOURS, OLD_ENTERPRISE: OLD_TOURS},
     "no e-mail": {"emails": []},
     "inactive": {"active": False},
     "an empty active": {"active": ""},
@@ -77,7 +79,7 @@ class TestOneLogin(IdpPromises):
     documents: ClassVar = {
         **{name: Document(user(**sent), becomes=user(**meant)) for name, (sent, meant) in TRANSLATED.items()},
         **{name: Document(user(**sent)) for name, sent in LEFT_ALONE.items()},
-        "a group": Document({"schemas": [GROUP], "displayName": "Sales"}, kind="Group"),
+        "a group": Document({"schemas": [GROUP_URN], "displayName": "Sales"}, kind="Group"),
     }
     patches: ClassVar = {
         name: Patch(sent, becomes=becomes, kind="Group")
@@ -109,8 +111,8 @@ class TestOneLogin(IdpPromises):
         {"schemas": OLD},
         {"schemas": None},
         {"schemas": [7, OLD]},
-        {ENTERPRISE: {"manager": "4711"}},
-        {ENTERPRISE: "Tours"},
+        {ENTERPRISE_URN: {"manager": "4711"}},
+        {ENTERPRISE_URN: "Tours"},
     ],
 )
 def test_a_user_of_an_unknown_shape_is_refused(deployment, sent):

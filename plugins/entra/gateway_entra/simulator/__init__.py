@@ -1,1 +1,5 @@
-"""Entra as a client of SCIM."""
+"""Entra as a SCIM client, which any SCIM server can be tested against: `gateway simulate entra`."""
+
+from gateway_entra.simulator.conversation import SIMULATOR
+
+__all__ = ["SIMULATOR"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway import ENTERPRISE_URN
 from gateway.simulation import Actor, Play, Scene, Session, Simulator, Step, Unmet
-from gateway_entra.paths import ENTERPRISE
 from gateway_entra.simulator import wire
 from gateway_entra.simulator.scenes import Act, Talk, dig, expect
 
@@ -123,12 +123,12 @@ def update(talk: Talk, person: Person) -> str:
     person.family = f"New{person.family}"
     values = {"name.familyName": person.family, "displayName": f"Given {person.family}", "title": "Guide"}
     address = f"new.{person.label}"
-    values |= {'emails[type eq "work"].value': address, f"{ENTERPRISE}:department": "Tours"}
+    values |= {'emails[type eq "work"].value': address, f"{ENTERPRISE_URN}:department": "Tours"}
     document = person.change(talk, values)
     expect(document, "name|familyName", person.family)
     expect(document, "title", "Guide")
     expect(document, "emails|value", address)
-    expect(document, f"{ENTERPRISE}|department", "Tours")
+    expect(document, f"{ENTERPRISE_URN}|department", "Tours")
     return "All of it is the new one."
 
 
@@ -156,7 +156,7 @@ def set_manager(talk: Talk, person: Person) -> str:
     """Sent as bare text, and needed back as an object: Entra cannot read a text there (reported)."""
     wanted = person.manager.id if person.manager and person.manager.id else person.id
     document = person.patch(talk, wire.manager(person.style, wanted))
-    expect(document, f"{ENTERPRISE}|manager|value", wanted)
+    expect(document, f"{ENTERPRISE_URN}|manager|value", wanted)
     return "The manager came back as an object."
 
 

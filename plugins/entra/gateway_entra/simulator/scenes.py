@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 import gateway
+from gateway import Json
 from gateway.simulation import Answer, Line, Unmet
 from gateway_entra.simulator import wire
-
-Json = dict[str, Any]
 
 
 class Talk(Line):

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote_plus
 
-from gateway_entra.paths import ENTERPRISE, GROUP, USER
-
-Json = dict[str, Any]
+from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN, Json
 
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 #: Among the `schemas` of every group, and no schema of SCIM (documented).
@@ -20,7 +18,7 @@ LEGACY = "legacy"
 RFC = "rfc"
 
 WITH_BODY: Mapping[str, str] = {"Content-Type": "application/scim+json; charset=utf-8"}
-MANAGER = f"{ENTERPRISE}:manager"
+MANAGER = f"{ENTERPRISE_URN}:manager"
 
 
 # Queries ----------------------------------------------------------------------------------------------------
@@ -52,7 +50,7 @@ def _equals(attribute: str, value: str) -> str:
 def new_user(user_name: str, given: str, family: str, external_id: str, department: str) -> Json:
     """What the proposed mappings send of a person; `meta` and an empty list of roles among it (documented)."""
     return {
-        "schemas": [USER, ENTERPRISE],
+        "schemas": [USER_URN, ENTERPRISE_URN],
         "externalId": external_id,
         "userName": user_name,
         "active": True,
@@ -62,14 +60,14 @@ def new_user(user_name: str, given: str, family: str, external_id: str, departme
         "name": {"formatted": f"{given} {family}", "familyName": family, "givenName": given},
         "roles": [],
         "title": None,
-        ENTERPRISE: {"department": department},
+        ENTERPRISE_URN: {"department": department},
     }
 
 
 def new_group(name: str, external_id: str) -> Json:
     """Empty: its members follow one PATCH after the other."""
     return {
-        "schemas": [GROUP, ADSCIM_GROUP],
+        "schemas": [GROUP_URN, ADSCIM_GROUP],
         "externalId": external_id,
         "displayName": name,
         "meta": {"resourceType": "Group"},

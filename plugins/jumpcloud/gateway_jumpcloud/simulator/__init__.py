@@ -1,1 +1,5 @@
-"""JumpCloud as a client of SCIM."""
+"""JumpCloud as a SCIM client, which any SCIM server can be tested against: `gateway simulate jumpcloud`."""
+
+from gateway_jumpcloud.simulator.conversation import SIMULATOR
+
+__all__ = ["SIMULATOR"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from gateway import GROUP_URN, USER_URN, Json
 from gateway.simulation import (
     Act,
     Actor,
@@ -23,13 +23,9 @@ from gateway.simulation import (
     expect_equal,
 )
 
-Json = dict[str, Any]
-
 #: The integration that any application with SCIM can be set up with.
 CUSTOM = "custom"
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 
@@ -40,7 +36,7 @@ class Person(Actor):
 
     def body(self, active: bool) -> Json:
         return {
-            "schemas": [USER],
+            "schemas": [USER_URN],
             "userName": self.label,
             "name": {"givenName": self.given, "familyName": self.family},
             "displayName": f"{self.given} {self.family}",
@@ -127,7 +123,7 @@ def make(line: PlainLine, group: Group) -> str:
     if line.found("Groups", "displayName", group.label) is not None:
         raise Unmet("no group of this name yet")
     people = _known(group)
-    body = {"schemas": [GROUP], "displayName": group.label, "members": _references(people)}
+    body = {"schemas": [GROUP_URN], "displayName": group.label, "members": _references(people)}
     group.id = line.resource("POST", "/Groups", 200, 201, body=body)["id"]
     return _expect_members(line, group, people)
 

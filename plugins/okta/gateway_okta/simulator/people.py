@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gateway import Json
 from gateway_okta.simulator import checks, wire
-from gateway_okta.simulator.person import Json, Person, fetch, find, put
+from gateway_okta.simulator.person import Person, fetch, find, put
 from gateway_okta.simulator.scenes import Line
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
+from gateway import Json
 from gateway.simulation import Actor
 from gateway_okta.simulator import checks, wire
 from gateway_okta.simulator.scenes import Line
-
-Json = dict[str, Any]
 
 
 @dataclass

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from gateway import Json
 from gateway.simulation import Actor
 from gateway_okta.simulator import checks, wire
 from gateway_okta.simulator.person import Person
 from gateway_okta.simulator.scenes import Line
-
-Json = dict[str, Any]
 
 
 @dataclass

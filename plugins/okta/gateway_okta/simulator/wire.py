@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
-Json = dict[str, Any]
+from gateway import GROUP_URN, USER_URN, Json
 
-USER = "urn:ietf:params:scim:schemas:core:2.0:User"
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 
 PAGE = 100
@@ -57,7 +54,7 @@ def _equals(attribute: str, value: str) -> str:
 def profile(user_name: str, given: str, family: str, external_id: str) -> Json:
     """What the usual mappings send of a person."""
     return {
-        "schemas": [USER],
+        "schemas": [USER_URN],
         "userName": user_name,
         "name": {"givenName": given, "familyName": family},
         "emails": [{"primary": True, "value": user_name, "type": "work"}],
@@ -90,12 +87,12 @@ def set_active(active: bool) -> Json:
 
 
 def new_group(name: str) -> Json:
-    return {"schemas": [GROUP], "displayName": name, "members": []}
+    return {"schemas": [GROUP_URN], "displayName": name, "members": []}
 
 
 def whole_group(name: str, members: Sequence[Json]) -> Json:
     """The PUT of an app made with the wizard."""
-    return {"schemas": [GROUP], "displayName": name, "members": list(members)}
+    return {"schemas": [GROUP_URN], "displayName": name, "members": list(members)}
 
 
 def rename(group_id: str, name: str) -> Json:

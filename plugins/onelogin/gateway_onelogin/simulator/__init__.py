@@ -1,1 +1,5 @@
-"""OneLogin as a client of SCIM."""
+"""OneLogin as a SCIM client, which any SCIM server can be tested against: `gateway simulate onelogin`."""
+
+from gateway_onelogin.simulator.conversation import SIMULATOR
+
+__all__ = ["SIMULATOR"]

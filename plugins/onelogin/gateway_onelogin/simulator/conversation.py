@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from gateway import GROUP_URN, USER_URN, Json
 from gateway.simulation import (
     Act,
     Actor,
@@ -22,14 +22,10 @@ from gateway.simulation import (
     Unmet,
     expect_equal,
 )
-from gateway_onelogin.dialect import CORE
-
-Json = dict[str, Any]
 
 #: What happens to people who are deleted in OneLogin is the admin's choice (documented).
 SUSPEND, DELETE = "suspend", "delete"
 
-GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 NOBODY = "never-existing-user"
 PAGE = 100
@@ -49,7 +45,7 @@ class Person(Actor):
     def body(self, active: bool) -> Json:
         """What the template makes of somebody; PUT sends all of it again."""
         return {
-            "schemas": [CORE],
+            "schemas": [USER_URN],
             "userName": self.label,
             "name": {"givenName": self.given, "familyName": self.family},
             "emails": [{"value": self.label, "type": "work", "primary": True}],
@@ -131,7 +127,7 @@ def make(line: PlainLine, group: Group) -> str:
     known = {each.get("displayName"): each["id"] for each in _groups(line)}
     if group.label in known:
         raise Unmet("no group of this name yet")
-    body = {"displayName": group.label, "schemas": [GROUP]}
+    body = {"displayName": group.label, "schemas": [GROUP_URN]}
     group.id = line.resource("POST", "/Groups", 200, 201, body=body)["id"]
     return f"Made with the id {group.id}."
 
