@@ -43,7 +43,7 @@ class Provisioning:
         )
         self.groups = Groups(store, plugins, changes, self._refreshed, config.document_limit)
         self.long_changes = LongChangeRunner(store, changes, self.callers)
-        self.recorder.chores.append(self.long_changes.go_on)
+        self.recorder.chores.append(self.long_changes.resume)
         self.mapping = MapToGroups(store, changes, self.long_changes, self._refreshed)
         self.takeover = Takeover(store, plugins, changes, membership_sync, self._refreshed)
         self.setup = OrganizationSetup(

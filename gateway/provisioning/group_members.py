@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
-from gateway.provisioning.long_changes import rest
+from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import InvalidValue, Refusal
 from gateway.scim.filters import Filter, element_matches
@@ -117,7 +117,7 @@ class GroupMembers:
                 )
                 came, went = trace.members or (0, 0)
                 joined, left, waiting = joined + came, left + went, waiting + trace.waiting
-                rest(began)
+                pause_between_portions(began)
             trace.members, trace.waiting = (joined, left), waiting
             with self._units_of_work.open(self._refresh(caller), trace):
                 trace.in_part = False
@@ -152,7 +152,7 @@ class GroupMembers:
             self._refresh(caller), self._refresh, operation, trace
         )
         trace.in_part = True
-        rest(began)
+        pause_between_portions(began)
         return group, gone, gone == PORTION
 
     def _portions(

@@ -1,7 +1,7 @@
-"""Makes changes of very many users in portions, each a transaction of its own, and goes on with those that were left.
+"""Runs changes of very many users in portions, each a transaction of its own, and resumes the abandoned ones.
 
-Between two portions other writers, of this organization and of others, of this process and of others, have as long as a
-portion took. A killed process leaves a row that says what is left; the worker of any process goes on with it.
+Between two portions other writers get as much time as a portion took. A process that is killed leaves a row that says
+which portions are left; the worker of any process resumes it.
 """
 
 from __future__ import annotations
@@ -21,101 +21,102 @@ from gateway.store.long_changes import REMOVE, LongChange
 log = logging.getLogger("gateway")
 
 #: Users that are changed in one transaction.
-AT_ONCE = 200
-#: Seconds between two portions: as long as the one before took, within these.
-SHORTEST_REST, LONGEST_REST = 0.002, 0.05
-#: Seconds after which a change with which nobody goes on was left, and how often a process looks for one.
-LEFT_SECONDS, LOOK_SECONDS = 3.0, 2.0
-#: Seconds that a worker goes on with such changes before it does what else it has to do.
-TURN_SECONDS = 1.0
+USERS_PER_PORTION = 200
+#: Bounds of the pause between two portions, in seconds: it is as long as the portion before took.
+MIN_PAUSE, MAX_PAUSE = 0.002, 0.05
+#: Seconds without a portion after which a change is abandoned; seconds between two searches of a process for one.
+ABANDONED_AFTER, SEARCH_INTERVAL = 3.0, 2.0
+#: Seconds that the worker spends on abandoned changes before it returns to its other jobs.
+RESUME_SECONDS = 1.0
 
-#: Makes one portion of a change in an open transaction. False when there was nothing left to do.
-Step = Callable[[Caller, LongChange, UnitOfWork], bool]
+#: Runs one portion of a change in an open transaction; returns False when no user was left.
+PortionOperation = Callable[[Caller, LongChange, UnitOfWork], bool]
 
 
-def rest(began: float) -> None:
-    """Let others in after a portion that began at a moment of the monotonic clock."""
-    time.sleep(min(max(time.monotonic() - began, SHORTEST_REST), LONGEST_REST))
+def pause_between_portions(began: float) -> None:
+    """Sleep as long as the portion took that began at `began` (monotonic clock), so that other writers get in."""
+    time.sleep(min(max(time.monotonic() - began, MIN_PAUSE), MAX_PAUSE))
 
 
 class LongChangeRunner:
-    """Carries long changes through to their end."""
+    """Runs the portions of long changes, by the operation that is registered for their kind."""
 
-    def __init__(self, store: Store, changes: UnitsOfWork, callers: Callers) -> None:
-        self._store, self._units_of_work, self._callers = store, changes, callers
-        self._steps: dict[tuple[str, bool], Step] = {}
-        self._looked = -LOOK_SECONDS
-        #: What this process goes on with at its next turn.
-        self._left: list[LongChange] = []
+    def __init__(self, store: Store, units_of_work: UnitsOfWork, callers: Callers) -> None:
+        self._store, self._units_of_work, self._callers = store, units_of_work, callers
+        self._operations: dict[tuple[str, bool], PortionOperation] = {}
+        self._searched = -SEARCH_INTERVAL
+        #: Abandoned changes that this process found and has not finished.
+        self._abandoned: list[LongChange] = []
 
-    def add(self, kind: str, step: Step, of_connection: bool = True) -> None:
-        """Say how a portion of a kind of change is made."""
-        self._steps[kind, of_connection] = step
+    def register(self, kind: str, operation: PortionOperation, of_connection: bool = True) -> None:
+        """Register the operation for the portions of one kind of change, of a connection or of an organization."""
+        self._operations[kind, of_connection] = operation
 
     def finish(self, uid: str, trace: Trace) -> bool:
-        """Make all portions that are left of a change. What breaks it off is raised; the portions before stand.
+        """Run all portions that are left of a change; return whether the last one ran here.
 
-        True when the last portion was made here; else another process made it, or something else is wanted by now.
+        False if another process ran it, or another change has replaced this one. A refusal or an outage in a portion is
+        raised; the portions before stay committed.
         """
         more: bool | None = True
         while more:
-            more = self._portion(uid, trace)
+            more = self._run_portion(uid, trace)
         return more is False
 
     def progress(self, uid: str) -> LongChange | None:
-        """How far a change is; None once it is over."""
+        """Return a change with its progress; None once it is finished."""
         return self._store.long_changes.by_id(uid)
 
-    def go_on(self) -> list[int]:
-        """Go on for a while with what other processes, or requests that failed, left. Keys of the organizations."""
-        if not self._left:
-            if time.monotonic() - self._looked < LOOK_SECONDS:
+    def resume(self) -> list[int]:
+        """Run portions of abandoned changes for about `RESUME_SECONDS`; return the keys of their organizations."""
+        if not self._abandoned:
+            if time.monotonic() - self._searched < SEARCH_INTERVAL:
                 return []
-            self._looked = time.monotonic()
-            self._left = self._store.long_changes.untouched(now() - int(LEFT_SECONDS * 1_000_000))
-        if not self._left:
+            self._searched = time.monotonic()
+            self._abandoned = self._store.long_changes.untouched(now() - int(ABANDONED_AFTER * 1_000_000))
+        if not self._abandoned:
             return []
         with self._store.database.only_one("long-changes") as mine:
-            left, self._left = self._left if mine else [], []
-            until = time.monotonic() + TURN_SECONDS
-            for change in left:
-                trace = Trace("long change", change.request_id or "", change.organization_id)
+            left, self._abandoned = self._abandoned if mine else [], []
+            until = time.monotonic() + RESUME_SECONDS
+            for long_change in left:
+                trace = Trace("long change", long_change.request_id or "", long_change.organization_id)
                 more: bool | None = True
                 while more and time.monotonic() < until:
-                    more = self._portion(change.uid, trace)
+                    more = self._run_portion(long_change.uid, trace)
                 if more:
-                    self._left.append(change)
-            return [change.organization_id for change in left]
+                    self._abandoned.append(long_change)
+            return [long_change.organization_id for long_change in left]
 
-    def _portion(self, uid: str, trace: Trace) -> bool | None:
-        """Whether there may be more; None when the change is over already."""
+    def _run_portion(self, uid: str, trace: Trace) -> bool | None:
+        """Run the next portion; return whether another may follow, None when the change was finished before."""
         began = time.monotonic()
-        change = self._store.long_changes.by_id(uid)
-        if change is None:
+        long_change = self._store.long_changes.by_id(uid)
+        if long_change is None:
             return None
-        step = self._steps[change.kind, change.connection_id is not None]
+        operation = self._operations[long_change.kind, long_change.connection_id is not None]
 
-        def refreshed(caller: AnyCaller) -> AnyCaller:
-            return cast(AnyCaller, self._caller(change))
+        def refresh(caller: AnyCaller) -> AnyCaller:
+            return cast(AnyCaller, self._read_caller(long_change))
 
         def portion(caller: Caller) -> bool | None:
-            with self._units_of_work.open(caller, trace, line=False) as opened:
-                # Read again in here: another process may have gone on, or something else be wanted by now.
+            with self._units_of_work.open(caller, trace, line=False) as unit:
+                # Read again under the lock: another process may have run the portion, or replaced the change.
                 current = self._store.long_changes.by_id(uid)
-                return None if current is None else step(caller, current, opened)
+                return None if current is None else operation(caller, current, unit)
 
-        more = self._units_of_work.retry_on_conflict(self._caller(change), refreshed, portion)
+        more = self._units_of_work.retry_on_conflict(self._read_caller(long_change), refresh, portion)
         if more:
-            rest(began)
+            pause_between_portions(began)
         return more
 
-    def _caller(self, change: LongChange) -> Caller:
-        """Who makes it: the connection whose rules are followed, or for a removal the admin."""
-        if change.connection_id is None:
-            return self._callers.admin(self._store.organizations.by_key(change.organization_id))
-        found = self._store.connections.by_key(change.connection_id)
+    def _read_caller(self, long_change: LongChange) -> Caller:
+        """Return the caller of a portion: the connection whose rules apply, or an admin for a removal."""
+        if long_change.connection_id is None:
+            return self._callers.admin(self._store.organizations.by_key(long_change.organization_id))
+        found = self._store.connections.by_key(long_change.connection_id)
         if found is None:
             raise NotFound("This connection was removed meanwhile.")
         connection, organization = found
         admin = self._callers.admin(organization)
-        return admin if change.kind == REMOVE else Caller(organization, admin.tenant, connection)
+        return admin if long_change.kind == REMOVE else Caller(organization, admin.tenant, connection)

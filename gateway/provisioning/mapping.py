@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
-from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner, rest
+from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner, pause_between_portions
 from gateway.provisioning.mapped_values import MappedPath, check_attribute
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
@@ -135,8 +135,8 @@ class MapToGroups:
             long_changes,
             refresh,
         )
-        long_changes.add(APPLY, self._apply_portion)
-        long_changes.add(RELEASE, self._release_portion)
+        long_changes.register(APPLY, self._apply_portion)
+        long_changes.register(RELEASE, self._release_portion)
 
     def saved_definition(self, connection: ConnectionRecord) -> MappingDefinition:
         """Return the mapping that is saved."""
@@ -283,7 +283,9 @@ class MapToGroups:
             by_value.setdefault(value, set()).add(targets[fold(name)])
         path = MappedPath.parse(caller.kept, definition.attribute)
         began = time.monotonic()
-        for users in self._store.portions.of_connection(caller.connection, [path.names], rows=AT_ONCE):
+        for users in self._store.portions.of_connection(
+            caller.connection, [path.names], rows=USERS_PER_PORTION
+        ):
             valued = [(user, path.values_in_part(user.parts[0])) for user in users]
             for _, values in valued:
                 for value in values:
@@ -291,7 +293,7 @@ class MapToGroups:
                         preview.count_unmapped(value)
             if definition.apply_to_existing:
                 self._preview_memberships(caller, valued, by_value, names, preview)
-            rest(began)
+            pause_between_portions(began)
             began = time.monotonic()
         return preview
 
@@ -399,7 +401,7 @@ class MapToGroups:
         """Return the users of the next portion."""
         assert caller.connection is not None
         portions: Iterator[list[OutlinedUser]] = self._store.portions.of_connection(
-            caller.connection, paths, long_change.after, AT_ONCE
+            caller.connection, paths, long_change.after, USERS_PER_PORTION
         )
         return [user for user in next(portions, []) if user.id <= long_change.until]
 

@@ -12,7 +12,7 @@ from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.manager import Decision, PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
-from gateway.provisioning.long_changes import AT_ONCE, LongChangeRunner
+from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
@@ -29,7 +29,7 @@ log = logging.getLogger("gateway")
 
 FEATURE = "scim"
 #: Rows that one transaction of a removal removes.
-_REMOVED_AT_ONCE = 500
+_ROWS_PER_PORTION = 500
 
 
 class OrganizationSetup:
@@ -41,8 +41,8 @@ class OrganizationSetup:
     ) -> None:  # fmt: skip
         self._store, self._plugins, self._units_of_work = store, plugins, changes
         self._callers, self._refresh, self._long_changes = callers, refresh, long_changes
-        long_changes.add(REMOVE, self._remove_connection)
-        long_changes.add(REMOVE, self._remove_organization, of_connection=False)
+        long_changes.register(REMOVE, self._remove_connection)
+        long_changes.register(REMOVE, self._remove_organization, of_connection=False)
 
     # Organizations --------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class OrganizationSetup:
 
     def _remove_organization(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
         """Remove some of what is in an organization; in the end what is left, and itself."""
-        gone = self._store.organizations.remove_some(caller.organization, _REMOVED_AT_ONCE)
+        gone = self._store.organizations.remove_some(caller.organization, _ROWS_PER_PORTION)
         if gone:
             self._store.long_changes.advance(run, 0, gone)
             return True
@@ -204,7 +204,7 @@ class OrganizationSetup:
         if found is None:
             return False
         store, connection, organization_id = self._store, found[0], caller.organization.id
-        if keys := store.connections.managed(connection, AT_ONCE):
+        if keys := store.connections.managed(connection, USERS_PER_PORTION):
             store.memberships.release_users(organization_id, keys)
             alive = store.connections.free(connection, keys)
             store.memberships.reveal(organization_id, keys)
@@ -212,7 +212,7 @@ class OrganizationSetup:
             store.organizations.count(organization_id, "User", None, alive)
             store.long_changes.advance(run, keys[-1], alive)
             return True
-        if store.memberships.release_pushes(organization_id, connection.id, _REMOVED_AT_ONCE):
+        if store.memberships.release_pushes(organization_id, connection.id, _ROWS_PER_PORTION):
             store.long_changes.advance(run, run.after, 0)
             return True
         change.outdate()

@@ -1,7 +1,7 @@
-"""How users and groups are shown: the stored document with what depends on who looks spliced in, never parsed.
+"""Renders users and groups as SCIM JSON: the stored text, never parsed, with the parts that depend on the reader.
 
-A user is stored as it is shown, with its id and `meta`, but for its location, its groups, and what its entity tag says
-of them. A group, whose version counts up with its members, is stored without `id` and `meta`.
+The stored text of a user has its id and `meta`, without its location, its groups and their digest in the entity tag.
+The stored text of a group has neither `id` nor `meta`, since its version counts up with its members.
 """
 
 from __future__ import annotations
@@ -23,36 +23,39 @@ class Versioned(Protocol):
     def version(self) -> int: ...
 
 
-#: Groups of a user of which the text is kept.
-FEW = 16
-#: As far as the document of a user is the same for all: up to behind its version, the last that `meta` holds.
-_SAME = slice(-len('\\""}}'))
+#: Lists of groups of which the rendered text is cached.
+CACHED_GROUP_LISTS = 16
+#: The part of a stored user that is the same for all readers: up to the version, the last attribute of `meta`.
+_SHARED_PART = slice(-len('\\""}}'))
 
 
 def user_json(user: UserRecord, groups: tuple[MemberRecord, ...], base_url: str | None) -> str:
-    """A user as SCIM JSON; without `base_url` (in events) it has no locations."""
-    to_id, from_id = _ends(groups, base_url)
-    return f"{user.doc[_SAME]}{to_id}{user.uid if base_url else ''}{from_id}"
+    """Return a user as SCIM JSON; without `base_url` (in events) it has no locations."""
+    to_id, from_id = _suffix(groups, base_url)
+    return f"{user.doc[_SHARED_PART]}{to_id}{user.uid if base_url else ''}{from_id}"
 
 
 def users_json(
     users: Iterable[tuple[int, str, str]], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str
 ) -> list[str]:
-    """A page of users, each (key, id, document); what is said of the same groups is made once for all in them."""
-    before: tuple[MemberRecord, ...] = ()
-    (to_id, from_id), shown = _ends(before, base_url), []
+    """Return a page of users as SCIM JSON; `users` are (key, id, stored text), `groups` their groups by key.
+
+    Neighbours with the same tuple of groups share its rendered text.
+    """
+    last: tuple[MemberRecord, ...] = ()
+    (to_id, from_id), rendered = _suffix(last, base_url), []
     for key, uid, doc in users:
-        of = groups.get(key, ())
-        if of is not before:
-            before, (to_id, from_id) = of, _ends(of, base_url)
-        shown.append(f"{doc[_SAME]}{to_id}{uid}{from_id}")
-    return shown
+        own = groups.get(key, ())
+        if own is not last:
+            last, (to_id, from_id) = own, _suffix(own, base_url)
+        rendered.append(f"{doc[_SHARED_PART]}{to_id}{uid}{from_id}")
+    return rendered
 
 
-@remembered(FEW)
-def _ends(groups: tuple[MemberRecord, ...], base_url: str | None) -> tuple[str, str]:
-    """What is put in the place of the end of a document: up to the id in its location, and from there on."""
-    refs = ",".join(entry(group, "Groups", base_url) for group in groups)
+@remembered(CACHED_GROUP_LISTS)
+def _suffix(groups: tuple[MemberRecord, ...], base_url: str | None) -> tuple[str, str]:
+    """Return the text behind the shared part: up to the id in the location, and from there to the end."""
+    refs = ",".join(reference_json(group, "Groups", base_url) for group in groups)
     location, closed = (f',"location":"{base_url}/Users/', '"}') if base_url else ("", "}")
     return f'{_digest(groups)}\\""{location}', f'{closed},"groups":[{refs}]}}' if refs else f"{closed}}}"
 
@@ -60,14 +63,14 @@ def _ends(groups: tuple[MemberRecord, ...], base_url: str | None) -> tuple[str, 
 def group_json(
     group: GroupRecord | ListedGroup, members: Iterable[MemberRecord] | None, base_url: str | None
 ) -> str:
-    """A group as SCIM JSON; `members` None leaves them out."""
+    """Return a group as SCIM JSON; None for `members` leaves them out."""
     return "".join(group_pieces(group, () if members is None else (members,), base_url))
 
 
 def group_pieces(
     group: GroupRecord | ListedGroup, pages: Iterable[Iterable[MemberRecord]], base_url: str | None
 ) -> Iterator[str]:
-    """The same in pieces, one for each page of members and one at either end; together they are the text."""
+    """Yield the text of `group_json` in pieces: one for each page of members, and one at either end."""
     location = f',"location":"{base_url}/Groups/{group.uid}"' if base_url else ""
     yield (
         f'{{"id":"{group.uid}","meta":{{"resourceType":"Group","created":"{rfc3339(group.created)}","lastModified":"'
@@ -75,7 +78,7 @@ def group_pieces(
     )
     opened = False
     for page in pages:
-        refs = ",".join(entry(member, "Users", base_url) for member in page)
+        refs = ",".join(reference_json(member, "Users", base_url) for member in page)
         if refs:
             yield ("," if opened else '"members":[') + refs
             opened = True
@@ -83,26 +86,26 @@ def group_pieces(
 
 
 def etag(record: Versioned, groups: tuple[MemberRecord, ...] = ()) -> str:
-    """The weak entity tag of a stored resource (RFC 7644, 3.14).
+    """Return the weak entity tag of a stored resource (RFC 7644, 3.14).
 
-    A user is shown with its groups, which come, go and are renamed without a write to the user: they are in the tag of
-    a user that has any, as a digest of their ids and names. A group's version counts up with all that is shown of its
-    members (`store.memberships`). The base URL, which another deployment would have, is not in a tag.
+    The groups of a user begin, end and are renamed without a write to the user, so the tag of a user with groups holds
+    a digest of their ids and names. The version of a group counts up with all that is rendered of its members
+    (`store.memberships`). The base URL, which differs between deployments, is not in a tag.
     """
     return tag(record.version, _digest(groups))
 
 
-@remembered(FEW)
+@remembered(CACHED_GROUP_LISTS)
 def _digest(groups: tuple[MemberRecord, ...]) -> str:
     if not groups:
         return ""
-    # No text that is stored holds NUL, so no two lists of groups run together into one.
-    told = "\0".join([text for group in groups for text in group])
-    return f"-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
+    # No stored text holds NUL, so two different lists of groups never join to the same text.
+    text = "\0".join([text for group in groups for text in group])
+    return f"-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
 
 
-def entry(member: MemberRecord, endpoint: str, base_url: str | None) -> str:
-    """One member of a group, or one group of a user."""
+def reference_json(member: MemberRecord, endpoint: str, base_url: str | None) -> str:
+    """Return one member of a group, or one group of a user; `endpoint` is the one of the resource referred to."""
     ref = f'"$ref":"{base_url}/{endpoint}/{member.uid}",' if base_url else ""
     kind = '"type":"User",' if endpoint == "Users" else ""
     return f'{{"value":"{member.uid}",{ref}{kind}"display":{encode_basestring(member.display)}}}'

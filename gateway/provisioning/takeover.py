@@ -1,8 +1,8 @@
-"""A customer changes its identity provider: the new connection takes over users of the old one, step by step.
+"""Takeover: the connection of a customer's new identity provider takes over users of the old connection, in portions.
 
-Nothing is renamed, and nobody's groups or seat change. What the new identity provider will find a user by (its
-userName, or its e-mail address) is looked at before: whom it would not find, or not for certain, stays where it is. It
-is shown before anybody moves, and only what was shown is done.
+No user is renamed, and groups and seats stay as they are. A user moves only if the new identity provider will find
+exactly this user by the attribute it matches by (userName or e-mail address). A takeover is previewed, and a run names
+the preview it was approved by.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Target, Trace
-from gateway.provisioning.long_changes import rest
+from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
@@ -28,13 +28,13 @@ from gateway.store.portions import OutlinedUser
 from gateway.store.records import ConnectionRecord, UserRecord
 
 USER_NAME, EMAIL = MATCHES = "userName", "email"
-#: Long lists are cut to this many; the summary counts all.
-SHOWN = 100
-#: Users that are looked at in one statement, and what is read of their documents.
-_LOOKED_AT = 200
+#: Entries of each list of a result, at most; the summary counts all.
+LIST_LENGTH = 100
+#: Users that one statement reads, and the parts of their documents that it reads.
+_USERS_PER_READ = 200
 _PARTS = (("emails",),)
-#: Users that move in one transaction: others wait for it for some hundredths of a second.
-_AT_ONCE = 200
+#: Users that move in one transaction: other writers of the organization wait for some hundredths of a second.
+_USERS_PER_PORTION = 200
 
 _REASONS = {
     "not_found": "The organization has no user with this id or userName.",
@@ -48,10 +48,10 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Who shall be taken over, and by what the new identity provider will find them.
+class TakeoverRequest:
+    """The users to take over, and the attribute (`USER_NAME` or `EMAIL`) by which the new identity provider finds them.
 
-    `users` are ids or userNames; None = everybody.
+    `users` are ids or userNames, None for all users of the source; `limit` is the number of users to move, at most.
     """
 
     match: str
@@ -60,68 +60,76 @@ class Wish:
 
 
 @dataclass
-class Outcome:
-    """Who moves (or moved), and who stays and why. Lists are cut; `keys` are of all who move."""
+class TakeoverResult:
+    """The users that move (or moved), and those that stay, with the reason.
+
+    `moves` and `stays` are cut to `LIST_LENGTH`; `keys` are those of all users that move.
+    """
 
     keys: array[int] = field(default_factory=lambda: array("q"))
     moves: list[Json] = field(default_factory=list)
     stays: list[Json] = field(default_factory=list)
     moved: int = 0
     stayed: int = 0
-    #: Whether users were left out because of the limit.
+    #: True if users were left out because of the limit.
     more: bool = False
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def move(self, user: UserRecord | OutlinedUser, found_by: Sequence[str]) -> None:
+    def add_move(self, user: UserRecord | OutlinedUser, found_by: Sequence[str]) -> None:
+        """Add a user that moves, with the values by which the new identity provider finds it."""
         self.moved += 1
-        self.name("move", user.uid, *found_by)
-        if len(self.moves) < SHOWN:
+        self.update_digest("move", user.uid, *found_by)
+        if len(self.moves) < LIST_LENGTH:
             self.moves.append({"id": user.uid, "user_name": user.user_name, "found_by": list(found_by)})
 
-    def stay(self, uid: str | None, user_name: str, reason: str) -> None:
+    def add_stay(self, uid: str | None, user_name: str, reason: str) -> None:
+        """Add a user that stays; `reason` is a key of `_REASONS`, `uid` None for a name without a user."""
         self.stayed += 1
-        self.name("stay", uid or user_name, reason)
-        if len(self.stays) < SHOWN:
+        self.update_digest("stay", uid or user_name, reason)
+        if len(self.stays) < LIST_LENGTH:
             self.stays.append(
                 {"id": uid, "user_name": user_name, "reason": reason, "message": _REASONS[reason]}
             )
 
-    def name(self, *what: str) -> None:
-        """Something that the etag stands for."""
-        self.digest.update(json.dumps(what).encode())
+    def update_digest(self, *texts: str) -> None:
+        """Add texts to the digest that becomes the entity tag."""
+        self.digest.update(json.dumps(texts).encode())
 
     @property
     def etag(self) -> str:
-        """Names exactly this outcome."""
+        """The strong entity tag of exactly this result."""
         return f'"{self.digest.hexdigest()[:32]}"'
 
     def as_json(self, preview: bool) -> Json:
-        """As it is shown."""
+        """Return the body of the admin API."""
         summary = {"moves": self.moved, "stays": self.stayed, "more": self.more}
         return {"preview": preview, "moves": self.moves, "stays": self.stays, "summary": summary}
 
 
 AnyUser = TypeVar("AnyUser", UserRecord, OutlinedUser)
-#: Who moved, each with what it is found by, and who did not.
-Moved = tuple[list[tuple[UserRecord, list[str]]], Outcome]
+#: The users that moved in a portion, each with the values it is found by, and the result that holds those that did not.
+MovedPortion = tuple[list[tuple[UserRecord, list[str]]], TakeoverResult]
 
 
 class Takeover:
-    """Shows and does takeovers. `source` is the connection that users leave, `target` the one that takes them over."""
+    """Use cases of a takeover: `source` is the connection that users leave, `target` the one that takes them over."""
 
     def __init__(
         self,
         store: Store,
         plugins: PluginManager,
-        changes: UnitsOfWork,
+        units_of_work: UnitsOfWork,
         membership_sync: MembershipSync,
         refresh: Refresh,
     ) -> None:
-        self._store, self._plugins, self._units_of_work = store, plugins, changes
+        self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
         self._membership_sync, self._refresh = membership_sync, refresh
 
-    def source(self, target: ConnectionRecord, uid: str) -> ConnectionRecord:
-        """The connection to take over from: another one of the same organization."""
+    def find_source(self, target: ConnectionRecord, uid: str) -> ConnectionRecord:
+        """Return the connection to take over from.
+
+        Raises InvalidValue unless it is another connection of the same organization.
+        """
         found = self._store.connections.by_id(uid)
         if found is None or found[0].organization_id != target.organization_id:
             raise InvalidValue("`from` is not the id of a connection of this organization.")
@@ -130,98 +138,105 @@ class Takeover:
         return found[0]
 
     def preview(
-        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish
-    ) -> Outcome:
-        """What taking over now would do. Moves nobody; its etag is what `run` wants."""
+        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, request: TakeoverRequest
+    ) -> TakeoverResult:
+        """Return the effect that `run` would have now; its `etag` is what `run` requires.
+
+        Raises Conflict when the plugin of the target is not there.
+        """
         if self._plugins.declared.of(target.idp) is None:
             raise Conflict(
                 f"The plugin {target.idp} of this connection is not installed, or it is disabled: nobody could manage"
                 " the users."
             )
-        outcome = Outcome()
-        outcome.name(source.uid, target.uid, wish.match)
+        result = TakeoverResult()
+        result.update_digest(source.uid, target.uid, request.match)
         began = time.monotonic()
-        for users in self._wanted(caller, target, source, wish, outcome):
-            rest(began)
+        for users in self._candidates(caller, target, source, request, result):
+            pause_between_portions(began)
             began = time.monotonic()
-            for user, found_by in self._fitting(source, users, wish.match, outcome):
-                if outcome.moved == wish.limit:
-                    outcome.more = True
-                    return outcome
-                outcome.keys.append(user.id)
-                outcome.move(user, found_by)
-        return outcome
+            for user, found_by in self._matchable_users(source, users, request.match, result):
+                if result.moved == request.limit:
+                    result.more = True
+                    return result
+                result.keys.append(user.id)
+                result.add_move(user, found_by)
+        return result
 
     def run(
-        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish, if_match: str,
-        trace: Trace,
-    ) -> Outcome:  # fmt: skip
-        """Do what a preview showed, some users in a transaction. Refused when it would now be something else.
+        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, request: TakeoverRequest,
+        if_match: str, trace: Trace,
+    ) -> TakeoverResult:  # fmt: skip
+        """Move the users of a preview, in portions.
 
-        Whom the old identity provider changes while it runs is looked at again; who no longer fits stays, and is named.
+        `if_match` holds the entity tag of the preview. Users that the old identity provider changes meanwhile are
+        checked again; those that can no longer be matched stay, and are listed. Raises PreconditionFailed when the
+        effect is no longer the one of the preview; a refusal in a later portion names the number of users moved before.
         """
-        shown = self.preview(caller, target, source, wish)
-        if shown.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
+        preview = self.preview(caller, target, source, request)
+        if preview.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
             raise PreconditionFailed(
                 "Taking over would now do something else than the preview showed: users have changed since. Look at a"
                 " new preview and send its ETag."
             )
-        done = Outcome(stays=list(shown.stays), stayed=shown.stayed, more=shown.more)
-        for keys in self._store.portions.split(caller.organization.id, shown.keys, _AT_ONCE):
+        done = TakeoverResult(stays=list(preview.stays), stayed=preview.stayed, more=preview.more)
+        for keys in self._store.portions.split(caller.organization.id, preview.keys, _USERS_PER_PORTION):
             began = time.monotonic()
 
-            def operation(caller: Caller, keys: list[int] = keys) -> Moved:
-                return self._move(caller, target, source, wish.match, keys, trace)
+            def operation(caller: Caller, keys: list[int] = keys) -> MovedPortion:
+                return self._move_portion(caller, target, source, request.match, keys, trace)
 
             try:
                 moved, stayed = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
             except Refusal as refusal:
-                trace.written = False  # that was the portion before
+                trace.written = False  # True since the portion before
                 if done.moved:
                     refusal.detail += (
                         f" Before that {done.moved} users were taken over; a new preview shows who is left."
                     )
                 raise
             for user, found_by in moved:
-                done.move(user, found_by)
-            done.stays = [*done.stays, *stayed.stays][:SHOWN]
+                done.add_move(user, found_by)
+            done.stays = [*done.stays, *stayed.stays][:LIST_LENGTH]
             done.stayed += stayed.stayed
-            rest(began)
+            pause_between_portions(began)
         return done
 
-    # Who ------------------------------------------------------------------------------------------------------------
+    # Candidates -----------------------------------------------------------------------------------------------------
 
-    def _wanted(
-        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, wish: Wish, outcome: Outcome
-    ) -> Iterator[list[OutlinedUser]]:
-        """Users of the old connection, some at a time; who was named and is none of them stays."""
+    def _candidates(
+        self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, request: TakeoverRequest,
+        result: TakeoverResult,
+    ) -> Iterator[list[OutlinedUser]]:  # fmt: skip
+        """Yield the requested users of the source in portions; add those that it does not manage to `result`."""
         portions = self._store.portions
-        if wish.users is None:
-            yield from portions.of_connection(source, _PARTS, rows=_LOOKED_AT)
+        if request.users is None:
+            yield from portions.of_connection(source, _PARTS, rows=_USERS_PER_READ)
             return
-        found = self._store.takeovers.named(caller.organization, wish.users)
+        found = self._store.takeovers.named(caller.organization, request.users)
         own: list[int] = []
-        for name in wish.users:
+        for name in request.users:
             held = found.get(name)
             if held is None:
-                outcome.stay(None, name, "not_found")
+                result.add_stay(None, name, "not_found")
             elif held.deleted:
-                outcome.stay(held.uid, held.user_name, "deleted")
+                result.add_stay(held.uid, held.user_name, "deleted")
             elif held.connection_id != source.id:
                 already = held.connection_id == target.id
                 reason = "already_managed" if already else "managed_elsewhere"
-                outcome.stay(held.uid, held.user_name, reason)
+                result.add_stay(held.uid, held.user_name, reason)
             else:
                 own.append(held.id)
-        for keys in portions.split(caller.organization.id, sorted(set(own)), _LOOKED_AT):
+        for keys in portions.split(caller.organization.id, sorted(set(own)), _USERS_PER_READ):
             yield portions.of_keys(caller.organization.id, keys, _PARTS)
 
-    def _fitting(
-        self, source: ConnectionRecord, users: Sequence[AnyUser], match: str, outcome: Outcome
+    def _matchable_users(
+        self, source: ConnectionRecord, users: Sequence[AnyUser], match: str, result: TakeoverResult
     ) -> Iterator[tuple[AnyUser, list[str]]]:
-        """Those whom the new identity provider will find, and by what."""
+        """Yield the users that the new identity provider will find, with the values it finds them by; add the others
+        to `result`."""
         if match == USER_NAME:
-            # One account has it in the whole organization, so there is nobody else to be found by it.
+            # A userName is unique in the organization, so no other user can be found by it.
             yield from ((user, [user.user_name]) for user in users)
             return
         addresses = {user.id: _addresses(user) for user in users}
@@ -230,32 +245,32 @@ class Takeover:
         for user in users:
             held = addresses[user.id]
             if not held:
-                outcome.stay(user.uid, user.user_name, "no_email")
+                result.add_stay(user.uid, user.user_name, "no_email")
             elif any(holders.get(fold(address), 0) > 1 for address in held):
-                outcome.stay(user.uid, user.user_name, "email_taken")
+                result.add_stay(user.uid, user.user_name, "email_taken")
             else:
                 yield user, held
 
-    # Doing it -------------------------------------------------------------------------------------------------------
+    # Writing --------------------------------------------------------------------------------------------------------
 
-    def _move(
+    def _move_portion(
         self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, match: str, keys: Sequence[int],
         trace: Trace,
-    ) -> Moved:  # fmt: skip
-        """One transaction. Writers of an organization follow each other, so what is read in here stays true."""
-        store, organization_id, stayed = self._store, caller.organization.id, Outcome()
-        with self._units_of_work.open(caller, trace) as change:
-            target = self._there(target)
-            users = store.takeovers.still(self._there(source), keys)
+    ) -> MovedPortion:  # fmt: skip
+        """Move the users of one portion in one transaction, which holds the lock of the organization."""
+        store, organization_id, stayed = self._store, caller.organization.id, TakeoverResult()
+        with self._units_of_work.open(caller, trace) as unit:
+            target = self._reload(target)
+            users = store.takeovers.still(self._reload(source), keys)
             there = {user.id for user in users}
             elsewhere = [key for key in keys if key not in there]
             for other in store.portions.of_keys(organization_id, elsewhere, ()):
                 reason = "already_managed" if other.connection_id == target.id else "managed_elsewhere"
                 reason = "deleted" if other.connection_id == source.id else reason
-                stayed.stay(other.uid, other.user_name, reason)
+                stayed.add_stay(other.uid, other.user_name, reason)
             moved = []
-            for user, found_by in self._fitting(source, users, match, stayed):
-                # The old identity provider's own name for the user: the new one brings another.
+            for user, found_by in self._matchable_users(source, users, match, stayed):
+                # externalId is the old identity provider's own id of the user; the new one sends another.
                 document = {name: value for name, value in user.document.items() if name != "externalId"}
                 stored = store.users.rewrite(organization_id, target.id, user, document)
                 if stored is None:
@@ -268,32 +283,32 @@ class Takeover:
             store.page_positions.forget(organization_id)
             groups = store.memberships.groups_of_many(organization_id, target.id, keys)
             for user, _ in moved:
-                change.record_event(
+                unit.record_event(
                     "user.updated", "User", user.uid, user_json(user, groups.get(user.id, ()), None)
                 )
-            self._attach(caller, target, [user for user, _ in moved], change)
-            self._write_lines([user for user, _ in moved], source, target, trace)
+            self._attach_waiting(caller, target, [user for user, _ in moved], unit)
+            self._write_activity([user for user, _ in moved], source, target, trace)
         return moved, stayed
 
-    def _there(self, connection: ConnectionRecord) -> ConnectionRecord:
+    def _reload(self, connection: ConnectionRecord) -> ConnectionRecord:
         found = self._store.connections.by_key(connection.id)
         if found is None:
             raise Conflict(f"The connection {connection.name!r} was removed meanwhile.")
         return found[0]
 
-    def _attach(
-        self, caller: Caller, target: ConnectionRecord, users: Sequence[UserRecord], change: UnitOfWork
+    def _attach_waiting(
+        self, caller: Caller, target: ConnectionRecord, users: Sequence[UserRecord], unit: UnitOfWork
     ) -> None:
-        """Groups that the new identity provider pushed may have been waiting for them."""
+        """Add the users to groups that the new identity provider pushed with them as members."""
         awaited = self._store.takeovers.awaited([user.uid for user in users])
         for user in users:
             if user.uid in awaited:
-                self._membership_sync.attach_waiting(replace(caller, connection=target), user, change)
+                self._membership_sync.attach_waiting(replace(caller, connection=target), user, unit)
 
-    def _write_lines(
+    def _write_activity(
         self, users: Sequence[UserRecord], source: ConnectionRecord, target: ConnectionRecord, trace: Trace
     ) -> None:
-        """A line for each user, so that whoever looks for one finds out since when and by whom."""
+        """Write an activity line for each user, so that a search for the user finds when and by whom it was moved."""
         detail = f"The connection {target.name!r} took the user over from {source.name!r}."
         lines = [
             replace(trace, user=user.user_name, target=Target("User", user.uid, None)).line(
@@ -305,7 +320,7 @@ class Takeover:
 
 
 def _addresses(user: UserRecord | OutlinedUser) -> list[str]:
-    """The e-mail addresses of a user."""
+    """Return the e-mail addresses of a user."""
     document = (
         user.document if isinstance(user, UserRecord) else {"emails": json.loads(user.parts[0] or "[]")}
     )

@@ -93,7 +93,7 @@ class Mapped:
 
 @pytest.fixture(autouse=True)
 def _small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.provisioning.mapping.AT_ONCE", 1)
+    monkeypatch.setattr("gateway.provisioning.mapping.USERS_PER_PORTION", 1)
 
 
 def test_others_write_while_a_mapping_is_saved(deployment: Deployment, audit: Audit) -> None:
@@ -155,11 +155,11 @@ def test_what_a_killed_process_left_is_gone_on_with(deployment: Deployment, audi
     with gateway.store.transaction():
         gateway.store.long_changes.begin(acme.okta.organization.id, acme.okta.connection, APPLY, path)
     assert acme.mapping()["applying"] == {"done": 0, "users": 5}
-    assert gateway.long_changes.go_on() == []  # somebody may be at it
+    assert gateway.long_changes.resume() == []  # somebody may be at it
     with gateway.store.transaction():
         gateway.store.database.run("UPDATE long_changes SET touched = 0")
-    gateway.long_changes._looked = -100.0
-    assert gateway.long_changes.go_on() == [acme.okta.organization.id]
+    gateway.long_changes._searched = -100.0
+    assert gateway.long_changes.resume() == [acme.okta.organization.id]
     assert "applying" not in acme.mapping()
     assert acme.sources() == [{"A": ["mapping"]}] * 5
     audit(deployment)
@@ -195,8 +195,8 @@ def grown(deployment: Deployment) -> tuple[Mapped, dict[str, Any]]:
 def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
     deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.provisioning.organizations.AT_ONCE", 3)
-    monkeypatch.setattr("gateway.provisioning.organizations._REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations.USERS_PER_PORTION", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations._ROWS_PER_PORTION", 3)
     acme, pushed = grown(deployment)
     gateway, uid = deployment.gateway, acme.okta.connection.uid
     # Killed after the first portion.
@@ -204,7 +204,7 @@ def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
     with gateway.store.transaction():
         gateway.store.connections.close(connection)
         run = gateway.store.long_changes.begin(organization.id, connection, REMOVE)
-    gateway.long_changes._portion(run, deployment.trace(organization))
+    gateway.long_changes._run_portion(run, deployment.trace(organization))
     audit(deployment)
     assert acme.okta.call("GET", "/Users").status == 401
     for method, path, body in (
@@ -226,7 +226,7 @@ def test_a_connection_is_removed_in_portions_and_by_whoever_goes_on(
 def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
     deployment: Deployment, audit: Audit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.provisioning.organizations._REMOVED_AT_ONCE", 3)
+    monkeypatch.setattr("gateway.provisioning.organizations._ROWS_PER_PORTION", 3)
     other = deployment.connection("okta", deployment.organization("Other"))
     kept = other.user("kept@other.test", emails=[{"value": "kept@other.test", "type": "work"}])
     acme, _ = grown(deployment)

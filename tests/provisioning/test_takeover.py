@@ -416,9 +416,9 @@ def test_who_changed_between_the_look_and_the_move_is_looked_at_again(
 def test_what_was_taken_over_before_it_broke_off_is_told(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1, 4):
         move.assign(number)
-    monkeypatch.setattr("gateway.provisioning.takeover._AT_ONCE", 1)
+    monkeypatch.setattr("gateway.provisioning.takeover._USERS_PER_PORTION", 1)
     takeover = move.deployment.gateway.takeover
-    step, steps = takeover._move, []
+    step, steps = takeover._move_portion, []
 
     def breaks_off(*arguments: Any) -> Any:
         steps.append(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from gateway.provisioning.takeover import Wish
+from gateway.provisioning.takeover import TakeoverRequest
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
 from gateway.web.admin import schemas
@@ -135,17 +135,21 @@ def take_over(values: dict[str, Any]) -> Any:
     """Take over users of another connection: a preview, or with its ETag in If-Match what it showed."""
     request, takeover = current_request(), current_request().gateway.takeover
     request.trace.status = 200
-    source = takeover.source(request.connection, values["source"])
+    source = takeover.find_source(request.connection, values["source"])
     users = values["users"]
-    wish = Wish(values["match"], None if users is None else tuple(dict.fromkeys(users)), values["limit"])
+    takeover_request = TakeoverRequest(
+        values["match"], None if users is None else tuple(dict.fromkeys(users)), values["limit"]
+    )
     if values["preview"]:
-        shown = takeover.preview(request.caller, request.connection, source, wish)
+        shown = takeover.preview(request.caller, request.connection, source, takeover_request)
         return shown.as_json(preview=True), {"ETag": shown.etag}
     if request.if_match is None:
         raise PreconditionRequired(
             'Send the ETag of the preview in If-Match: POST the same body with "preview": true first.'
         )
-    done = takeover.run(request.caller, request.connection, source, wish, request.if_match, request.trace)
+    done = takeover.run(
+        request.caller, request.connection, source, takeover_request, request.if_match, request.trace
+    )
     return done.as_json(preview=False)
 
 

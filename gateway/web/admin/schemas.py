@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.admin_tokens import SCOPES
-from gateway.provisioning.saml_metadata import LONGEST
+from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
 from gateway.scim.json_text import dumps
 from gateway.scim.schemas import TEXT_LENGTH
@@ -77,7 +77,7 @@ class Billing(Schema):
 class Metadata(Schema):
     metadata_xml = fields.String(
         required=True,
-        validate=validate.Length(min=1, max=LONGEST),
+        validate=validate.Length(min=1, max=MAX_LENGTH),
         metadata={"description": "The SAML metadata of the identity provider."},
     )
 

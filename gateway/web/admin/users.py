@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from flask import Response
 
-from gateway.provisioning.long_changes import rest
+from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.users import manual_document
 from gateway.scim.documents import clean
 from gateway.scim.schemas import USER_URN, user_type
@@ -184,7 +184,7 @@ def _write_csv(request: AdminRequest, file: IO[bytes]) -> int:
     began = time.monotonic()
     for lines in _csv_portions(request):
         file.write(lines.encode())
-        rest(began)
+        pause_between_portions(began)
         began = time.monotonic()
     length = file.tell()
     file.seek(0)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.provisioning import Trace
 from gateway.provisioning.recorder import Recorder
-from gateway.provisioning.rendering import entry, group_json, group_pieces
+from gateway.provisioning.rendering import group_json, group_pieces, reference_json
 from gateway.scim import documents
 from gateway.scim.errors import Unexpected
 from gateway.scim.messages import Search
@@ -51,7 +51,7 @@ def _projected(
     yield documents.dumps(part(json.loads(group_json(group, None, base))))[:-1]
     opened = False
     for page in pages:
-        members = [json.loads(entry(member, "Users", base)) for member in page]
+        members = [json.loads(reference_json(member, "Users", base)) for member in page]
         shown = part({"members": members}).get("members", ()) if members else ()
         if shown:
             yield ("," if opened else ',"members":[') + documents.dumps(shown)[1:-1]
