@@ -33,7 +33,7 @@ def copy_json(value: Any) -> Any:
 
 
 def check_plain(value: Any, left: int = _DEEPEST) -> None:
-    """Raises Rubbish unless what a plugin answered is JSON through and through."""
+    """Raise NotPlainJson unless what a plugin answered is JSON through and through."""
     if isinstance(value, str) or value is None or isinstance(value, bool | int):
         return
     if left == 0:

@@ -34,7 +34,7 @@ from gateway.plugin.contracts import (
 from gateway.plugin.declarations import Declarations, PluginInfo, unusable
 from gateway.plugin.json_values import NotPlainJson, copy_json
 from gateway.plugin.listener import Listener
-from gateway.plugin.results import READERS, accept_any, checked_refusal
+from gateway.plugin.results import READERS, Answered, Decision, SeatLimit, accept_any, checked_refusal
 from gateway.scim.errors import Refusal, Unavailable
 from gateway.scim.json_text import Json
 from gateway.scim.schemas import application_extension
@@ -61,28 +61,10 @@ def _check_disabled(names: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What one plugin said to one hook, for the activity."""
-
-    plugin: str
-    hook: str
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
-class SeatLimit:
-    """The lowest ceiling that any plugin set, who set it, and its sentence."""
-
-    plugin: str
-    ceiling: int
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
 class Hook:
     """One hook of one plugin: how it is called, how its answer is read, and the tally of its calls.
 
-    `read` hands back the answer as the core takes it, or raises Rubbish.
+    `read` hands back the answer as the core takes it, or raises NotPlainJson.
     """
 
     plugin: str
@@ -231,123 +213,114 @@ class PluginManager:
 
     # Asking -----------------------------------------------------------------------------------------------------
 
-    def authenticate(
-        self, connection: Connection, credentials: Credentials, decisions: list[Decision]
-    ) -> Principal | None:
-        """Who presented these credentials; None when nobody knows them."""
+    def authenticate(self, connection: Connection, credentials: Credentials) -> Answered[Principal | None]:
+        """Ask who presented these credentials; None when no plugin knows them."""
         own = credentials.own.token_id if credentials.own else None
+        decisions: tuple[Decision, ...] = ()
         for name in (connection.idp, builtin.NAME):
             hook = self._callers.get(name, _NOTHING).get("gateway_authenticate")
             if hook is None:
                 continue
-            answer: Principal | None = self._ask(
-                hook, decisions, {"connection": connection, "credentials": credentials}
-            )
-            if answer is None:
-                continue
-            if answer.token_id is not None and answer.token_id != own:
+            answered = self._ask(hook, {"connection": connection, "credentials": credentials})
+            decisions += answered.decisions
+            principal: Principal | None = answered.value
+            if principal is not None and principal.token_id is not None and principal.token_id != own:
                 # It would be shown as used, whoever's it is.
-                raise self._unusable(hook, decisions, "names a token that was not presented")
-            return answer
-        return None
+                answered = self._invalid(hook, "names a token that was not presented")
+                return Answered(None, decisions + answered.decisions, answered.refusal)
+            if principal is not None or answered.refusal is not None:
+                return Answered(principal, decisions, answered.refusal)
+        return Answered(None, decisions)
 
-    def map_resource(
-        self, connection: Connection, resource_type: str, document: Json, decisions: list[Decision]
-    ) -> Json:
-        """The canonical document, still to be validated."""
+    def map_resource(self, connection: Connection, resource_type: str, document: Json) -> Answered[Json]:
+        """Ask for the canonical document, still to be validated."""
         hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_resource")
         if hook is None:
-            return document
+            return Answered(document)
         arguments = {
             "connection": connection,
             "resource_type": resource_type,
             "document": copy_json(document),
         }
-        answer: Json | None = self._ask(hook, decisions, arguments)
-        return document if answer is None else answer
+        return self._ask(hook, arguments, document)
 
     def map_patch(
-        self,
-        connection: Connection,
-        resource_type: str,
-        operations: list[Json],
-        current: Json,
-        decisions: list[Decision],
-    ) -> list[Json]:
-        """The canonical operations, still to be validated."""
+        self, connection: Connection, resource_type: str, operations: list[Json], current: Json
+    ) -> Answered[list[Json]]:
+        """Ask for the canonical operations, still to be validated."""
         hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_patch")
         if hook is None:
-            return operations
+            return Answered(operations)
         arguments = {
             "connection": connection,
             "resource_type": resource_type,
             "operations": copy_json(operations),
             "current": copy_json(current),
         }
-        answer: list[Json] | None = self._ask(hook, decisions, arguments)
-        return operations if answer is None else answer
+        return self._ask(hook, arguments, operations)
 
-    def map_filter(
-        self, connection: Connection, resource_type: str, filter: str, decisions: list[Decision]
-    ) -> str:
-        """The canonical filter, still to be parsed."""
+    def map_filter(self, connection: Connection, resource_type: str, filter: str) -> Answered[str]:
+        """Ask for the canonical filter, still to be parsed."""
         hook = self._callers.get(connection.idp, _NOTHING).get("gateway_map_filter")
         if hook is None:
-            return filter
-        arguments = {"connection": connection, "resource_type": resource_type, "filter": filter}
-        answer: str | None = self._ask(hook, decisions, arguments)
-        return filter if answer is None else answer
+            return Answered(filter)
+        return self._ask(
+            hook, {"connection": connection, "resource_type": resource_type, "filter": filter}, filter
+        )
 
-    def resolve_groups(
-        self, connection: Connection, user: User, decisions: list[Decision]
-    ) -> dict[str, frozenset[str]]:
-        """The groups that a user should be in, by the source that wants it (`mapping`, or a plugin's name)."""
+    def resolve_groups(self, connection: Connection, user: User) -> Answered[Mapping[str, frozenset[str]]]:
+        """Ask for the groups that a user should be in, by the source that wants it (`mapping`, or a plugin's name)."""
         resolved: dict[str, frozenset[str]] = {}
+        decisions: tuple[Decision, ...] = ()
         for name in self._audience(connection.idp):
             hook = self._callers[name].get("gateway_resolve_groups")
             if hook is None:
                 continue
             # What is about to be stored is not handed out.
             shown = user if name == builtin.NAME else replace(user, document=_shown(user.document))
-            wanted: frozenset[str] | None = self._ask(
-                hook, decisions, {"connection": connection, "user": shown}
-            )
+            answered = self._ask(hook, {"connection": connection, "user": shown})
+            decisions += answered.decisions
+            if answered.refusal is not None:
+                return Answered({}, decisions, answered.refusal)
+            wanted: frozenset[str] | None = answered.value
             if wanted is None:
                 continue
             resolved["mapping" if name == builtin.NAME else name] = wanted
-            decisions.append(Decision(name, "resolve_groups", ", ".join(sorted(wanted)) or "none"))
-        return resolved
+            decisions += (Decision(name, "resolve_groups", ", ".join(sorted(wanted)) or "none"),)
+        return Answered(resolved, decisions)
 
-    def check_entitlement(
-        self, organization: Organization, feature: str, decisions: list[Decision]
-    ) -> str | None:
-        """The sentence of a denial, or None when the organization may."""
+    def check_entitlement(self, organization: Organization, feature: str) -> Answered[str | None]:
+        """Ask whether an organization may use a feature: the sentence of a denial, or None when it may."""
+        decisions: tuple[Decision, ...] = ()
         for name in self._having["gateway_check_entitlement"]:
             hook = self._callers[name]["gateway_check_entitlement"]
-            verdict: Verdict | None = self._ask(
-                hook, decisions, {"organization": organization, "feature": feature}
-            )
+            answered = self._ask(hook, {"organization": organization, "feature": feature})
+            decisions += answered.decisions
+            if answered.refusal is not None:
+                return Answered(None, decisions, answered.refusal)
+            verdict: Verdict | None = answered.value
             if verdict is not None and not verdict.allowed:
-                decisions.append(Decision(name, "check_entitlement", "denied"))
-                return verdict.sentence
-        return None
+                denied = Decision(name, "check_entitlement", "denied")
+                return Answered(verdict.sentence, (*decisions, denied))
+        return Answered(None, decisions)
 
-    def check_seats(
-        self, organization: Organization, request: SeatRequest, decisions: list[Decision]
-    ) -> SeatLimit | None:
-        """The lowest ceiling, or None when nobody sets a limit."""
+    def check_seats(self, organization: Organization, request: SeatRequest) -> Answered[SeatLimit | None]:
+        """Ask for the lowest ceiling; None when no plugin sets a limit."""
         lowest: SeatLimit | None = None
+        decisions: tuple[Decision, ...] = ()
         for name in self._having["gateway_check_seats"]:
             hook = self._callers[name]["gateway_check_seats"]
-            verdict: SeatVerdict | None = self._ask(
-                hook, decisions, {"organization": organization, "request": request}
-            )
+            answered = self._ask(hook, {"organization": organization, "request": request})
+            decisions += answered.decisions
+            if answered.refusal is not None:
+                return Answered(None, decisions, answered.refusal)
+            verdict: SeatVerdict | None = answered.value
             if verdict is None:
                 continue
-            decisions.append(Decision(name, "check_seats", f"at most {verdict.ceiling}"))
+            decisions += (Decision(name, "check_seats", f"at most {verdict.ceiling}"),)
             if lowest is None or verdict.ceiling < lowest.ceiling:
                 lowest = SeatLimit(name, verdict.ceiling, verdict.sentence)
-        return lowest
+        return Answered(lowest, decisions)
 
     def deliver(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
         """Tell one plugin of events in their order, for so long: how many were told, and whether it can go on.
@@ -387,8 +360,8 @@ class PluginManager:
 
         return deliver
 
-    def _ask(self, hook: Hook, decisions: list[Decision], arguments: Mapping[str, Any]) -> Any:
-        """One question to one plugin. Whatever it does but answer ends here, named in the activity."""
+    def _ask(self, hook: Hook, arguments: Mapping[str, Any], default: Any = None) -> Answered[Any]:
+        """Ask one plugin. Whatever it does but answer ends here, named in the activity; `default` is for no answer."""
         began = perf_counter()
         try:
             answer = hook.call(arguments)
@@ -396,47 +369,45 @@ class PluginManager:
                 answer = hook.read(answer)
         except Refusal as refusal:
             if not checked_refusal(refusal):
-                raise self._unusable(hook, decisions, "raised a refusal that is none", began) from refusal
-            self._note(hook, decisions, REFUSED, "refused", perf_counter() - began)
-            raise
+                return self._invalid(hook, "raised a refusal that is none", began)
+            decision = self._count(hook, REFUSED, "refused", perf_counter() - began)
+            return Answered(None, (decision,), refusal)
         except NotPlainJson as invalid:
-            raise self._unusable(hook, decisions, f"answer {invalid}", began) from None
+            return self._invalid(hook, f"answer {invalid}", began)
         except (
             Exception,
             SystemExit,
         ) as error:  # it may fail in any way; the request is refused, to be tried again
             log.exception("plugin %s failed in %s", hook.plugin, hook.name)
             # Never its text, which may hold what the plugin was given.
-            what = f"failed: {type(error).__name__}"
-            self._note(hook, decisions, FAILED, what, perf_counter() - began)
-            raise unusable(hook.plugin) from error
+            decision = self._count(hook, FAILED, f"failed: {type(error).__name__}", perf_counter() - began)
+            return Answered(None, (decision,), unusable(hook.plugin))
         seconds, calls = perf_counter() - began, hook.calls
         if seconds > self.call_stats.limit:
-            self._note(hook, decisions, NONE if answer is None else ANSWERED, "", seconds)
-            return answer
+            late = self._count(hook, NONE if answer is None else ANSWERED, "", seconds)
+            return Answered(default if answer is None else answer, (late,))
         with calls.lock:
             if answer is None:
                 calls.none += 1
             else:
                 calls.answered += 1
             calls.seconds += seconds
-        return answer
+        return Answered(default if answer is None else answer)
 
-    def _note(self, hook: Hook, decisions: list[Decision], outcome: str, what: str, seconds: float) -> None:
+    def _count(self, hook: Hook, outcome: str, what: str, seconds: float) -> Decision:
+        """Count a call that failed or was slow; what the activity says of it."""
         late = self.call_stats.count_ended(hook.calls, outcome, seconds)
-        told = ", ".join(part for part in (what, late) if part)
-        decisions.append(Decision(hook.plugin, hook.name, told))
+        return Decision(hook.plugin, hook.name, ", ".join(part for part in (what, late) if part))
 
-    def _unusable(
-        self, hook: Hook, decisions: list[Decision], what: str, began: float | None = None
-    ) -> Unavailable:
+    def _invalid(self, hook: Hook, what: str, began: float | None = None) -> Answered[Any]:
         log.error("plugin %s gave an invalid answer to %s: %s", hook.plugin, hook.name, what)
-        self._note(hook, decisions, INVALID, f"invalid: {what}", perf_counter() - began if began else 0.0)
-        return Unavailable(
+        decision = self._count(hook, INVALID, f"invalid: {what}", perf_counter() - began if began else 0.0)
+        refusal = Unavailable(
             f"The gateway's plugin {hook.plugin} gave an answer that cannot be used, so nothing was changed. Tell the"
             " operator of the application.",
             retry_after=30,
         )
+        return Answered(None, (decision,), refusal)
 
 
 _NOTHING: Mapping[str, Hook] = {}

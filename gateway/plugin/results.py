@@ -1,13 +1,52 @@
-"""What is taken for an answer of a plugin, hook by hook; anything else is invalid, and stored nowhere."""
+"""The results of hooks: the values that the core goes on with, and the check of each answer.
+
+An answer that is not what its hook asks for is invalid, and stored nowhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from gateway.plugin.contracts import GroupGrant, Principal, SeatVerdict, Verdict
 from gateway.plugin.json_values import NotPlainJson, check_plain
 from gateway.scim.errors import Refusal
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one plugin said to one hook, for the activity."""
+
+    plugin: str
+    hook: str
+    verdict: str
+
+
+class Answered(NamedTuple, Generic[Value]):
+    """The answer of plugins to one question, with what they decided on the way to it."""
+
+    value: Value
+    decisions: tuple[Decision, ...] = ()
+    #: What a plugin refused with, or why its answer cannot be used; there is no value then.
+    refusal: Refusal | None = None
+
+    def result(self) -> Value:
+        """Return the value; for those who keep no decisions, as `Trace.record` does. Raises the refusal."""
+        if self.refusal is not None:
+            raise self.refusal
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class SeatLimit:
+    """The lowest ceiling that any plugin set, who set it, and its sentence."""
+
+    plugin: str
+    ceiling: int
+    sentence: str
 
 
 def accept_any(answer: Any) -> Any:
@@ -81,7 +120,7 @@ def _read_seats(answer: Any) -> SeatVerdict:
     return answer
 
 
-#: By hook: what reads an answer into what is gone on with. Raises Rubbish.
+#: By hook: what reads an answer into what is gone on with. Raises NotPlainJson.
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "gateway_authenticate": _read_principal,
     "gateway_map_resource": _read_document,

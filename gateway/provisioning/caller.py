@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gateway.config import Config
 from gateway.plugin.contracts import Billing, Connection, Organization, Seats
 from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.json_values import freeze
-from gateway.plugin.manager import Decision, PluginManager
+from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import Answered, Decision
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
@@ -118,6 +119,9 @@ def _parsed(settings: str) -> Mapping[str, Any]:
     return freeze(json.loads(settings))  # type: ignore[no-any-return]
 
 
+Value = TypeVar("Value")
+
+
 class Target(NamedTuple):
     """What a request is about: `User`, `Group`, `Connection`, `Token`, `AdminToken` or `Organization`, its id and its
     name."""
@@ -184,6 +188,14 @@ class Trace:
     in_part: bool = False
     #: Called before the first of several transactions: the web layer makes a long request wait for its turn there.
     before_portions: Callable[[], None] = lambda: None
+
+    def record(self, answered: Answered[Value]) -> Value:
+        """Note what plugins decided and return what they answered. Raises what one of them refused with."""
+        if answered.decisions:
+            self.decisions += answered.decisions
+        if answered.refusal is not None:
+            raise answered.refusal
+        return answered.value
 
     def noted(self) -> TraceState:
         """Return what `restore` brings back: call it before the first attempt."""

@@ -66,7 +66,7 @@ class Diagnostics:
         ]
 
     def _plan(self, organization: OrganizationRecord) -> Check:
-        denial = self._plugins.check_entitlement(self._callers.tenant(organization), FEATURE, [])
+        denial = self._plugins.check_entitlement(self._callers.tenant(organization), FEATURE).result()
         return Check("plan", denial is None, denial or f"The plan {organization.plan} has provisioning.")
 
     def _single_sign_on(self, organization: OrganizationRecord) -> Check:

@@ -84,12 +84,10 @@ class Groups:
         def operation(caller: IdpCaller) -> Rewritten:
             group = self._found(caller, uid, if_match)
             current = json.loads(group.doc)
-            mapped = self._plugins.map_patch(
-                caller.words,
-                "Group",
-                [dict(operation) for operation in operations],
-                current,
-                trace.decisions,
+            mapped = trace.record(
+                self._plugins.map_patch(
+                    caller.words, "Group", [dict(operation) for operation in operations], current
+                )
             )
             changes, rest = patch.split_members(mapped)
             patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)

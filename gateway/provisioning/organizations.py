@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.plugin.contracts import Organization
 from gateway.plugin.declarations import KeptAttributes
-from gateway.plugin.manager import Decision, PluginManager
+from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import Answered
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
@@ -243,7 +244,7 @@ class OrganizationSetup:
     def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
         """Switch provisioning on or off; on only once plan and single sign-on allow it."""
         connection = caller.connection
-        if enabled and (reasons := self.obstacles(caller.tenant, trace.decisions)):
+        if enabled and (reasons := trace.record(self.obstacles(caller.tenant))):
             raise Conflict(" ".join(reasons))
         trace.changed = ["provisioning"]
         with self._units_of_work.open(caller, trace):
@@ -251,18 +252,16 @@ class OrganizationSetup:
                 self.check_stays(connection)
             self._store.connections.edit(connection, provisioning=int(enabled))
 
-    def obstacles(self, tenant: Organization, decisions: list[Decision]) -> list[str]:
-        """Why an organization cannot be provisioned, each with who can mend it; empty when it can."""
-        reasons = []
-        denial = self._plugins.check_entitlement(tenant, FEATURE, decisions)
-        if denial is not None:
-            reasons.append(denial)
+    def obstacles(self, tenant: Organization) -> Answered[list[str]]:
+        """Find out why an organization cannot be provisioned: sentences, each with who can mend it."""
+        denial, decisions, refusal = self._plugins.check_entitlement(tenant, FEATURE)
+        reasons = [] if denial is None else [denial]
         if not tenant.sso:
             reasons.append(
                 f"Single sign-on is not set up for {tenant.name}. An admin of the application has to add the identity"
                 " provider's SAML metadata there before users can be provisioned."
             )
-        return reasons
+        return Answered(reasons, decisions, refusal)
 
     # Tokens ---------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from gateway.plugin.manager import Decision, SeatLimit
+from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Trace
 from gateway.provisioning.rendering import user_json
 from gateway.scim.errors import OverCapacity

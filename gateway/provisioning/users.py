@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gateway.plugin.contracts import SeatRequest, User
-from gateway.plugin.manager import Decision, PluginManager, SeatLimit
+from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
@@ -105,12 +106,10 @@ class Users:
         def operation(caller: IdpCaller) -> Outcome:
             found = self._found(caller, uid, trace, if_match)
             current = found.user.document
-            mapped = self._plugins.map_patch(
-                caller.words,
-                "User",
-                [dict(operation) for operation in operations],
-                current,
-                trace.decisions,
+            mapped = trace.record(
+                self._plugins.map_patch(
+                    caller.words, "User", [dict(operation) for operation in operations], current
+                )
             )
             patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
             trace.ignored = list(patched.ignored)
@@ -287,11 +286,11 @@ class Users:
     ) -> Placement:
         groups: Mapping[str, frozenset[str]] = {}
         if isinstance(caller, IdpCaller):
-            groups = self._plugins.resolve_groups(caller.words, user, trace.decisions)
+            groups = trace.record(self._plugins.resolve_groups(caller.words, user))
             trace.left_out = self._unruled.describe_new_values(caller, user.document, before)
         seats = None
         if takes_seat:
-            seats = self._plugins.check_seats(caller.tenant, SeatRequest(user.user_name), trace.decisions)
+            seats = trace.record(self._plugins.check_seats(caller.tenant, SeatRequest(user.user_name)))
         return Placement(groups, seats)
 
     def _found(self, caller: Caller, uid: str, trace: Trace, if_match: str | None) -> Found:

@@ -297,7 +297,7 @@ def test_no_value_shows_a_secret_when_it_is_printed(deployment: Deployment) -> N
     caller = scim.caller()
     principal = Principal("test", "0190")
     credentials = Credentials("bearer", scim.token, principal)
-    assert gateway.plugins.authenticate(caller.words, credentials, []) == principal
+    assert gateway.plugins.authenticate(caller.words, credentials).result() == principal
     trace.principal, trace.token_id = principal.label, principal.token_id
     record, made_token = gateway.setup.add_token(caller, "again", None, trace)
     secrets = [scim.token, made_token, ADMIN_TOKEN, gateway.config.secret_key]

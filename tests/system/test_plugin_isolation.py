@@ -259,7 +259,10 @@ def test_what_it_did_is_a_503_that_names_it_in_the_activity_and_in_the_metrics(
     assert [hook for hook, _ in verdicts] == [short]
     assert verdicts[0][1].startswith(verdict)
     assert "s3cret" not in line.decisions + refused.text
-    assert f"plugin zzz {'failed in' if outcome == 'failed' else 'answered'} {short}" in caplog.text
+    assert (
+        f"plugin zzz {'failed in' if outcome == 'failed' else 'gave an invalid answer to'} {short}"
+        in caplog.text
+    )
     assert counted(deployment)[short, outcome] == 1
     now["does"] = lambda **_: None
     assert ask(scim, uid, hook).status in (200, 201)
@@ -547,7 +550,7 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
     scale = 1.0 if seconds < 5 else 0.05
     monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 1.0 * scale)
     monkeypatch.setattr("gateway.provisioning.recorder.HOLD_SECONDS", 30.0 * scale)
-    monkeypatch.setattr("gateway.plugin.json_values.GRACE", 2.0 * scale)
+    monkeypatch.setattr("gateway.plugin.listener.GRACE", 2.0 * scale)
     heard: list[tuple[str, int]] = []
 
     def dawdle(event: Any) -> None:
@@ -585,7 +588,7 @@ def test_a_late_call_that_fails_is_told_again(
     with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 0.05)
-    monkeypatch.setattr("gateway.plugin.json_values.GRACE", 0.05)
+    monkeypatch.setattr("gateway.plugin.listener.GRACE", 0.05)
     heard: list[int] = []
 
     def fail_late(event: Any) -> None:

@@ -25,7 +25,7 @@ blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 def read_seats() -> Any:
     """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
     request, plugins = current_request(), current_request().gateway.plugins
-    limit = plugins.check_seats(request.caller.tenant, SeatRequest(""), [])
+    limit = plugins.check_seats(request.caller.tenant, SeatRequest("")).result()
     return seats_json(request.organization) | {
         "enforced": plugins.limits_seats(),
         "message": limit.sentence if limit else None,

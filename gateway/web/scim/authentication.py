@@ -84,7 +84,7 @@ class Authentication:
         if found.token:
             own = Principal(label=found.token[1], token_id=found.token[0])
             credentials = Credentials(credentials.scheme, secret, own)
-        principal = self.gateway.plugins.authenticate(caller.words, credentials, trace.decisions)
+        principal = trace.record(self.gateway.plugins.authenticate(caller.words, credentials))
         if principal is None:
             trace.stranger = "wrong token"
             self._slow_down(call, slug)
@@ -151,7 +151,7 @@ class Authentication:
         )
 
     def _admit(self, caller: IdpCaller, trace: Trace) -> None:
-        reasons = self.gateway.setup.obstacles(caller.tenant, trace.decisions)
+        reasons = trace.record(self.gateway.setup.obstacles(caller.tenant))
         if not caller.connection.provisioning:
             reasons.append(
                 f"Provisioning is switched off for the connection {caller.connection.name!r}. An admin of the"

@@ -75,7 +75,7 @@ class Lists:
         if text is None:
             return None
         if len(types) == 1 and len(text) <= MAX_LENGTH:
-            text = self._host.map_filter(caller.words, types[0].name, text, trace.decisions)
+            text = trace.record(self._host.map_filter(caller.words, types[0].name, text))
         tree = parse_filter(text)
         for resource in types:
             check_filter(tree, resource)

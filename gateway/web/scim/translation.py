@@ -14,7 +14,7 @@ def document(
 ) -> dict[str, Any]:
     """The canonical document. The plugin's translation of it is checked like any stranger's."""
     trace.user = _name_in(body)
-    mapped = plugins.map_resource(caller.words, kind, body, trace.decisions)
+    mapped = trace.record(plugins.map_resource(caller.words, kind, body))
     cleaned = documents.clean(caller.kept.user if kind == "User" else caller.kept.group, mapped)
     trace.ignored = list(cleaned.ignored)
     return cleaned.document
