@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from gateway.provisioning.caller import Callers, Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
-from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Forbidden, InvalidValue, NotFound
+from gateway.scim.json_text import fold, shown
 from gateway.store import Store
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord

@@ -10,7 +10,8 @@ from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.scim.errors import InvalidValue, Refusal
-from gateway.scim.filters import Filter, element_matches
+from gateway.scim.filter_ast import Filter
+from gateway.scim.matching import element_matches
 from gateway.scim.members import MemberChange
 from gateway.scim.schemas import GROUP
 from gateway.store import Store

@@ -13,11 +13,10 @@ from gateway.provisioning.rendering import etag, group_json
 from gateway.provisioning.unit_of_work import AnyCaller, Refresh, UnitsOfWork
 from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
-from gateway.scim.documents import fold, shown
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
-from gateway.scim.json_text import Json
-from gateway.scim.members import MemberChange
+from gateway.scim.json_text import Json, fold, shown
+from gateway.scim.members import MemberChange, split_members
 from gateway.store import Store, WriteConflict
 from gateway.store.memberships import MANUAL
 from gateway.store.records import GroupRecord, UserRecord
@@ -89,7 +88,7 @@ class Groups:
                     caller.words, "Group", [dict(operation) for operation in operations], current
                 )
             )
-            changes, rest = patch.split_members(mapped)
+            changes, rest = split_members(mapped)
             patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
             trace.ignored = list(patched.ignored)
             note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 from gateway.plugin.declarations import KeptAttributes
 from gateway.provisioning.caller import IdpCaller
-from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidPath, InvalidValue
-from gateway.scim.json_text import shown
+from gateway.scim.json_text import fold, shown
 from gateway.scim.paths import parse_path
 from gateway.store import Store
 

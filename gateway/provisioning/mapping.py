@@ -18,9 +18,8 @@ from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunne
 from gateway.provisioning.mapped_values import MappedPath, check_attribute
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
-from gateway.scim.documents import fold
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, Refusal
-from gateway.scim.json_text import Json
+from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
 from gateway.store.memberships import MANUAL, MAPPING

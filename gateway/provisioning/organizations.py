@@ -19,9 +19,8 @@ from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.provisioning.users import check_version
-from gateway.scim.documents import shown
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
-from gateway.scim.json_text import Json
+from gateway.scim.json_text import Json, shown
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.scim.documents import Json, check_urn, dumps, shown
+from gateway.scim.documents import check_urn
 from gateway.scim.errors import Conflict, InvalidSyntax, InvalidValue, PayloadTooLarge
+from gateway.scim.json_text import Json, dumps, shown
 from gateway.scim.schemas import BULK_REQUEST_URN, BULK_RESPONSE_URN
 
 MAX_OPERATIONS = 1000

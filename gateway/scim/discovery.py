@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.scim.bulk import MAX_OPERATIONS
-from gateway.scim.documents import Json
+from gateway.scim.json_text import Json
 from gateway.scim.schemas import CONFIG_URN, RESOURCE_TYPE_URN, SCHEMA_URN, Attribute, ResourceType, Schema
 from gateway.scim.service_schemas import SERVICE_SCHEMAS
 

@@ -18,36 +18,12 @@ from gateway.scim.json_text import (
     PATH_LENGTH,
     Json,
     check_text,
-    dumps,
     fold,
     kind,
     read_datetime,
-    read_json,
     shown,
 )
-from gateway.scim.projection import project
 from gateway.scim.schemas import ADDRESS_LENGTH, TEXT_LENGTH, Attribute, ResourceType
-
-__all__ = [
-    "Clean",
-    "Json",
-    "as_compared",
-    "check_urn",
-    "clean",
-    "clean_value",
-    "dumps",
-    "fold",
-    "is_empty",
-    "named",
-    "nearest",
-    "project",
-    "read_datetime",
-    "read_json",
-    "referred_id",
-    "refuse_doubled",
-    "refuse_wrong_empty",
-    "shown",
-]
 
 USER_NAME_LENGTH = ADDRESS_LENGTH
 #: Bytes of UTF-8, folded, of a value that an index holds: PostgreSQL's rows of an index take 2,704 with all columns.

@@ -26,24 +26,6 @@ from gateway.scim.filter_ast import (
     ValueFilter,
 )
 from gateway.scim.json_text import MOST_MARKS, has_long_run, shown
-from gateway.scim.matching import check_filter, element_matches, matches
-
-__all__ = [
-    "And",
-    "AttrPath",
-    "Compare",
-    "Filter",
-    "Not",
-    "Op",
-    "Or",
-    "Present",
-    "Value",
-    "ValueFilter",
-    "check_filter",
-    "element_matches",
-    "matches",
-    "parse_filter",
-]
 
 MAX_LENGTH = 8192
 MAX_DEPTH = 32

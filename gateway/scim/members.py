@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, check_length, referred_id, refuse_doubled, shown
+from gateway.scim.documents import check_length, referred_id, refuse_doubled
 from gateway.scim.errors import InvalidValue, Mutability
-from gateway.scim.filters import AttrPath, Compare, Filter
+from gateway.scim.filter_ast import AttrPath, Compare, Filter
+from gateway.scim.json_text import Json, shown
 from gateway.scim.operations import Operation
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import GROUP_URN, NAME_LENGTH

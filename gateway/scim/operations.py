@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.scim.documents import Json, check_urn, is_empty, shown
+from gateway.scim.documents import check_urn, is_empty
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarget
 from gateway.scim.filters import MAX_LENGTH
+from gateway.scim.json_text import Json, shown
 from gateway.scim.schemas import PATCH_URN
 
 MAX_OPERATIONS = 1000

@@ -9,25 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.scim.documents import (
-    Json,
-    as_compared,
-    clean,
-    clean_value,
-    is_empty,
-    named,
-    nearest,
-    refuse_doubled,
-    shown,
-)
+from gateway.scim.documents import as_compared, clean, clean_value, is_empty, named, nearest, refuse_doubled
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
-from gateway.scim.filters import And, AttrPath, Filter, Not, Or, ValueFilter, check_filter, element_matches
-from gateway.scim.members import MemberChange, split_members
-from gateway.scim.operations import MAX_OPERATIONS, Operation, read_operations
+from gateway.scim.filter_ast import And, AttrPath, Filter, Not, Or, ValueFilter
+from gateway.scim.json_text import Json, shown
+from gateway.scim.matching import check_filter, element_matches
+from gateway.scim.operations import MAX_OPERATIONS, Operation
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import Attribute, ResourceType, group_type
-
-__all__ = ["MemberChange", "Operation", "Patched", "apply", "read_operations", "split_members"]
 
 #: How much the operations of one PATCH may look at and change (`_size`); about half a second of work.
 MAX_WORK = 750_000

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.scim.errors import InvalidFilter, InvalidPath
-from gateway.scim.filters import MAX_LENGTH, Filter, Reader
+from gateway.scim.filter_ast import Filter
+from gateway.scim.filters import MAX_LENGTH, Reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from gateway.scim.errors import InvalidFilter, InvalidValue
-from gateway.scim.filters import MAX_LENGTH, AttrPath, Reader
+from gateway.scim.filter_ast import AttrPath
+from gateway.scim.filters import MAX_LENGTH, Reader
 from gateway.scim.schemas import Attribute, ResourceType
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gateway.scim.documents import fold
+from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import now
 from gateway.store.records import ActivityRecord

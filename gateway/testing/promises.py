@@ -47,7 +47,9 @@ from gateway.plugin.contracts import (
 from gateway.scim.documents import Clean, clean, is_empty
 from gateway.scim.errors import Refusal
 from gateway.scim.filters import parse_filter
-from gateway.scim.patch import apply, read_operations, split_members
+from gateway.scim.members import split_members
+from gateway.scim.operations import read_operations
+from gateway.scim.patch import apply
 from gateway.scim.schemas import PATCH_URN
 from gateway.simulation.api import Answer, Play, Simulator
 from gateway.testing import transcripts

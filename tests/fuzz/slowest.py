@@ -26,9 +26,11 @@ from flask import Request
 from gateway.plugin.contracts import Billing, Connection, Organization, Seats
 from gateway.provisioning.saml_metadata import read_metadata
 from gateway.scim.bulk import read_bulk
-from gateway.scim.documents import clean, fold, read_json
+from gateway.scim.documents import clean
 from gateway.scim.errors import Refusal
-from gateway.scim.filters import MAX_LENGTH, check_filter, matches, parse_filter
+from gateway.scim.filters import MAX_LENGTH, parse_filter
+from gateway.scim.json_text import fold, read_json
+from gateway.scim.matching import check_filter, matches
 from gateway.scim.messages import read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.patch import apply

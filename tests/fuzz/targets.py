@@ -14,24 +14,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.scim.bulk import read_bulk
-from gateway.scim.documents import clean, dumps, project, read_json
+from gateway.scim.documents import clean
 from gateway.scim.errors import InvalidFilter, InvalidPath, Refusal
-from gateway.scim.filters import (
-    MAX_LENGTH,
-    And,
-    Compare,
-    Filter,
-    Not,
-    Or,
-    Present,
-    ValueFilter,
-    check_filter,
-    matches,
-    parse_filter,
-)
+from gateway.scim.filter_ast import And, Compare, Filter, Not, Or, Present, ValueFilter
+from gateway.scim.filters import MAX_LENGTH, parse_filter
+from gateway.scim.json_text import dumps, read_json
+from gateway.scim.matching import check_filter, matches
+from gateway.scim.members import split_members
 from gateway.scim.messages import is_descending, read_search
-from gateway.scim.patch import apply, read_operations, split_members
+from gateway.scim.operations import read_operations
+from gateway.scim.patch import apply
 from gateway.scim.paths import PatchPath, parse_path
+from gateway.scim.projection import project
 from gateway.scim.schemas import (
     BULK_REQUEST_URN,
     ENTERPRISE,

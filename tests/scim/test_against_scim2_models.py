@@ -38,19 +38,15 @@ from scim2_models import (
 )
 from scim2_models.exceptions import SCIMException
 
-from gateway.scim.documents import clean, fold, is_empty, read_datetime
+from gateway.scim.documents import clean, is_empty
 from gateway.scim.errors import Refusal
-from gateway.scim.filters import (
-    MAX_LENGTH,
-    Compare,
-    Not,
-    Present,
-    check_filter,
-    element_matches,
-    matches,
-    parse_filter,
-)
-from gateway.scim.patch import apply, read_operations, split_members
+from gateway.scim.filter_ast import Compare, Not, Present
+from gateway.scim.filters import MAX_LENGTH, parse_filter
+from gateway.scim.json_text import fold, read_datetime
+from gateway.scim.matching import check_filter, element_matches, matches
+from gateway.scim.members import split_members
+from gateway.scim.operations import read_operations
+from gateway.scim.patch import apply
 from gateway.scim.paths import parse_path
 from gateway.scim.schemas import (
     ENTERPRISE,

@@ -8,10 +8,10 @@ import unicodedata
 import pytest
 
 from gateway.provisioning.caller import LINE_COUNT, LINE_TEXT_LENGTH, Trace
-from gateway.scim.documents import INDEXED_BYTES, clean, fold, read_json
+from gateway.scim.documents import INDEXED_BYTES, clean
 from gateway.scim.errors import InvalidFilter, InvalidValue
 from gateway.scim.filters import parse_filter
-from gateway.scim.json_text import MOST_MARKS, has_long_run
+from gateway.scim.json_text import MOST_MARKS, fold, has_long_run, read_json
 from gateway.scim.members import member_ids
 from gateway.scim.patch import apply
 from gateway.scim.projection import project

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.scim.documents import clean, fold
+from gateway.scim.documents import clean
 from gateway.scim.errors import InvalidSyntax, InvalidValue
+from gateway.scim.json_text import fold
 from gateway.scim.schemas import (
     ENTERPRISE,
     ENTERPRISE_URN,

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scim2_models import EnterpriseUser, ScimFilter, User
 
-from gateway.scim.filters import check_filter, element_matches, matches, parse_filter
+from gateway.scim.filters import parse_filter
+from gateway.scim.matching import check_filter, element_matches, matches
 from gateway.scim.schemas import ENTERPRISE, ENTERPRISE_URN, USER_URN, Attribute, Schema, narrow, user_type
 
 USERS = user_type(ENTERPRISE)

@@ -8,17 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.filters import (
-    And,
-    AttrPath,
-    Compare,
-    Not,
-    Or,
-    Present,
-    ValueFilter,
-    check_filter,
-    parse_filter,
-)
+from gateway.scim.filter_ast import And, AttrPath, Compare, Not, Or, Present, ValueFilter
+from gateway.scim.filters import parse_filter
+from gateway.scim.matching import check_filter
 from gateway.scim.schemas import ENTERPRISE, ENTERPRISE_URN, USER_URN, user_type
 
 USERS = user_type(ENTERPRISE)

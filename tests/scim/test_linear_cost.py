@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.scim.bulk import read_bulk
-from gateway.scim.documents import clean, project, read_json
+from gateway.scim.documents import clean
 from gateway.scim.errors import (
     InvalidFilter,
     InvalidPath,
@@ -21,11 +21,15 @@ from gateway.scim.errors import (
     PayloadTooLarge,
     Refusal,
 )
-from gateway.scim.filters import MAX_LENGTH, Reader, matches, parse_filter
+from gateway.scim.filters import MAX_LENGTH, Reader, parse_filter
+from gateway.scim.json_text import read_json
+from gateway.scim.matching import matches
+from gateway.scim.members import split_members
 from gateway.scim.messages import read_search
 from gateway.scim.operations import read_operations
-from gateway.scim.patch import apply, split_members
+from gateway.scim.patch import apply
 from gateway.scim.paths import parse_path
+from gateway.scim.projection import project
 from gateway.scim.schemas import (
     BULK_REQUEST_URN,
     ENTERPRISE,

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, Mutability
 from gateway.scim.filters import parse_filter
-from gateway.scim.patch import MemberChange, apply, split_members
+from gateway.scim.members import MemberChange, split_members
+from gateway.scim.patch import apply
 from gateway.scim.schemas import ENTERPRISE_URN, GROUP_URN, USER_URN, group_type, narrow
 
 GROUPS = group_type()

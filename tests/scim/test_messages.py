@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gateway.scim.documents import dumps
 from gateway.scim.errors import InvalidCount, InvalidSyntax, InvalidValue
+from gateway.scim.json_text import dumps
 from gateway.scim.messages import Error, ListResponse, PatchOp, Search, list_response, read_search
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 

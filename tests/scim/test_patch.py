@@ -19,7 +19,8 @@ from gateway.scim.errors import (
     NoTarget,
     Refusal,
 )
-from gateway.scim.patch import Operation, apply, read_operations
+from gateway.scim.operations import Operation, read_operations
+from gateway.scim.patch import apply
 from gateway.scim.schemas import (
     ENTERPRISE,
     ENTERPRISE_URN,

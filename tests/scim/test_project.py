@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from gateway.scim.documents import project
+from gateway.scim.projection import project
 from gateway.scim.schemas import ENTERPRISE, ENTERPRISE_URN, GROUP_URN, USER_URN, group_type, user_type
 
 USERS = user_type(ENTERPRISE)

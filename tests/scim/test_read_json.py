@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.scim.documents import dumps, read_json
 from gateway.scim.errors import InvalidSyntax, InvalidValue
+from gateway.scim.json_text import dumps, read_json
 
 
 def nested(depth: int) -> bytes:

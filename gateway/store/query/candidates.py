@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.scim.errors import TooMany
-from gateway.scim.filters import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
+from gateway.scim.filter_ast import And, AttrPath, Compare, Filter, Not, Or, Present, ValueFilter
 from gateway.scim.json_text import fold
 from gateway.scim.schemas import ResourceType
 from gateway.store.query.columns import GROUPS, USERS, Lookup, Reach, Table

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from gateway.scim.documents import read_datetime
 from gateway.scim.errors import InvalidFilter
+from gateway.scim.json_text import read_datetime
 from gateway.store.ids_and_time import microseconds
 from gateway.store.records import ListedGroup, ListedUser
 

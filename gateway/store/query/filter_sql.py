@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.filters import And, AttrPath, Compare, Not, Or, Present, ValueFilter
+from gateway.scim.filter_ast import And, AttrPath, Compare, Not, Or, Present, ValueFilter
+from gateway.scim.json_text import fold
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.sorting import compared
 from gateway.store.engine.dialects import Dialect

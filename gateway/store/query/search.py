@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import TooMany
-from gateway.scim.filters import Filter
+from gateway.scim.filter_ast import Filter
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort
 from gateway.store import users

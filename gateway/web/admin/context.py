@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from flask import g, request
 
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
-from gateway.scim.documents import shown
 from gateway.scim.errors import Forbidden, NotFound
+from gateway.scim.json_text import shown
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import (
     AdminTokenRecord,

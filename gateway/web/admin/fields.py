@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
-from gateway.scim.documents import INDEXED_BYTES, fold
+from gateway.scim.documents import INDEXED_BYTES
 from gateway.scim.escaping import control_in
+from gateway.scim.json_text import fold
 from gateway.store.ids_and_time import microseconds
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gateway.scim.documents import shown
 from gateway.scim.errors import NotFound
+from gateway.scim.json_text import shown
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
 from gateway.web.admin import schemas

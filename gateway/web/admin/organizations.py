@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.scim.documents import fold
 from gateway.scim.errors import NotFound
+from gateway.scim.json_text import fold
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas

@@ -9,8 +9,8 @@ from flask import Request
 from marshmallow import RAISE, Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
-from gateway.scim.documents import read_json
 from gateway.scim.errors import UnsupportedMediaType
+from gateway.scim.json_text import read_json
 from gateway.web.encodings import too_large
 from gateway.web.errors import Unprocessable
 

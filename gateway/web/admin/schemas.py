@@ -9,8 +9,8 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from gateway.provisioning.admin_tokens import SCOPES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
-from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH, fold
-from gateway.scim.json_text import dumps
+from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
+from gateway.scim.json_text import dumps, fold
 from gateway.scim.schemas import TEXT_LENGTH
 from gateway.web.admin.fields import Count, Flag, Moment, Name, Url, check_bytes, check_one_line
 from gateway.web.admin.pagination import LimitQuery, PageQuery

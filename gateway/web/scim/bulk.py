@@ -10,8 +10,8 @@ from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.rendering import etag
 from gateway.provisioning.users import Outcome
 from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_bulk
-from gateway.scim.documents import Json, shown
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
+from gateway.scim.json_text import Json, shown
 from gateway.scim.operations import read_operations
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord

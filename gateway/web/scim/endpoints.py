@@ -15,7 +15,7 @@ from gateway.provisioning.groups import absent_group
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
-from gateway.scim import discovery, documents
+from gateway.scim import discovery
 from gateway.scim.errors import (
     Forbidden,
     InvalidCount,
@@ -25,6 +25,7 @@ from gateway.scim.errors import (
     Refusal,
     UnsupportedMediaType,
 )
+from gateway.scim.json_text import dumps, read_json, shown
 from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
@@ -330,7 +331,7 @@ class Endpoints:
             raise too_large(most)
         data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
         refuse_many_parts(data, usual)
-        return documents.read_json(data)
+        return read_json(data)
 
     def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
         """The body: out of the identity provider's dialect, then validated like any stranger's."""
@@ -364,15 +365,15 @@ def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -
     """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
     _refuse_filter(call)
     if uid is None:
-        return answer(list_response(len(entries), 1, [documents.dumps(entry) for entry in entries]))
+        return answer(list_response(len(entries), 1, [dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
     if found is None:
-        raise NotFound(f"This connection has no {documents.shown(uid)} here.")
+        raise NotFound(f"This connection has no {shown(uid)} here.")
     return _described(found)
 
 
 def _described(entry: dict[str, Any]) -> Answer:
-    return answer(documents.dumps(entry), location=entry["meta"]["location"])
+    return answer(dumps(entry), location=entry["meta"]["location"])
 
 
 def _refuse_filter(call: Call) -> None:

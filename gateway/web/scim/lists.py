@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.rendering import group_json, group_pieces, user_json, users_json
-from gateway.scim import documents
 from gateway.scim.errors import InvalidCount, InvalidValue
-from gateway.scim.filters import MAX_LENGTH, Compare, Filter, check_filter, parse_filter
+from gateway.scim.filter_ast import Compare, Filter
+from gateway.scim.filters import MAX_LENGTH, parse_filter
+from gateway.scim.json_text import dumps
+from gateway.scim.matching import check_filter
 from gateway.scim.messages import Search, list_response
+from gateway.scim.projection import project
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort, read_sort
 from gateway.store.memberships import MEMBERS_AT_ONCE, Groups, Seen
@@ -164,10 +167,7 @@ def projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> li
     if not reshaped(resource, asked):
         return list(shown)
     left_out = excluded(resource, asked)
-    return [
-        documents.dumps(documents.project(resource, json.loads(text), asked.attributes, left_out))
-        for text in shown
-    ]
+    return [dumps(project(resource, json.loads(text), asked.attributes, left_out)) for text in shown]
 
 
 def reshaped(resource: ResourceType, asked: Search) -> bool:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from gateway.provisioning import Trace
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import group_json, group_pieces, reference_json
-from gateway.scim import documents
 from gateway.scim.errors import Unexpected
+from gateway.scim.json_text import Json, dumps
 from gateway.scim.messages import Search
+from gateway.scim.projection import project
 from gateway.scim.schemas import ResourceType
 from gateway.store.records import GroupRecord, MemberRecord
 from gateway.web.scim.lists import excluded, reshaped
@@ -45,16 +46,16 @@ def _projected(
     """A projection looks at each member by itself, so it is made of each page by itself."""
     left_out = excluded(resource, asked)
 
-    def part(document: documents.Json) -> documents.Json:
-        return documents.project(resource, document, asked.attributes, left_out)
+    def part(document: Json) -> Json:
+        return project(resource, document, asked.attributes, left_out)
 
-    yield documents.dumps(part(json.loads(group_json(group, None, base))))[:-1]
+    yield dumps(part(json.loads(group_json(group, None, base))))[:-1]
     opened = False
     for page in pages:
         members = [json.loads(reference_json(member, "Users", base)) for member in page]
         shown = part({"members": members}).get("members", ()) if members else ()
         if shown:
-            yield ("," if opened else ',"members":[') + documents.dumps(shown)[1:-1]
+            yield ("," if opened else ',"members":[') + dumps(shown)[1:-1]
             opened = True
     yield "]}" if opened else "}"
 

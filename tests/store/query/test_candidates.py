@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.scim.errors import TooMany
-from gateway.scim.filters import Or, parse_filter
+from gateway.scim.filter_ast import Or
+from gateway.scim.filters import parse_filter
 from gateway.scim.schemas import USER_URN, group_type, user_type
 from gateway.scim.sorting import read_sort
 from gateway.store.query.candidates import MAX_TERMS, Among, gathered

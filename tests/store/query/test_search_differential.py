@@ -1,6 +1,6 @@
 """Filters as SQL, held against filters in Python: for random filters over random users and groups both find the same.
 
-`gateway.scim.filters.matches`, read beside RFC 7644, is the reference; here it looks at what the gateway really serves.
+`gateway.scim.matching.matches`, read beside RFC 7644, is the reference; here it looks at what the gateway serves.
 Locations (`meta.location`, `$ref`) are left out: they hold the public URL, which the database does not know.
 `GATEWAY_FILTERS` in the environment says how many filters to try, where the usual few hundred are not enough.
 """
@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gateway.scim.documents import fold
 from gateway.scim.errors import InvalidFilter
-from gateway.scim.filters import check_filter, matches, parse_filter
+from gateway.scim.filters import parse_filter
+from gateway.scim.json_text import fold
+from gateway.scim.matching import check_filter, matches
 from gateway.scim.schemas import ENTERPRISE_URN, USER_URN
 from gateway.scim.sorting import read_sort
 from gateway.store.query.search import Query
