@@ -413,7 +413,9 @@ def test_who_changed_between_the_look_and_the_move_is_looked_at_again(
     audit(move.deployment)
 
 
-def test_what_was_taken_over_before_it_broke_off_is_told(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_takeover_that_breaks_off_names_the_users_moved_before(
+    move: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(1, 4):
         move.assign(number)
     monkeypatch.setattr("gateway.provisioning.takeover._USERS_PER_PORTION", 1)
@@ -428,10 +430,10 @@ def test_what_was_taken_over_before_it_broke_off_is_told(move: Move, monkeypatch
 
     move.preview()
     etag = move.etag()
-    monkeypatch.setattr(takeover, "_move", breaks_off)
+    monkeypatch.setattr(takeover, "_move_portion", breaks_off)
     refused = send(move, move.body(preview=False), If_Match=etag)
     assert (refused.status, "Before that 2 users were taken over" in refused.json["message"]) == (503, True)
-    monkeypatch.setattr(takeover, "_move", step)
+    monkeypatch.setattr(takeover, "_move_portion", step)
     assert move.take()["summary"] == {"moves": 1, "stays": 0, "more": False}
 
 
