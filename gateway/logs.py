@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from gateway.scim.escaping import escaped
+from gateway.scim.escaping import escape_controls
 
 
 class LineFormatter(logging.Formatter):
@@ -12,7 +12,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line."""
-        return escaped(super().formatMessage(record))
+        return escape_controls(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:
         """The traceback."""
@@ -24,4 +24,4 @@ class LineFormatter(logging.Formatter):
 
 
 def _followed(text: str) -> str:
-    return "\n".join(f"| {escaped(line)}" for line in text.split("\n"))
+    return "\n".join(f"| {escape_controls(line)}" for line in text.split("\n"))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from gateway.provisioning.caller import Callers, Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import Forbidden, InvalidValue, NotFound
-from gateway.scim.json_text import fold, shown
+from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
@@ -62,7 +62,7 @@ class AdminAccess:
             organization = self._store.organizations.by_key(found.organization_id)
         with self._change(organization, trace):
             if found is None or not tokens.remove(found):
-                raise NotFound(f"There is no admin token with the id {shown(uid)} here.")
+                raise NotFound(f"There is no admin token with the id {excerpt(uid)} here.")
             self._name(found, trace)
         if organization is None:
             self._log("revoked", found, trace)

@@ -15,7 +15,7 @@ from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
-from gateway.scim.json_text import Json, fold, shown
+from gateway.scim.json_text import Json, excerpt, fold
 from gateway.scim.members import MemberChange, split_members
 from gateway.store import Store, WriteConflict
 from gateway.store.memberships import MANUAL
@@ -276,7 +276,7 @@ class Groups:
     def _member(self, caller: Caller, uid: str, trace: Trace) -> UserRecord:
         user = self._store.users.of(caller.organization, uid)
         if user is None:
-            raise NotFound(f"There is no user with the id {shown(uid)} here.")
+            raise NotFound(f"There is no user with the id {excerpt(uid)} here.")
         trace.user = user.user_name
         return user
 
@@ -320,7 +320,7 @@ def absent_group(caller: Caller, uid: str) -> NotFound:
     remedy = (
         " Look the group up by displayName, and create it if it is not found." if caller.connection else ""
     )
-    return NotFound(f"There is no group with the id {shown(uid)} here.{remedy}")
+    return NotFound(f"There is no group with the id {excerpt(uid)} here.{remedy}")
 
 
 def _without_members(document: Json) -> tuple[tuple[str, ...], Json]:

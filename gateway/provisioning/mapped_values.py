@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from gateway.plugin.declarations import KeptAttributes
 from gateway.provisioning.caller import IdpCaller
 from gateway.scim.errors import InvalidPath, InvalidValue
-from gateway.scim.json_text import fold, shown
+from gateway.scim.json_text import excerpt, fold
 from gateway.scim.paths import parse_path
 from gateway.store import Store
 
@@ -33,7 +33,7 @@ class MappedPath(NamedTuple):
     def parse(cls, kept: KeptAttributes, attribute: str) -> MappedPath:
         """Return the path of an attribute that `check_attribute` accepted, in the spelling of documents."""
         path = parse_path(attribute, tuple(extension.id for extension in kept.user.extensions))
-        head = kept.user.head(path.urn, path.name)
+        head = kept.user.find_top_level(path.urn, path.name)
         if head is None:
             return cls((path.name,) if path.urn is None else (path.urn, path.name), path.sub)
         extension, found = head
@@ -151,13 +151,13 @@ def describe_unruled(
 
     sentences = []
     if near:
-        pairs = [f"{shown(value)} for {shown(rule)}{with_count(value)}" for value, rule in near.items()]
+        pairs = [f"{excerpt(value)} for {excerpt(rule)}{with_count(value)}" for value, rule in near.items()]
         sentences.append(
             f"Values of {attribute} that differ from a rule of Map to groups by letter case or Unicode normalization"
             f" alone lead to no group: {_enumerate(pairs)}. Mend them at the identity provider, or add a rule in the"
             " application."
         )
-    names = [shown(value) + with_count(value) for value in others]
+    names = [excerpt(value) + with_count(value) for value in others]
     if names:
         sentences.append(
             f"Values of {attribute} in no rule of Map to groups lead to no group: {_enumerate(names)}. Add a rule in"

@@ -20,7 +20,7 @@ from gateway.provisioning.saml_metadata import read_metadata
 from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
 from gateway.provisioning.users import check_version
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
-from gateway.scim.json_text import Json, shown
+from gateway.scim.json_text import Json, excerpt
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
@@ -133,7 +133,7 @@ class OrganizationSetup:
         declaration = self._plugins.declared.of(idp)
         if declaration is None:
             known = ", ".join(plugin.name for plugin in self._plugins.declared.plugins() if plugin.idp)
-            raise InvalidValue(f"There is no identity provider {shown(idp)} here. Known are: {known}.")
+            raise InvalidValue(f"There is no identity provider {excerpt(idp)} here. Known are: {known}.")
         settings = self._plugins.declared.checked_settings(idp, values)
         try:
             return settings, self._plugins.declared.would_keep(idp, settings)
@@ -282,7 +282,7 @@ class OrganizationSetup:
 
     def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
         """The token opens nothing from now on. Raises NotFound."""
-        missing = NotFound(f"There is no token with the id {shown(uid)} here.")
+        missing = NotFound(f"There is no token with the id {excerpt(uid)} here.")
         # Looked for first: a write would wait for others.
         if all(token.uid != uid for token in self._store.tokens.of(caller.connection)):
             raise missing

@@ -21,7 +21,7 @@ from gateway.provisioning.rendering import etag, user_json
 from gateway.provisioning.unit_of_work import Refresh, UnitsOfWork
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
-from gateway.scim.json_text import Json, dumps, shown
+from gateway.scim.json_text import Json, dumps, excerpt
 from gateway.scim.versions import version_in
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339
@@ -311,7 +311,7 @@ class Users:
     def absent(self, caller: Caller, uid: str, trace: Trace) -> NotFound:
         """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
         answer to an admin; an identity provider reads the same sentence for every unknown id."""
-        sentence = f"There is no user with the id {shown(uid)} here."
+        sentence = f"There is no user with the id {excerpt(uid)} here."
         remedy = (
             " Look the user up by userName, and create it if it is not found." if caller.connection else ""
         )

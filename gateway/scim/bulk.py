@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.scim.documents import check_urn
 from gateway.scim.errors import Conflict, InvalidSyntax, InvalidValue, PayloadTooLarge
-from gateway.scim.json_text import Json, dumps, shown
+from gateway.scim.json_text import Json, dumps, excerpt
 from gateway.scim.schemas import BULK_REQUEST_URN, BULK_RESPONSE_URN
 
 MAX_OPERATIONS = 1000
@@ -29,37 +29,39 @@ class Circular(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """One operation. `place` is its path up to the id (`/Users`), `uid` what follows, None where nothing does."""
+    """One operation. `collection` is its path up to the id (`/Users`), `uid` what follows, None where nothing does."""
 
     method: str
-    place: str
+    collection: str
     uid: str | None = None
     bulk_id: str | None = None
     data: Json | None = None
     version: str | None = None
 
     @property
-    def names(self) -> frozenset[str]:
+    def references(self) -> frozenset[str]:
         """The bulkIds that it refers to, in its path and anywhere in its data."""
-        return frozenset(text[len(_REFERENCE) :] for text in _texts([self.uid, self.data]) if _refers(text))
+        return frozenset(
+            text[len(_REFERENCE) :] for text in _iterate_texts([self.uid, self.data]) if _is_reference(text)
+        )
 
-    def resolved(self, ids: Mapping[str, str]) -> BulkOperation:
+    def resolve(self, ids: Mapping[str, str]) -> BulkOperation:
         """The operation with ids in place of references. Raises InvalidValue where one leads nowhere."""
         # RFC 7644, 3.7.2
-        if missing := sorted(self.names - ids.keys()):
+        if missing := sorted(self.references - ids.keys()):
             raise InvalidValue(
-                f"{_REFERENCE}{shown(missing[0])} stands for nothing: no POST of this request has that bulkId,"
+                f"{_REFERENCE}{excerpt(missing[0])} stands for nothing: no POST of this request has that bulkId,"
                 " or the one that has it failed."
             )
-        return replace(self, uid=_put(self.uid, ids), data=_put(self.data, ids))
+        return replace(self, uid=_substitute(self.uid, ids), data=_substitute(self.data, ids))
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A bulk request. `patience` is how many errors end it, None where none does."""
+class BulkRequest:
+    """A bulk request. `fail_on_errors` is how many errors end it, None where none does."""
 
     operations: Sequence[BulkOperation]
-    patience: int | None = None
+    fail_on_errors: int | None = None
 
     def order(self) -> tuple[list[int], list[int]]:
         """Positions in the order in which they can be done, and those that a circle keeps from being done.
@@ -67,7 +69,7 @@ class Job:
         An operation waits for those that it refers to and is never done sooner than it was sent, so what depends
         on the order without saying so (delete one, create another of that name) stays as the client wrote it.
         """
-        waiting = self._waiting()
+        waiting = self._dependencies()
         followers: dict[int, list[int]] = {}
         for number, sources in enumerate(waiting):
             for source in sources:
@@ -82,23 +84,25 @@ class Job:
                     heapq.heappush(ready, number)
         return order, [number for number, sources in enumerate(waiting) if sources]
 
-    def _waiting(self) -> list[set[int]]:
+    def _dependencies(self) -> list[set[int]]:
         """For each operation the positions of those that it refers to."""
         creates = {
             operation.bulk_id: number
             for number, operation in enumerate(self.operations)
             if operation.method == "POST"
         }
-        return [{creates[name] for name in each.names if name in creates} for each in self.operations]
+        return [{creates[name] for name in each.references if name in creates} for each in self.operations]
 
 
-def read_bulk(body: Mapping[str, Any]) -> Job:
+def read_bulk(body: Mapping[str, Any]) -> BulkRequest:
     """A BulkRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or PayloadTooLarge."""
-    given = _folded(body, "The bulk request")
+    given = _lower_keys(body, "The bulk request")
     check_urn(given.get("schemas"), BULK_REQUEST_URN, body)
-    patience, raw = given.get("failonerrors"), given.get("operations")
-    if patience is not None and (type(patience) is not int or patience < 1):
-        raise InvalidSyntax(f'"failOnErrors" must be a whole number from 1 on, not {shown(patience)}.')
+    fail_on_errors, raw = given.get("failonerrors"), given.get("operations")
+    if fail_on_errors is not None and (type(fail_on_errors) is not int or fail_on_errors < 1):
+        raise InvalidSyntax(
+            f'"failOnErrors" must be a whole number from 1 on, not {excerpt(fail_on_errors)}.'
+        )
     if not isinstance(raw, list) or not raw:
         raise InvalidSyntax('"Operations" must be an array with at least one operation.')
     if len(raw) > MAX_OPERATIONS:
@@ -106,53 +110,53 @@ def read_bulk(body: Mapping[str, Any]) -> Job:
         raise PayloadTooLarge(
             f"The bulk request has {len(raw)} operations, more than maxOperations ({MAX_OPERATIONS}). Send it in parts."
         )
-    operations = [_read(number, each) for number, each in enumerate(raw, 1)]
+    operations = [_read_operation(number, each) for number, each in enumerate(raw, 1)]
     _refuse_doubled_ids(operations)
-    return Job(operations, patience)
+    return BulkRequest(operations, fail_on_errors)
 
 
-def _read(number: int, raw: Any) -> BulkOperation:
-    given = _folded(raw, f"Operation {number}")
-    texts = {name: _text(number, name, given) for name in ("method", "path", "bulkId", "version")}
+def _read_operation(number: int, raw: Any) -> BulkOperation:
+    given = _lower_keys(raw, f"Operation {number}")
+    texts = {name: _read_text(number, name, given) for name in ("method", "path", "bulkId", "version")}
     method = (texts["method"] or "").upper()
     if method not in _METHODS:
         raise InvalidSyntax(
-            f'"method" of operation {number} must be POST, PUT, PATCH or DELETE, not {shown(texts["method"])}.'
+            f'"method" of operation {number} must be POST, PUT, PATCH or DELETE, not {excerpt(texts["method"])}.'
         )
     if method == "POST" and not texts["bulkId"]:
         raise InvalidSyntax(f'Operation {number} is a POST and needs a "bulkId".')
-    data = _data(number, method, given.get("data"))
-    return BulkOperation(method, *_parted(number, texts["path"]), texts["bulkId"], data, texts["version"])
+    data = _read_data(number, method, given.get("data"))
+    return BulkOperation(method, *_split_path(number, texts["path"]), texts["bulkId"], data, texts["version"])
 
 
-def _text(number: int, name: str, given: Mapping[str, Any]) -> str | None:
+def _read_text(number: int, name: str, given: Mapping[str, Any]) -> str | None:
     value = given.get(name.lower())
     if value is not None and not isinstance(value, str):
-        raise InvalidSyntax(f'"{name}" of operation {number} must be a text, not {shown(value)}.')
+        raise InvalidSyntax(f'"{name}" of operation {number} must be a text, not {excerpt(value)}.')
     return value
 
 
-def _data(number: int, method: str, data: Any) -> Json | None:
+def _read_data(number: int, method: str, data: Any) -> Json | None:
     # RFC 7644, 3.7: DELETE has no data; what stands there all the same is not looked at.
     if method == "DELETE":
         return None
     if not isinstance(data, dict):
-        raise InvalidSyntax(f'"data" of operation {number} must be an object, not {shown(data)}.')
+        raise InvalidSyntax(f'"data" of operation {number} must be an object, not {excerpt(data)}.')
     return data
 
 
-def _parted(number: int, path: str | None) -> tuple[str, str | None]:
+def _split_path(number: int, path: str | None) -> tuple[str, str | None]:
     if not path or not path.startswith("/"):
         raise InvalidSyntax(
-            f'"path" of operation {number} must be like /Users or /Users/<id>, not {shown(path)}.'
+            f'"path" of operation {number} must be like /Users or /Users/<id>, not {excerpt(path)}.'
         )
     name, slash, uid = path[1:].partition("/")
     return f"/{name}", uid if slash else None
 
 
-def _folded(raw: Any, what: str) -> dict[str, Any]:
+def _lower_keys(raw: Any, what: str) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
-        raise InvalidSyntax(f"{what} must be an object, but it is {shown(raw)}.")
+        raise InvalidSyntax(f"{what} must be an object, but it is {excerpt(raw)}.")
     given = {key.lower(): value for key, value in raw.items()}
     if len(given) != len(raw):
         raise InvalidSyntax(f"{what} has one attribute twice, in two spellings.")
@@ -163,7 +167,7 @@ def _refuse_doubled_ids(operations: Sequence[BulkOperation]) -> None:
     seen: set[str | None] = set()
     for operation in operations:
         if operation.method == "POST" and operation.bulk_id in seen:
-            raise InvalidSyntax(f"Two operations have the bulkId {shown(operation.bulk_id)}.")
+            raise InvalidSyntax(f"Two operations have the bulkId {excerpt(operation.bulk_id)}.")
         if operation.method == "POST":
             seen.add(operation.bulk_id)
 
@@ -173,24 +177,24 @@ def bulk_response(answers: Sequence[Json]) -> str:
     return dumps({"schemas": [BULK_RESPONSE_URN], "Operations": list(answers)})
 
 
-def _refers(text: str) -> bool:
+def _is_reference(text: str) -> bool:
     return text.startswith(_REFERENCE) and len(text) > len(_REFERENCE)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _iterate_texts(value: Any) -> Iterator[str]:
     """Every text in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
+            yield from _iterate_texts(item)
 
 
-def _put(value: Any, ids: Mapping[str, str]) -> Any:
+def _substitute(value: Any, ids: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return ids[value[len(_REFERENCE) :]] if _refers(value) else value
+        return ids[value[len(_REFERENCE) :]] if _is_reference(value) else value
     if isinstance(value, list):
-        return [_put(item, ids) for item in value]
+        return [_substitute(item, ids) for item in value]
     if isinstance(value, dict):
-        return {key: _put(item, ids) for key, item in value.items()}
+        return {key: _substitute(item, ids) for key, item in value.items()}
     return value

@@ -18,10 +18,10 @@ from gateway.scim.json_text import (
     PATH_LENGTH,
     Json,
     check_text,
+    excerpt,
     fold,
-    kind,
+    json_kind,
     read_datetime,
-    shown,
 )
 from gateway.scim.schemas import ADDRESS_LENGTH, TEXT_LENGTH, Attribute, ResourceType
 
@@ -51,19 +51,19 @@ _EXPECTED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Clean:
+class CleanDocument:
     """A canonical document, and the paths of what was sent but is not kept (never the values)."""
 
     document: Json
     ignored: tuple[str, ...] = ()
 
 
-def named(names: Iterable[str]) -> tuple[str, ...]:
+def ignored_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names of ignored attributes in order, each once; the first hundred, each cut where it is long."""
     return tuple(name[:PATH_LENGTH] for name in dict.fromkeys(names))[:IGNORED_COUNT]
 
 
-def clean(resource_type: ResourceType, body: Mapping[str, Any]) -> Clean:
+def clean(resource_type: ResourceType, body: Mapping[str, Any]) -> CleanDocument:
     """Validate a whole resource and make it canonical.
 
     Read-only attributes and empty values are dropped quietly; attributes that are not kept are dropped and
@@ -71,10 +71,10 @@ def clean(resource_type: ResourceType, body: Mapping[str, Any]) -> Clean:
     """
     _check_schemas(resource_type, body)
     ignored: list[str] = []
-    content = _complex(resource_type.root, body, "", ignored)
+    content = _clean_complex(resource_type.root, body, "", ignored)
     urns = [resource_type.schema.id]
     urns += [extension.id for extension in resource_type.extensions if extension.id in content]
-    return Clean({"schemas": urns, **content}, named(ignored) if ignored else ())
+    return CleanDocument({"schemas": urns, **content}, ignored_names(ignored) if ignored else ())
 
 
 def is_empty(value: Any) -> bool:
@@ -89,7 +89,7 @@ def clean_value(attribute: Attribute, value: Any, path: str, ignored: list[str])
         refuse_wrong_empty(attribute, value, path)
         return None
     if attribute.multi or (attribute.one_or_many and isinstance(value, list)):
-        return _many(attribute, value, path, ignored) or None
+        return _clean_many(attribute, value, path, ignored) or None
     return _CHECKS[attribute.type](attribute, value, path, ignored)
 
 
@@ -107,7 +107,7 @@ def refuse_wrong_empty(attribute: Attribute, value: Any, path: str) -> None:
     else:
         wrong = attribute.multi or attribute.type != "complex"
     if wrong:
-        raise _wrong(path, _shape(attribute), value)
+        raise _wrong_type(path, _shape(attribute), value)
 
 
 def _shape(attribute: Attribute) -> str:
@@ -131,18 +131,18 @@ def check_urn(schemas: Any, urn: str, message: Iterable[str] = ()) -> None:
 
     `message` are the keys of the message: where `schemas` is missing, one that is nearly spelt so is named.
     """
-    if schemas is None and (near := nearest("schemas", message)) is not None:
+    if schemas is None and (near := nearest_name("schemas", message)) is not None:
         raise InvalidSyntax(
-            f'"schemas" is missing, but {shown(near)} is there. Spell the key "schemas"; it takes an array of texts'
+            f'"schemas" is missing, but {excerpt(near)} is there. Spell the key "schemas"; it takes an array of texts'
             f" with {urn} in it."
         )
     if not isinstance(schemas, list) or not all(isinstance(item, str) for item in schemas):
         raise InvalidSyntax(f'"schemas" must be an array of texts with {urn} in it.')
     if urn not in schemas and urn.lower() not in (item.lower() for item in schemas):
-        raise InvalidValue(f'"schemas" must name {urn}, but it holds {shown(schemas)}.')
+        raise InvalidValue(f'"schemas" must name {urn}, but it holds {excerpt(schemas)}.')
 
 
-def _complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored: list[str]) -> Json:
+def _clean_complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored: list[str]) -> Json:
     result: Json = {}
     table = attribute.table
     for key, value in body.items():
@@ -175,7 +175,7 @@ def _complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, ignored
     for name in attribute.needs:
         if name == "value" and name not in result and "$ref" in result:
             # RFC 7643, 2.4: the reference says as much as the id in it.
-            result[name] = referred_id(result["$ref"])
+            result[name] = id_in_reference(result["$ref"])
         if name not in result and (not prefix or not all(map(is_empty, body.values()))):
             raise InvalidValue(f"{prefix}{name} is required, but it is missing or empty.")
     return result
@@ -186,34 +186,34 @@ def refuse_doubled(key: str, body: Mapping[str, Any]) -> None:
     # RFC 7643, 2.1: attribute names are case-insensitive, so two spellings are one name twice.
     lowered = key.lower()
     if sum(other.lower() == lowered for other in body) > 1:
-        raise InvalidSyntax(f"The attribute {shown(key)} stands twice in one object, in two spellings.")
+        raise InvalidSyntax(f"The attribute {excerpt(key)} stands twice in one object, in two spellings.")
 
 
-def _many(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> list[Any]:
+def _clean_many(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> list[Any]:
     if not isinstance(value, list):
-        raise _wrong(path, _shape(attribute), value)
+        raise _wrong_type(path, _shape(attribute), value)
     if attribute.limit is not None and len(value) > attribute.limit:
         raise InvalidValue(f"{path} has {len(value)} values; at most {attribute.limit} are kept.")
     check = _CHECKS[attribute.type]
     result = []
     for item in value:
         if attribute.sub and item and not isinstance(item, Mapping):
-            raise _wrong(path, _shape(attribute), item, "came in it")
+            raise _wrong_type(path, _shape(attribute), item, "came in it")
         if not item and not isinstance(item, _LITERALS):
             if isinstance(item, (list, Mapping)) and isinstance(item, Mapping) != bool(attribute.sub):
-                raise _wrong(path, _shape(attribute), item, "came in it")
+                raise _wrong_type(path, _shape(attribute), item, "came in it")
             continue
         cleaned = check(attribute, item, path, ignored)
         if cleaned is not None and not (attribute.sub and cleaned.keys() <= _LABELS):
             result.append(cleaned)
     if len(result) > 1 and attribute.sub:
-        result = _each_once(attribute, result, path, ignored)
+        result = _merge_duplicates(attribute, result, path, ignored)
         if "primary" in attribute.table:
             _refuse_two_primaries(result, path)
     return result
 
 
-def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list[str]) -> list[Json]:
+def _merge_duplicates(attribute: Attribute, items: list[Json], path: str, ignored: list[str]) -> list[Json]:
     """Each pair of type and value once (RFC 7643, 2.4).
 
     One that comes again completes the first, as an `add` of a PATCH would. Where they contradict each other the later
@@ -224,7 +224,7 @@ def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list
     for item in items:
         pair: Any = id(item)  # a postal address has no `value`, so it equals no other
         if "value" in item:
-            pair = (as_compared(value, item["value"]), as_compared(kind_of, item.get("type")))
+            pair = (comparable_value(value, item["value"]), comparable_value(kind_of, item.get("type")))
         first = once.setdefault(pair, item)
         if first is not item:
             later = {name: part for name, part in item.items() if name not in _PAIR}
@@ -233,7 +233,7 @@ def _each_once(attribute: Attribute, items: list[Json], path: str, ignored: list
     return list(once.values())
 
 
-def as_compared(attribute: Attribute | None, value: Any) -> Any:
+def comparable_value(attribute: Attribute | None, value: Any) -> Any:
     """A value in the form in which it equals the same one in other letters (RFC 7643, 2.2)."""
     exact = attribute is None or attribute.case_exact or not isinstance(value, str)
     return value if exact else fold(value)
@@ -245,25 +245,25 @@ def _refuse_two_primaries(items: list[Json], path: str) -> None:
         raise InvalidValue(f"{path} has more than one value with primary true; only one may be.")
 
 
-def referred_id(reference: str) -> str:
+def id_in_reference(reference: str) -> str:
     """The id of a user or group in its URI, absolute or relative. Raises InvalidValue."""
     kind_of, _, uid = reference.rstrip("/").rpartition("/")
     if not uid or kind_of.rpartition("/")[2].lower() not in ("users", "groups"):
         raise InvalidValue(
-            f'A "$ref" must end in /Users/ and the id of a user, but it is {shown(reference)}.'
+            f'A "$ref" must end in /Users/ and the id of a user, but it is {excerpt(reference)}.'
         )
     return unquote(uid)
 
 
-def nearest(name: str, among: Iterable[str]) -> str | None:
+def nearest_name(name: str, among: Iterable[str]) -> str | None:
     """The word that a misspelt one was probably meant to be, letter case aside, or None."""
     words = {word.lower(): word for word in among if len(word) <= NEAR_LENGTH}
     found = get_close_matches(name[:NEAR_LENGTH].lower(), list(words)[:IGNORED_COUNT], 1, 0.7)
     return words[found[0]] if found else None
 
 
-def _wrong(path: str, expected: str, value: Any, came: str = "came") -> Refusal:
-    return InvalidValue(f"{path} must be {expected}, but {kind(value)} {came}: {shown(value)}.")
+def _wrong_type(path: str, expected: str, value: Any, came: str = "came") -> Refusal:
+    return InvalidValue(f"{path} must be {expected}, but {json_kind(value)} {came}: {excerpt(value)}.")
 
 
 # One check a type (RFC 7643, 2.3). Each gives the canonical value back.
@@ -271,7 +271,7 @@ def _wrong(path: str, expected: str, value: Any, came: str = "came") -> Refusal:
 
 def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, str):
-        raise _wrong(path, _EXPECTED["string"], value)
+        raise _wrong_type(path, _EXPECTED["string"], value)
     if "\0" in value or not value.isascii():
         check_text(value, path)
     if attribute.required and value.isspace():
@@ -286,35 +286,35 @@ def check_length(value: str, path: str, bound: int, *, indexed: bool) -> None:
     """Refuse a text of more characters than its attribute holds, or of more bytes than an index of it would."""
     if len(value) > bound:
         raise InvalidValue(
-            f"{path} is {len(value)} characters long; at most {bound} are kept: {shown(value)}."
+            f"{path} is {len(value)} characters long; at most {bound} are kept: {excerpt(value)}."
         )
     if indexed and not value.isascii() and (size := len(fold(value).encode())) > INDEXED_BYTES:
         raise InvalidValue(
-            f"{path} takes {size} bytes in UTF-8; at most {INDEXED_BYTES} are kept: {shown(value)}."
+            f"{path} takes {size} bytes in UTF-8; at most {INDEXED_BYTES} are kept: {excerpt(value)}."
         )
 
 
 def _check_boolean(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if value is not True and value is not False:
-        raise _wrong(path, _EXPECTED["boolean"], value)
+        raise _wrong_type(path, _EXPECTED["boolean"], value)
     return value
 
 
 def _check_integer(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(path, _EXPECTED["integer"], value)
+        raise _wrong_type(path, _EXPECTED["integer"], value)
     return value
 
 
 def _check_decimal(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise _wrong(path, _EXPECTED["decimal"], value)
+        raise _wrong_type(path, _EXPECTED["decimal"], value)
     return value
 
 
 def _check_datetime(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, str) or read_datetime(value) is None:
-        raise _wrong(path, _EXPECTED["dateTime"], value)
+        raise _wrong_type(path, _EXPECTED["dateTime"], value)
     return value
 
 
@@ -324,14 +324,14 @@ def _check_binary(attribute: Attribute, value: Any, path: str, ignored: list[str
         padding = "" if value.endswith("=") else "=" * (-len(value) % 4)
         binascii.a2b_base64((value + padding).encode("ascii"), strict_mode=True)
     except (AttributeError, ValueError):
-        raise _wrong(path, _EXPECTED["binary"], value) from None
+        raise _wrong_type(path, _EXPECTED["binary"], value) from None
     return value
 
 
 def _check_complex(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
     if not isinstance(value, Mapping):
-        raise _wrong(path, _EXPECTED["complex"], value)
-    return _complex(attribute, value, path + attribute.prefix[-1], ignored) or None
+        raise _wrong_type(path, _EXPECTED["complex"], value)
+    return _clean_complex(attribute, value, path + attribute.prefix[-1], ignored) or None
 
 
 _CHECKS: dict[str, Callable[[Attribute, Any, str, list[str]], Any]] = {

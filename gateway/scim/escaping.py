@@ -11,7 +11,7 @@ from gateway.scim.errors import InvalidValue
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def control_in(text: str) -> str | None:
+def first_control(text: str) -> str | None:
     """The first character that keeps a text from being one line, as `U+000A`; None where there is none."""
     found = None if text.isascii() and text.isprintable() else _CONTROL.search(text)
     return f"U+{ord(found[0]):04X}" if found else None
@@ -19,11 +19,11 @@ def control_in(text: str) -> str | None:
 
 def check_line(text: str, path: str) -> None:
     """Refuse a name that is not one line. Raises InvalidValue."""
-    if control := control_in(text):
+    if control := first_control(text):
         raise InvalidValue(f"{path} holds the control character {control}; a name is one line of plain text.")
 
 
-def escaped(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""A text within one line: control characters as `\n`, `\x1b`, `\u2028`."""
     if text.isascii() and text.isprintable():
         return text

@@ -25,7 +25,7 @@ from gateway.scim.filter_ast import (
     Value,
     ValueFilter,
 )
-from gateway.scim.json_text import MOST_MARKS, has_long_run, shown
+from gateway.scim.json_text import MOST_MARKS, excerpt, has_long_run
 
 MAX_LENGTH = 8192
 MAX_DEPTH = 32
@@ -55,16 +55,16 @@ def parse_filter(text: str) -> Filter:
         )
     if usual := _USUAL.fullmatch(text):
         return Compare(AttrPath(None, usual[1], None), "eq", usual[2])
-    reader = Reader(text)
+    reader = FilterReader(text)
     if not reader.symbol:
         raise InvalidFilter('The filter is empty; it should read like userName eq "name@acme.test".')
-    result = reader.any_of()
+    result = reader.read_or()
     if reader.symbol:
         raise reader.refusal("and, or, or the end of the filter was expected")
     return result
 
 
-class Reader:
+class FilterReader:
     """A position in the text of a filter or path. `symbol` is the next one, empty at the end."""
 
     def __init__(self, text: str) -> None:
@@ -72,9 +72,9 @@ class Reader:
         self.depth = 0
         self.end = 0
         self.symbol = ""
-        self.move()
+        self.advance()
 
-    def move(self) -> str:
+    def advance(self) -> str:
         """Step over the next token and give it back."""
         passed = self.symbol
         found = _TOKEN.match(self.text, self.end)
@@ -89,50 +89,50 @@ class Reader:
         return passed
 
     def refusal(self, sentence: str) -> InvalidFilter:
-        there = f"but {shown(self.symbol)} came" if self.symbol else "but the text ends"
+        there = f"but {excerpt(self.symbol)} came" if self.symbol else "but the text ends"
         return InvalidFilter(f"Position {self.start + 1}: {sentence}, {there}.")
 
-    def take(self, mark: str) -> None:
+    def expect(self, mark: str) -> None:
         if self.kind != "mark" or self.symbol != mark:
             raise self.refusal(f"{mark} was expected")
-        self.move()
+        self.advance()
 
-    def at(self, keyword: str) -> bool:
+    def is_word(self, keyword: str) -> bool:
         return self.kind == "word" and self.symbol.lower() == keyword
 
-    def any_of(self, within: bool = False) -> Filter:
+    def read_or(self, within: bool = False) -> Filter:
         # RFC 7644, 3.4.2.2: grouping binds strongest, then not, then and, then or.
-        operands = [self.all_of(within)]
-        while self.at("or"):
-            self.move()
-            operands.append(self.all_of(within))
+        operands = [self.read_and(within)]
+        while self.is_word("or"):
+            self.advance()
+            operands.append(self.read_and(within))
         return operands[0] if len(operands) == 1 else Or(tuple(operands))
 
-    def all_of(self, within: bool) -> Filter:
-        operands = [self.term(within)]
-        while self.at("and"):
-            self.move()
-            operands.append(self.term(within))
+    def read_and(self, within: bool) -> Filter:
+        operands = [self.read_term(within)]
+        while self.is_word("and"):
+            self.advance()
+            operands.append(self.read_term(within))
         return operands[0] if len(operands) == 1 else And(tuple(operands))
 
-    def term(self, within: bool) -> Filter:
+    def read_term(self, within: bool) -> Filter:
         if self.symbol == "(":
-            return self.group("(", ")", within)
-        if self.at("not") and _OPENING.match(self.text, self.end):
-            self.move()
-            return Not(self.group("(", ")", within))
+            return self.read_group("(", ")", within)
+        if self.is_word("not") and _OPENING.match(self.text, self.end):
+            self.advance()
+            return Not(self.read_group("(", ")", within))
         path = self.path()
         if self.kind == "mark" and self.symbol == "[" and not within:
-            return self.selection(path)
-        return self.expression(path)
+            return self.read_value_path(path)
+        return self.read_comparison(path)
 
-    def group(self, opening: str, closing: str, within: bool) -> Filter:
+    def read_group(self, opening: str, closing: str, within: bool) -> Filter:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise InvalidFilter(f"Position {self.start + 1}: more than {MAX_DEPTH} brackets are open.")
-        self.take(opening)
-        result = self.any_of(within)
-        self.take(closing)
+        self.expect(opening)
+        result = self.read_or(within)
+        self.expect(closing)
         self.depth -= 1
         return result
 
@@ -140,56 +140,56 @@ class Reader:
         found = _PATH.fullmatch(self.symbol) if self.kind == "word" else None
         if found is None:
             raise self.refusal("the name of an attribute was expected")
-        self.move()
+        self.advance()
         return AttrPath(*found.groups())
 
-    def selection(self, path: AttrPath) -> ValueFilter:
+    def read_value_path(self, path: AttrPath) -> ValueFilter:
         """`emails[type eq "work"]`, or `emails[type eq "work"].value eq "x"` as one filter of an element."""
-        inner = self.value_filter(path)
-        sub = self.sub()
+        inner = self.read_element_filter(path)
+        sub = self.read_sub_attribute()
         if sub is None:
             return ValueFilter(path, inner)
-        more = self.expression(AttrPath(None, sub))
+        more = self.read_comparison(AttrPath(None, sub))
         operands = inner.operands if isinstance(inner, And) else (inner,)
         return ValueFilter(path, And((*operands, more)))
 
-    def value_filter(self, path: AttrPath) -> Filter:
+    def read_element_filter(self, path: AttrPath) -> Filter:
         # RFC 7644, figure 1: no value path within a value path, and none below a sub-attribute.
         if path.sub is not None:
             raise self.refusal("a comparison was expected after a sub-attribute")
-        return self.group("[", "]", within=True)
+        return self.read_group("[", "]", within=True)
 
-    def sub(self) -> str | None:
+    def read_sub_attribute(self) -> str | None:
         """The sub-attribute that follows a closing bracket, or None."""
         if self.kind != "word" or not self.symbol.startswith("."):
             return None
         if not re.fullmatch(_NAME, self.symbol[1:]) or self.text[self.start - 1] != "]":
             raise self.refusal("the name of a sub-attribute was expected")
-        return self.move()[1:]
+        return self.advance()[1:]
 
-    def expression(self, path: AttrPath) -> Filter:
+    def read_comparison(self, path: AttrPath) -> Filter:
         op = self.symbol.lower() if self.kind == "word" else ""
         if op == "pr":
-            self.move()
+            self.advance()
             return Present(path)
         if op not in _OPS:
             raise self.refusal("an operator (eq, ne, co, sw, ew, gt, ge, lt, le or pr) was expected")
-        self.move()
+        self.advance()
         value = self.value(op)
         return Compare(path, cast(Op, op), value)
 
     def value(self, op: str) -> Value:
-        value = self.literal()
+        value = self.read_literal()
         if op in ORDER and (value is None or isinstance(value, bool)):
             raise self.refusal(f"a text or a number was expected after {op}")
         if op in WITHIN and not isinstance(value, str):
             raise self.refusal(f"a text in double quotes was expected after {op}")
-        self.move()
+        self.advance()
         return value
 
-    def literal(self) -> Value:
+    def read_literal(self) -> Value:
         if self.kind == "text":
-            return self.text_literal()
+            return self.read_text()
         word = self.symbol.lower()
         if word in _WORDS and self.kind == "word":
             return _WORDS[word]
@@ -211,7 +211,7 @@ class Reader:
             pass
         raise self.refusal("a smaller number was expected")
 
-    def text_literal(self) -> str:
+    def read_text(self) -> str:
         if "\\" not in self.symbol:
             return self.symbol[1:-1]
         try:

@@ -62,19 +62,19 @@ def _long_run() -> re.Pattern[str]:
     return re.compile(f"[{marks}](?<![{marks}][{marks}])[{marks}]{{{MOST_MARKS}}}")
 
 
-def folded(text: str) -> str:
+def fold_json(text: str) -> str:
     """A JSON text with every name and every text in it folded."""
     # Plain ASCII can be folded whole: an escape is the same in either case. Elsewhere a mark at the beginning of a text
     # could join the escape before it.
-    return text.lower() if text.isascii() else dumps(_folded(json.loads(text)))
+    return text.lower() if text.isascii() else dumps(_fold_value(json.loads(text)))
 
 
-def _folded(value: Any) -> Any:
+def _fold_value(value: Any) -> Any:
     if isinstance(value, str):
         return fold(value)
     if isinstance(value, dict):
-        return {fold(name): _folded(held) for name, held in value.items()}
-    return [_folded(held) for held in value] if isinstance(value, list) else value
+        return {fold(name): _fold_value(held) for name, held in value.items()}
+    return [_fold_value(held) for held in value] if isinstance(value, list) else value
 
 
 # Made once: `json.dumps` makes an encoder for each call.
@@ -87,7 +87,7 @@ def dumps(document: Any) -> str:
     return text if _encodable(text) else json.dumps(document, separators=(",", ":"))
 
 
-def shown(value: Any, length: int = SHOWN_LENGTH) -> str:
+def excerpt(value: Any, length: int = SHOWN_LENGTH) -> str:
     """A value as a sentence may show it: JSON, cut where it is long."""
     text = dumps(value)
     return text if len(text) <= length else f"{text[:length]}…"
@@ -102,7 +102,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
     """What a value is, as a sentence says it."""
     return next((words for types, words in _KINDS if isinstance(value, types)), "null")
 
@@ -150,7 +150,7 @@ def read_json(data: bytes, *, max_depth: int = 64) -> Json:
         raise InvalidSyntax(f"The body is not UTF-8: byte {error.start} cannot be read.") from None
     body = _decode(text, max_depth)
     if not isinstance(body, dict):
-        raise InvalidSyntax(f"The body must be a JSON object, but {kind(body)} came.")
+        raise InvalidSyntax(f"The body must be a JSON object, but {json_kind(body)} came.")
     # An object or array takes a bracket, so few brackets cannot nest deeply.
     if text.count("{") + text.count("[") > max_depth:
         _refuse_deep(body, max_depth)
@@ -188,7 +188,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> Json:
     if len(result) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise InvalidSyntax(f"The key {shown(twice)} stands twice in one object.")
+        raise InvalidSyntax(f"The key {excerpt(twice)} stands twice in one object.")
     return result
 
 
@@ -224,7 +224,7 @@ def _refuse_bad_text(value: Any, path: str) -> None:
         check_text(value, path)
     elif isinstance(value, dict):
         for key, item in value.items():
-            check_text(key, f"the name {shown(key)}")
+            check_text(key, f"the name {excerpt(key)}")
             # Cut here: a long name would else be copied once more for each name below it.
             _refuse_bad_text(item, (f"{path}.{key}" if path else key)[:PATH_LENGTH])
     elif isinstance(value, list):

@@ -32,27 +32,27 @@ def check_filter(node: Filter, resource_type: ResourceType) -> None:
     elif isinstance(node, Not):
         check_filter(node.operand, resource_type)
     elif isinstance(node, ValueFilter):
-        check_filter(_under(node.path, node.filter), resource_type)
+        check_filter(_prefix_paths(node.path, node.filter), resource_type)
     elif isinstance(node, Compare) and node.op in ORDER | WITHIN:
-        attribute = _leaf(resource_type.find(node.path.urn, node.path.name, node.path.sub))
+        attribute = _find_compared(resource_type.find(node.path.urn, node.path.name, node.path.sub))
         # RFC 7644, 3.4.2.2: booleans and binaries have no order.
         if attribute is not None and attribute.type in ("boolean", "binary"):
             raise InvalidFilter(f"{node.path} is a {attribute.type}; it can be compared with eq and ne only.")
 
 
-def _under(path: AttrPath, node: Filter) -> Filter:
+def _prefix_paths(path: AttrPath, node: Filter) -> Filter:
     """A filter of elements, written as a filter of the resource; only its paths matter here."""
     if isinstance(node, (And, Or)):
-        return And(tuple(_under(path, operand) for operand in node.operands))
+        return And(tuple(_prefix_paths(path, operand) for operand in node.operands))
     if isinstance(node, Not):
-        return _under(path, node.operand)
+        return _prefix_paths(path, node.operand)
     if isinstance(node, Compare) and not (node.path.urn or node.path.sub):
         return Compare(AttrPath(path.urn, path.name, node.path.name), node.op, node.value)
     # An element has no such attribute, or it is asked for presence only.
     return Present(path)
 
 
-_Read = Callable[[AttrPath], tuple[Attribute | None, list[Any]]]
+_ValueReader = Callable[[AttrPath], tuple[Attribute | None, list[Any]]]
 
 
 def matches(node: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
@@ -63,14 +63,14 @@ def matches(node: Filter, document: Mapping[str, Any], resource_type: ResourceTy
     """
 
     def read(path: AttrPath) -> tuple[Attribute | None, list[Any]]:
-        found = resource_type.head(path.urn, path.name)
+        found = resource_type.find_top_level(path.urn, path.name)
         if found is None:
             return None, []
         extension, attribute = found
         box = document if extension is None else document.get(extension, {})
-        return _down(attribute, box.get(attribute.name), path.sub)
+        return _values_at(attribute, box.get(attribute.name), path.sub)
 
-    return _holds(node, read)
+    return _evaluate(node, read)
 
 
 def element_matches(node: Filter, element: Mapping[str, Any], attribute: Attribute) -> bool:
@@ -80,12 +80,12 @@ def element_matches(node: Filter, element: Mapping[str, Any], attribute: Attribu
         sub = attribute.table.get(path.name.lower())
         if sub is None or path.urn or path.sub:
             return None, []
-        return _down(sub, element.get(sub.name), None)
+        return _values_at(sub, element.get(sub.name), None)
 
-    return _holds(node, read)
+    return _evaluate(node, read)
 
 
-def _down(attribute: Attribute, value: Any, sub: str | None) -> tuple[Attribute | None, list[Any]]:
+def _values_at(attribute: Attribute, value: Any, sub: str | None) -> tuple[Attribute | None, list[Any]]:
     """The attribute and its values, one step down where the path names a sub-attribute."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     if sub is None:
@@ -96,49 +96,49 @@ def _down(attribute: Attribute, value: Any, sub: str | None) -> tuple[Attribute 
     return inner, [item.get(inner.name) for item in values]
 
 
-def _holds(node: Filter, read: _Read) -> bool:
+def _evaluate(node: Filter, read: _ValueReader) -> bool:
     if isinstance(node, Compare):
-        return _compares(node, *read(node.path))
+        return _evaluate_comparison(node, *read(node.path))
     if isinstance(node, Present):
         # RFC 7644, 3.4.2.2: a non-empty value, or a non-empty node of a complex attribute.
         return any(not is_empty(value) for value in read(node.path)[1])
     if isinstance(node, And):
-        return all(_holds(operand, read) for operand in node.operands)
+        return all(_evaluate(operand, read) for operand in node.operands)
     if isinstance(node, Or):
-        return any(_holds(operand, read) for operand in node.operands)
+        return any(_evaluate(operand, read) for operand in node.operands)
     if isinstance(node, Not):
-        return not _holds(node.operand, read)
+        return not _evaluate(node.operand, read)
     attribute, elements = read(node.path)
     if attribute is None or attribute.type != "complex":
         return False
     return any(element_matches(node.filter, element, attribute) for element in elements)
 
 
-def _leaf(attribute: Attribute | None) -> Attribute | None:
+def _find_compared(attribute: Attribute | None) -> Attribute | None:
     """The attribute that is compared: of a complex one its `value`."""
     if attribute is None or attribute.type != "complex":
         return attribute
     return attribute.table.get("value")
 
 
-def _compares(node: Compare, attribute: Attribute | None, values: list[Any]) -> bool:
-    leaf = _leaf(attribute)
+def _evaluate_comparison(node: Compare, attribute: Attribute | None, values: list[Any]) -> bool:
+    leaf = _find_compared(attribute)
     if leaf is None:
         values = []
     elif leaf is not attribute:
         values = [value.get("value") for value in values]
     if node.op == "ne":
-        return not _equals(node.value, leaf, values)
+        return not _any_equal(node.value, leaf, values)
     if node.op == "eq":
-        return _equals(node.value, leaf, values)
-    return any(_meets(value, node.op, node.value, leaf) for value in values)
+        return _any_equal(node.value, leaf, values)
+    return any(_compare(value, node.op, node.value, leaf) for value in values)
 
 
-def _equals(wanted: Value, leaf: Attribute | None, values: list[Any]) -> bool:
+def _any_equal(wanted: Value, leaf: Attribute | None, values: list[Any]) -> bool:
     if wanted is None:
         # RFC 7643, 2.5: null is the same as no value.
         return not values or any(value is None for value in values)
-    return any(_meets(value, "eq", wanted, leaf) for value in values)
+    return any(_compare(value, "eq", wanted, leaf) for value in values)
 
 
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
@@ -153,12 +153,12 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _meets(value: Any, op: str, wanted: Value, leaf: Attribute | None) -> bool:
+def _compare(value: Any, op: str, wanted: Value, leaf: Attribute | None) -> bool:
     """One value against one literal. Values of different kinds never meet; `ne` is not asked here."""
     if leaf is None or value is None:
         return False
     left, right = _comparable(value, leaf, op), _comparable(wanted, leaf, op)
-    return _kind(left) is _kind(right) and _TESTS[op](left, right)
+    return _value_kind(left) is _value_kind(right) and _TESTS[op](left, right)
 
 
 def _comparable(value: Any, leaf: Attribute, op: str) -> Any:
@@ -169,5 +169,5 @@ def _comparable(value: Any, leaf: Attribute, op: str) -> Any:
     return value if leaf.case_exact else fold(value)
 
 
-def _kind(value: Any) -> type:
+def _value_kind(value: Any) -> type:
     return float if type(value) is int else type(value)

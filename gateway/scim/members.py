@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gateway.scim.documents import check_length, referred_id, refuse_doubled
+from gateway.scim.documents import check_length, id_in_reference, refuse_doubled
 from gateway.scim.errors import InvalidValue, Mutability
 from gateway.scim.filter_ast import AttrPath, Compare, Filter
-from gateway.scim.json_text import Json, shown
+from gateway.scim.json_text import Json, excerpt
 from gateway.scim.operations import Operation
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import GROUP_URN, NAME_LENGTH
@@ -39,11 +39,11 @@ def split_members(
     others: list[Json] = []
     for raw in operations:
         operation = raw if isinstance(raw, Operation) else Operation.read(raw)
-        path = _path(operation)
+        path = _core_path(operation)
         if path is not None and path.name.lower() == "members":
-            changes += _by_path(operation, path)
+            changes += _changes_at_path(operation, path)
         elif path == _WHOLE and operation.op != "remove" and isinstance(operation.value, Mapping):
-            _from_object(operation, operation.value, changes, others)
+            _split_object(operation, operation.value, changes, others)
         else:
             others.append(operation.as_dict())
     return changes, others
@@ -53,7 +53,7 @@ def split_members(
 _WHOLE = PatchPath(GROUP_URN, "")
 
 
-def _path(operation: Operation) -> PatchPath | None:
+def _core_path(operation: Operation) -> PatchPath | None:
     """The path of an operation on the core schema; None where it is one of an extension."""
     if operation.path is None:
         return _WHOLE
@@ -61,30 +61,30 @@ def _path(operation: Operation) -> PatchPath | None:
     return path if path.urn is None or path.urn.lower() == GROUP_URN.lower() else None
 
 
-def _from_object(
+def _split_object(
     operation: Operation, value: Mapping[str, Any], changes: list[MemberChange], others: list[Json]
 ) -> None:
     rest = {key: item for key, item in value.items() if key.lower() != "members"}
     for key, item in value.items():
         if key.lower() == "members":
             refuse_doubled(key, value)
-            changes += _assigned(operation.op, item)
+            changes += _assignment(operation.op, item)
     if rest or not value:
         others.append({**operation.as_dict(), "value": rest})
 
 
-def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
+def _changes_at_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
     if path.sub is not None or (path.filter is not None and operation.op != "remove"):
         # RFC 7643, 4.2: the parts of a member are immutable.
         raise Mutability(
-            f"{operation.place} would change a member in place. Remove the member and add another."
+            f"{operation.target} would change a member in place. Remove the member and add another."
         )
     if operation.op != "remove":
-        return _assigned(operation.op, operation.value)
+        return _assignment(operation.op, operation.value)
     if path.filter is not None:
         operation.refuse_valued_remove()
-        return [_removed(path.filter)]
-    if operation.names_entries:
+        return [_removal(path.filter)]
+    if operation.removes_by_value:
         # Read by RFC 7644, 3.5.2.2, which knows no value here, the group would be emptied.
         operation.refuse_no_entries()
         return [MemberChange("remove", member_ids(operation.value), by_value=True)]
@@ -92,17 +92,17 @@ def _by_path(operation: Operation, path: PatchPath) -> list[MemberChange]:
     return [MemberChange("clear")]
 
 
-def _removed(filter: Filter) -> MemberChange:
+def _removal(filter: Filter) -> MemberChange:
     if isinstance(filter, Compare) and filter.op == "eq" and isinstance(filter.value, str):
         path = filter.path
         if path == AttrPath(None, path.name) and path.name.lower() == "value":
             return MemberChange("remove", (filter.value,))
         if path == AttrPath(None, path.name) and path.name.lower() == "$ref":
-            return MemberChange("remove", (referred_id(filter.value),))
+            return MemberChange("remove", (id_in_reference(filter.value),))
     return MemberChange("remove_where", filter=filter)
 
 
-def _assigned(op: str, value: Any) -> list[MemberChange]:
+def _assignment(op: str, value: Any) -> list[MemberChange]:
     if op == "replace":
         return [MemberChange("clear") if value is None else MemberChange("replace", member_ids(value))]
     ids = member_ids([] if value is None else value)
@@ -121,11 +121,11 @@ def _member_id(entry: Any) -> str:
     if not found:
         # RFC 7643, 2.4: the reference says as much as the id in it.
         reference = next((item for key, item in given.items() if key.lower() == "$ref"), None)
-        found = referred_id(reference) if isinstance(reference, str) and reference else found
+        found = id_in_reference(reference) if isinstance(reference, str) and reference else found
     if not isinstance(found, str) or not found:
         raise InvalidValue(
             'Each member must be an object with its id as "value", as in "members": [{"value": "…"}], but one is'
-            f" {shown(entry)}."
+            f" {excerpt(entry)}."
         )
     if len(found) > NAME_LENGTH or not found.isascii():
         check_length(found, "The value of a member", NAME_LENGTH, indexed=True)

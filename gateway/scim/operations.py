@@ -9,13 +9,13 @@ from typing import Any, Literal
 from gateway.scim.documents import check_urn, is_empty
 from gateway.scim.errors import InvalidPath, InvalidSyntax, InvalidValue, NoTarget
 from gateway.scim.filters import MAX_LENGTH
-from gateway.scim.json_text import Json, shown
+from gateway.scim.json_text import Json, excerpt
 from gateway.scim.schemas import PATCH_URN
 
 MAX_OPERATIONS = 1000
 #: How long all paths of a PATCH may be together: 131 characters for each of 1000, and far more for a few.
 MAX_PATHS_LENGTH = 16 * MAX_LENGTH
-PLACE_LENGTH = 120
+TARGET_LENGTH = 120
 
 _OPS = ("add", "replace", "remove")
 
@@ -33,12 +33,12 @@ class Operation:
     def read(cls, raw: Any) -> Operation:
         """Check one operation object; letter case does not count in its keys and in `op`."""
         if not isinstance(raw, Mapping):
-            raise InvalidSyntax(f"Each operation must be an object, but one is {shown(raw)}.")
-        given = _folded(raw, "An operation")
+            raise InvalidSyntax(f"Each operation must be an object, but one is {excerpt(raw)}.")
+        given = _lower_keys(raw, "An operation")
         op = given.get("op")
         # RFC 7644, 3.5.2 has the words in lower case; capitals are common and cannot be misread.
         if not isinstance(op, str) or op.lower() not in _OPS:
-            raise InvalidSyntax(f'"op" must be add, replace or remove, but it is {shown(op)}.')
+            raise InvalidSyntax(f'"op" must be add, replace or remove, but it is {excerpt(op)}.')
         operation = cls(
             op.lower(),  # type: ignore[arg-type]
             given.get("path"),
@@ -50,17 +50,17 @@ class Operation:
 
     def _check(self) -> None:
         if self.path is not None and not isinstance(self.path, str):
-            raise InvalidPath(f"A path must be a text, but it is {shown(self.path)}.")
+            raise InvalidPath(f"A path must be a text, but it is {excerpt(self.path)}.")
         if self.op == "remove" and self.path is None:
             # RFC 7644, 3.5.2.2
             raise NoTarget("A remove operation needs a path that says what to remove.")
         if self.op != "remove" and not self.has_value:
-            raise InvalidValue(f'The {self.op} operation of {self.place} has no "value".')
+            raise InvalidValue(f'The {self.op} operation of {self.target} has no "value".')
 
     @property
-    def place(self) -> str:
+    def target(self) -> str:
         """What the operation is about, as a sentence may say it."""
-        return "the resource" if self.path is None else self.path[:PLACE_LENGTH]
+        return "the resource" if self.path is None else self.path[:TARGET_LENGTH]
 
     def as_dict(self) -> Json:
         raw: Json = {"op": self.op}
@@ -71,7 +71,7 @@ class Operation:
         return raw
 
     @property
-    def names_entries(self) -> bool:
+    def removes_by_value(self) -> bool:
         """Whether this is a remove operation that says in its value which entries to remove."""
         return self.op == "remove" and self.value is not None
 
@@ -81,17 +81,17 @@ class Operation:
         RFC 7644, 3.5.2.2 knows no value here. For a list, clients name in it the entries that go; elsewhere it would
         contradict the path or say nothing.
         """
-        if self.names_entries:
+        if self.removes_by_value:
             raise InvalidValue(
-                f'A remove operation takes no "value" at {self.place}: only at a whole list, such as emails or members,'
-                ' it names the entries that go. Say in the path what to remove, as in members[value eq "…"].'
+                f'A remove operation takes no "value" at {self.target}: only at a whole list, such as emails or'
+                ' members, it names the entries that go. Say in the path what to remove, as in members[value eq "…"].'
             )
 
     def refuse_no_entries(self) -> None:
         """Refuse a remove operation whose value names no entry: nothing would go by it, and everything by RFC 7644."""
         if is_empty(self.value):
             raise InvalidValue(
-                f'The remove operation at {self.place} has a "value" without an entry: {shown(self.value)}. Name the'
+                f'The remove operation at {self.target} has a "value" without an entry: {excerpt(self.value)}. Name the'
                 ' entries that go, or leave "value" out to remove all.'
             )
 
@@ -102,7 +102,7 @@ def read_operations(body: Mapping[str, Any], may_be_empty: bool = False) -> list
     `op` is in lower case, `path` and `value` are there where they were given. `may_be_empty`: a message without any
     operation is taken.
     """
-    given = _folded(body, "The message")
+    given = _lower_keys(body, "The message")
     check_urn(given.get("schemas"), PATCH_URN, body)
     operations = given.get("operations")
     if not isinstance(operations, list) or not (operations or may_be_empty):
@@ -120,7 +120,7 @@ def read_operations(body: Mapping[str, Any], may_be_empty: bool = False) -> list
     return [operation.as_dict() for operation in read]
 
 
-def _folded(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
+def _lower_keys(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The values by their names in lower case; a name may stand there once only."""
     given = {str(key).lower(): value for key, value in raw.items()}
     if len(given) != len(raw):

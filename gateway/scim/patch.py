@@ -9,10 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.scim.documents import as_compared, clean, clean_value, is_empty, named, nearest, refuse_doubled
+from gateway.scim.documents import (
+    clean,
+    clean_value,
+    comparable_value,
+    ignored_names,
+    is_empty,
+    nearest_name,
+    refuse_doubled,
+)
 from gateway.scim.errors import InvalidPath, InvalidValue, Mutability, NoTarget
 from gateway.scim.filter_ast import And, AttrPath, Filter, Not, Or, ValueFilter
-from gateway.scim.json_text import Json, shown
+from gateway.scim.json_text import Json, excerpt
 from gateway.scim.matching import check_filter, element_matches
 from gateway.scim.operations import MAX_OPERATIONS, Operation
 from gateway.scim.paths import PatchPath, parse_path
@@ -26,7 +34,7 @@ _OF_GROUPS = ("displayName", "externalId", "members")
 
 
 @dataclass(frozen=True, slots=True)
-class Patched:
+class PatchResult:
     """The document after the operations, canonical, and the paths of what is not kept.
 
     `entries` are the paths of remove operations that were taken for the entries in their value, and no others.
@@ -43,14 +51,14 @@ def apply(
     operations: Iterable[Mapping[str, Any] | Operation],
     *,
     resource_id: str | None = None,
-) -> Patched:
+) -> PatchResult:
     """Apply the operations, in order, to a copy of a canonical document, and validate the result.
 
     The document has no `id`, `meta` or `groups`; `resource_id` is what a client may repeat as `id`.
     Membership changes of a group are taken out before, by `split_members`. Raises InvalidValue where many
     operations or long filters go through so many values that all together take long.
     """
-    work = _Work(resource_type, _copied(document), resource_id)
+    work = _Application(resource_type, _copy(document), resource_id)
     for number, raw in enumerate(operations, 1):
         if number > MAX_OPERATIONS:
             # A dialect may tell one operation as many.
@@ -61,21 +69,23 @@ def apply(
         operation = raw if isinstance(raw, Operation) else Operation.read(raw)
         work.apply(operation)
     # The operations may have left something required empty, or two values primary.
-    return Patched(
-        clean(resource_type, work.document).document, named(work.ignored), tuple(dict.fromkeys(work.entries))
+    return PatchResult(
+        clean(resource_type, work.document).document,
+        ignored_names(work.ignored),
+        tuple(dict.fromkeys(work.entries)),
     )
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_copied(item) for item in value]
+        return [_copy(item) for item in value]
     return value
 
 
 @dataclass(slots=True)
-class _Work:
+class _Application:
     """A document while operations are applied to it."""
 
     resource_type: ResourceType
@@ -85,30 +95,30 @@ class _Work:
     entries: list[str] = field(default_factory=list)
     work: int = 0
     #: The values that were added to last, for as long as nothing but additions comes.
-    joining: _Joining | None = None
+    appender: _Appender | None = None
 
     def apply(self, operation: Operation) -> None:
         if operation.path is None:
-            self._whole(operation)
+            self._apply_to_resource(operation)
             return
         path = parse_path(operation.path, self.resource_type.urns)
         if path == PatchPath(self.resource_type.schema.id, ""):
-            self._whole(operation)
+            self._apply_to_resource(operation)
             return
-        found = self.resource_type.head(path.urn, path.name)
+        found = self.resource_type.find_top_level(path.urn, path.name)
         if found is None and path.urn is None:
             # Several clients leave out the URN of RFC 7644, 3.10. Where one extension alone has the name, it is meant.
-            found = self.resource_type.in_extension(path.name)
+            found = self.resource_type.find_in_extensions(path.name)
         if found is None:
-            self._nothing_there(_name(path), path.urn, path.name)
+            self._ignore_or_refuse(_path_name(path), path.urn, path.name)
             return
         extension, attribute = found
         path = replace(path, urn=path.urn or extension)
         if attribute.read_only:
-            self._read_only(attribute, operation)
+            self._refuse_read_only(attribute, operation)
             return
         box = self.document if extension is None else self.document.setdefault(extension, {})
-        self._at(box, attribute, path, operation)
+        self._apply_at(box, attribute, path, operation)
 
     def _spend(self, work: int) -> None:
         self.work += work
@@ -118,60 +128,60 @@ class _Work:
                 " at once, with shorter filters, or replace all values in one operation."
             )
 
-    def _whole(self, operation: Operation) -> None:
+    def _apply_to_resource(self, operation: Operation) -> None:
         # RFC 7644, 3.5.2.1 and 3.5.2.3: without a path, the value holds attributes of the resource.
         if operation.op == "remove":
-            raise NoTarget(f"{operation.place} is the whole resource; name what to remove of it.")
+            raise NoTarget(f"{operation.target} is the whole resource; name what to remove of it.")
         if not isinstance(operation.value, Mapping):
             raise InvalidValue(
                 f'The {operation.op} operation without a path takes an object as "value", '
-                f"but {shown(operation.value)} came."
+                f"but {excerpt(operation.value)} came."
             )
-        for key, attribute, value in _pairs(self.resource_type.root, operation.value):
+        for key, attribute, value in _iterate_attributes(self.resource_type.root, operation.value):
             if attribute is None:
-                self._unknown(key)
+                self._ignore_unknown(key)
             elif not attribute.read_only:
                 self._assign(operation.op, self.document, attribute, value, attribute.name)
             elif attribute.name == "id":
-                self._same_id(value)
+                self._check_id(value)
             elif attribute.name != "schemas" and not is_empty(value):
                 self.ignored.append(attribute.name)
 
-    def _unknown(self, key: str) -> None:
+    def _ignore_unknown(self, key: str) -> None:
         # A path in the place of a name would be lost without a word, although it names what is kept.
         if self.resource_type.locate(key) is not None:
-            raise InvalidPath(f'{shown(key)} is a path, not the name of an attribute; put it in "path".')
-        self._nothing_there(key, None, key)
+            raise InvalidPath(f'{excerpt(key)} is a path, not the name of an attribute; put it in "path".')
+        self._ignore_or_refuse(key, None, key)
 
-    def _nothing_there(self, path: str, urn: str | None, name: str, sub: str | None = None) -> None:
+    def _ignore_or_refuse(self, path: str, urn: str | None, name: str, sub: str | None = None) -> None:
         """Name a path as ignored; of a group, refuse one that no schema knows.
 
         Identity providers send far more about users than is kept here. A group has so few attributes that any other
         is a mistake, which would leave its members as they were without a word.
         """
         if self.resource_type.name == "Group" and _GROUP.find(urn, name, sub) is None:
-            near = None if urn else nearest(name, _OF_GROUPS)
+            near = None if urn else nearest_name(name, _OF_GROUPS)
             meant = f" The nearest attribute is {near}." if near else ""
             raise InvalidPath(
-                f"A group has no {shown(path)}.{meant} What can be changed of a group is"
+                f"A group has no {excerpt(path)}.{meant} What can be changed of a group is"
                 f" {', '.join(_OF_GROUPS[:-1])} and {_OF_GROUPS[-1]}."
             )
         self.ignored.append(path)
 
-    def _same_id(self, value: Any) -> None:
+    def _check_id(self, value: Any) -> None:
         if value != self.resource_id:
-            raise Mutability(f"The id of a resource cannot be changed to {shown(value)}.")
+            raise Mutability(f"The id of a resource cannot be changed to {excerpt(value)}.")
 
-    def _read_only(self, attribute: Attribute, operation: Operation) -> None:
+    def _refuse_read_only(self, attribute: Attribute, operation: Operation) -> None:
         if attribute.name == "id" and operation.op != "remove":
-            self._same_id(operation.value)
+            self._check_id(operation.value)
         elif attribute.name != "schemas" or operation.op == "remove":
             raise Mutability(f"{attribute.name} is read-only; it cannot be changed by PATCH.")
 
-    def _at(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
+    def _apply_at(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
         """Apply an operation to a writable attribute, to some of its elements, or to a sub-attribute."""
         sub = attribute.table.get(path.sub.lower()) if path.sub is not None else None
-        if operation.names_entries:
+        if operation.removes_by_value:
             if path.sub is None and path.filter is None and (attribute.multi or attribute.one_or_many):
                 self._remove_entries(box, attribute, path, operation)
                 return
@@ -180,19 +190,19 @@ class _Work:
             # RFC 7644, 3.5.2.2
             raise Mutability(f"{attribute.name} is required; it cannot be removed.")
         if path.sub is not None and sub is None:
-            self._nothing_there(_name(path), path.urn, path.name, path.sub)
+            self._ignore_or_refuse(_path_name(path), path.urn, path.name, path.sub)
         elif sub is not None and sub.read_only:
-            raise Mutability(f"{operation.place} is read-only; it cannot be changed by PATCH.")
+            raise Mutability(f"{operation.target} is read-only; it cannot be changed by PATCH.")
         elif path.filter is None and (sub is None or not attribute.multi):
-            self._single(box, attribute, path, sub, operation)
+            self._apply_to_value(box, attribute, path, sub, operation)
         elif attribute.type != "complex":
             raise InvalidPath(f"{attribute.name} has no values to choose from with a filter.")
         elif not attribute.multi:
-            self._if_selected(box, attribute, path, sub, operation)
+            self._apply_if_selected(box, attribute, path, sub, operation)
         else:
-            self._selected(box, attribute, path, sub, operation)
+            self._apply_to_selected(box, attribute, path, sub, operation)
 
-    def _single(
+    def _apply_to_value(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
     ) -> None:
         if sub is not None:
@@ -202,7 +212,7 @@ class _Work:
         if operation.op == "remove":
             box.pop(attribute.name, None)
         else:
-            self._assign(operation.op, box, attribute, operation.value, _name(path))
+            self._assign(operation.op, box, attribute, operation.value, _path_name(path))
 
     def _assign(self, op: str, box: Json, attribute: Attribute, value: Any, path: str) -> None:
         """Add or replace one attribute in the object that holds it. An empty value unassigns it."""
@@ -227,7 +237,7 @@ class _Work:
 
     def _fill(self, op: str, inner: Json, attribute: Attribute, value: Mapping[str, Any], path: str) -> None:
         # RFC 7644, 3.5.2.3: sub-attributes that are not specified are left unchanged.
-        for key, sub, item in _pairs(attribute, value):
+        for key, sub, item in _iterate_attributes(attribute, value):
             if sub is None:
                 self.ignored.append(path + attribute.prefix[-1] + key)
             elif not sub.read_only:
@@ -242,21 +252,21 @@ class _Work:
         if op == "replace" or single:
             self._store(box, attribute, cleaned)
         elif cleaned is not None:
-            self._join(box, attribute, _listed(cleaned), path)
+            self._append(box, attribute, _as_list(cleaned), path)
 
-    def _join(self, box: Json, attribute: Attribute, added: Sequence[Any], path: str) -> None:
-        present = box[attribute.name] = _listed(box.get(attribute.name))
-        if self.joining is None or self.joining.present is not present:
+    def _append(self, box: Json, attribute: Attribute, added: Sequence[Any], path: str) -> None:
+        present = box[attribute.name] = _as_list(box.get(attribute.name))
+        if self.appender is None or self.appender.present is not present:
             self._spend(_size(present))
-            self.joining = _Joining(attribute, present)
-        self.joining.add(added)
+            self.appender = _Appender(attribute, present)
+        self.appender.add(added)
         if attribute.limit is not None and len(present) > attribute.limit:
             raise InvalidValue(f"{path} has {len(present)} values; at most {attribute.limit} are kept.")
         if any(isinstance(new, dict) and new.get("primary") is True for new in added):
             # Other values have changed, and may be known by all that they hold.
-            self.joining = None
+            self.appender = None
 
-    def _selected(
+    def _apply_to_selected(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
     ) -> None:
         """Apply an operation to the elements that the filter selects; without a filter, to all of them."""
@@ -265,9 +275,9 @@ class _Work:
         elements: list[Json] = box.get(attribute.name, [])
         chosen = elements
         if path.filter is not None:
-            self._spend(_terms(path.filter) * _size(elements))
+            self._spend(_count_comparisons(path.filter) * _size(elements))
             chosen = [element for element in elements if element_matches(path.filter, element, attribute)]
-        self.joining = None
+        self.appender = None
         if operation.op == "remove":
             self._remove(box, attribute, chosen, sub)
             return
@@ -275,11 +285,11 @@ class _Work:
             raise _no_target(operation)
         self._spend(len(chosen) * (1 + _size(operation.value)))
         for element in chosen:
-            self._change(element, attribute, sub, operation, _name(path))
+            self._change(element, attribute, sub, operation, _path_name(path))
         if any(element.get("primary") is True for element in chosen):
-            _yield_primary(elements, chosen)
+            _clear_other_primaries(elements, chosen)
 
-    def _if_selected(
+    def _apply_if_selected(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
     ) -> None:
         """Apply an operation to the one value of an attribute if the filter selects it, as it would in a list."""
@@ -287,9 +297,9 @@ class _Work:
         check_filter(ValueFilter(AttrPath(path.urn, path.name), path.filter), self.resource_type)
         present = box.get(attribute.name)
         if present is not None:
-            self._spend(_terms(path.filter) * _size(present))
+            self._spend(_count_comparisons(path.filter) * _size(present))
             if element_matches(path.filter, present, attribute):
-                self._single(box, attribute, path, sub, operation)
+                self._apply_to_value(box, attribute, path, sub, operation)
                 return
         if operation.op != "remove":
             raise _no_target(operation)
@@ -303,22 +313,22 @@ class _Work:
         known: set[Any] = set()
         partial: list[frozenset[tuple[str, Any]]] = []
         operation.refuse_no_entries()
-        for entry in _listed(operation.value):
-            cleaned = clean_value(attribute, [entry], _name(path), self.ignored)
+        for entry in _as_list(operation.value):
+            cleaned = clean_value(attribute, [entry], _path_name(path), self.ignored)
             if not cleaned:
                 raise InvalidValue(
-                    f"The remove operation at {operation.place} has an entry that names no value: {shown(entry)}."
+                    f"The remove operation at {operation.target} has an entry that names no value: {excerpt(entry)}."
                     ' Name each by its "value".'
                 )
-            key = _keys(cleaned[0], attribute)[-1]
+            key = _identity_keys(cleaned[0], attribute)[-1]
             known.add(key)
             if isinstance(key, frozenset):
                 partial.append(key)
-        elements = _listed(box.get(attribute.name))
+        elements = _as_list(box.get(attribute.name))
         self._spend((1 + len(partial)) * _size(elements))
-        left = [element for element in elements if not _is_known(element, attribute, known, partial)]
-        self.joining = None
-        self.entries.append(_name(path))
+        left = [element for element in elements if not _matches_key(element, attribute, known, partial)]
+        self.appender = None
+        self.entries.append(_path_name(path))
         if len(left) < len(elements):
             self._store(box, attribute, left or None)
 
@@ -343,31 +353,33 @@ class _Work:
             if operation.op == "replace":
                 element.clear()
         else:
-            raise InvalidValue(f"{path} takes an object, but {shown(operation.value)} came.")
+            raise InvalidValue(f"{path} takes an object, but {excerpt(operation.value)} came.")
 
 
 def _no_target(operation: Operation) -> NoTarget:
     # RFC 7644, 3.5.2.3
-    return NoTarget(f"{operation.place} selects no value, so there is nothing to {operation.op} there.")
+    return NoTarget(f"{operation.target} selects no value, so there is nothing to {operation.op} there.")
 
 
-def _is_known(
+def _matches_key(
     element: Any, attribute: Attribute, known: set[Any], partial: Sequence[frozenset[tuple[str, Any]]]
 ) -> bool:
     """Whether a value is one of those known by these keys, or holds all that one of them holds."""
-    keys = _keys(element, attribute)
+    keys = _identity_keys(element, attribute)
     if any(key in known for key in keys):
         return True
     held = keys[-1]
     return isinstance(held, frozenset) and any(part <= held for part in partial)
 
 
-def _name(path: PatchPath) -> str:
+def _path_name(path: PatchPath) -> str:
     """A path without its filter, which may hold values that are nobody's business."""
     return str(AttrPath(path.urn, path.name, path.sub)) if path.name else str(path.urn)
 
 
-def _pairs(attribute: Attribute, value: Mapping[str, Any]) -> Iterator[tuple[str, Attribute | None, Any]]:
+def _iterate_attributes(
+    attribute: Attribute, value: Mapping[str, Any]
+) -> Iterator[tuple[str, Attribute | None, Any]]:
     """Each key of an object with the attribute it means and its value."""
     for key, item in value.items():
         sub = attribute.table.get(key.lower())
@@ -376,7 +388,7 @@ def _pairs(attribute: Attribute, value: Mapping[str, Any]) -> Iterator[tuple[str
         yield key, sub, item
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -392,50 +404,50 @@ def _size(value: Any) -> int:
     return 1 + sum(map(_size, value)) if isinstance(value, list) else 1
 
 
-def _terms(node: Filter) -> int:
+def _count_comparisons(node: Filter) -> int:
     """How many comparisons a filter has."""
     if isinstance(node, (And, Or)):
-        return sum(map(_terms, node.operands))
-    return _terms(node.operand) if isinstance(node, Not) else 1
+        return sum(map(_count_comparisons, node.operands))
+    return _count_comparisons(node.operand) if isinstance(node, Not) else 1
 
 
-class _Joining:
+class _Appender:
     """Values that others are added to, with an index of what each is known by."""
 
     def __init__(self, attribute: Attribute, present: list[Any]) -> None:
         self.attribute, self.present = attribute, present
         self._index: dict[Any, Any] = {}
         for element in present:
-            self._enter(element)
+            self._index_element(element)
 
     def add(self, added: Sequence[Any]) -> None:
         """Add values; one that is there already is completed, not doubled."""
         for new in added:
-            twin = self._index.get(_keys(new, self.attribute)[-1])
+            twin = self._index.get(_identity_keys(new, self.attribute)[-1])
             if twin is None:
                 self.present.append(new)
-                self._enter(new)
+                self._index_element(new)
             elif isinstance(twin, dict) and "value" in twin:
                 # What it is known by stays as it is spelt.
                 twin.update({**new, **{name: twin[name] for name in ("value", "type") if name in twin}})
             # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
             if isinstance(new, dict) and new.get("primary") is True:
-                _yield_primary(self.present, [new if twin is None else twin])
+                _clear_other_primaries(self.present, [new if twin is None else twin])
 
-    def _enter(self, element: Any) -> None:
-        *others, own = _keys(element, self.attribute)
+    def _index_element(self, element: Any) -> None:
+        *others, own = _identity_keys(element, self.attribute)
         # Where a value stands without a type too, that one is meant by it, and no other.
-        if own not in self._index or _keys(self._index[own], self.attribute)[-1] != own:
+        if own not in self._index or _identity_keys(self._index[own], self.attribute)[-1] != own:
             self._index[own] = element
         for key in others:
             self._index.setdefault(key, element)
 
 
-def _keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
+def _identity_keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
     """What an element is known by. A value without a type is the same as that value with any type."""
     if not isinstance(element, dict):
-        return (as_compared(attribute, element),)
-    parts = {name: as_compared(attribute.table.get(name), value) for name, value in element.items()}
+        return (comparable_value(attribute, element),)
+    parts = {name: comparable_value(attribute.table.get(name), value) for name, value in element.items()}
     if "value" not in parts:
         return (frozenset(parts.items()),)
     # RFC 7643, 2.4: a pair of type and value stands once at most.
@@ -443,7 +455,7 @@ def _keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
     return (bare, (parts["value"], parts["type"])) if "type" in parts else (bare,)
 
 
-def _yield_primary(elements: Sequence[Any], chosen: Sequence[Any]) -> None:
+def _clear_other_primaries(elements: Sequence[Any], chosen: Sequence[Any]) -> None:
     kept = {id(element) for element in chosen}
     for element in elements:
         if id(element) not in kept and element.get("primary") is True:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.scim.errors import InvalidFilter, InvalidPath
 from gateway.scim.filter_ast import Filter
-from gateway.scim.filters import MAX_LENGTH, Reader
+from gateway.scim.filters import MAX_LENGTH, FilterReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
 
 
 def _read(text: str) -> PatchPath:
-    reader = Reader(text)
+    reader = FilterReader(text)
     path = reader.path()
     if not reader.symbol:
         return PatchPath(path.urn, path.name, None, path.sub)
-    selection = reader.value_filter(path)
-    sub = reader.sub()
+    selection = reader.read_element_filter(path)
+    sub = reader.read_sub_attribute()
     if reader.symbol:
         raise reader.refusal("the end of the path was expected")
     return PatchPath(path.urn, path.name, selection, sub)

@@ -22,13 +22,13 @@ def project(
     """
     result = dict(document)
     if attributes:
-        result = _only(resource_type, document, attributes)
-    for located in _located(resource_type, excluded):
-        _leave_out(result, *located)
+        result = _select(resource_type, document, attributes)
+    for located in _locate_all(resource_type, excluded):
+        _exclude(result, *located)
     return result
 
 
-def _located(
+def _locate_all(
     resource_type: ResourceType, paths: Sequence[str]
 ) -> Iterable[tuple[str | None, Attribute, Attribute | None]]:
     """What the paths lead to, each once, however often and in however many spellings it is named."""
@@ -40,8 +40,8 @@ def _located(
     return found.values()
 
 
-def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Sequence[str]) -> Json:
-    wanted = _located(resource_type, paths)
+def _select(resource_type: ResourceType, document: Mapping[str, Any], paths: Sequence[str]) -> Json:
+    wanted = _locate_all(resource_type, paths)
     result: Json = {}
     for key, value in document.items():
         # RFC 7643, 7: what is returned always is returned, whatever was asked for.
@@ -51,10 +51,10 @@ def _only(resource_type: ResourceType, document: Mapping[str, Any], paths: Seque
             continue
         for extension, attribute, sub in wanted:
             if extension == key and attribute.name in value:
-                part = _part(value[attribute.name], sub)
+                part = _reduce(value[attribute.name], sub)
                 _merge(result.setdefault(key, {}), attribute.name, part)
             elif extension is None and attribute.name == key:
-                _merge(result, key, _part(value, sub))
+                _merge(result, key, _reduce(value, sub))
     for extension, attribute, sub in wanted:
         if sub is not None:
             _drop_empty(result, extension, attribute.name)
@@ -72,12 +72,12 @@ def _drop_empty(result: Json, extension: str | None, name: str) -> None:
         del result[extension]
 
 
-def _part(value: Any, sub: Attribute | None) -> Any:
+def _reduce(value: Any, sub: Attribute | None) -> Any:
     """A value reduced to one sub-attribute; elements that lack it keep their places as empty objects."""
     if sub is None:
         return value
     if isinstance(value, list):
-        return [_part(item, sub) for item in value]
+        return [_reduce(item, sub) for item in value]
     return {sub.name: value[sub.name]} if sub.name in value else {}
 
 
@@ -93,7 +93,7 @@ def _merge(box: Json, name: str, part: Any) -> None:
     box[name] = part
 
 
-def _leave_out(result: Json, extension: str | None, attribute: Attribute, sub: Attribute | None) -> None:
+def _exclude(result: Json, extension: str | None, attribute: Attribute, sub: Attribute | None) -> None:
     if attribute.returned == "always":
         return
     box = result
@@ -102,13 +102,13 @@ def _leave_out(result: Json, extension: str | None, attribute: Attribute, sub: A
     if sub is None:
         box.pop(attribute.name, None)
     elif attribute.name in box:
-        box[attribute.name] = _without(box[attribute.name], sub.name)
+        box[attribute.name] = _drop_key(box[attribute.name], sub.name)
         _drop_empty(box, None, attribute.name)
     if extension is not None and not box:
         del result[extension]
 
 
-def _without(value: Any, name: str) -> Any:
+def _drop_key(value: Any, name: str) -> Any:
     if isinstance(value, list):
-        return [_without(item, name) for item in value]
+        return [_drop_key(item, name) for item in value]
     return {key: item for key, item in value.items() if key != name}

@@ -118,7 +118,7 @@ class ResourceType:
         """The URNs of the core schema and of the extensions."""
         return (self.schema.id, *(extension.id for extension in self.extensions))
 
-    def head(self, urn: str | None, name: str) -> tuple[str | None, Attribute] | None:
+    def find_top_level(self, urn: str | None, name: str) -> tuple[str | None, Attribute] | None:
         """A top-level attribute, and the extension that it belongs to: None for the core schema.
 
         An empty name means the extension itself, as an attribute named by its URN.
@@ -132,7 +132,7 @@ class ResourceType:
         attribute = extension.table.get(name.lower())
         return None if attribute is None else (extension.name, attribute)
 
-    def in_extension(self, name: str) -> tuple[str, Attribute] | None:
+    def find_in_extensions(self, name: str) -> tuple[str, Attribute] | None:
         """An attribute of the one extension that has it, and that extension; None where several have it, or none."""
         found = [
             (extension.id, attribute)
@@ -143,7 +143,7 @@ class ResourceType:
 
     def find(self, urn: str | None, name: str, sub: str | None) -> Attribute | None:
         """The attribute of that path, letter case aside, or None where no schema here knows it."""
-        found = self.head(urn, name)
+        found = self.find_top_level(urn, name)
         if found is None or sub is None:
             return found and found[1]
         return found[1].table.get(sub.lower())
@@ -154,7 +154,7 @@ class ResourceType:
             return None, self.root.table[path.lower()], None
         urn, _, rest = path.rpartition(":")
         name, dot, sub_name = rest.partition(".")
-        found = self.head(urn or None, name) if name else None
+        found = self.find_top_level(urn or None, name) if name else None
         if found is None:
             return None
         sub = found[1].table.get(sub_name.lower()) if dot else None
@@ -416,17 +416,17 @@ def narrow(resource_type: ResourceType, paths: Sequence[str]) -> ResourceType:
     Required and read-only attributes of the core schema stay, and extensions with nothing left go.
     Raises ValueError, in a sentence, for a path that no schema knows.
     """
-    wanted = _wanted(resource_type, paths)
-    extensions = (_narrowed(extension, wanted) for extension in resource_type.extensions)
+    wanted = _full_names(resource_type, paths)
+    extensions = (_narrow_schema(extension, wanted) for extension in resource_type.extensions)
     return replace(
         resource_type,
-        schema=_narrowed(resource_type.schema, wanted, core=True),
+        schema=_narrow_schema(resource_type.schema, wanted, core=True),
         extensions=tuple(extension for extension in extensions if extension.attributes),
         keeps_external_id="externalid" in wanted,
     )
 
 
-def _wanted(resource_type: ResourceType, paths: Iterable[str]) -> set[str]:
+def _full_names(resource_type: ResourceType, paths: Iterable[str]) -> set[str]:
     """The full names, in lower case, of all that the paths name; a whole attribute ends with `.*`."""
     names: set[str] = set()
     for path in paths:
@@ -450,20 +450,20 @@ def _wanted(resource_type: ResourceType, paths: Iterable[str]) -> set[str]:
 _COMMON_NAMES = frozenset(attribute.name for attribute in _COMMON)
 
 
-def _narrowed(schema: Schema, wanted: set[str], core: bool = False) -> Schema:
+def _narrow_schema(schema: Schema, wanted: set[str], core: bool = False) -> Schema:
     urn = schema.id.lower()
     if f"{urn}:*" in wanted:
         return schema
     kept = (
         attribute
         if core and (attribute.required or attribute.read_only)
-        else _kept(attribute, f"{urn}:{attribute.name.lower()}", wanted)
+        else _narrow_attribute(attribute, f"{urn}:{attribute.name.lower()}", wanted)
         for attribute in schema.attributes
     )
     return replace(schema, attributes=tuple(attribute for attribute in kept if attribute))
 
 
-def _kept(attribute: Attribute, full: str, wanted: set[str]) -> Attribute | None:
+def _narrow_attribute(attribute: Attribute, full: str, wanted: set[str]) -> Attribute | None:
     if f"{full}.*" in wanted:
         return attribute
     if full not in wanted:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gateway.scim.errors import InvalidFilter, InvalidValue
 from gateway.scim.filter_ast import AttrPath
-from gateway.scim.filters import MAX_LENGTH, Reader
+from gateway.scim.filters import MAX_LENGTH, FilterReader
 from gateway.scim.schemas import Attribute, ResourceType
 
 
@@ -21,7 +21,7 @@ class Sort(NamedTuple):
 def read_sort(text: str, descending: bool, types: Iterable[ResourceType]) -> Sort | None:
     """The order that `sortBy` asks for; None where no type keeps that attribute. Raises InvalidValue."""
     path, types = _path(text), tuple(types)
-    if any(compared(kind, path) for kind in types):
+    if any(find_compared(kind, path) for kind in types):
         return Sort(path, descending)
     if path.sub is None and any(kind.find(path.urn, path.name, None) for kind in types):
         # RFC 7644, 3.4.2.3: of a complex attribute a sub-attribute is named.
@@ -29,7 +29,7 @@ def read_sort(text: str, descending: bool, types: Iterable[ResourceType]) -> Sor
     return None
 
 
-def compared(kind: ResourceType, path: AttrPath) -> tuple[Attribute, Attribute] | None:
+def find_compared(kind: ResourceType, path: AttrPath) -> tuple[Attribute, Attribute] | None:
     """The attribute of that path, and what of it is compared: itself, or a sub-attribute, `value` if none is named."""
     attribute = kind.find(path.urn, path.name, None)
     if attribute is None:
@@ -44,7 +44,7 @@ def _path(text: str) -> AttrPath:
     try:
         if len(text) > MAX_LENGTH:
             raise InvalidFilter(f"At most {MAX_LENGTH} characters are read.")
-        reader = Reader(text)
+        reader = FilterReader(text)
         path = reader.path()
         if reader.symbol:
             raise reader.refusal("the end of the path was expected")

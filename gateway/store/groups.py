@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.scim.json_text import Json, dumps, fold, folded
+from gateway.scim.json_text import Json, dumps, fold, fold_json
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord
@@ -165,4 +165,4 @@ class Groups:
 def _columns(document: Json) -> tuple[Any, ...]:
     """What is kept of a document beside it, so that SQL can compare it, and the document."""
     name, text = document["displayName"], dumps(document)
-    return name, fold(name), document.get("externalId"), text, folded(text)
+    return name, fold(name), document.get("externalId"), text, fold_json(text)

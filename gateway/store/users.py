@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from gateway.scim.json_text import Json, dumps, fold, folded
+from gateway.scim.json_text import Json, dumps, fold, fold_json
 from gateway.scim.versions import tag
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import new_id, now, rfc3339
@@ -305,7 +305,7 @@ def _columns(document: Json, uid: str, created: int, modified: int, version: int
     )
     shown = f'{{"id":"{uid}",{text[1:-1]},"meta":{{{meta}}}}}'
     external_id, active = document.get("externalId"), int(document["active"])
-    return _Kept(name, fold(name), external_id, active, display, fold(display), shown, folded(text))
+    return _Kept(name, fold(name), external_id, active, display, fold(display), shown, fold_json(text))
 
 
 def addresses(document: Json) -> set[str]:

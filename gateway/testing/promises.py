@@ -44,7 +44,7 @@ from gateway.plugin.contracts import (
     User,
     Verdict,
 )
-from gateway.scim.documents import Clean, clean, is_empty
+from gateway.scim.documents import CleanDocument, clean, is_empty
 from gateway.scim.errors import Refusal
 from gateway.scim.filters import parse_filter
 from gateway.scim.members import split_members
@@ -280,7 +280,7 @@ class DialectPromises(PluginPromises):
                     dropped = junk in FULL and received == left_out
                     assert not dropped, f"{what} is dropped, and nobody is told"
 
-    def _stored(self, kind: str, sent: Any) -> Clean | Refusal:
+    def _stored(self, kind: str, sent: Any) -> CleanDocument | Refusal:
         """What the core would store of a document as it is sent, or the refusal."""
         kept = manager_with(self.plugin).declared.kept(self.words)
         try:
@@ -290,7 +290,7 @@ class DialectPromises(PluginPromises):
         except Refusal as refused:
             return refused
 
-    def _patched(self, example: Patch, sent: Any) -> Clean | Refusal:
+    def _patched(self, example: Patch, sent: Any) -> CleanDocument | Refusal:
         """What the core would store after operations as they are sent, or the refusal."""
         kept = manager_with(self.plugin).declared.kept(self.words)
         empty = self.asked.declaration.empty_patches
@@ -305,7 +305,7 @@ class DialectPromises(PluginPromises):
                 changes, operations = split_members(operations)
             resource_type = kept.user if example.kind == "User" else kept.group
             patched = apply(resource_type, example.stored, operations)
-            return Clean({**patched.document, "changes": changes}, patched.ignored)
+            return CleanDocument({**patched.document, "changes": changes}, patched.ignored)
         except Refusal as refused:
             return refused
 
@@ -612,7 +612,7 @@ def _alike(junk: Any, value: Any) -> bool:
     return (type(junk) is type(value) and junk == value) or (is_empty(junk) and is_empty(value))
 
 
-def _folded(received: Clean | Refusal) -> Any:
+def _folded(received: CleanDocument | Refusal) -> Any:
     """What is compared between letter cases: the document, and the status of a refusal."""
     return received.status if isinstance(received, Refusal) else received.document
 

@@ -18,7 +18,7 @@ from gateway.scim.errors import (
     Unavailable,
     Unexpected,
 )
-from gateway.scim.escaping import escaped
+from gateway.scim.escaping import escape_controls
 from gateway.store.engine.failures import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.encodings import ACCEPTED, too_large
@@ -141,7 +141,7 @@ def _name_target(trace: Trace, call: Call) -> None:
     """Name what a request was about that an identity provider's caller was refused for before it was looked up."""
     kind = _KINDS.get(trace.operation.partition(" ")[2])
     if trace.target is None and trace.principal is not None and kind and "uid" in call.arguments:
-        trace.target = Target(kind, escaped(call.arguments["uid"])[:LONGEST_ID], None)
+        trace.target = Target(kind, escape_controls(call.arguments["uid"])[:LONGEST_ID], None)
 
 
 def _where(path: str) -> str:

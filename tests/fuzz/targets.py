@@ -236,9 +236,9 @@ def _bulk(body: dict[str, Any]) -> None:
     assert sorted(order + stuck) == list(range(len(job.operations))), "An operation is lost or done twice."
     ids = dict.fromkeys((name for operation in job.operations for name in operation.names), "u1")
     for operation in job.operations:
-        assert not operation.resolved(ids).names, "A reference was left."
+        assert not operation.resolve(ids).references, "A reference was left."
         with refusals():
-            operation.resolved({})
+            operation.resolve({})
         if operation.method == "PATCH":
             with refusals():
                 patched(read_operations(operation.data or {}), USERS, GROUPS)

@@ -546,7 +546,7 @@ class PatchCase:
             self.path and self.path.urn == self.kind.ours.schema.id and not self.path.name
         ):
             return self.kind.ours.root
-        found = self.path and self.kind.ours.head(self.path.urn, self.path.name)
+        found = self.path and self.kind.ours.find_top_level(self.path.urn, self.path.name)
         return found[1] if found else None
 
     @property
@@ -558,7 +558,7 @@ class PatchCase:
     @property
     def there(self):
         """What the document has at the head of the path."""
-        found = self.path and self.kind.ours.head(self.path.urn, self.path.name)
+        found = self.path and self.kind.ours.find_top_level(self.path.urn, self.path.name)
         return (
             (self.document.get(found[0], {}) if found[0] else self.document).get(found[1].name)
             if found

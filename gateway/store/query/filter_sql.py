@@ -13,7 +13,7 @@ from gateway.scim.errors import InvalidFilter
 from gateway.scim.filter_ast import And, AttrPath, Compare, Not, Or, Present, ValueFilter
 from gateway.scim.json_text import fold
 from gateway.scim.schemas import Attribute, ResourceType
-from gateway.scim.sorting import compared
+from gateway.scim.sorting import find_compared
 from gateway.store.engine.dialects import Dialect
 from gateway.store.query.candidates import Among, Leaf, Tree
 from gateway.store.query.columns import ONLY_SORTED, SHOWN_BY, Column, Table
@@ -49,7 +49,7 @@ class Compiler:
 
     def key(self, path: AttrPath) -> Condition:
         """What a resource is sorted by; NULL where it has no value (RFC 7644, 3.4.2.3)."""
-        found = compared(self._resource, path)
+        found = find_compared(self._resource, path)
         if found is None:
             return NULL
         attribute, target = found

@@ -9,7 +9,7 @@ from flask import g, request
 
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
 from gateway.scim.errors import Forbidden, NotFound
-from gateway.scim.json_text import shown
+from gateway.scim.json_text import excerpt
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import (
     AdminTokenRecord,
@@ -77,7 +77,7 @@ class AdminRequest:
         """Look up the organization in the URL. Raises NotFound, also where the token opens another."""
         found = self.gateway.store.organizations.by_id(uid)
         if found is None or self.only_organization not in (None, found.id):
-            raise NotFound(f"There is no organization with the id {shown(uid)} here.")
+            raise NotFound(f"There is no organization with the id {excerpt(uid)} here.")
         self.found_organization = found
         self.trace.organization_id = found.id
         self.trace.target = Target("Organization", found.uid, found.name)
@@ -86,7 +86,7 @@ class AdminRequest:
         """Look up the connection in the URL. Raises NotFound, also where the token opens another organization."""
         found = self.gateway.store.connections.by_id(uid)
         if found is None or self.only_organization not in (None, found[1].id):
-            raise NotFound(f"There is no connection with the id {shown(uid)} here.")
+            raise NotFound(f"There is no connection with the id {excerpt(uid)} here.")
         self.found_connection, self.found_organization = found
         self.trace.organization_id, self.trace.connection_uid = found[1].id, found[0].uid
         self.trace.target = Target("Connection", found[0].uid, found[0].name)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields, validate
 
 from gateway.scim.documents import INDEXED_BYTES
-from gateway.scim.escaping import control_in
+from gateway.scim.escaping import first_control
 from gateway.scim.json_text import fold
 from gateway.store.ids_and_time import microseconds
 
@@ -32,7 +32,7 @@ class Name(fields.String):
 
 def check_one_line(text: str) -> None:
     """Refuse a text that holds control characters. Raises ValidationError."""
-    if control := control_in(text):
+    if control := first_control(text):
         raise ValidationError(f"Holds the control character {control}; it must be one line of plain text.")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import NotFound
-from gateway.scim.json_text import shown
+from gateway.scim.json_text import excerpt
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
 from gateway.web.admin import schemas
@@ -130,7 +130,7 @@ def _set_member(group: str, user: str, inside: bool) -> None:
 def _find_group(request: AdminRequest, uid: str) -> GroupRecord:
     group = request.gateway.store.groups.of(request.organization, uid)
     if group is None:
-        raise NotFound(f"There is no group with the id {shown(uid)} here.")
+        raise NotFound(f"There is no group with the id {excerpt(uid)} here.")
     return group
 
 

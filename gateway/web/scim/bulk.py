@@ -9,9 +9,9 @@ import json
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.rendering import etag
 from gateway.provisioning.users import Outcome
-from gateway.scim.bulk import BulkOperation, Circular, Job, bulk_response, read_bulk
+from gateway.scim.bulk import BulkOperation, BulkRequest, Circular, bulk_response, read_bulk
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
-from gateway.scim.json_text import Json, shown
+from gateway.scim.json_text import Json, excerpt
 from gateway.scim.operations import read_operations
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord
@@ -49,7 +49,12 @@ class _Run:
     """One bulk request while it is done."""
 
     def __init__(
-        self, gateway: Provisioning, authentication: Authentication, call: Call, caller: IdpCaller, job: Job
+        self,
+        gateway: Provisioning,
+        authentication: Authentication,
+        call: Call,
+        caller: IdpCaller,
+        job: BulkRequest,
     ) -> None:
         self._gateway, self._authentication = gateway, authentication
         self._call, self._caller, self._job = call, caller, job
@@ -65,7 +70,7 @@ class _Run:
         answered: dict[int, Json] = {}
         for number in order + circular:
             # RFC 7644, 3.7: the client says how many errors are too many; what was done until then stands.
-            if self._job.patience is not None and self._errors >= self._job.patience:
+            if self._job.fail_on_errors is not None and self._errors >= self._job.fail_on_errors:
                 break
             # Nobody will hear of the rest.
             if self._call.gone:
@@ -111,7 +116,7 @@ class _Run:
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)
-        operation = operation.resolved(self._ids)
+        operation = operation.resolve(self._ids)
         left = self._told(caller, operation, trace)
         self._gateway.recorder.changed(trace)
         if operation.method == "POST" and left is not None:
@@ -120,7 +125,7 @@ class _Run:
 
     def _told(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> tuple[str, str] | None:
         """The story that a request of this method would tell; id and tag of what it leaves, None after a DELETE."""
-        kind, uid, version = _KINDS[operation.place], operation.uid or "", operation.version
+        kind, uid, version = _KINDS[operation.collection], operation.uid or "", operation.version
         stories = self._gateway.users if kind == "User" else self._gateway.groups
         trace.status = 204 if (operation.method, kind) == ("PATCH", "Group") else _STATUS[operation.method]
         told: Outcome | GroupRecord
@@ -145,11 +150,13 @@ class _Run:
         return told.uid, etag(told)
 
     def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
-        return document(self._gateway.plugins, caller, _KINDS[operation.place], operation.data or {}, trace)
+        return document(
+            self._gateway.plugins, caller, _KINDS[operation.collection], operation.data or {}, trace
+        )
 
     def _success(self, operation: BulkOperation, left: tuple[str, str] | None, status: int) -> Json:
         uid = left[0] if left is not None else operation.uid
-        answer: Json = {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+        answer: Json = {"location": f"{self._caller.words.base_url}{operation.collection}/{uid}"}
         if left is not None:
             answer["version"] = left[1]
         return answer | {"status": str(status)}
@@ -158,27 +165,27 @@ class _Run:
         """The location of what an operation failed at: it is left out after a POST only (RFC 7644, 3.7)."""
         uid = operation.uid or ""
         uid = self._ids.get(uid.removeprefix("bulkId:"), "") if uid.startswith("bulkId:") else uid
-        if operation.method == "POST" or operation.place not in _KINDS or not uid:
+        if operation.method == "POST" or operation.collection not in _KINDS or not uid:
             return {}
-        return {"location": f"{self._caller.words.base_url}{operation.place}/{uid}"}
+        return {"location": f"{self._caller.words.base_url}{operation.collection}/{uid}"}
 
 
 def _label(operation: BulkOperation) -> str:
     """As single requests are named in the activity; a path that nobody serves is cut."""
-    return f"{operation.method} {operation.place[:40]}{'' if operation.uid is None else '/{id}'}"
+    return f"{operation.method} {operation.collection[:40]}{'' if operation.uid is None else '/{id}'}"
 
 
 def _check(operation: BulkOperation) -> None:
     """Refuse what no single request could do, or none within another."""
-    path = operation.place + ("" if operation.uid is None else f"/{operation.uid}")
-    if operation.place.lower() == "/bulk":
+    path = operation.collection + ("" if operation.uid is None else f"/{operation.uid}")
+    if operation.collection.lower() == "/bulk":
         raise InvalidValue("A bulk request cannot hold another one. Send its operations instead.")
-    if operation.place not in _KINDS or operation.uid == "" or "/" in (operation.uid or ""):
+    if operation.collection not in _KINDS or operation.uid == "" or "/" in (operation.uid or ""):
         raise NotFound(
-            f"There is nothing at {shown(path)} that a bulk request could change: /Users and /Groups are."
+            f"There is nothing at {excerpt(path)} that a bulk request could change: /Users and /Groups are."
         )
     if (operation.method == "POST") != (operation.uid is None):
-        raise MethodNotAllowed(f"{operation.method} is not possible at {shown(path)}.")
+        raise MethodNotAllowed(f"{operation.method} is not possible at {excerpt(path)}.")
 
 
 def _failure(refusal: Refusal) -> Json:

@@ -25,7 +25,7 @@ from gateway.scim.errors import (
     Refusal,
     UnsupportedMediaType,
 )
-from gateway.scim.json_text import dumps, read_json, shown
+from gateway.scim.json_text import dumps, excerpt, read_json
 from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
@@ -368,7 +368,7 @@ def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -
         return answer(list_response(len(entries), 1, [dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
     if found is None:
-        raise NotFound(f"This connection has no {shown(uid)} here.")
+        raise NotFound(f"This connection has no {excerpt(uid)} here.")
     return _described(found)
 
 

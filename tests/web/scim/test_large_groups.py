@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from gateway.scim.errors import Unavailable
-from gateway.scim.json_text import dumps, folded
+from gateway.scim.json_text import dumps, fold_json
 from gateway.store import memberships
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
@@ -47,7 +47,7 @@ class Crowd:
                 {"schemas": [USER], "userName": name, "displayName": f"Given {number}", "active": True}
             )
             own = {"uid": f"{first['id'][:-12]}{number:012x}", "user_name": name, "user_name_key": name, "doc": doc,
-                   "external_id": None, "display": f"Given {number}", "doc_key": folded(doc)}  # fmt: skip
+                   "external_id": None, "display": f"Given {number}", "doc_key": fold_json(doc)}  # fmt: skip
             rows.append([own.get(column, row[column]) for column in columns])
         with self.store.transaction():
             marks = ", ".join("?" * len(columns))
