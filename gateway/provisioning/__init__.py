@@ -10,6 +10,7 @@ from typing import cast
 from gateway.config import Config
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admin_tokens import AdminAccess
+from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.groups import Groups
@@ -34,6 +35,7 @@ class Provisioning:
     def __init__(self, config: Config, store: Store, plugins: PluginManager) -> None:
         self.config, self.store, self.plugins = config, store, plugins
         self.callers = Callers(config, plugins)
+        self.admission = AdmissionControl(store, plugins, self.callers, config.public_url)
         self.recorder = Recorder(store, plugins, self.callers, config.activity_days)
         changes = UnitsOfWork(store)
         membership_sync = MembershipSync(store, plugins)
@@ -63,5 +65,4 @@ class Provisioning:
             raise AuthenticationFailed(
                 "This connection was removed in the application; its tokens are revoked."
             )
-        public_url = caller.words.base_url.rsplit("/scim/v2/", 1)[0]
-        return cast(AnyCaller, self.callers.connection(*found, public_url))
+        return cast(AnyCaller, self.callers.connection(*found, caller.public_url))

@@ -17,6 +17,9 @@ from gateway.plugin.results import Answered, Decision
 from gateway.store.activity import Line
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
+#: What stands between the public URL and the slug of a connection in its base URL.
+BASE_PATH = "/scim/v2"
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -44,6 +47,8 @@ class IdpCaller(Caller):
     connection: ConnectionRecord
     words: Connection
     kept: KeptAttributes
+    #: What its base URL begins with.
+    public_url: str
 
 
 class Callers:
@@ -84,7 +89,7 @@ class Callers:
             name=connection.name,
             organization=self.tenant(organization),
             settings=self._settings(connection.settings),
-            base_url=f"{public_url}/scim/v2/{connection.slug}",
+            base_url=f"{public_url}{BASE_PATH}/{connection.slug}",
             extension_urn=self._config.extension_urn,
             mapping_attribute=connection.mapping_attribute if connection.mapping_enabled else None,
         )
@@ -103,7 +108,8 @@ class Callers:
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
     ) -> IdpCaller:
         words = self.words(connection, organization, public_url)
-        return IdpCaller(organization, words.organization, connection, words, self._keeps(connection, words))
+        kept = self._keeps(connection, words)
+        return IdpCaller(organization, words.organization, connection, words, kept, public_url)
 
     def _keeps(self, connection: ConnectionRecord, words: Connection) -> KeptAttributes:
         """What a connection keeps depends on its plugin and settings alone, so it is worked out once."""
@@ -160,6 +166,8 @@ class Trace:
     connection_uid: str | None = None
     #: What the base URL of an identity provider ends with; a stranger's text until its connection was looked up.
     slug: str = ""
+    #: The kind of identity provider that calls, for metrics; "" while no connection is known.
+    idp: str = ""
     principal: str | None = None
     token_id: str | None = None
     #: The first characters of the token, which an admin can compare with the list of tokens.

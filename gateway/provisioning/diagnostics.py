@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gateway.plugin.manager import PluginManager
+from gateway.provisioning.admission import FEATURE
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.mapped_values import MappedPath, UnruledValues, describe_unruled
-from gateway.provisioning.organizations import FEATURE
 from gateway.provisioning.recorder import Recorder
 from gateway.store import Store
 from gateway.store.activity import Wanted

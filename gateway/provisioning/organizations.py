@@ -7,11 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.plugin.contracts import Organization
 from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.manager import PluginManager
-from gateway.plugin.results import Answered
 from gateway.provisioning.admin_tokens import check_expiry
+from gateway.provisioning.admission import obstacles
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
@@ -27,7 +26,6 @@ from gateway.store.records import AdminTokenRecord, ConnectionRecord, Organizati
 
 log = logging.getLogger("gateway")
 
-FEATURE = "scim"
 #: Rows that one transaction of a removal removes.
 _ROWS_PER_PORTION = 500
 
@@ -243,24 +241,13 @@ class OrganizationSetup:
     def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
         """Switch provisioning on or off; on only once plan and single sign-on allow it."""
         connection = caller.connection
-        if enabled and (reasons := trace.record(self.obstacles(caller.tenant))):
+        if enabled and (reasons := trace.record(obstacles(self._plugins, caller.tenant))):
             raise Conflict(" ".join(reasons))
         trace.changed = ["provisioning"]
         with self._units_of_work.open(caller, trace):
             if enabled:
                 self.check_stays(connection)
             self._store.connections.edit(connection, provisioning=int(enabled))
-
-    def obstacles(self, tenant: Organization) -> Answered[list[str]]:
-        """Find out why an organization cannot be provisioned: sentences, each with who can mend it."""
-        denial, decisions, refusal = self._plugins.check_entitlement(tenant, FEATURE)
-        reasons = [] if denial is None else [denial]
-        if not tenant.sso:
-            reasons.append(
-                f"Single sign-on is not set up for {tenant.name}. An admin of the application has to add the identity"
-                " provider's SAML metadata there before users can be provisioned."
-            )
-        return Answered(reasons, decisions, refusal)
 
     # Tokens ---------------------------------------------------------------------------------------------------------
 

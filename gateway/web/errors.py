@@ -15,7 +15,6 @@ from gateway.scim.errors import (
     MethodNotAllowed,
     NotFound,
     Refusal,
-    Unavailable,
     Unexpected,
 )
 from gateway.scim.escaping import escape_controls
@@ -77,15 +76,9 @@ class Errors:
         slug = slug_in(call.path)
         if slug is None:
             return None
-        try:
-            found = self._gateway.store.connections.for_authentication(slug, ())
-        except Unavailable:
-            return None
-        if found is None:
-            return None
-        connection, organization, *_ = found
         below = call.path.partition(f"/{slug}")[2]
-        return Trace(f"{call.method} {below[:80] or '/'}", call.request_id, organization.id, connection.uid)
+        trace = Trace(f"{call.method} {below[:80] or '/'}", call.request_id)
+        return trace if self._gateway.admission.attribute(slug, trace) else None
 
     def http(self, error: HTTPException) -> Response:
         """Answer what the framework refused outside of SCIM."""

@@ -20,7 +20,8 @@ from werkzeug.sansio.utils import get_host
 from werkzeug.urls import iri_to_uri
 from werkzeug.wsgi import ClosingIterator
 
-from gateway.provisioning import IdpCaller, Trace
+from gateway.provisioning import Trace
+from gateway.provisioning.admission import Admission
 from gateway.scim.errors import InvalidSyntax
 from gateway.store.ids_and_time import new_id
 from gateway.web.queues import Queued
@@ -41,10 +42,10 @@ class Call(Request):
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
         self.trace: Trace | None = None
         self._body: bytes | None = None
-        #: The view of a SCIM endpoint, what its path says, and its caller once that is known.
+        #: The view of a SCIM endpoint, what its path says, and its caller once that is authenticated.
         self.view: Any = None
         self.arguments: dict[str, Any] = {}
-        self.caller: IdpCaller | None = None
+        self.admission: Admission | None = None
         #: The answer where there is one already: a refusal before the body was read.
         self.answered: Answer | None = None
         #: Who calls, once that is known: the connection or the admin token, for what each may do one at a time.

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
-from gateway.provisioning.caller import TraceState
+from gateway.provisioning.caller import BASE_PATH, TraceState
 from gateway.provisioning.groups import absent_group
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import etag, group_json, user_json
@@ -42,7 +42,7 @@ from gateway.web.scim.lists import Lists, projected, wanted
 from gateway.web.scim.translation import document
 
 #: Where the endpoints of a connection begin.
-PREFIX = "/scim/v2/<slug>"
+PREFIX = f"{BASE_PATH}/<slug>"
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
@@ -123,19 +123,19 @@ class View:
             self._operation, call.request_id, slug=slug, before_portions=call.expensive
         )
         identify = self._authentication.find if self._open else self._authentication.identify
-        call.caller = identify(call, slug, trace)
+        call.admission = identify(call, slug, trace)
         call.decided = len(trace.decisions)
 
     def __call__(self, call: Call) -> Answer:
         """Answer a caller that was identified."""
-        trace, caller = call.trace, call.caller
+        trace, admission = call.trace, call.admission
         assert trace is not None
-        assert caller is not None
+        assert admission is not None
         if call.queued:  # it was begun before, and got as far as to be put into a queue
             trace.restore(TraceState(decisions=tuple(trace.decisions[: call.decided])))
         if not self._open:
-            self._authentication.admit(call, caller, trace)
-        answered = self._story(call, caller, trace, **call.arguments)
+            self._authentication.admit(call, admission, trace)
+        answered = self._story(call, admission.caller, trace, **call.arguments)
         trace.status = answered.status
         if trace.written:
             self._recorder.changed(trace)

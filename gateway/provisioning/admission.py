@@ -1,0 +1,167 @@
+"""Admission to the SCIM endpoints: which connection was called, by whom, and whether they may provision it.
+
+Web asks once a request, before the body is read; a refusal that may wait for the body is part of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gateway.plugin.contracts import Credentials, Organization, Principal
+from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import Answered, Decision
+from gateway.provisioning.caller import Callers, IdpCaller, Trace
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
+from gateway.store import Store
+from gateway.store.connections import AuthenticationRecord
+from gateway.store.engine.base import BRIEF
+from gateway.store.ids_and_time import rfc3339
+
+#: The feature that an organization needs to be provisioned, as `gateway_check_entitlement` is asked for it.
+FEATURE = "scim"
+
+_REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
+
+NOT_VALID = f"The token is wrong, has expired, was revoked, or belongs to another base URL. {_REMEDY}"
+
+
+class NotAuthenticated(AuthenticationFailed):
+    """Nobody that the connection knows; an unknown base URL is answered like a wrong token."""
+
+    def __init__(self, detail: str, caller: IdpCaller | None = None, secret: str = "") -> None:
+        super().__init__(detail)
+        #: The connection that was called; None for an unknown one.
+        self.caller = caller
+        self.secret = secret
+
+
+class Admission(NamedTuple):
+    """An authenticated caller, and whether it may provision its organization."""
+
+    caller: IdpCaller
+    #: Why it may not: Forbidden, or what a plugin failed with. To be raised once the body was read.
+    refusal: Refusal | None = None
+    #: What plugins decided on that, for the activity.
+    decisions: tuple[Decision, ...] = ()
+
+
+class AdmissionControl:
+    """Admits identity providers to the SCIM endpoints."""
+
+    def __init__(self, store: Store, plugins: PluginManager, callers: Callers, public_url: str) -> None:
+        self._store, self._plugins, self._callers, self._public_url = store, plugins, callers, public_url
+
+    def admit(
+        self, slug: str, credentials: Credentials, origin: Callable[[], str], trace: Trace
+    ) -> Admission:
+        """Authenticate the caller of a connection and check that it may provision.
+
+        `origin` returns scheme and host as they were called; it is called where no public URL is configured. Raises
+        NotAuthenticated, see `explain`.
+        """
+        secret = credentials.secret
+        digests = self._store.tokens.digests(secret) if secret else []
+        found = self._store.connections.for_authentication(slug, digests)
+        if found is None:
+            raise NotAuthenticated(NOT_VALID)
+        caller = self._caller(found, origin, trace)
+        if not secret:
+            trace.stranger = "no token"
+            raise NotAuthenticated("The request carries no token. Enter the token as a bearer token.", caller)
+        if found.token:
+            own = Principal(label=found.token[1], token_id=found.token[0])
+            credentials = Credentials(credentials.scheme, secret, own)
+        principal = trace.record(self._plugins.authenticate(caller.words, credentials))
+        if principal is None:
+            trace.stranger = "wrong token"
+            raise NotAuthenticated(NOT_VALID, caller, secret)
+        trace.principal, trace.token_id = principal.label, principal.token_id
+        if found.token and principal.token_id == found.token[0]:
+            trace.token_prefix = found.token[2]
+            if found.digest != digests[0]:
+                self._renew(str(found.digest), digests[0])
+        reasons, decisions, refusal = obstacles(self._plugins, caller.tenant)
+        if not caller.connection.provisioning:
+            reasons.append(
+                f"Provisioning is switched off for the connection {caller.connection.name!r}. An admin of the"
+                " application can switch it on there."
+            )
+        if refusal is None and reasons:
+            refusal = Forbidden(" ".join(reasons))
+        return Admission(caller, refusal, decisions)
+
+    def find(self, slug: str, origin: Callable[[], str], trace: Trace) -> IdpCaller:
+        """Return the connection of a base URL, whoever calls it: for discovery. Raises NotFound."""
+        found = self._store.connections.for_authentication(slug, ())
+        if found is None:
+            raise NotFound(f"No connection has this base URL. {_REMEDY}")
+        return self._caller(found, origin, trace)
+
+    def attribute(self, slug: str, trace: Trace) -> bool:
+        """Note whose activity a refused request belongs to; False where no connection has that slug."""
+        try:
+            found = self._store.connections.for_authentication(slug, ())
+        except Unavailable:
+            return False
+        if found is not None:
+            trace.organization_id, trace.connection_uid = found.organization.id, found.connection.uid
+        return found is not None
+
+    def explain(self, refused: NotAuthenticated, trace: Trace) -> None:
+        """Have the activity say why a token is not valid here; the answer says the same to everybody.
+
+        It costs up to two statements, so web counts wrong tokens before.
+        """
+        if refused.caller is None or not refused.secret:
+            return
+        connection, tokens = refused.caller.connection, self._store.tokens
+        known = tokens.known(tokens.digests(refused.secret))
+        found = self._store.connections.by_key(known.connection_id) if known else None
+        if known is None or found is None or found[1].id != refused.caller.organization.id:
+            trace.stranger = "unknown token"
+            trace.inside = (
+                "The token is unknown: it is none of this organization's. Copy it again from the application without"
+                " spaces, or make a new one there."
+            )
+            return
+        token = f"{known.label} {known.prefix}…".strip()
+        if known.connection_id != connection.id:
+            trace.stranger = f"foreign {known.prefix}"
+            trace.inside = (
+                f"The token {token} belongs to the connection {found[0].name!r} of this organization, not to"
+                f" {connection.name!r}. Enter the base URL and the token of one and the same connection."
+            )
+        else:
+            how, at = ("was revoked", known.revoked) if known.revoked else ("expired", known.expires)
+            trace.stranger = f"{how} {known.prefix}"
+            trace.inside = (
+                f"The token {token} {how} on {rfc3339(at or 0)}. Make a new one in the application and enter it at the"
+                " identity provider."
+            )
+
+    def _caller(self, found: AuthenticationRecord, origin: Callable[[], str], trace: Trace) -> IdpCaller:
+        connection, organization, *_ = found
+        trace.organization_id, trace.connection_uid = organization.id, connection.uid
+        trace.idp = connection.idp
+        return self._callers.connection(connection, organization, self._public_url or origin())
+
+    def _renew(self, old: str, new: str) -> None:
+        """Store a token under the key in force that was found by an older one."""
+        try:
+            with self._store.transaction(BRIEF):
+                self._store.tokens.renew(old, new)
+        except Unavailable:
+            return  # the next request with this token tries again
+
+
+def obstacles(plugins: PluginManager, tenant: Organization) -> Answered[list[str]]:
+    """Find out why an organization cannot be provisioned: sentences, each with who can mend it."""
+    denial, decisions, refusal = plugins.check_entitlement(tenant, FEATURE)
+    reasons = [] if denial is None else [denial]
+    if not tenant.sso:
+        reasons.append(
+            f"Single sign-on is not set up for {tenant.name}. An admin of the application has to add the identity"
+            " provider's SAML metadata there before users can be provisioned."
+        )
+    return Answered(reasons, decisions, refusal)
