@@ -53,7 +53,7 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
         )  # fmt: skip
         with store.transaction():
             store.organizations.count(organization.id, "User", connection.id, copies)
-            store.organizations.settle(Reservation(organization.id, organization.policy, copies, 0))
+            store.organizations.reserve(Reservation(organization.id, organization.policy, copies, 0))
             store.groups.recount(organization.id, few, SMALL - 1)
             for place, key in enumerate(many):
                 store.groups.recount(organization.id, key, min(LARGE, copies - place * LARGE))

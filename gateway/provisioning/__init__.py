@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from gateway.config import Config
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admin_tokens import AdminAccess
@@ -21,9 +19,8 @@ from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.takeover import Takeover
-from gateway.provisioning.unit_of_work import AnyCaller, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
-from gateway.scim.errors import AuthenticationFailed
 from gateway.store import Store
 
 __all__ = ["Caller", "IdpCaller", "Provisioning", "Target", "Trace"]
@@ -37,32 +34,15 @@ class Provisioning:
         self.callers = Callers(config, plugins)
         self.admission = AdmissionControl(store, plugins, self.callers, config.public_url)
         self.recorder = Recorder(store, plugins, self.callers, config.activity_days)
-        changes = UnitsOfWork(store)
+        units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)
-        self.users = Users(
-            store, plugins, changes, membership_sync, self._refreshed, unruled, config.document_limit
-        )
-        self.groups = Groups(store, plugins, changes, self._refreshed, config.document_limit)
-        self.long_changes = LongChangeRunner(store, changes, self.callers)
+        self.users = Users(store, plugins, units_of_work, membership_sync, unruled, config.document_limit)
+        self.groups = Groups(store, plugins, units_of_work, config.document_limit)
+        self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
         self.recorder.chores.append(self.long_changes.resume)
-        self.mapping = MapToGroups(store, changes, self.long_changes, self._refreshed)
-        self.takeover = Takeover(store, plugins, changes, membership_sync, self._refreshed)
-        self.setup = OrganizationSetup(
-            store, plugins, changes, self.callers, self._refreshed, self.long_changes
-        )
-        self.admin_access = AdminAccess(store, changes, self.callers)
+        self.mapping = MapToGroups(store, units_of_work, self.long_changes)
+        self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
+        self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
+        self.admin_access = AdminAccess(store, units_of_work, self.callers)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.recorder, unruled)
-
-    def _refreshed(self, caller: AnyCaller) -> AnyCaller:
-        """The same caller as it is stored now."""
-        if not isinstance(caller, IdpCaller):
-            return cast(
-                AnyCaller, self.callers.admin(self.store.organizations.by_key(caller.organization.id))
-            )
-        found = self.store.connections.by_key(caller.connection.id)
-        if found is None:
-            raise AuthenticationFailed(
-                "This connection was removed in the application; its tokens are revoked."
-            )
-        return cast(AnyCaller, self.callers.connection(*found, caller.public_url))

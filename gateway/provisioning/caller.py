@@ -94,9 +94,9 @@ class Callers:
             mapping_attribute=connection.mapping_attribute if connection.mapping_enabled else None,
         )
 
-    def admin(self, organization: OrganizationRecord) -> Caller:
-        """An admin of an organization, or an operator who acts in it."""
-        return Caller(organization, self.tenant(organization), None)
+    def admin(self, organization: OrganizationRecord, connection: ConnectionRecord | None = None) -> Caller:
+        """Return an admin of an organization, or an operator who acts in it; for `connection` where one is given."""
+        return Caller(organization, self.tenant(organization), connection)
 
     def connection(
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str

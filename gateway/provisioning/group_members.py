@@ -8,7 +8,7 @@ from typing import Literal
 
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
 from gateway.provisioning.long_changes import pause_between_portions
-from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import InvalidValue, Refusal
 from gateway.scim.filter_ast import Filter
 from gateway.scim.matching import element_matches
@@ -32,8 +32,8 @@ Read = Callable[[Caller], GroupRecord]
 class GroupMembers:
     """Applies membership changes."""
 
-    def __init__(self, store: Store, changes: UnitsOfWork, refresh: Refresh) -> None:
-        self._store, self._units_of_work, self._refresh = store, changes, refresh
+    def __init__(self, store: Store, units_of_work: UnitsOfWork) -> None:
+        self._store, self._units_of_work = store, units_of_work
 
     # In one transaction -----------------------------------------------------------------------------------------
 
@@ -108,25 +108,24 @@ class GroupMembers:
         try:
             for step in self._portions(caller, group, changes):
                 began = time.monotonic()
-
-                def operation(caller: Caller, step: MemberChange = step) -> GroupRecord:
-                    with self._units_of_work.open(caller, trace, line=False) as change:
-                        return self.apply(caller, read(caller), [step], change, trace)
-
-                group = self._units_of_work.retry_on_conflict(
-                    self._refresh(caller), self._refresh, operation, trace
-                )
+                group = self._apply_portion(self._units_of_work.refresh(caller), read, step, trace)
                 came, went = trace.members or (0, 0)
                 joined, left, waiting = joined + came, left + went, waiting + trace.waiting
                 pause_between_portions(began)
             trace.members, trace.waiting = (joined, left), waiting
-            with self._units_of_work.open(self._refresh(caller), trace):
+            with self._units_of_work.open(self._units_of_work.refresh(caller), trace):
                 trace.in_part = False
                 return group
         except Refusal as refusal:
             trace.members = joined, left
             say_what_stands(refusal, group, joined + left)
             raise
+
+    @retry_on_conflict
+    def _apply_portion(self, caller: Caller, read: Read, step: MemberChange, trace: Trace) -> GroupRecord:
+        """Apply one membership change in a transaction of its own, which leaves no line in the activity."""
+        with self._units_of_work.open(caller, trace, line=False) as unit:
+            return self.apply(caller, read(caller), [step], unit, trace)
 
     def are_many(self, group: GroupRecord) -> bool:
         """Return whether a group has more members than one transaction should move."""
@@ -138,23 +137,21 @@ class GroupMembers:
         A transaction of its own that leaves no line in the activity. Returns the group then, how many left it, and
         whether there may be more.
         """
-
-        def operation(caller: Caller) -> tuple[GroupRecord, int]:
-            with self._units_of_work.open(caller, trace, line=False) as change:
-                group, organization_id = read(caller), caller.organization.id
-                gone = self._store.memberships.expel(group.id, PORTION)
-                self._store.groups.recount(organization_id, group.id, -len(gone))
-                uids = self._store.memberships.uids(organization_id, gone)
-                change.record_member_events(group.uid, group.name, (), uids)
-                return self._store.groups.by_keys(organization_id, [group.id])[0], len(gone)
-
         began = time.monotonic()
-        group, gone = self._units_of_work.retry_on_conflict(
-            self._refresh(caller), self._refresh, operation, trace
-        )
+        group, gone = self._expel_portion(self._units_of_work.refresh(caller), read, trace)
         trace.in_part = True
         pause_between_portions(began)
         return group, gone, gone == PORTION
+
+    @retry_on_conflict
+    def _expel_portion(self, caller: Caller, read: Read, trace: Trace) -> tuple[GroupRecord, int]:
+        with self._units_of_work.open(caller, trace, line=False) as unit:
+            group, organization_id = read(caller), caller.organization.id
+            gone = self._store.memberships.expel(group.id, PORTION)
+            self._store.groups.recount(organization_id, group.id, -len(gone))
+            uids = self._store.memberships.uids(organization_id, gone)
+            unit.record_member_events(group.uid, group.name, (), uids)
+            return self._store.groups.by_keys(organization_id, [group.id])[0], len(gone)
 
     def _portions(
         self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]

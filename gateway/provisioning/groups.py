@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
-from gateway.provisioning.group_members import GroupMembers, say_what_stands
+from gateway.provisioning.group_members import GroupMembers, Read, say_what_stands
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.rendering import etag, group_json
-from gateway.provisioning.unit_of_work import AnyCaller, Refresh, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.provisioning.users import check_size, check_version, differing
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
@@ -32,69 +32,74 @@ class Groups:
         self,
         store: Store,
         plugins: PluginManager,
-        changes: UnitsOfWork,
-        refresh: Refresh,
+        units_of_work: UnitsOfWork,
         document_limit: int,
     ) -> None:
         self._document_limit = document_limit
-        self._store, self._plugins, self._units_of_work, self._refresh = store, plugins, changes, refresh
-        self._members = GroupMembers(store, changes, refresh)
+        self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
+        self._members = GroupMembers(store, units_of_work)
 
     # An identity provider's stories -----------------------------------------------------------------------------
 
     def create(self, caller: Caller, document: Json, trace: Trace) -> GroupRecord:
         """Push a new group, with its members."""
         members, document = _without_members(document)
-        name = document["displayName"]
         check_size(document, None, self._document_limit)
 
         changes = [MemberChange("add", members)] if members else []
         later = self._members.put_off(caller, None, changes, trace)
-
-        def operation(caller: Caller) -> GroupRecord:
-            with self._units_of_work.open(caller, trace, line=not later) as change:
-                self._check_name(caller, caller.connection_id, name)
-                group = self._store.groups.add(caller.organization.id, caller.connection_id, document)
-                self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
-                trace.target = Target("Group", group.uid, group.name)
-                change.record_event("group.created", "Group", group.uid, group_json(group, None, None))
-                return self._members.apply(caller, group, [] if later else changes, change, trace)
-
-        group = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+        group = self._create(caller, document, [] if later else changes, bool(later), trace)
         return self._move(caller, group, later, trace)
+
+    @retry_on_conflict
+    def _create(
+        self, caller: Caller, document: Json, changes: Sequence[MemberChange], goes_on: bool, trace: Trace
+    ) -> GroupRecord:
+        """Store a new group. `goes_on`: its members follow in portions, and the last one writes the activity's line."""
+        with self._units_of_work.open(caller, trace, line=not goes_on) as unit:
+            self._check_name(caller, caller.connection_id, document["displayName"])
+            group = self._store.groups.add(caller.organization.id, caller.connection_id, document)
+            self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
+            trace.target = Target("Group", group.uid, group.name)
+            unit.record_event("group.created", "Group", group.uid, group_json(group, None, None))
+            return self._members.apply(caller, group, changes, unit, trace)
 
     def replace(
         self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Store a whole group: its members are those of the document, no others."""
+        return self._move(caller, *self._replace(caller, uid, document, trace, if_match), trace)
+
+    @retry_on_conflict
+    def _replace(
+        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None
+    ) -> Rewritten:
         members, document = _without_members(document)
-
-        def operation(caller: Caller) -> Rewritten:
-            group = self._found(caller, uid, if_match)
-            return self._rewrite(caller, group, document, [MemberChange("replace", members)], trace)
-
-        return self._moved(caller, operation, trace)
+        group = self._found(caller, uid, if_match)
+        return self._rewrite(caller, group, document, [MemberChange("replace", members)], trace)
 
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Apply operations; what they do to members costs what they name, however large the group is."""
+        return self._move(caller, *self._patch(caller, uid, operations, trace, if_match), trace)
 
-        def operation(caller: IdpCaller) -> Rewritten:
-            group = self._found(caller, uid, if_match)
-            current = json.loads(group.doc)
-            mapped = trace.record(
-                self._plugins.map_patch(
-                    caller.words, "Group", [dict(operation) for operation in operations], current
-                )
+    @retry_on_conflict
+    def _patch(
+        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None
+    ) -> Rewritten:
+        group = self._found(caller, uid, if_match)
+        current = json.loads(group.doc)
+        mapped = trace.record(
+            self._plugins.map_patch(
+                caller.words, "Group", [dict(operation) for operation in operations], current
             )
-            changes, rest = split_members(mapped)
-            patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
-            trace.ignored = list(patched.ignored)
-            note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
-            return self._rewrite(caller, group, patched.document, changes, trace)
-
-        return self._moved(caller, operation, trace)
+        )
+        changes, rest = split_members(mapped)
+        patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
+        trace.ignored = list(patched.ignored)
+        note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
+        return self._rewrite(caller, group, patched.document, changes, trace)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group; its memberships end with it."""
@@ -112,16 +117,6 @@ class Groups:
             self._check_unmapped(group)
             return group
 
-        def operation(caller: Caller) -> None:
-            with self._units_of_work.open(caller, trace) as change:
-                # Read in here: until then a connection may link it.
-                group = read(caller)
-                if not self._store.groups.remove(caller.organization.id, group):
-                    raise WriteConflict
-                self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
-                trace.target = Target("Group", group.uid, group.name)
-                change.record_event("group.deleted", "Group", group.uid, group_json(group, None, None))
-
         group = read(caller)
         more = self._members.are_many(group)
         if more:
@@ -130,7 +125,7 @@ class Groups:
             while more:
                 group, gone, more = self._members.remove_portion(caller, read, trace)
                 left, if_match = left + gone, if_match and etag(group)
-            self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+            self._remove_row(caller, read, trace)
         except Refusal as refusal:
             if left:
                 trace.members = 0, left
@@ -138,58 +133,64 @@ class Groups:
             raise
         trace.in_part = False
 
+    @retry_on_conflict
+    def _remove_row(self, caller: Caller, read: Read, trace: Trace) -> None:
+        """Remove a group that has few members by now."""
+        with self._units_of_work.open(caller, trace) as unit:
+            # Read in here: until then a connection may link it.
+            group = read(caller)
+            if not self._store.groups.remove(caller.organization.id, group):
+                raise WriteConflict
+            self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
+            trace.target = Target("Group", group.uid, group.name)
+            unit.record_event("group.deleted", "Group", group.uid, group_json(group, None, None))
+
     # An admin's stories -----------------------------------------------------------------------------------------
 
+    @retry_on_conflict
     def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:
         """A group made by hand."""
-
-        def operation(caller: Caller) -> GroupRecord:
-            with self._units_of_work.open(caller, trace) as change:
-                self._check_name(caller, None, name)
-                self._check_not_pushed(caller, name)
-                group = make_group(self._store, caller, name, change)
-                trace.target = Target("Group", group.uid, group.name)
-                return group
-
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+        with self._units_of_work.open(caller, trace) as change:
+            self._check_name(caller, None, name)
+            self._check_not_pushed(caller, name)
+            group = make_group(self._store, caller, name, change)
+            trace.target = Target("Group", group.uid, group.name)
+            return group
 
     def rename(
         self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
         """Rename a group made by hand."""
+        return self._rename(caller, uid, name, trace, if_match)[0]
 
-        def operation(caller: Caller) -> Rewritten:
-            group = self._by_hand(caller, uid, if_match)
-            document = {**json.loads(group.doc), "displayName": name}
-            return self._rewrite(caller, group, document, [], trace)
-
-        return self._moved(caller, operation, trace)
+    @retry_on_conflict
+    def _rename(self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None) -> Rewritten:
+        group = self._by_hand(caller, uid, if_match)
+        document = {**json.loads(group.doc), "displayName": name}
+        return self._rewrite(caller, group, document, [], trace)
 
     def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group made by hand."""
         self._remove(caller, uid, self._by_hand, trace, if_match)
 
+    @retry_on_conflict
     def set_member(self, caller: Caller, group_uid: str, user_uid: str, inside: bool, trace: Trace) -> None:
         """Put a user into a group by hand, or take it out."""
-
-        def operation(caller: Caller) -> None:
-            memberships = self._store.memberships
-            with self._units_of_work.open(caller, trace) as change:
-                # Read in here: until then the group may be linked, the user deleted or adopted.
-                group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
-                self._check_not_mapped(user)
-                # Where a mapping was switched off this is so already, or about to be.
-                memberships.release_users(caller.organization.id, [user.id])
-                trace.target, trace.members = Target("Group", group.uid, group.name), (0, 0)
-                act = memberships.grant if inside else memberships.withdraw
-                if act(group.id, [user.id], MANUAL):
-                    self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
-                    trace.members = (1, 0) if inside else (0, 1)
-                    change.record_member_events(
-                        group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
-                    )
-
-        self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+        memberships = self._store.memberships
+        with self._units_of_work.open(caller, trace) as change:
+            # Read in here: until then the group may be linked, the user deleted or adopted.
+            group, user = self._by_hand(caller, group_uid, None), self._member(caller, user_uid, trace)
+            self._check_not_mapped(user)
+            # Where a mapping was switched off this is so already, or about to be.
+            memberships.release_users(caller.organization.id, [user.id])
+            trace.target, trace.members = Target("Group", group.uid, group.name), (0, 0)
+            act = memberships.grant if inside else memberships.withdraw
+            if act(group.id, [user.id], MANUAL):
+                self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
+                trace.members = (1, 0) if inside else (0, 1)
+                change.record_member_events(
+                    group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]
+                )
 
     # Their parts ------------------------------------------------------------------------------------------------
 
@@ -227,13 +228,6 @@ class Groups:
                 group = stored
                 change.record_event("group.updated", "Group", group.uid, group_json(group, None, None))
             return self._members.apply(caller, group, [] if later else changes, change, trace), later
-
-    def _moved(
-        self, caller: AnyCaller, operation: Callable[[AnyCaller], Rewritten], trace: Trace
-    ) -> GroupRecord:
-        """Run a change of a group, then move the members that it left."""
-        group, later = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
-        return self._move(caller, group, later, trace)
 
     def _move(
         self, caller: Caller, group: GroupRecord, later: Sequence[MemberChange], trace: Trace

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import cast
 
 from gateway.provisioning.caller import Caller, Callers, Trace
-from gateway.provisioning.unit_of_work import AnyCaller, UnitOfWork, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import NotFound
 from gateway.store import Store
 from gateway.store.ids_and_time import now
@@ -94,21 +93,19 @@ class LongChangeRunner:
         long_change = self._store.long_changes.by_id(uid)
         if long_change is None:
             return None
-        operation = self._operations[long_change.kind, long_change.connection_id is not None]
-
-        def refresh(caller: AnyCaller) -> AnyCaller:
-            return cast(AnyCaller, self._read_caller(long_change))
-
-        def portion(caller: Caller) -> bool | None:
-            with self._units_of_work.open(caller, trace, line=False) as unit:
-                # Read again under the lock: another process may have run the portion, or replaced the change.
-                current = self._store.long_changes.by_id(uid)
-                return None if current is None else operation(caller, current, unit)
-
-        more = self._units_of_work.retry_on_conflict(self._read_caller(long_change), refresh, portion)
+        more = self._commit_portion(self._read_caller(long_change), long_change, trace)
         if more:
             pause_between_portions(began)
         return more
+
+    @retry_on_conflict
+    def _commit_portion(self, caller: Caller, long_change: LongChange, trace: Trace) -> bool | None:
+        """Run a portion in a transaction of its own, which leaves no line in the activity; return as `_run_portion`."""
+        operation = self._operations[long_change.kind, long_change.connection_id is not None]
+        with self._units_of_work.open(caller, trace, line=False) as unit:
+            # Read again under the lock: another process may have run the portion, or replaced the change.
+            current = self._store.long_changes.by_id(long_change.uid)
+            return None if current is None else operation(caller, current, unit)
 
     def _read_caller(self, long_change: LongChange) -> Caller:
         """Return the caller of a portion: the connection whose rules apply, or an admin for a removal."""
@@ -118,5 +115,4 @@ class LongChangeRunner:
         if found is None:
             raise NotFound("This connection was removed meanwhile.")
         connection, organization = found
-        admin = self._callers.admin(organization)
-        return admin if long_change.kind == REMOVE else Caller(organization, admin.tenant, connection)
+        return self._callers.admin(organization, None if long_change.kind == REMOVE else connection)

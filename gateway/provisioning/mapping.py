@@ -17,7 +17,7 @@ from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner, pause_between_portions
 from gateway.provisioning.mapped_values import MappedPath, check_attribute
 from gateway.provisioning.membership_sync import make_group
-from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
@@ -125,15 +125,8 @@ class MappingPreview:
 class MapToGroups:
     """Use cases of Map to groups: read, preview and save the mapping of a connection."""
 
-    def __init__(
-        self, store: Store, units_of_work: UnitsOfWork, long_changes: LongChangeRunner, refresh: Refresh
-    ) -> None:
-        self._store, self._units_of_work, self._long_changes, self._refresh = (
-            store,
-            units_of_work,
-            long_changes,
-            refresh,
-        )
+    def __init__(self, store: Store, units_of_work: UnitsOfWork, long_changes: LongChangeRunner) -> None:
+        self._store, self._units_of_work, self._long_changes = store, units_of_work, long_changes
         long_changes.register(APPLY, self._apply_portion)
         long_changes.register(RELEASE, self._release_portion)
 
@@ -166,12 +159,7 @@ class MapToGroups:
         saved before this one was applied to all users. A refusal in a later portion is raised with the number of users
         done; the worker applies the definition to the others.
         """
-        long_change = self._units_of_work.retry_on_conflict(
-            caller,
-            self._refresh,
-            lambda caller: self._save_definition(caller, definition, if_match, trace),
-            trace,
-        )
+        long_change = self._save_definition(caller, definition, if_match, trace)
         if long_change is None:
             return
         try:
@@ -193,6 +181,7 @@ class MapToGroups:
                 " brought to it. Read the mapping that holds now."
             )
 
+    @retry_on_conflict
     def _save_definition(
         self, caller: IdpCaller, definition: MappingDefinition, if_match: str, trace: Trace
     ) -> str | None:

@@ -75,7 +75,7 @@ class MembershipSync:
         self, organization_id: int, user: UserRecord, held: set[Grant], target: set[Grant], change: UnitOfWork
     ) -> None:
         memberships = self._store.memberships
-        change.judged = change.judged or target != held
+        change.depends_on_policy = change.depends_on_policy or target != held
         for group_id, source in sorted(target - held):
             memberships.grant(group_id, [user.id], source)
         for group_id, source in sorted(held - target):

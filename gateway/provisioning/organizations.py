@@ -16,7 +16,7 @@ from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunne
 from gateway.provisioning.mapped_values import check_attribute
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
-from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.provisioning.users import check_version
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt
@@ -34,11 +34,11 @@ class OrganizationSetup:
     """Tells the stories of setting up."""
 
     def __init__(
-        self, store: Store, plugins: PluginManager, changes: UnitsOfWork, callers: Callers, refresh: Refresh,
+        self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
         long_changes: LongChangeRunner,
     ) -> None:  # fmt: skip
-        self._store, self._plugins, self._units_of_work = store, plugins, changes
-        self._callers, self._refresh, self._long_changes = callers, refresh, long_changes
+        self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
+        self._callers, self._long_changes = callers, long_changes
         long_changes.register(REMOVE, self._remove_connection)
         long_changes.register(REMOVE, self._remove_organization, of_connection=False)
 
@@ -100,28 +100,25 @@ class OrganizationSetup:
             trace.target = Target("Connection", connection.uid, connection.name)
             return connection
 
+    @retry_on_conflict
     def edit_connection(
         self, caller: Caller, connection: ConnectionRecord, values: Mapping[str, Any], trace: Trace,
         if_match: str | None = None,
     ) -> ConnectionRecord:  # fmt: skip
         """Change name or settings. Settings that are not named stay as they are; null takes one away."""
-
-        def operation(caller: Caller) -> ConnectionRecord:
-            stored, changed = self._again(connection), dict(values)
-            trace.changed = [name for name in sorted(values) if name != "settings"] + [
-                f"settings.{name}" for name in sorted(values.get("settings", {}))
-            ]
-            check_version(stored, if_match)
-            if "settings" in values:
-                changed["settings"] = self._merged(stored, values["settings"])
-            with self._units_of_work.open(caller, trace) as change:
-                change.outdate()
-                if self._again(connection).version != stored.version:
-                    raise WriteConflict
-                self._store.connections.edit(connection, **changed)
-                return self._again(connection)
-
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+        stored, changed = self._again(connection), dict(values)
+        trace.changed = [name for name in sorted(values) if name != "settings"] + [
+            f"settings.{name}" for name in sorted(values.get("settings", {}))
+        ]
+        check_version(stored, if_match)
+        if "settings" in values:
+            changed["settings"] = self._merged(stored, values["settings"])
+        with self._units_of_work.open(caller, trace) as change:
+            change.outdate()
+            if self._again(connection).version != stored.version:
+                raise WriteConflict
+            self._store.connections.edit(connection, **changed)
+            return self._again(connection)
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""

@@ -20,7 +20,7 @@ from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import user_json
-from gateway.provisioning.unit_of_work import Refresh, UnitOfWork, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
@@ -120,10 +120,9 @@ class Takeover:
         plugins: PluginManager,
         units_of_work: UnitsOfWork,
         membership_sync: MembershipSync,
-        refresh: Refresh,
     ) -> None:
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
-        self._membership_sync, self._refresh = membership_sync, refresh
+        self._membership_sync = membership_sync
 
     def find_source(self, target: ConnectionRecord, uid: str) -> ConnectionRecord:
         """Return the connection to take over from.
@@ -182,12 +181,8 @@ class Takeover:
         done = TakeoverResult(stays=list(preview.stays), stayed=preview.stayed, more=preview.more)
         for keys in self._store.portions.split(caller.organization.id, preview.keys, _USERS_PER_PORTION):
             began = time.monotonic()
-
-            def operation(caller: Caller, keys: list[int] = keys) -> MovedPortion:
-                return self._move_portion(caller, target, source, request.match, keys, trace)
-
             try:
-                moved, stayed = self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+                moved, stayed = self._move_portion(caller, target, source, request.match, keys, trace)
             except Refusal as refusal:
                 trace.written = False  # True since the portion before
                 if done.moved:
@@ -253,6 +248,7 @@ class Takeover:
 
     # Writing --------------------------------------------------------------------------------------------------------
 
+    @retry_on_conflict
     def _move_portion(
         self, caller: Caller, target: ConnectionRecord, source: ConnectionRecord, match: str, keys: Sequence[int],
         trace: Trace,

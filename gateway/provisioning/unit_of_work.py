@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from functools import wraps
+from inspect import signature
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from gateway.plugin.results import Decision, SeatLimit
-from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
 from gateway.provisioning.rendering import user_json
-from gateway.scim.errors import OverCapacity
+from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
+from gateway.store.events import Event
 from gateway.store.organizations import Reservation, Reserved
 from gateway.store.query.single_statement import new_state, new_user
 from gateway.store.records import MemberRecord, UserRecord
@@ -23,81 +26,125 @@ from gateway.store.users import UserRewrite
 
 Result = TypeVar("Result")
 AnyCaller = TypeVar("AnyCaller", bound=Caller)
-#: How often a story is told anew when what it was judged by has changed under it.
+Arguments = ParamSpec("Arguments")
+#: Attempts that an operation has, the first one included.
 ATTEMPTS = 16
-#: Seconds of the pause before that, at most: it doubles up to the longest, and chance keeps two from meeting again.
+#: Seconds of the pause before the second attempt, at most, and before any later one; each time it doubles. The pause is
+#: chosen at random up to that, so that two operations do not meet again.
 PAUSE, LONGEST_PAUSE = 0.002, 0.1
 
 
-class Refresh(Protocol):
-    """Reads a caller anew: the same one, as it is stored now."""
+class _Repeatable(Protocol):
+    _units_of_work: UnitsOfWork
 
-    def __call__(self, caller: AnyCaller) -> AnyCaller: ...
+
+#: The object of which an operation is a method.
+Owner = TypeVar("Owner", bound=_Repeatable)
+
+
+def retry_on_conflict(
+    operation: Callable[Concatenate[Owner, AnyCaller, Arguments], Result],
+) -> Callable[Concatenate[Owner, AnyCaller, Arguments], Result]:
+    """Run a method again while it raises WriteConflict, `ATTEMPTS` times at most, with exponential back-off.
+
+    Its first argument is the caller, which is read again before each further attempt; another one is called `trace` and
+    forgets what the failed attempt noted. Repeated attempts of a process are serialized, so that they do not conflict
+    with each other again. The last WriteConflict is raised.
+    """
+    place = list(signature(operation).parameters).index("trace") - 2
+
+    @wraps(operation)
+    def run(self: Owner, caller: AnyCaller, *args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        trace = cast(Trace, args[place] if len(args) > place else options["trace"])
+        noted = trace.noted()
+        try:
+            return operation(self, caller, *args, **options)
+        except WriteConflict:
+            pass
+        units_of_work = self._units_of_work
+        for attempt in range(1, ATTEMPTS):
+            time.sleep(random.uniform(0, min(LONGEST_PAUSE, PAUSE * 2 ** (attempt - 1))))  # noqa: S311 - no secret
+            serialized = units_of_work.retrying.acquire(timeout=1)
+            try:
+                trace.restore(noted)
+                return operation(self, units_of_work.refresh(caller), *args, **options)
+            except WriteConflict:
+                continue
+            finally:
+                if serialized:
+                    units_of_work.retrying.release()
+        raise WriteConflict
+
+    return run
 
 
 class UnitOfWork:
-    """What a transaction collects until it is settled."""
+    """What a transaction collects until `finalize`: seats, events, and the activity's line."""
 
     def __init__(self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None) -> None:
         self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
-        self._events: list[tuple[str, str, str, str | None, str]] = []
+        self._events: list[Event] = []
         self._policy = caller.organization.policy
-        #: What was taken when the transaction began: seats, and how many numbers of events.
-        self._taken, self._reserved = 0, 0
-        #: The last number that was reserved; 0 for none, None when the organization refused.
+        #: What was reserved when the transaction began: seats, and how many numbers of events.
+        self._reserved_seats, self._reserved_events = 0, 0
+        #: The last number that was reserved; 0 for none, None when the reservation failed.
         self._last: int | None = 0
         #: Seats that this change takes; negative when it frees some.
         self.seats = 0
-        #: Whether the groups that a user was seen in, when the caller had come in, are those it is in now.
-        self.still = False
-        #: Whether it did anything by an answer of plugins or by rules, which must still hold though nothing is told.
-        self.judged = False
+        #: True if no membership of the organization changed since the caller was read (`moves` is unchanged).
+        self.memberships_unchanged = False
+        #: True if it followed an answer of plugins or rules, which must hold at its end though it records no event.
+        self.depends_on_policy = False
 
     def outdate(self) -> None:
-        """First in the transaction: whoever judged by what is about to change will notice, and judge again."""
+        """Count up the policy number, first in the transaction: changes that were decided by the old one conflict."""
         self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
 
     def record_event(self, kind: str, resource: str, uid: str, data: str, first: bool = False) -> None:
-        """An event; `data` is JSON. `first`: before all that was told until now."""
-        event = (kind, resource, uid, self._caller.connection_uid, data)
+        """Add an event; `data` is JSON. `first`: before all that were recorded until now."""
+        event = Event(kind, resource, uid, self._caller.connection_uid, data)
         self._events.insert(0 if first else len(self._events), event)
 
     def record_member_events(
         self, group_uid: str, name: str, added: Sequence[str], removed: Sequence[str]
     ) -> None:
-        """Who came into a group and who left it, in portions that a follower can hold."""
+        """Add events that say who came into a group and who left it, in portions that a listener can hold."""
         for start in range(0, max(len(added), len(removed)), 1000):
             portion = {"added": added[start : start + 1000], "removed": removed[start : start + 1000]}
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.record_event("group.members_changed", "Group", group_uid, data)
 
-    def due(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Reservation:
-        """What the organization is asked for."""
+    def reservation(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Reservation:
+        """Return what the change needs of the organization, under the policy and ceiling that it was decided by."""
         ceiling = self._limit.ceiling if self._limit else None
         return Reservation(
             self._caller.organization.id, self._policy, seats, events, ceiling, removals, moves
         )
 
-    def taken(self, due: Reservation, settled: Reserved | None) -> None:
-        """The transaction began with this. None: the organization refused."""
-        self.seats, self._taken, self._reserved = due.seats, due.seats, due.events
-        self._last = settled.event if settled else None
-        self.still = settled is not None and settled.move == self._caller.organization.moves
+    def begin_with(self, reservation: Reservation, reserved: Reserved | None) -> None:
+        """Note the reservation that the transaction began with. `reserved`: None when it failed."""
+        self.seats, self._reserved_seats = reservation.seats, reservation.seats
+        self._reserved_events = reservation.events
+        self._last = reserved.event if reserved else None
+        self.memberships_unchanged = reserved is not None and reserved.move == self._caller.organization.moves
 
     @property
-    def refused(self) -> bool:
-        """Whether what was asked for at the beginning is not there: `settle` will say why, and nothing is locked."""
+    def reservation_failed(self) -> bool:
+        """True for a stale policy or a lack of seats: `finalize` raises the reason. No lock of a row is held."""
         return self._last is None
 
-    def settle(self, line: bool = True) -> None:
-        """Last in the transaction: seats and event numbers in one statement, then events and (`line`) activity."""
-        if self.refused:
+    def finalize(self, line: bool = True) -> None:
+        """Reserve the seats and event numbers that are not yet reserved, then write events and (`line`) activity.
+
+        Last in the transaction. Raises WriteConflict for a stale policy, OverCapacity for a lack of seats.
+        """
+        if self.reservation_failed:
             self._refuse()
-        seats, events = self.seats - self._taken, len(self._events) - self._reserved
-        if seats or events or (self.judged and not self._reserved):
-            moves = any(resource == "Group" for _, resource, *_ in self._events)
-            settled = self._store.organizations.settle(self.due(seats, events, moves=int(moves)))
-            self._last = settled.event if settled else None
+        seats, events = self.seats - self._reserved_seats, len(self._events) - self._reserved_events
+        if seats or events or (self.depends_on_policy and not self._reserved_events):
+            moves = any(event.resource == "Group" for event in self._events)
+            reserved = self._store.organizations.reserve(self.reservation(seats, events, moves=int(moves)))
+            self._last = reserved.event if reserved else None
         if self._last is None:
             self._refuse()
         else:
@@ -115,49 +162,77 @@ class UnitOfWork:
 
 
 class UnitsOfWork:
-    """Opens changes, and tells a story again when it went stale."""
+    """Opens the transactions of changes, and reads callers again for those that `retry_on_conflict` repeats."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._turn = threading.Lock()
+    def __init__(self, store: Store, callers: Callers) -> None:
+        self._store, self._callers = store, callers
+        #: Held by a repeated attempt. It is no lock of the database, and an attempt waits for it one second at most.
+        self.retrying = threading.Lock()
+
+    def refresh(self, caller: AnyCaller) -> AnyCaller:
+        """Return the same caller with its organization and connection as they are stored now.
+
+        Raises NotFound when the organization was removed, AuthenticationFailed (for an identity provider) or NotFound
+        when the connection was.
+        """
+        if caller.connection is None:
+            organization = self._store.organizations.by_key(caller.organization.id)
+            return cast(AnyCaller, self._callers.admin(organization))
+        found = self._store.connections.by_key(caller.connection.id)
+        if isinstance(caller, IdpCaller):
+            if found is None:
+                raise AuthenticationFailed(
+                    "This connection was removed in the application; its tokens are revoked."
+                )
+            return cast(AnyCaller, self._callers.connection(*found, caller.public_url))
+        if found is None:
+            raise NotFound("This connection was removed meanwhile.")
+        return cast(AnyCaller, self._callers.admin(found[1], found[0]))
 
     @contextmanager
     def open(
         self, caller: Caller, trace: Trace, limit: SeatLimit | None = None, line: bool = True
     ) -> Iterator[UnitOfWork]:
-        """The transaction of one change. Plugins were asked before; none runs in here. `line`: whether it leaves a line
-        in the activity, as all do but the later portions of a long one."""
-        change = UnitOfWork(self._store, caller, trace, limit)
-        with self._written(trace), self._store.transaction(organization_id=caller.organization.id):
-            yield change
-            change.settle(line)
+        """Open the transaction of one change. Plugins were asked before; none runs in here.
+
+        `line`: whether it leaves a line in the activity, as all do but the later portions of a long one.
+        """
+        unit = UnitOfWork(self._store, caller, trace, limit)
+        with self._line_undone(trace), self._store.transaction(organization_id=caller.organization.id):
+            yield unit
+            unit.finalize(line)
 
     @contextmanager
     def of_one_user(
         self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None, removals: int = 0
     ) -> Iterator[UnitOfWork]:
-        """The same for a change that is known to take so many seats and to tell one event: both are taken when it
-        begins, which is one turn less to the database while others wait for the organization. A change that comes out
-        otherwise settles the rest at its end."""
-        change = UnitOfWork(self._store, caller, trace, limit)
-        due = change.due(seats, 1, removals)
-        with self._written(trace), self._store.organizations.settled(due) as settled:
-            change.taken(due, settled)
-            yield change
-            change.settle()
+        """The same for a change that is known to take so many seats and to record one event.
+
+        Both are reserved when it begins, which is one round trip less while others wait for the organization. What the
+        change needs beyond them is reserved at its end.
+        """
+        unit = UnitOfWork(self._store, caller, trace, limit)
+        reservation = unit.reservation(seats, 1, removals)
+        with self._line_undone(trace), self._store.organizations.begin_reserved(reservation) as reserved:
+            unit.begin_with(reservation, reserved)
+            yield unit
+            unit.finalize()
 
     def new_user(
         self, caller: Caller, trace: Trace, document: Json, limit: SeatLimit | None
     ) -> UserRecord | None:
-        """The whole change of a user who is made and moves nowhere, where the engine does it at once.
+        """Make the whole change of a user who is created and joins no group, in one statement of the engine.
 
-        None where it does not, or where there is more to it (a refusal, somebody to restore): nothing was written then.
+        Returns None where the engine has no such statement, or where there is more to do (a refusal, a user to
+        restore): nothing was written then.
         """
         if caller.connection is None or not self._store.database.dialect.turns:
             return None
-        due = UnitOfWork(self._store, caller, trace, limit).due(int(document["active"]), 1)
+        reservation = UnitOfWork(self._store, caller, trace, limit).reservation(int(document["active"]), 1)
         line = trace.line(trace.status)
-        user = new_user(self._store.database, self._store.users, caller.connection, due, document, line)
+        user = new_user(
+            self._store.database, self._store.users, caller.connection, reservation, document, line
+        )
         trace.written = user is not None
         return user
 
@@ -165,49 +240,26 @@ class UnitsOfWork:
         self, caller: Caller, trace: Trace, state: UserRewrite, groups: tuple[MemberRecord, ...], kind: str, seats: int,
         limit: SeatLimit | None = None,
     ) -> bool:  # fmt: skip
-        """The same for a stored user who keeps names, manager, and the groups that the caller sees it in: whether it
-        was done. `kind` is the type of its event."""
+        """The same for a stored user who keeps names, manager, and the groups that the caller sees it in.
+
+        Returns whether it was done. `kind` is the type of its event.
+        """
         if caller.connection is None or not self._store.database.dialect.turns:
             return False
-        due, line = UnitOfWork(self._store, caller, trace, limit).due(seats, 1), trace.line(trace.status)
+        reservation = UnitOfWork(self._store, caller, trace, limit).reservation(seats, 1)
+        line = trace.line(trace.status)
         event = kind, user_json(state.user, groups, None)
         moves = caller.organization.moves
-        trace.written = new_state(self._store.database, caller.connection, due, moves, state, event, line)
+        trace.written = new_state(
+            self._store.database, caller.connection, reservation, moves, state, event, line
+        )
         return trace.written
 
     @contextmanager
-    def _written(self, trace: Trace) -> Iterator[None]:
-        """Whether the line in the activity was written with the change, or not at all."""
+    def _line_undone(self, trace: Trace) -> Iterator[None]:
+        """Note that the activity's line is not stored when the transaction is rolled back."""
         try:
             yield
         except BaseException:
             trace.written = False
             raise
-
-    def retry_on_conflict(
-        self,
-        caller: AnyCaller,
-        refresh: Refresh,
-        operation: Callable[[AnyCaller], Result],
-        trace: Trace | None = None,
-    ) -> Result:
-        """Tell a story until nothing it was judged by changes under it.
-
-        `trace` forgets before each new attempt what the one before has noted.
-        """
-        noted = trace.noted() if trace else None
-        for attempt in range(ATTEMPTS):
-            # Those who tell again do so by turns: they shall not make each other lose once more. The turn is no lock
-            # of the database, and nobody waits for it long.
-            turn = attempt > 0 and self._turn.acquire(timeout=1)
-            try:
-                if attempt and trace and noted:
-                    trace.restore(noted)
-                return operation(refresh(caller) if attempt else caller)
-            except WriteConflict:
-                pause = min(LONGEST_PAUSE, PAUSE * 2**attempt)
-            finally:
-                if turn:
-                    self._turn.release()
-            time.sleep(random.uniform(0, pause))  # noqa: S311 - nothing secret in it
-        raise WriteConflict

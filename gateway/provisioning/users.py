@@ -1,7 +1,7 @@
-"""The stories of users: created, replaced, patched, deleted, restored. Each is one transaction.
+"""Operations on users: create, replace, patch, delete, restore. Each is one transaction.
 
-Plugins are asked before it, on frozen values; inside it no plugin runs. What they were asked about is held by the
-organization's policy number: when it moved, the story is told again.
+Plugins are asked before it, on frozen values; inside it no plugin runs. The organization's policy number stands for
+what they were asked about: when it has moved, the operation conflicts and runs again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_e
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import etag, user_json
-from gateway.provisioning.unit_of_work import Refresh, UnitsOfWork
+from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.scim.json_text import Json, dumps, excerpt
@@ -54,124 +54,102 @@ class Placement:
 
 
 class Users:
-    """Tells the stories of users."""
+    """Runs the operations on users."""
 
     def __init__(
         self,
         store: Store,
         plugins: PluginManager,
-        changes: UnitsOfWork,
+        units_of_work: UnitsOfWork,
         membership_sync: MembershipSync,
-        refresh: Refresh,
         unruled: UnruledValues,
         document_limit: int,
     ) -> None:
         self._document_limit, self._unruled = document_limit, unruled
-        self._store, self._plugins, self._units_of_work, self._membership_sync, self._refresh = (
-            store,
-            plugins,
-            changes,
-            membership_sync,
-            refresh,
-        )
+        self._store, self._plugins = store, plugins
+        self._units_of_work, self._membership_sync = units_of_work, membership_sync
 
-    # The stories --------------------------------------------------------------------------------------------------
+    # Operations ---------------------------------------------------------------------------------------------------
 
     def create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
         check_size(document, None, self._document_limit)
-        return self._units_of_work.retry_on_conflict(
-            caller, self._refresh, lambda caller: self._create(caller, document, trace), trace
-        )
+        return self._create(caller, document, trace)
 
+    @retry_on_conflict
     def replace(
         self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
+        found = self._found(caller, uid, trace, if_match)
+        active = document.get("active", bool(found.user.active))
+        return self._rewrite(caller, found, {**document, "active": active}, trace)
 
-        def operation(caller: Caller) -> Outcome:
-            found = self._found(caller, uid, trace, if_match)
-            active = document.get("active", bool(found.user.active))
-            return self._rewrite(caller, found, {**document, "active": active}, trace)
-
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
-
+    @retry_on_conflict
     def patch(
         self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """Apply operations in the dialect of the connection."""
-
-        def operation(caller: IdpCaller) -> Outcome:
-            found = self._found(caller, uid, trace, if_match)
-            current = found.user.document
-            mapped = trace.record(
-                self._plugins.map_patch(
-                    caller.words, "User", [dict(operation) for operation in operations], current
-                )
+        found = self._found(caller, uid, trace, if_match)
+        current = found.user.document
+        mapped = trace.record(
+            self._plugins.map_patch(
+                caller.words, "User", [dict(operation) for operation in operations], current
             )
-            patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
-            trace.ignored = list(patched.ignored)
-            note_entries(trace, patched.entries)
-            if "active" not in patched.document:
-                # RFC 7644, 3.5.2.2: what must have a value cannot be removed. A 200 would claim that it was.
-                raise Mutability(
-                    "active cannot be removed, an account is active or not: set it to true or false."
-                )
-            return self._rewrite(caller, found, patched.document, trace)
+        )
+        patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
+        trace.ignored = list(patched.ignored)
+        note_entries(trace, patched.entries)
+        if "active" not in patched.document:
+            # RFC 7644, 3.5.2.2: what must have a value cannot be removed. A 200 would claim that it was.
+            raise Mutability(
+                "active cannot be removed, an account is active or not: set it to true or false."
+            )
+        return self._rewrite(caller, found, patched.document, trace)
 
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
-
+    @retry_on_conflict
     def set_active(
         self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """An admin deactivates or reactivates somebody, whoever manages the user."""
+        found = self._found(caller, uid, trace, if_match)
+        return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
 
-        def operation(caller: Caller) -> Outcome:
-            found = self._found(caller, uid, trace, if_match)
-            return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
-
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
-
+    @retry_on_conflict
     def edit(
         self, caller: Caller, uid: str, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> Outcome:
         """An admin changes a user: `active` of anybody, `user_name`, `display_name` and `email` of a manual one."""
+        found = self._found(caller, uid, trace, if_match)
+        user = found.user
+        if user.connection_id is not None and values.keys() - {"active"}:
+            raise Conflict(
+                f"The user {user.user_name!r} is managed by an identity provider: of it only `active` can be"
+                " changed here. Change the rest there."
+            )
+        document = edited(user.document, values)
+        document["active"] = values.get("active", bool(user.active))
+        return self._rewrite(caller, found, document, trace)
 
-        def operation(caller: Caller) -> Outcome:
-            found = self._found(caller, uid, trace, if_match)
-            user = found.user
-            if user.connection_id is not None and values.keys() - {"active"}:
-                raise Conflict(
-                    f"The user {user.user_name!r} is managed by an identity provider: of it only `active` can be"
-                    " changed here. Change the rest there."
-                )
-            document = edited(user.document, values)
-            document["active"] = values.get("active", bool(user.active))
-            return self._rewrite(caller, found, document, trace)
-
-        return self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
-
+    @retry_on_conflict
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
-
-        def operation(caller: Caller) -> None:
-            user = self._found(caller, uid, trace, if_match).user
-            with self._units_of_work.of_one_user(caller, trace, -user.active, removals=1) as change:
-                if not self._store.users.remove(caller.organization.id, user):
-                    raise WriteConflict
-                self._store.memberships.drop_user(caller.organization.id, user.id)
-                self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
-                self._store.page_positions.shift(caller.organization.id, user.connection_id, user.id, -1)
-                # Whoever follows the feed by `active` alone must not take the user for one that is there.
-                gone = json.loads(user_json(user, (), None)) | {"active": False}
-                change.record_event("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
-
-        self._units_of_work.retry_on_conflict(caller, self._refresh, operation, trace)
+        user = self._found(caller, uid, trace, if_match).user
+        with self._units_of_work.of_one_user(caller, trace, -user.active, removals=1) as unit:
+            if not self._store.users.remove(caller.organization.id, user):
+                raise WriteConflict
+            self._store.memberships.drop_user(caller.organization.id, user.id)
+            self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
+            self._store.page_positions.shift(caller.organization.id, user.connection_id, user.id, -1)
+            # Whoever follows the feed by `active` alone must not take the user for one that is there.
+            gone = json.loads(user_json(user, (), None)) | {"active": False}
+            unit.record_event("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
 
     # Their parts --------------------------------------------------------------------------------------------------
 
+    @retry_on_conflict
     def _create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         connection, organization_id = caller.connection, caller.organization.id
         user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
@@ -182,11 +160,11 @@ class Users:
             made = self._units_of_work.new_user(caller, trace, document, judgement.seats)
             if made:
                 return Outcome(made, ())
-        with self._units_of_work.of_one_user(caller, trace, int(active), judgement.seats) as change:
-            if change.refused:
+        with self._units_of_work.of_one_user(caller, trace, int(active), judgement.seats) as unit:
+            if unit.reservation_failed:
                 # Who is here already needs no seat: that comes before the refusal.
                 self._check_free(caller, user_name, 0)
-                change.settle()
+                unit.finalize()
             added = self._store.users.add(organization_id, caller.connection_id, document)
             user, shared = added or (None, False)
             deleted = None
@@ -206,12 +184,12 @@ class Users:
             self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
             trace.target, trace.restored = Target("User", user.uid, user.user_name), deleted is not None
             moved = self._membership_sync.sync_user(
-                caller, user, judgement.groups, change, trace, new=not deleted
+                caller, user, judgement.groups, unit, trace, new=not deleted
             )
             if deleted:
-                moved = self._membership_sync.attach_waiting(caller, user, change) or moved
+                moved = self._membership_sync.attach_waiting(caller, user, unit) or moved
             groups = self._groups(caller, user) if moved else ()
-            change.record_event(
+            unit.record_event(
                 "user.restored" if deleted else "user.created",
                 "User",
                 user.uid,
@@ -242,7 +220,7 @@ class Users:
             and self._units_of_work.new_state(caller, trace, state, groups, kind, seats, judgement.seats)
         ):
             return Outcome(state.user, groups)
-        with self._units_of_work.of_one_user(caller, trace, seats, judgement.seats) as change:
+        with self._units_of_work.of_one_user(caller, trace, seats, judgement.seats) as unit:
             if user.user_name != document["userName"]:
                 self._check_free(caller, document["userName"], user.id)
             stored = self._store.users.write(caller.organization.id, state)
@@ -256,20 +234,20 @@ class Users:
                 self._store.organizations.count(caller.organization.id, "User", None, -1)
                 self._store.organizations.count(caller.organization.id, "User", owner, 1)
                 self._store.page_positions.forget(caller.organization.id)
-            moved = self._membership_sync.sync_user(caller, stored, judgement.groups, change, trace)
-            if groups is None or moved or not change.still:
+            moved = self._membership_sync.sync_user(caller, stored, judgement.groups, unit, trace)
+            if groups is None or moved or not unit.memberships_unchanged:
                 groups = self._groups(caller, stored)
-            change.record_event(kind, "User", stored.uid, user_json(stored, groups, None))
+            unit.record_event(kind, "User", stored.uid, user_json(stored, groups, None))
         return Outcome(stored, groups)
 
     def _keep(self, caller: Caller, user: UserRecord, judgement: Placement, trace: Trace) -> Outcome:
         """Nothing new was said of a user, who may have to move all the same: other groups are wanted by now."""
-        with self._units_of_work.open(caller, trace, judgement.seats) as change:
+        with self._units_of_work.open(caller, trace, judgement.seats) as unit:
             # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
             seen = self._store.users.of(caller.organization, user.uid)
             if seen is None or seen.version != user.version:
                 raise WriteConflict
-            self._membership_sync.sync_user(caller, user, judgement.groups, change, trace)
+            self._membership_sync.sync_user(caller, user, judgement.groups, unit, trace)
             return Outcome(user, self._groups(caller, user))
 
     def _stays(self, caller: Caller, user: UserRecord, document: Json) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import now
@@ -13,6 +14,16 @@ COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"
 INTO = "events (id, organization_id, seq, type, at, resource, resource_uid, connection_uid, data)"
 #: More than one organization ever has.
 _MOST = 1 << 40
+
+
+class Event(NamedTuple):
+    """An event that has no number yet. `data` is a JSON object."""
+
+    type: str
+    resource: str
+    resource_uid: str
+    connection_uid: str | None
+    data: str
 
 
 def position(organization_id: int, seq: int) -> int:
@@ -26,10 +37,8 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(
-        self, organization_id: int, last: int, events: Sequence[tuple[str, str, str, str | None, str]]
-    ) -> None:
-        """Write events whose numbers were reserved up to `last`: (type, resource, id, connection id, data as JSON)."""
+    def add(self, organization_id: int, last: int, events: Sequence[Event]) -> None:
+        """Write events whose numbers were reserved up to `last`."""
         moment, first = now(), last - len(events) + 1
         self._db.insert(
             INTO,
@@ -38,14 +47,14 @@ class Events:
                     position(organization_id, seq),
                     organization_id,
                     seq,
-                    kind,
+                    event.type,
                     moment,
-                    resource,
-                    uid,
-                    connection_uid,
-                    data,
+                    event.resource,
+                    event.resource_uid,
+                    event.connection_uid,
+                    event.data,
                 )
-                for seq, (kind, resource, uid, connection_uid, data) in enumerate(events, first)
+                for seq, event in enumerate(events, first)
             ],
         )
 

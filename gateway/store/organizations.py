@@ -1,4 +1,4 @@
-"""Organizations: the tenants, their seats, and the two counters that close every change."""
+"""Organizations: the tenants, their seats, and the counters by which changes reserve and conflict."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ UNLIMITED = 1 << 62
 
 
 class Reservation(NamedTuple):
-    """What a change takes of an organization: seats (negative when it frees some), and numbers for its events. It was
-    judged under a policy, and a ceiling of seats if it takes any."""
+    """What a change needs of an organization: seats (negative when it frees some), and numbers for its events.
+
+    `policy` and `ceiling` are those by which the change was decided; the ceiling counts only if it takes seats.
+    """
 
     organization_id: int
     policy: int
@@ -41,28 +43,28 @@ class Reservation(NamedTuple):
 
     @property
     def conditions(self) -> tuple[int, ...]:
-        """The parameters of `MAY`."""
+        """The parameters of `AVAILABLE`."""
         ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
         return self.organization_id, self.policy, self.seats, ceiling
 
     @property
     def parameters(self) -> tuple[int, ...]:
-        """Of the statement that takes it."""
+        """The parameters of the statement that reserves it."""
         return self.events, self.seats, self.removals, self.moves, *self.conditions
 
 
 class Reserved(NamedTuple):
-    """Where an organization stands once a change took what was due: the numbers of its last event and its last move."""
+    """The counters of an organization after a reservation: the numbers of its last event and its last move."""
 
     event: int
     move: int
 
 
-#: Whether an organization has what is due.
-MAY = "id = ? AND policy = ? AND seats_used + ? <= ?"
-_SETTLE = (
+#: Whether an organization has what is to be reserved.
+AVAILABLE = "id = ? AND policy = ? AND seats_used + ? <= ?"
+_RESERVE = (
     "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?, removals = removals + ?,"
-    f" moves = moves + ? WHERE {MAY} RETURNING event_seq, moves"
+    f" moves = moves + ? WHERE {AVAILABLE} RETURNING event_seq, moves"
 )
 #: Adds to a tally.
 COUNT = " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n"
@@ -164,19 +166,19 @@ class Organizations:
         )
         return row[0] if row else 0
 
-    def settle(self, due: Reservation) -> Reserved | None:
+    def reserve(self, reservation: Reservation) -> Reserved | None:
         """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
 
-        Answers the last numbers, or None when the policy is no longer the one that was judged, or the ceiling is
-        too low: nothing was changed then.
+        Returns the last numbers, or None when the policy is no longer that of the reservation, or the ceiling is too
+        low: nothing was changed then.
         """
-        row = self._db.one(_SETTLE, *due.parameters)
+        row = self._db.one(_RESERVE, *reservation.parameters)
         return Reserved._make(row) if row else None
 
     @contextmanager
-    def settled(self, due: Reservation) -> Iterator[Reserved | None]:
-        """A transaction that begins with it, and answers the same. Unless it is None, the organization is locked."""
-        with self._db.transaction(first=(_SETTLE, due.parameters)) as row:
+    def begin_reserved(self, reservation: Reservation) -> Iterator[Reserved | None]:
+        """Open a transaction that begins with `reserve`, and yield the same. Unless None, it holds the lock."""
+        with self._db.transaction(first=(_RESERVE, reservation.parameters)) as row:
             yield Reserved._make(row) if row else None
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:

@@ -52,7 +52,7 @@ class Takeovers:
             lambda marks: f"SELECT {_FOUND} FROM users WHERE +organization_id = ? AND uid IN ({marks})",
             organization.id,
         )
-        found = {row[1]: Found._make(row) for row in rows}
+        by_uid = {found.uid: found for found in map(Found._make, rows)}
         rows = self._db.among(
             [fold(name) for name in names],
             lambda marks: (
@@ -60,9 +60,11 @@ class Takeovers:
             ),
             organization.id,
         )
-        by_name = {fold(row[3]): Found._make(row) for row in rows}
+        by_name = {fold(found.user_name): found for found in map(Found._make, rows)}
         return {
-            name: held for name in names if (held := found.get(name) or by_name.get(fold(name))) is not None
+            name: found
+            for name in names
+            if (found := by_uid.get(name) or by_name.get(fold(name))) is not None
         }
 
     def holders(self, organization_id: int, addresses: Sequence[str]) -> dict[str, int]:

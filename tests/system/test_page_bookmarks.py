@@ -410,14 +410,15 @@ def settle(scim: Scim, documents: list[dict[str, Any]]) -> list[str]:
     """Users put into the store in one change for all, which saves minutes; their ids."""
     store, caller, connection = scim.deployment.gateway.store, scim.caller(), scim.connection
     uids = []
-    with UnitsOfWork(store).open(caller, scim.deployment.trace(caller.organization)) as change:
+    units_of_work = UnitsOfWork(store, scim.deployment.gateway.callers)
+    with units_of_work.open(caller, scim.deployment.trace(caller.organization)) as unit:
         for document in documents:
             added = store.users.add(connection.organization_id, connection.id, document)
             assert added
             user, _ = added
-            change.tell("user.created", "User", user.uid, user_json(user, (), None))
+            unit.record_event("user.created", "User", user.uid, user_json(user, (), None))
             uids.append(user.uid)
-        change.seats = len(documents)
+        unit.seats = len(documents)
         store.organizations.count(connection.organization_id, "User", connection.id, len(documents))
     return uids
 

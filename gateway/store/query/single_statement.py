@@ -16,7 +16,7 @@ from gateway.store.engine.base import Database
 from gateway.store.events import INTO as EVENTS
 from gateway.store.events import position
 from gateway.store.memberships import Groups, groups_by_user
-from gateway.store.organizations import COUNT, MAY, TALLIES, Reservation
+from gateway.store.organizations import AVAILABLE, COUNT, TALLIES, Reservation
 from gateway.store.query.columns import USERS
 from gateway.store.query.page_bookmarks import FRESH_NOTE
 from gateway.store.records import ConnectionRecord, UserRecord
@@ -98,7 +98,7 @@ def users_page(
 # before it waited: had one been deleted since, `removals` would have moved.
 _USER = f"""
     WITH settled AS (
-        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY}
+        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {AVAILABLE}
         RETURNING event_seq, removals
     ), added AS (
         {{insert}}
@@ -122,19 +122,19 @@ def new_user(
     database: Database,
     users: Users,
     connection: ConnectionRecord,
-    due: Reservation,
+    reservation: Reservation,
     document: Json,
     line: Line,
 ) -> UserRecord | None:
     """A user of a connection, with what is due for it, its event and its line; None where there is more to its story:
     then nothing was written."""
-    tenant = due.organization_id
+    tenant = reservation.organization_id
     insert, values, user = users.addition(tenant, connection.id, document, _ADDED.format(id=tenant))
     written = row(user.created, line._replace(target_uid=user.uid))
     made = database.whole(
         _USER.format(insert=insert, line=",".join("?" * len(written))),
-        due.seats,
-        *due.conditions,
+        reservation.seats,
+        *reservation.conditions,
         *values,
         *(tenant, sorted(addresses(document))),
         *(tenant, connection.id),
@@ -147,7 +147,7 @@ def new_user(
 # The same for a user who is there already. Its version tells of any other change of it, `moves` of any of its groups.
 _REWRITTEN = f"""
     WITH settled AS (
-        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {MAY} AND moves = ?
+        UPDATE organizations SET event_seq = event_seq + 1, seats_used = seats_used + ? WHERE {AVAILABLE} AND moves = ?
         RETURNING event_seq
     ), written AS (
         {UserRewrite.statement("FROM settled")}
@@ -170,19 +170,19 @@ _REWRITTEN = f"""
 
 
 def new_state(
-    database: Database, connection: ConnectionRecord, due: Reservation, moves: int, rewriting: UserRewrite,
+    database: Database, connection: ConnectionRecord, reservation: Reservation, moves: int, rewriting: UserRewrite,
     event: tuple[str, str], line: Line,
 ) -> bool:  # fmt: skip
     """A user's new state, with what is due for it, its event (type and data) and its line. False where there is more to
     its story, or where the organization has made other moves than so many, and its groups may not be those that the
     event names: nothing was written then."""
-    tenant, user, (kind, data) = due.organization_id, rewriting.user, event
+    tenant, user, (kind, data) = reservation.organization_id, rewriting.user, event
     written = row(user.modified, line)
     return bool(
         database.whole(
             _REWRITTEN.format(line=",".join("?" * len(written))),
-            due.seats,
-            *due.conditions,
+            reservation.seats,
+            *reservation.conditions,
             moves,
             *rewriting.parameters,
             *(tenant, sorted(rewriting.gone)),
