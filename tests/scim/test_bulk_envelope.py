@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.scim.bulk import BulkOperation, Job, bulk_response, read_bulk
+from gateway.scim.bulk import BulkOperation, BulkRequest, bulk_response, read_bulk
 from gateway.scim.errors import InvalidSyntax, InvalidValue, PayloadTooLarge, Refusal
 from gateway.scim.schemas import BULK_REQUEST_URN, BULK_RESPONSE_URN, SEARCH_URN
 
@@ -32,7 +32,7 @@ def post(name, *references):
 def test_an_operation_is_read_with_all_that_it_says():
     put = {"method": "PUT", "path": "/Users/1", "bulkId": "p", "version": 'W/"1"', "data": {"userName": "a"}}
     job = read_bulk(request(put, DELETE, failOnErrors=2))
-    assert job.patience == 2
+    assert job.fail_on_errors == 2
     assert job.operations == [
         BulkOperation("PUT", "/Users", "1", "p", {"userName": "a"}, 'W/"1"'),
         BulkOperation("DELETE", "/Users", "1"),
@@ -43,7 +43,7 @@ def test_letter_case_counts_neither_in_keys_nor_in_methods():
     shouted = {"SCHEMAS": [BULK_REQUEST_URN.upper()], "FAILONERRORS": 1, "operations": [{"METHOD": "post"}]}
     shouted["operations"][0] |= {"PATH": "/Users", "BULKID": "a", "Data": {"userName": "x"}}
     job = read_bulk(shouted)
-    assert (job.patience, job.operations) == (
+    assert (job.fail_on_errors, job.operations) == (
         1,
         [BulkOperation("POST", "/Users", None, "a", {"userName": "x"})],
     )
@@ -51,7 +51,7 @@ def test_letter_case_counts_neither_in_keys_nor_in_methods():
 
 @pytest.mark.parametrize("absent", [{}, {"failOnErrors": None}])
 def test_without_a_number_no_error_ends_the_request(absent):
-    assert read_bulk(request(DELETE, **absent)).patience is None
+    assert read_bulk(request(DELETE, **absent)).fail_on_errors is None
 
 
 def test_data_of_a_delete_is_not_looked_at():
@@ -121,9 +121,9 @@ VALUES = ANYTHING | st.sampled_from(["POST", "delete", "/Users", "/Users/bulkId:
 
 
 @given(st.lists(st.dictionaries(KEYS, VALUES) | ANYTHING, max_size=4), ANYTHING)
-def test_whatever_comes_is_read_or_refused(operations, patience):
+def test_whatever_comes_is_read_or_refused(operations, fail_on_errors):
     try:
-        job = read_bulk(request(*operations, failOnErrors=patience))
+        job = read_bulk(request(*operations, failOnErrors=fail_on_errors))
     except Refusal:
         return
     order, circular = job.order()
@@ -140,8 +140,8 @@ def test_references_are_found_however_deep_and_replaced():
         "bulkId:a": True,
     }
     operation = BulkOperation("PATCH", "/Users", "bulkId:a", None, data, "v")
-    assert operation.names == {"a", "boss"}
-    resolved = operation.resolved({"a": "1", "boss": "2", "other": "3"})
+    assert operation.references == {"a", "boss"}
+    resolved = operation.resolve({"a": "1", "boss": "2", "other": "3"})
     assert resolved.uid == "1"
     assert resolved.data == {
         "manager": {"value": "2"},
@@ -155,13 +155,13 @@ def test_references_are_found_however_deep_and_replaced():
 @pytest.mark.parametrize("text", ["bulkId:", "bulkid:a", " bulkId:a", "bulkId", "a"])
 def test_what_only_resembles_a_reference_is_a_text(text):
     operation = BulkOperation("PUT", "/Users", text, None, {"displayName": text})
-    assert operation.names == set()
-    assert operation.resolved({}) == operation
+    assert operation.references == set()
+    assert operation.resolve({}) == operation
 
 
 def test_a_reference_to_nothing_is_refused_by_its_name():
     with pytest.raises(InvalidValue, match='bulkId:"nobody" stands for nothing'):
-        post("a", "nobody").resolved({"a": "1"})
+        post("a", "nobody").resolve({"a": "1"})
 
 
 # Order -----------------------------------------------------------------------------------------------------------
@@ -189,18 +189,18 @@ ORDERS = {
 
 @pytest.mark.parametrize(("operations", "order", "circular"), ORDERS.values(), ids=ORDERS)
 def test_an_operation_waits_for_what_it_refers_to(operations, order, circular):
-    assert Job(operations).order() == (order, circular)
+    assert BulkRequest(operations).order() == (order, circular)
 
 
 def test_a_chain_of_a_thousand_is_put_in_order():
     chain = [post(str(number), str(number + 1)) for number in range(999)] + [post("999")]
-    assert Job(chain).order() == (list(range(999, -1, -1)), [])
+    assert BulkRequest(chain).order() == (list(range(999, -1, -1)), [])
 
 
 @given(st.lists(st.sets(st.integers(0, 11), max_size=3), max_size=12))
 def test_nothing_is_done_before_what_it_refers_to(references):
     operations = [post(str(number), *map(str, to)) for number, to in enumerate(references)]
-    order, circular = Job(operations).order()
+    order, circular = BulkRequest(operations).order()
     known = {number: {to for to in each if to < len(references)} for number, each in enumerate(references)}
     assert all(known[number] <= set(order[:place]) for place, number in enumerate(order))
     assert all(known[number] & set(circular) for number in circular)
