@@ -1,6 +1,6 @@
-"""The stories, each one transaction, to be read aloud. They know no web framework.
+"""The operations of the gateway: what `gateway.web` and `gateway.cli` call. They know no web framework.
 
-`Provisioning` holds them for one application: what the doors (`gateway.web`, `gateway.cli`) call.
+Each change is one transaction, but for those of very many users. `Provisioning` holds what one application uses.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.groups import Groups
+from gateway.provisioning.lists import Lists
 from gateway.provisioning.long_changes import LongChangeRunner
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.mapping import MapToGroups
@@ -27,7 +29,7 @@ __all__ = ["Caller", "IdpCaller", "Provisioning", "Target", "Trace"]
 
 
 class Provisioning:
-    """Store, plugins and stories of one application."""
+    """Store, plugins and operations of one application."""
 
     def __init__(self, config: Config, store: Store, plugins: PluginManager) -> None:
         self.config, self.store, self.plugins = config, store, plugins
@@ -40,6 +42,8 @@ class Provisioning:
         self.users = Users(store, plugins, units_of_work, membership_sync, unruled, config.document_limit)
         self.groups = Groups(store, plugins, units_of_work, config.document_limit)
         self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
+        cursors = Cursors(config.secret_key, old_keys=config.secret_key_old)
+        self.lists = Lists(store, plugins, config.page_limit, cursors)
         self.recorder.chores.append(self.long_changes.resume)
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
@@ -18,8 +18,8 @@ from gateway.scim.escaping import check_line
 from gateway.scim.json_text import Json, excerpt, fold
 from gateway.scim.members import MemberChange, split_members
 from gateway.store import Store, WriteConflict
-from gateway.store.memberships import MANUAL
-from gateway.store.records import GroupRecord, UserRecord
+from gateway.store.memberships import MANUAL, MEMBERS_AT_ONCE
+from gateway.store.records import GroupRecord, MemberRecord, UserRecord
 
 #: A group as it is stored by now, and what is left to be done to its members in portions.
 Rewritten = tuple[GroupRecord, Sequence[MemberChange]]
@@ -100,6 +100,18 @@ class Groups:
         trace.ignored = list(patched.ignored)
         note_entries(trace, ["members"] if any(change.by_value for change in changes) else ())
         return self._rewrite(caller, group, patched.document, changes, trace)
+
+    def read(self, caller: IdpCaller, uid: str, trace: Trace) -> GroupRecord:
+        """Return a group as a connection sees it, without its members. Raises NotFound."""
+        group = self._store.groups.seen(caller.connection, uid)
+        if group is None:
+            raise absent_group(caller, uid)
+        trace.target = Target("Group", group.uid, group.name)
+        return group
+
+    def member_pages(self, caller: IdpCaller, group: GroupRecord) -> Iterable[Sequence[MemberRecord]]:
+        """Return the members of a group that a connection sees, a page at a time, read when it is asked for."""
+        return self._store.memberships.member_pages(caller.organization.id, caller.connection.id, group)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Remove a group; its memberships end with it."""
@@ -307,6 +319,11 @@ class Groups:
         raise Uniqueness(
             f"displayName {name!r} is taken by a group {holder}. Look it up and update it, or choose another name."
         )
+
+
+def is_large(group: GroupRecord) -> bool:
+    """Return whether a group has more members than one page of them."""
+    return group.members > MEMBERS_AT_ONCE
 
 
 def absent_group(caller: Caller, uid: str) -> NotFound:

@@ -286,6 +286,15 @@ class Users:
         check_version(found.user, if_match)
         return found
 
+    def read(self, caller: IdpCaller, uid: str, trace: Trace) -> Outcome:
+        """Return a user as a connection sees it. Raises NotFound."""
+        seen = self._store.memberships.user(caller.connection, uid)
+        if seen is None:
+            raise self.absent(caller, uid, trace)
+        user, groups = seen
+        trace.user, trace.target = user.user_name, Target("User", user.uid, None)
+        return Outcome(user, groups)
+
     def absent(self, caller: Caller, uid: str, trace: Trace) -> NotFound:
         """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
         answer to an admin; an identity provider reads the same sentence for every unknown id."""

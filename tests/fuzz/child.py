@@ -28,7 +28,7 @@ def main() -> None:
 def _more(name: str) -> tuple[str, ...]:
     # Not from the table of targets: to import that is to import the protocol, which must be watched from the start.
     return {
-        "parameters": ("gateway.web.scim.endpoints", "gateway.web.scim.cursors"),
+        "parameters": ("gateway.web.scim.endpoints", "gateway.provisioning.cursors"),
         "filter_sql": ("gateway.store.query.filter_sql",),
     }.get(name, ())
 

@@ -444,9 +444,9 @@ def made_bodies(folder: Path) -> Target:
 
 def parameters(folder: Path) -> Target:
     """Seven lines: attributes, excludedAttributes, sortBy, sortOrder, cursor, startIndex, count."""
+    from gateway.provisioning.cursors import Cursors
     from gateway.store.records import ConnectionRecord
     from gateway.web.scim import endpoints as web
-    from gateway.web.scim.cursors import Cursors
 
     cursors = Cursors("a key of acme.test")
     connection = ConnectionRecord(**dict.fromkeys(ConnectionRecord._fields, 1))

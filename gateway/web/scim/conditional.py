@@ -13,8 +13,8 @@ import re
 from gateway.scim.errors import PreconditionFailed
 from gateway.scim.messages import Search
 from gateway.scim.schemas import ResourceType
+from gateway.scim.selection import is_projected
 from gateway.web.http import Answer, Call
-from gateway.web.scim.lists import reshaped
 
 #: One element of a list of tags: the list may have empty ones (RFC 9110, 5.6.1).
 _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
@@ -23,7 +23,7 @@ _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:
 def kept(call: Call, tag: str, resource: ResourceType, asked: Search) -> bool:
     """Whether the client says that it has what it asks for, as it would be shown."""
     header = call.header("HTTP_IF_NONE_MATCH")
-    return _any(header) or (_names(header, tag) and not reshaped(resource, asked))
+    return _any(header) or (_names(header, tag) and not is_projected(resource, asked))
 
 
 def unmodified(location: str, tag: str) -> Answer:

@@ -9,9 +9,10 @@ from typing import Any
 
 from flask import Blueprint
 
-from gateway.provisioning import IdpCaller, Provisioning, Target, Trace
+from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.caller import BASE_PATH, TraceState
-from gateway.provisioning.groups import absent_group
+from gateway.provisioning.cursors import LIFETIME
+from gateway.provisioning.groups import is_large
 from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
@@ -29,7 +30,7 @@ from gateway.scim.json_text import dumps, excerpt, read_json
 from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
-from gateway.store.memberships import MEMBERS_AT_ONCE
+from gateway.scim.selection import project_texts, selects
 from gateway.store.records import GroupRecord
 from gateway.web.encodings import refuse_many_parts, too_large, unpacked
 from gateway.web.http import MEDIA_TYPE, Answer, Call, answer, empty
@@ -37,8 +38,6 @@ from gateway.web.scim import streaming
 from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
 from gateway.web.scim.conditional import kept, only_new, refuse_to_replace, unmodified
-from gateway.web.scim.cursors import LIFETIME
-from gateway.web.scim.lists import Lists, projected, wanted
 from gateway.web.scim.translation import document
 
 #: Where the endpoints of a connection begin.
@@ -151,7 +150,7 @@ class Endpoints:
 
     def __init__(self, gateway: Provisioning) -> None:
         self._gateway, self._authentication = gateway, Authentication(gateway)
-        self._bulk, self._lists = Bulk(gateway, self._authentication), Lists(gateway)
+        self._bulk, self._lists = Bulk(gateway, self._authentication), gateway.lists
 
     def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
@@ -182,15 +181,12 @@ class Endpoints:
         )
 
     def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        found = self._gateway.store.memberships.user(caller.connection, uid)
-        if found is None:
-            raise self._gateway.users.absent(caller, uid, trace)
-        user, groups = found
-        trace.user, trace.target = user.user_name, Target("User", user.uid, None)
+        outcome = self._gateway.users.read(caller, uid, trace)
+        user, groups = outcome
         tag = etag(user, groups)
         if kept(call, tag, caller.kept.user, _chosen(call)):
             return unmodified(f"{_base(caller)}/Users/{user.uid}", tag)
-        return self._user(call, caller, Outcome(user, groups))
+        return self._user(call, caller, outcome, tag=tag)
 
     def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         trace.status = 201
@@ -214,12 +210,14 @@ class Endpoints:
         self._gateway.users.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
         return empty()
 
-    def _user(self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200) -> Answer:
+    def _user(
+        self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200, tag: str | None = None
+    ) -> Answer:
         user, base = outcome.user, _base(caller)
         body = user_json(user, outcome.groups, base)
         if call.environ.get("QUERY_STRING"):
-            body = projected(caller.kept.user, [body], _chosen(call))[0]
-        return answer(body, status, f"{base}/Users/{user.uid}", etag(user, outcome.groups))
+            body = project_texts(caller.kept.user, [body], _chosen(call))[0]
+        return answer(body, status, f"{base}/Users/{user.uid}", tag or etag(user, outcome.groups))
 
     # Groups -----------------------------------------------------------------------------------------------------
 
@@ -236,10 +234,7 @@ class Endpoints:
         )
 
     def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        group = self._gateway.store.groups.seen(caller.connection, uid)
-        if group is None:
-            raise absent_group(caller, uid)
-        trace.target = Target("Group", group.uid, group.name)
+        group = self._gateway.groups.read(caller, uid, trace)
         if kept(call, etag(group), caller.kept.group, _chosen(call)):
             return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
         return self._group(call, caller, group, trace)
@@ -275,17 +270,15 @@ class Endpoints:
     ) -> Answer:
         asked, base, resource = _chosen(call), _base(caller), caller.kept.group
         location = f"{base}/Groups/{group.uid}"
-        if wanted("members", asked):
-            pages = self._gateway.store.memberships.member_pages(
-                caller.organization.id, caller.connection.id, group
-            )
+        if selects("members", asked):
+            pages = self._gateway.groups.member_pages(caller, group)
             pieces = streaming.pieces(resource, group, pages, base, asked)
-            large = group.members > MEMBERS_AT_ONCE
+            large = is_large(group)
             if large and call.method == "GET":
                 call.expensive()
             body = streaming.streamed(pieces, trace) if large else "".join(pieces)
         else:
-            body = projected(resource, [group_json(group, None, base)], asked)[0]
+            body = project_texts(resource, [group_json(group, None, base)], asked)[0]
         return answer(body, status, location, etag(group))
 
     def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:

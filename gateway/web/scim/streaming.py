@@ -17,8 +17,8 @@ from gateway.scim.json_text import Json, dumps
 from gateway.scim.messages import Search
 from gateway.scim.projection import project
 from gateway.scim.schemas import ResourceType
+from gateway.scim.selection import excluded_names, is_projected
 from gateway.store.records import GroupRecord, MemberRecord
-from gateway.web.scim.lists import excluded, reshaped
 
 log = logging.getLogger("gateway")
 
@@ -31,7 +31,7 @@ def pieces(
     asked: Search,
 ) -> Iterator[str]:
     """A group with what was asked for of it (RFC 7644, 3.9), a piece for each page of its members."""
-    if not reshaped(resource, asked):
+    if not is_projected(resource, asked):
         return group_pieces(group, pages, base)
     return _projected(resource, group, pages, base, asked)
 
@@ -44,7 +44,7 @@ def _projected(
     asked: Search,
 ) -> Iterator[str]:
     """A projection looks at each member by itself, so it is made of each page by itself."""
-    left_out = excluded(resource, asked)
+    left_out = excluded_names(resource, asked)
 
     def part(document: Json) -> Json:
         return project(resource, document, asked.attributes, left_out)

@@ -179,7 +179,7 @@ def test_the_size_of_the_pieces_does_not_show(few, monkeypatch, query, hidden):
     assert int(few.deployment.last_headers["Content-Length"]) == len(whole.text.encode())
     for size in (1, 2, 3, 4):
         monkeypatch.setattr(memberships, "MEMBERS_AT_ONCE", size)
-        monkeypatch.setattr("gateway.web.scim.endpoints.MEMBERS_AT_ONCE", size)
+        monkeypatch.setattr("gateway.provisioning.groups.MEMBERS_AT_ONCE", size)
         assert few.scim.call("GET", few.path + query).json == whole.json, size
 
 
@@ -241,7 +241,7 @@ def broken(few, monkeypatch, pages):
             yield page
 
     monkeypatch.setattr(memberships, "MEMBERS_AT_ONCE", 2)
-    monkeypatch.setattr("gateway.web.scim.endpoints.MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr("gateway.provisioning.groups.MEMBERS_AT_ONCE", 2)
     monkeypatch.setattr(few.store.memberships, "member_pages", member_pages)
 
 

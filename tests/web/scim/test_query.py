@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from gateway.provisioning.cursors import LIFETIME, Cursors
 from gateway.scim.schemas import ENTERPRISE_URN, SEARCH_URN
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
-from gateway.web.scim.cursors import LIFETIME, Cursors
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.provisioning.cursors import Cursors
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql
-from gateway.web.scim.cursors import Cursors
 
 SMALL, LARGE = 400, 4000
 #: A step that goes through all of something that grows.

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 
-from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.plugin.manager import PluginManager
+from gateway.provisioning.caller import IdpCaller, Trace
+from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.rendering import group_json, group_pieces, user_json, users_json
 from gateway.scim.errors import InvalidCount, InvalidValue
 from gateway.scim.filter_ast import Compare, Filter
 from gateway.scim.filters import MAX_LENGTH, parse_filter
-from gateway.scim.json_text import dumps
 from gateway.scim.matching import check_filter
 from gateway.scim.messages import Search, list_response
-from gateway.scim.projection import project
 from gateway.scim.schemas import ResourceType
+from gateway.scim.selection import project_texts, selects
 from gateway.scim.sorting import Sort, read_sort
+from gateway.store import Store
 from gateway.store.memberships import MEMBERS_AT_ONCE, Groups, Seen
 from gateway.store.query.search import Page, Query
 from gateway.store.records import ListedGroup, ListedUser
-from gateway.web.scim.cursors import Cursors
 
 #: How many resources a page holds when the client does not say.
 PAGE = 100
@@ -30,16 +30,15 @@ LARGE_PAGE = 200
 
 
 class Lists:
-    """Answers searches of connections."""
+    """Answers the searches of identity providers."""
 
-    def __init__(self, gateway: Provisioning) -> None:
-        self._store, self._most, self._host = gateway.store, gateway.config.page_limit, gateway.plugins
-        self._cursors = Cursors(gateway.config.secret_key, old_keys=gateway.config.secret_key_old)
+    def __init__(self, store: Store, plugins: PluginManager, page_limit: int, cursors: Cursors) -> None:
+        self._store, self._plugins, self._page_limit, self._cursors = store, plugins, page_limit, cursors
 
     @property
     def usual(self) -> int:
         """How many resources a page holds when the client does not say."""
-        return min(self._most, PAGE)
+        return min(self._page_limit, PAGE)
 
     def answer(
         self,
@@ -56,13 +55,13 @@ class Lists:
         if asked.filter and len(asked.filter) > LONG_FILTER:
             expensive()
         tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
-        query = Query(types, tree, sort, wanted("members", asked))
-        count = self.usual if asked.count is None else min(self._most, asked.count)
+        query = Query(types, tree, sort, selects("members", asked))
+        count = self.usual if asked.count is None else min(self._page_limit, asked.count)
         looks_up = asked.cursor is None and asked.start == 1 and count > 0
         found = self._looked_up(caller, query) if looks_up else None
         if found is not None and len(found) <= 1:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
-            return list_response(len(found), 1, projected(caller.kept.user, shown, asked))
+            return list_response(len(found), 1, project_texts(caller.kept.user, shown, asked))
         if count > LARGE_PAGE or query.expensive:
             expensive()
         if asked.cursor is not None:
@@ -78,7 +77,7 @@ class Lists:
         if text is None:
             return None
         if len(types) == 1 and len(text) <= MAX_LENGTH:
-            text = trace.record(self._host.map_filter(caller.words, types[0].name, text))
+            text = trace.record(self._plugins.map_filter(caller.words, types[0].name, text))
         tree = parse_filter(text)
         for resource in types:
             check_filter(tree, resource)
@@ -112,9 +111,9 @@ class Lists:
             raise InvalidValue("A sorted list has no cursors: page it by startIndex, or leave sortBy out.")
         # RFC 9865, 2: less than none is none, and none asks for the total alone.
         count = self.usual if asked.count is None else max(0, asked.count)
-        if count > self._most:
+        if count > self._page_limit:
             # RFC 9865, 2.1: unlike with startIndex, a count beyond the limit is an error.
-            raise InvalidCount(f"With a cursor, count must be {self._most} at most.")
+            raise InvalidCount(f"With a cursor, count must be {self._page_limit} at most.")
         after = self._cursors.open(caller.connection, query.digest, cursor)
         if count == 0:
             return list_response(self._store.search.page(caller.connection, query, 1, 0).total, None, ())
@@ -130,11 +129,11 @@ class Lists:
         """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
         records = page.records
         if types == (caller.kept.user,):
-            return projected(caller.kept.user, self._users(caller, records, page.groups), asked)
+            return project_texts(caller.kept.user, self._users(caller, records, page.groups), asked)
         users = [record for record in records if isinstance(record, ListedUser)]
         groups = [record for record in records if isinstance(record, ListedGroup)]
-        of_users = iter(projected(caller.kept.user, self._users(caller, users), asked))
-        of_groups = iter(projected(caller.kept.group, self._groups(caller, groups, asked), asked))
+        of_users = iter(project_texts(caller.kept.user, self._users(caller, users), asked))
+        of_groups = iter(project_texts(caller.kept.group, self._groups(caller, groups, asked), asked))
         return [next(of_users if isinstance(record, ListedUser) else of_groups) for record in records]
 
     def _users(
@@ -148,7 +147,7 @@ class Lists:
 
     def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
         base, memberships = caller.words.base_url, self._store.memberships
-        if not wanted("members", asked):
+        if not selects("members", asked):
             return [group_json(group, None, base) for group in groups]
         seen = caller.organization.id, caller.connection.id
         small = [group.id for group in groups if group.members <= MEMBERS_AT_ONCE]
@@ -160,31 +159,6 @@ class Lists:
             else "".join(group_pieces(group, memberships.member_pages(*seen, group), base))
             for group in groups
         ]
-
-
-def projected(resource: ResourceType, shown: Iterable[str], asked: Search) -> list[str]:
-    """Only what was asked for (RFC 7644, 3.9)."""
-    if not reshaped(resource, asked):
-        return list(shown)
-    left_out = excluded(resource, asked)
-    return [dumps(project(resource, json.loads(text), asked.attributes, left_out)) for text in shown]
-
-
-def reshaped(resource: ResourceType, asked: Search) -> bool:
-    """Whether a resource is shown other than it is stored."""
-    return bool(asked.attributes or excluded(resource, asked))
-
-
-def excluded(resource: ResourceType, asked: Search) -> tuple[str, ...]:
-    """What has to be left out of a text; members that are not wanted were never read."""
-    return tuple(name for name in asked.excluded if name.lower() != "members" or resource.name == "User")
-
-
-def wanted(name: str, asked: Search) -> bool:
-    """Whether an attribute that is costly to read will be shown at all."""
-    if asked.attributes:
-        return any(part.lower().rsplit(":", 1)[-1].split(".")[0] == name for part in asked.attributes)
-    return name not in (part.lower() for part in asked.excluded)
 
 
 def _sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:
