@@ -19,7 +19,7 @@ from gateway.cli.common import as_json, echo_json
 from gateway.cli.simulate import declared, new_run, session_to
 from gateway.plugin.contracts import Declaration
 from gateway.plugin.declarations import settings_of
-from gateway.simulation.api import Play, Session
+from gateway.simulation.api import Session, SimulationOptions
 from gateway.simulation.report import people, summary
 from gateway.testing import live, transcripts
 
@@ -132,7 +132,7 @@ def _told(session: Session, name: str, story: Mapping[str, Any], same_settings: 
 
 def _played(session: Session, declaration: Declaration, style: str) -> Held:
     assert declaration.simulator is not None
-    steps = list(declaration.simulator.play(session, Play(style=style, run=new_run())))
+    steps = list(declaration.simulator.run(session, SimulationOptions(style=style, run=new_run())))
     failed = tuple(f"{step.title}: {step.explanation}" for step in steps if not step.ok)
     name = f"simulator {style}".strip()
     return Held("simulator", name, not failed, summary(steps), "", failed)

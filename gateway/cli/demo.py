@@ -20,7 +20,7 @@ from gateway.demo.server import running
 from gateway.demo.setting import Setting
 from gateway.provisioning import Provisioning, Trace
 from gateway.scim.errors import NotFound
-from gateway.simulation.api import Play, Step
+from gateway.simulation.api import SimulationOptions, Step
 from gateway.simulation.http_session import HttpSession
 from gateway.simulation.report import summary, table, watch
 from gateway.store.ids_and_time import in_days
@@ -30,7 +30,7 @@ USERS = 3
 
 @click.command()
 @click.option(
-    "--once", is_flag=True, help="Stop after the play; the exit status is 0 if every step went well."
+    "--once", is_flag=True, help="Stop after the simulation; the exit status is 0 if every step went well."
 )
 @click.option(
     "--seats",
@@ -42,7 +42,7 @@ USERS = 3
 @click.option("--verbose", is_flag=True, help="Explain every step in a table, and show events and refusals.")
 @click.pass_context
 def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
-    """Start a gateway, set up an organization, and play Okta against it.
+    """Start a gateway, set up an organization, and simulate Okta against it.
 
     Everything is kept in the SQLite file of the instance folder. Run it as often as you like: each run has an
     organization of its own.
@@ -102,17 +102,19 @@ def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
 
 def _play(customer: Setting, run: str, seats: int, console: Console) -> list[Step]:
     simulator, users = simulator_of("okta"), min(seats, USERS)
-    play = Play(users=users, groups=1, refused=max(0, USERS + 1 - seats), keep_active=True, run=run)
+    options = SimulationOptions(
+        users=users, groups=1, refused=max(0, USERS + 1 - seats), keep_active=True, run=run
+    )
 
     def story() -> Iterator[Step]:
         yield from customer.set_up()
         if customer.token:
             with HttpSession(customer.base_url, customer.token) as scim:
-                yield from simulator.play(scim, play)
-                yield from customer.map_groups(f"user1.{run}@{play.domain}", scim)
+                yield from simulator.run(scim, options)
+                yield from customer.map_groups(options.user_name("user1"), scim)
             yield from customer.compare(users)
 
-    return watch(story(), setting.STEPS + simulator.steps(play), console, each=True)
+    return watch(story(), setting.STEPS + simulator.count_steps(options), console, each=True)
 
 
 def _verdict(steps: list[Step]) -> Text:

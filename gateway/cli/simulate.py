@@ -1,4 +1,4 @@
-"""`gateway simulate`: an identity provider, played against any SCIM server."""
+"""`gateway simulate`: run the simulator of an identity provider against any SCIM server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.cli.common import as_json, echo_json
 from gateway.config import load
 from gateway.plugin.contracts import Declaration
 from gateway.plugin.declarations import PluginInfo
-from gateway.simulation.api import Play, Simulator
+from gateway.simulation.api import SimulationOptions, Simulator
 from gateway.simulation.http_session import HttpSession
 from gateway.simulation.report import as_json as steps_as_json
 from gateway.simulation.report import people, summary, table, watch
@@ -27,7 +27,7 @@ from gateway.simulation.report import people, summary, table, watch
 @click.option("--token", required=True, envvar="GATEWAY_SIMULATE_TOKEN", help="Its bearer token.")
 @click.option("--users", default=3, show_default=True, type=click.IntRange(0), help="How many to assign.")
 @click.option("--groups", default=1, show_default=True, type=click.IntRange(0), help="How many to push.")
-@click.option("--style", default="", help="The kind of app that is played.")
+@click.option("--style", default="", help="The kind of app that is simulated.")
 @click.option("--concurrency", default=1, show_default=True, type=click.IntRange(1, 256), help="At a time.")
 @as_json
 @click.pass_context
@@ -42,7 +42,7 @@ def simulate(
     concurrency: int,
     as_json: bool,
 ) -> None:
-    """Play an identity provider, as `okta`, against any SCIM server.
+    """Simulate an identity provider, as `okta`, against any SCIM server.
 
     Each step says what was sent, what came and what was expected. The exit status is 1 if a step failed. The token is
     read from GATEWAY_SIMULATE_TOKEN as well, where other users of the machine cannot see it.
@@ -52,9 +52,11 @@ def simulate(
         raise click.ClickException(
             f"{idp} can be played in the styles {', '.join(simulator.styles)}, not {style!r}."
         )
-    play = Play(users=users, groups=groups, style=style, concurrency=concurrency, run=new_run())
+    options = SimulationOptions(
+        users=users, groups=groups, style=style, concurrency=concurrency, run=new_run()
+    )
     with session_to(base_url, token) as session:
-        steps = watch(simulator.play(session, play), simulator.steps(play), Console(stderr=True))
+        steps = watch(simulator.run(session, options), simulator.count_steps(options), Console(stderr=True))
     if as_json:
         echo_json(steps_as_json(steps))
     else:
@@ -63,13 +65,13 @@ def simulate(
 
 
 def new_run() -> str:
-    """Keeps the names of this run apart from those of other runs."""
+    """Return random text that keeps the names of this run apart from those of other runs."""
     return secrets.token_hex(3)
 
 
 @contextmanager
 def session_to(base_url: str, token: str) -> Iterator[HttpSession]:
-    """A line to a server that answers; who does not is named in a sentence."""
+    """Open a session to a server. Raises ClickException where the URL is wrong or no server answers."""
     try:
         session = HttpSession(base_url, token)
     except ValueError as error:
@@ -81,7 +83,7 @@ def session_to(base_url: str, token: str) -> Iterator[HttpSession]:
 
 
 def declared(idp: str) -> Declaration:
-    """What the plugin of an identity provider says of itself. No instance is needed, and none is made."""
+    """Return the declaration of an identity provider's plugin. No instance is needed, and none is made."""
     found = {each.name: each.declaration for each in _plugins() if each.idp}
     if idp not in found:
         raise click.ClickException(
@@ -91,7 +93,7 @@ def declared(idp: str) -> Declaration:
 
 
 def simulator_of(idp: str) -> Simulator:
-    """The simulator that a plugin brings."""
+    """Return the simulator of a plugin. Raises ClickException where it brings none."""
     simulator = declared(idp).simulator
     if simulator is None:
         known = ", ".join(sorted(each.name for each in _plugins() if each.declaration.simulator)) or "nobody"

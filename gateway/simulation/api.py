@@ -1,4 +1,4 @@
-"""What a simulator of an identity provider is, and what it is handed."""
+"""The interface between a simulator of an identity provider and the program that runs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a SCIM server said to a simulator: status (0 = no answer at all), parsed JSON or None, and the raw text."""
+    """The response of a SCIM server: status (0 = no response), parsed JSON or None, raw text, and duration."""
 
     status: int
     json: Any
@@ -18,7 +18,7 @@ class Answer:
 
 
 class Session(Protocol):
-    """How a simulator reaches the server under test. Paths are relative to the SCIM base URL, bodies are JSON."""
+    """Sends requests to the server under test. Paths are relative to the SCIM base URL, bodies are JSON."""
 
     def call(
         self,
@@ -34,8 +34,8 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
-    """How much a simulator should play: numbers of users and groups, the style of its app, parallel conversations."""
+class SimulationOptions:
+    """How much a simulator should do: numbers of users and groups, the style of its app, parallel conversations."""
 
     users: int = 3
     groups: int = 1
@@ -44,15 +44,23 @@ class Play:
     #: Text that keeps the names of this run apart from those of other runs.
     run: str = ""
     domain: str = "acme.test"
-    #: Further assignments that the server must refuse for want of a seat.
+    #: Further users, whose creation the server must refuse for want of a seat.
     refused: int = 0
     #: Leave the users active at the end, all but the last.
     keep_active: bool = False
 
+    def user_name(self, name: str) -> str:
+        """Return `name` as the user name of this run: an address in its domain."""
+        return f"{name}.{self.run}@{self.domain}" if self.run else f"{name}@{self.domain}"
+
+    def group_name(self, name: str) -> str:
+        """Return `name` as the name of a group of this run."""
+        return f"{name} {self.run}".strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing a simulator did: what, whether the server did what it must, and why not. `phase` groups the rows."""
+    """The result of one action: whether the server did what it must, and the explanation. `phase` groups the steps."""
 
     phase: str
     title: str
@@ -63,9 +71,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """An identity provider played by its plugin: the styles it knows (the first is the default) and the play."""
+    """The simulator of an identity provider: the styles of apps that it knows (the first is the default), and its run.
+
+    `gateway.simulation.build_simulator` makes one of phases.
+    """
 
     styles: tuple[str, ...]
-    play: Callable[[Session, Play], Iterator[Step]]
-    #: How many steps `play` will give, for a progress bar.
-    steps: Callable[[Play], int]
+    #: Calls the server, and yields a step for each action. Raises ValueError for a style that it does not know.
+    run: Callable[[Session, SimulationOptions], Iterator[Step]]
+    #: How many steps `run` yields when all goes well, for a progress bar.
+    count_steps: Callable[[SimulationOptions], int]

@@ -1,203 +1,161 @@
-"""The stage for simulators, offered at the door: scenes, acted over a line to the server under test, become steps.
-
-A plugin brings what its identity provider does, as scenes, and how its lines speak, as a kind of `Line`.
-"""
+"""Scenarios of simulators: phases, in which the same actions run for each target and become steps."""
 
 from __future__ import annotations
 
-import json
 import queue
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote, unquote_plus
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from gateway.scim.json_text import Json
-from gateway.simulation.api import Answer, Session, Step
-
-#: How much of a body that is no JSON is repeated in an explanation.
-SHOWN = 120
-CALLS_SHOWN = 5
-
-
-class Unmet(Exception):
-    """An answer that cannot be gone on with. Says what was expected, as the end of a sentence."""
+from gateway.simulation.api import Session, SimulationOptions, Simulator, Step
+from gateway.simulation.client import Client, ExpectationError, ScimClient
 
 
 @dataclass
-class Line:
-    """A line to the server, for one scene. It remembers what was sent and what came."""
+class Target:
+    """What the actions of a phase are about: a user, a group, or the server as a whole (with an empty label).
 
-    session: Session
-    sent: list[str] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        token: str | None = None,
-        headers: Mapping[str, str] = {},
-    ) -> Answer:
-        """One request, whatever comes of it."""
-        answer = self.session.call(method, path, body, token=token, headers=headers)
-        self.sent.append(f"{method} {unquote_plus(path)} ({answer.status or 'no answer'})")
-        self.answers.append(answer)
-        return answer
-
-    def told(self, outcome: str) -> str:
-        """What was sent, the last few calls of it, and what came of it."""
-        hidden = len(self.sent) - CALLS_SHOWN
-        calls = (f"{hidden} calls, then " if hidden > 0 else "") + ", then ".join(self.sent[-CALLS_SHOWN:])
-        return f"Sent {calls}. {outcome}"
-
-    def came(self) -> str:
-        """The last answer, in short."""
-        answer = self.answers[-1]
-        if answer.status == 0:
-            return f"no answer ({answer.text})"
-        if isinstance(detail := at(answer.json, "detail"), str):
-            return f'{answer.status} with the detail "{detail}"'
-        if answer.json is None and answer.text:
-            return f"{answer.status} with a body that is not JSON: {answer.text[:SHOWN]!r}"
-        return str(answer.status)
-
-
-@dataclass
-class PlainLine(Line):
-    """A line that speaks plain RFC 7644, and needs of an answer what that says."""
-
-    def call(self, method: str, path: str, *statuses: int, body: Any = None) -> Json:
-        """The object that was answered, empty where there was no body. Raises Unmet for any other status."""
-        answer = self.send(method, path, body)
-        if answer.status not in statuses:
-            raise Unmet(f"status {' or '.join(map(str, statuses))}")
-        if answer.status == 204:
-            return {}
-        if not isinstance(answer.json, dict):
-            raise Unmet("a JSON object")
-        return answer.json
-
-    def resource(self, method: str, path: str, *statuses: int, body: Any = None) -> Json:
-        """A whole resource, which has an id."""
-        found = self.call(method, path, *statuses, body=body)
-        if not isinstance(found.get("id"), str) or not found["id"]:
-            raise Unmet("the whole resource with an id that is text and not empty")
-        return found
-
-    def listed(self, path: str) -> list[Json]:
-        """The resources of a list answer (RFC 7644, 3.4.2)."""
-        answer = self.call("GET", path, 200)
-        total, found = answer.get("totalResults"), answer.get("Resources") or []
-        if not isinstance(total, int) or isinstance(total, bool):
-            raise Unmet(f"totalResults to be a number, and not {total!r}")
-        if not isinstance(found, list) or not all(isinstance(at(entry, "id"), str) for entry in found):
-            raise Unmet("Resources to be a list of resources that have an id")
-        return found
-
-    def found(self, kind: str, attribute: str, value: str) -> Json | None:
-        """The one resource with that value, letter case aside, or None."""
-        query = quote(f"{attribute} eq {json.dumps(value, ensure_ascii=False)}", safe="")
-        found = self.listed(f"/{kind}?filter={query}")
-        if not all(str(at(entry, attribute)).lower() == value.lower() for entry in found):
-            raise Unmet(f"nobody but {value}: the filter was not followed")
-        if len(found) > 1:
-            raise Unmet("one at most")
-        return found[0] if found else None
-
-    def members(self, group_id: str) -> set[str]:
-        """The ids of a group's members."""
-        found = self.resource("GET", f"/Groups/{group_id}", 200).get("members") or []
-        if not isinstance(found, list) or not all(isinstance(at(entry, "value"), str) for entry in found):
-            raise Unmet("members to be a list of objects with a value")
-        return {entry["value"] for entry in found}
-
-
-@dataclass
-class Actor:
-    """Whom a conversation is about. `lost` once the server gave nothing that it could go on with."""
+    `id` is that of the server. `abandoned` is True once a required action failed; all later actions are left out.
+    """
 
     label: str = ""
     id: str = ""
-    lost: bool = False
+    abandoned: bool = False
+
+
+@dataclass
+class SimulatedUser(Target):
+    """A user of the simulated directory. The label is the user name."""
+
+    given: str = ""
+    family: str = ""
+
+
+@dataclass
+class SimulatedGroup(Target):
+    """A group of the simulated directory. The label is the display name."""
+
+    users: Sequence[SimulatedUser] = ()
+
+    def known_users(self) -> list[SimulatedUser]:
+        """Return the users of the group that the server has; only these can be sent as members."""
+        return [user for user in self.users if user.id and not user.abandoned]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One thing that is done. `act` says how it went or raises Unmet; after a vital one that failed all is over."""
+class Action:
+    """One thing that the identity provider does with a target.
+
+    `run` takes a client and the target, and returns the outcome in a sentence or raises ExpectationError. Where a
+    required action fails, the target is abandoned.
+    """
 
     title: str
-    act: Callable[[Any, Any], str]
-    vital: bool = False
+    run: Callable[[Any, Any], str]
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """The same scenes for each of the cast: that many conversations, which may be held at the same time."""
+class Phase:
+    """The same actions for each target: one conversation a target, of which several may run at the same time."""
 
-    phase: str
-    scenes: Sequence[Scene]
-    cast: Sequence[Actor]
-    line: Callable[[Session], Line] = PlainLine
+    name: str
+    actions: Sequence[Action]
+    targets: Sequence[Target]
+    client: Callable[[Session], Client] = ScimClient
 
     @property
-    def steps(self) -> int:
-        """How many there are when all goes well."""
-        return len(self.scenes) * len(self.cast)
+    def step_count(self) -> int:
+        """The number of steps when all goes well."""
+        return len(self.actions) * len(self.targets)
 
-    def play(self, session: Session, concurrency: int) -> Iterator[Step]:
-        """All of it, so many conversations at a time."""
-        yield from together([self._converse(session, actor) for actor in self.cast], concurrency)
+    def run(self, session: Session, concurrency: int) -> Iterator[Step]:
+        """Run all actions, with `concurrency` conversations at a time."""
+        yield from run_concurrently([self._converse(session, target) for target in self.targets], concurrency)
 
-    def _converse(self, session: Session, actor: Actor) -> Iterator[Step]:
-        for scene in self.scenes:
-            if actor.lost:
+    def _converse(self, session: Session, target: Target) -> Iterator[Step]:
+        for action in self.actions:
+            if target.abandoned:
                 return
-            line = self.line(session)
+            client = self.client(session)
             try:
-                ok, outcome = True, scene.act(line, actor)
-            except Unmet as unmet:
-                ok, outcome = False, f"Came {line.came()}. Expected {unmet}."
-            actor.lost = scene.vital and not ok
-            title = f"{actor.label}: {scene.title}" if actor.label else scene.title
-            yield Step(self.phase, title, ok, line.told(outcome), tuple(line.answers))
+                ok, outcome = True, action.run(client, target)
+            except ExpectationError as expected:
+                ok, outcome = False, f"Came {client.describe_last_answer()}. Expected {expected}."
+            target.abandoned = action.required and not ok
+            title = f"{target.label}: {action.title}" if target.label else action.title
+            yield Step(self.name, title, ok, client.explain(outcome), tuple(client.answers))
 
 
-def together(conversations: Sequence[Iterable[Step]], workers: int) -> Iterator[Step]:
-    """The steps of all conversations, each as soon as it was taken; `workers` are held at a time."""
+U = TypeVar("U", bound=SimulatedUser)
+G = TypeVar("G", bound=SimulatedGroup)
+
+
+def make_users(options: SimulationOptions, kind: type[U], **fields: Any) -> tuple[list[U], list[U]]:
+    """Make the users to provision, and those whose creation the server must refuse."""
+    users = [
+        kind(options.user_name(f"user{number}"), given=f"Given{number}", family=f"Family{number}", **fields)
+        for number in range(1, options.users + options.refused + 1)
+    ]
+    return users[: options.users], users[options.users :]
+
+
+def make_groups(
+    options: SimulationOptions, kind: type[G], users: Sequence[SimulatedUser], **fields: Any
+) -> list[G]:
+    """Make the groups to push, each with all these users."""
+    names = [options.group_name(f"Group {number}") for number in range(1, options.groups + 1)]
+    return [kind(name, users=users, **fields) for name in names]
+
+
+def build_simulator(
+    title: str, styles: tuple[str, ...], phases: Callable[[SimulationOptions], Sequence[Phase]]
+) -> Simulator:
+    """Build a simulator that runs phases one after the other.
+
+    `phases` makes them anew for each run; its options have one of the styles, the first where none was given. `title`
+    names the identity provider in the ValueError for an unknown style.
+    """
+
+    def checked_phases(options: SimulationOptions) -> Sequence[Phase]:
+        if options.style not in ("", *styles):
+            plural = "s" if len(styles) > 1 else ""
+            raise ValueError(f"{title} has the style{plural} {' and '.join(styles)}, not {options.style}.")
+        return phases(replace(options, style=options.style or styles[0]))
+
+    def run(session: Session, options: SimulationOptions) -> Iterator[Step]:
+        for phase in checked_phases(options):
+            yield from phase.run(session, options.concurrency)
+
+    def count_steps(options: SimulationOptions) -> int:
+        return sum(phase.step_count for phase in checked_phases(options))
+
+    return Simulator(styles, run, count_steps)
+
+
+def run_concurrently(conversations: Sequence[Iterable[Step]], workers: int) -> Iterator[Step]:
+    """Yield the steps of all conversations, each as soon as it is done; `workers` conversations run at a time."""
     if workers <= 1:
         for conversation in conversations:
             yield from conversation
         return
-    told: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+    steps: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(_tell, conversation, told) for conversation in conversations]
+        futures = [pool.submit(_collect, conversation, steps) for conversation in conversations]
         try:
             for _ in conversations:
-                yield from iter(told.get, None)
+                yield from iter(steps.get, None)
             for future in futures:
                 future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _tell(conversation: Iterable[Step], told: queue.SimpleQueue[Step | None]) -> None:
+def _collect(conversation: Iterable[Step], steps: queue.SimpleQueue[Step | None]) -> None:
+    """Put the steps of a conversation into the queue, and None at its end."""
     try:
         for step in conversation:
-            told.put(step)
+            steps.put(step)
     finally:
-        told.put(None)
-
-
-def at(document: Any, name: str) -> Any:
-    """The attribute of an object, or None for anything else."""
-    return document.get(name) if isinstance(document, dict) else None
-
-
-def expect_equal(found: Any, wanted: Any, what: str) -> None:
-    """Raises Unmet where the server tells something else."""
-    if found != wanted:
-        raise Unmet(f"{what} to be {wanted!r}, and not {found!r}")
+        steps.put(None)

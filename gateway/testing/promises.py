@@ -51,7 +51,7 @@ from gateway.scim.members import split_members
 from gateway.scim.operations import read_operations
 from gateway.scim.patch import apply
 from gateway.scim.schemas import PATCH_URN
-from gateway.simulation.api import Answer, Play, Simulator
+from gateway.simulation.api import Answer, SimulationOptions, Simulator
 from gateway.testing import transcripts
 from gateway.testing.deployment import Deployment, Scim
 from gateway.testing.examples import (
@@ -388,8 +388,8 @@ class SimulatorPromises(PluginPromises):
     def _played(self, session: Any, style: str) -> tuple[list[Any], int]:
         simulator = self.asked.declaration.simulator
         assert isinstance(simulator, Simulator)
-        play = Play(users=2, groups=1, style=style, run="kit")
-        return list(simulator.play(session, play)), simulator.steps(play)
+        options = SimulationOptions(users=2, groups=1, style=style, run="kit")
+        return list(simulator.run(session, options)), simulator.count_steps(options)
 
 
 class IdpPromises(

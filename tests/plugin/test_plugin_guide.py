@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.simulation import SimulationOptions
+
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "plugins" / "README.md"
 OURS = re.compile(r"gateway(_.*)?$|provisioning[_-]gateway.*|__editable__.*|.*\.pth|gateway_\w+-.*")
@@ -117,3 +119,19 @@ def test_plugins_of_an_outsider_are_built_installed_beside_the_core_and_keep_the
     done = environment.run("python", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *tests)
     assert "failed" not in done
     assert "skipped" not in done
+
+
+def test_the_simulator_of_the_guide_passes_the_gateway(deployment):
+    shown = (
+        GUIDE.read_text("utf-8")
+        .partition("## A simulator")[2]
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
+    names = {}
+    exec(compile(shown, str(GUIDE), "exec"), names)
+    options = SimulationOptions(users=2, refused=1)
+    server = deployment.connection("generic", deployment.organization(seats=2))
+    steps = list(names["SIMULATOR"].run(server, options))
+    assert [step.explanation for step in steps if not step.ok] == []
+    assert len(steps) == names["SIMULATOR"].count_steps(options) == 7

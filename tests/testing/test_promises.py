@@ -132,13 +132,13 @@ BROKEN = {
         {"there_are_transcripts"},
     ),
     "blind_simulator": (
-        declares("simulator=Simulator(('a',), lambda s, p: iter([Step('p', 't', True)]), lambda p: 1)"),
+        declares("simulator=Simulator(('a',), lambda *_: iter([Step('p', 't', True)]), lambda options: 1)"),
         "SimulatorPromises",
         "",
         {"server_that_fails", "says_yes"},
     ),
     "miscounted": (
-        declares("simulator=Simulator(('a',), play, lambda p: 2)") + "def play(session, play):\n"
+        declares("simulator=Simulator(('a',), run, lambda options: 2)") + "def run(session, options):\n"
         "    yield Step('p', 't', 'totalResults' in session.call('GET', '/Users').json, 'no list')\n",
         "SimulatorPromises",
         "",

@@ -6,11 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from gateway_entra.simulator import wire
-from gateway_entra.simulator.conversation import SIMULATOR
+from gateway_entra.simulator import SIMULATOR, requests
 
 from gateway import ENTERPRISE_URN
-from gateway.simulation import Answer, Play
+from gateway.simulation import Answer, SimulationOptions
 
 NOT_FOUND = Answer(404, {"detail": "There is nobody."}, "", 0.0)
 
@@ -124,7 +123,7 @@ def test_a_fault_is_found_out_in_the_step_that_shows_it(deployment, style, fault
     server = Faulty(deployment.connection("entra"), **fault)
     failed = {
         step.title.rpartition(": ")[2]: step.explanation
-        for step in SIMULATOR.play(server, Play(users=3, groups=1, style=style))
+        for step in SIMULATOR.run(server, SimulationOptions(users=3, groups=1, style=style))
         if not step.ok
     }
     assert words in failed[title]
@@ -139,10 +138,12 @@ def test_a_right_server_passes_and_the_steps_are_counted_beforehand(
     deployment, style, users, groups, refused, keep
 ):
     entra = deployment.connection("entra", deployment.organization(seats=users))
-    play = Play(users, groups, style, concurrency=2, run="r", refused=refused, keep_active=keep)
-    steps = list(SIMULATOR.play(entra, play))
+    options = SimulationOptions(
+        users, groups, style, concurrency=2, run="r", refused=refused, keep_active=keep
+    )
+    steps = list(SIMULATOR.run(entra, options))
     assert [step.explanation for step in steps if not step.ok] == []
-    assert len(steps) == SIMULATOR.steps(play)
+    assert len(steps) == SIMULATOR.count_steps(options)
     assert deployment.used(entra.organization) == (users - 1 if keep else 0)
 
 
@@ -150,7 +151,7 @@ def test_each_style_sends_its_own_dialect_and_no_other(deployment):
     said = {}
     for style in SIMULATOR.styles:
         server = Faulty(deployment.connection("entra"))
-        list(SIMULATOR.play(server, Play(users=2, style=style)))
+        list(SIMULATOR.run(server, SimulationOptions(users=2, style=style)))
         bodies = [body for method, _, body, _ in server.sent if method == "PATCH"]
         said[style] = [operation for body in bodies for operation in body["Operations"]]
         assert all(not given["headers"] for _, _, body, given in server.sent if body is None)
@@ -162,22 +163,24 @@ def test_each_style_sends_its_own_dialect_and_no_other(deployment):
 
 
 def test_the_first_style_is_the_default_and_another_is_refused():
-    assert SIMULATOR.steps(Play()) == SIMULATOR.steps(Play(style="legacy"))
+    assert SIMULATOR.count_steps(SimulationOptions()) == SIMULATOR.count_steps(
+        SimulationOptions(style="legacy")
+    )
     with pytest.raises(ValueError, match="not scim"):
-        SIMULATOR.steps(Play(style="scim"))
+        SIMULATOR.count_steps(SimulationOptions(style="scim"))
 
 
 def test_a_play_may_be_repeated_against_the_same_server(deployment):
     entra = deployment.connection("entra")
     for _ in range(2):
-        assert [step.title for step in SIMULATOR.play(entra, Play(run="r")) if not step.ok] == []
+        assert [step.title for step in SIMULATOR.run(entra, SimulationOptions(run="r")) if not step.ok] == []
 
 
 def test_one_change_has_its_path_in_either_dialect():
-    assert wire.change("rfc", {"nickName": "Babs"}, "add")["Operations"] == [
+    assert requests.change("rfc", {"nickName": "Babs"}, "add")["Operations"] == [
         {"op": "add", "path": "nickName", "value": "Babs"}
     ]
-    assert wire.change("legacy", {"active": False})["Operations"] == [
+    assert requests.change("legacy", {"active": False})["Operations"] == [
         {"op": "Replace", "path": "active", "value": "False"}
     ]
 
@@ -192,4 +195,4 @@ def test_answers_of_any_shape_are_steps_and_no_crash(body, status):
         def call(self, *args, **kwargs):
             return Answer(status, body, "", 0.0)
 
-    assert any(not step.ok for step in SIMULATOR.play(Odd(), Play()))
+    assert any(not step.ok for step in SIMULATOR.run(Odd(), SimulationOptions()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from gateway_jumpcloud.simulator.conversation import SIMULATOR
+from gateway_jumpcloud.simulator import SIMULATOR
 
-from gateway.simulation import Answer, Play
+from gateway.simulation import Answer, SimulationOptions
 from gateway.testing.faults import (
     Broken,
     active_lost,
@@ -24,42 +24,42 @@ from gateway.testing.faults import (
 )
 
 
-def played(session, **play):
-    return list(SIMULATOR.play(session, Play(**({"run": "r1"} | play))))
+def simulate(session, **options):
+    return list(SIMULATOR.run(session, SimulationOptions(**({"run": "r1"} | options))))
 
 
 @pytest.mark.parametrize(
     ("users", "groups", "concurrency"), [(0, 0, 1), (0, 1, 1), (1, 1, 1), (3, 2, 1), (4, 2, 3)]
 )
 def test_the_gateway_passes_and_the_steps_are_counted_beforehand(deployment, users, groups, concurrency):
-    play = Play(users=users, groups=groups, concurrency=concurrency)
-    steps = list(SIMULATOR.play(deployment.connection("jumpcloud"), play))
+    options = SimulationOptions(users=users, groups=groups, concurrency=concurrency)
+    steps = list(SIMULATOR.run(deployment.connection("jumpcloud"), options))
     assert failures(steps) == {}
-    assert len(steps) == SIMULATOR.steps(play)
+    assert len(steps) == SIMULATOR.count_steps(options)
 
 
 @pytest.mark.parametrize(("keep", "active"), [(False, [False] * 3), (True, [True, True, False])])
 def test_what_is_left_behind(deployment, keep, active):
     """The users that were assigned, and not the test user."""
     jumpcloud = deployment.connection("jumpcloud")
-    assert failures(played(jumpcloud, keep_active=keep)) == {}
+    assert failures(simulate(jumpcloud, keep_active=keep)) == {}
     users = deployment.listed(f"/organizations/{jumpcloud.organization.uid}/users")
     assert sorted((user["active"] for user in users), reverse=True) == active
 
 
 def test_it_may_be_played_again(deployment):
     jumpcloud = deployment.connection("jumpcloud")
-    assert failures(played(jumpcloud, run="a")) == failures(played(jumpcloud, run="b")) == {}
+    assert failures(simulate(jumpcloud, run="a")) == failures(simulate(jumpcloud, run="b")) == {}
 
 
 def test_a_style_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="not wizard"):
-        list(SIMULATOR.play(None, Play(style="wizard")))
+        list(SIMULATOR.run(None, SimulationOptions(style="wizard")))
 
 
 def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
     jumpcloud = deployment.connection("jumpcloud", deployment.organization(seats=2))
-    steps = played(jumpcloud, users=2, refused=1)
+    steps = simulate(jumpcloud, users=2, refused=1)
     assert failures(steps) == {}
     assert any("seat" in step.explanation for step in steps if step.phase == "Over capacity")
 
@@ -67,7 +67,7 @@ def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
 def test_a_server_that_reads_the_entries_in_the_value_of_a_remove_serves_jumpcloud_without_a_plugin(
     deployment,
 ):
-    assert failures(played(deployment.connection("generic"))) == {}
+    assert failures(simulate(deployment.connection("generic"))) == {}
 
 
 # Broken -----------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ BROKEN = [
 def test_a_broken_server_is_found_out(deployment, spoil, title, words):
     jumpcloud = deployment.connection("jumpcloud")
     jumpcloud.user("somebody@acme.test")
-    found = failures(played(Broken(jumpcloud, spoil)))
+    found = failures(simulate(Broken(jumpcloud, spoil)))
     assert words in found[title]
     assert found[title].startswith("Sent ")
 
@@ -105,4 +105,4 @@ def test_answers_of_any_shape_are_steps_and_no_crash(body, status):
         return Answer(status, body, json.dumps(body), 0.0)
 
     session = type("Session", (), {"call": None})()
-    assert any(not step.ok for step in played(Broken(session, odd)))
+    assert any(not step.ok for step in simulate(Broken(session, odd)))

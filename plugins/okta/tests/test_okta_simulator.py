@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from gateway_okta.simulator import wire
-from gateway_okta.simulator.conversation import SIMULATOR
+from gateway_okta.simulator import SIMULATOR, requests
 
-from gateway.simulation import Play
-from gateway.simulation.scenario import together
+from gateway.simulation import SimulationOptions
+from gateway.simulation.scenario import run_concurrently
 
 # Tests are imported by path (importmode=importlib), so a neighbour is too.
 _spec = importlib.util.spec_from_file_location(
@@ -24,8 +23,8 @@ OtherServer = other_server.OtherServer
 STYLES = pytest.mark.parametrize("style", SIMULATOR.styles)
 
 
-def played(server, **play):
-    return list(SIMULATOR.play(server, Play(**play)))
+def simulate(server, **options):
+    return list(SIMULATOR.run(server, SimulationOptions(**options)))
 
 
 def failures(steps):
@@ -37,26 +36,26 @@ def failures(steps):
 @STYLES
 @pytest.mark.parametrize(("users", "groups"), [(0, 0), (0, 1), (1, 1), (2, 1), (3, 2), (120, 1)])
 def test_a_right_server_passes_and_the_steps_are_counted_beforehand(style, users, groups):
-    play = Play(users=users, groups=groups, style=style, run="r1")
-    steps = list(SIMULATOR.play(OtherServer(), play))
+    options = SimulationOptions(users=users, groups=groups, style=style, run="r1")
+    steps = list(SIMULATOR.run(OtherServer(), options))
     assert failures(steps) == {}
-    assert len(steps) == SIMULATOR.steps(play)
+    assert len(steps) == SIMULATOR.count_steps(options)
 
 
 @STYLES
 def test_conversations_may_be_held_at_the_same_time(style):
-    play = Play(users=12, groups=3, style=style, concurrency=8, refused=2)
-    steps = list(SIMULATOR.play(OtherServer(seats=12), play))
+    options = SimulationOptions(users=12, groups=3, style=style, concurrency=8, refused=2)
+    steps = list(SIMULATOR.run(OtherServer(seats=12), options))
     assert failures(steps) == {}
-    assert len(steps) == SIMULATOR.steps(play)
+    assert len(steps) == SIMULATOR.count_steps(options)
 
 
 def test_the_first_style_is_the_default_and_another_is_refused():
-    assert [step.title for step in played(OtherServer())] == [
-        step.title for step in played(OtherServer(), style="oin")
+    assert [step.title for step in simulate(OtherServer())] == [
+        step.title for step in simulate(OtherServer(), style="oin")
     ]
     with pytest.raises(ValueError, match="not wizard"):
-        played(OtherServer(), style="wizard")
+        simulate(OtherServer(), style="wizard")
 
 
 BROKEN = [
@@ -92,7 +91,7 @@ BROKEN = [
 @pytest.mark.parametrize(("fault", "style", "title", "words"), BROKEN)
 def test_a_broken_server_is_found_out(fault, style, title, words):
     users = 120 if fault == "unstable order" else 3
-    found = failures(played(OtherServer(fault), users=users, style=style))
+    found = failures(simulate(OtherServer(fault), users=users, style=style))
     assert words in found[title]
     assert found[title].startswith("Sent ")
 
@@ -101,7 +100,7 @@ def test_a_server_that_forgets_an_added_member_is_found_out():
     server = OtherServer()
     apply = server._apply
     server._apply = lambda document, operation: operation["op"] == "add" or apply(document, operation)
-    assert "was not added" in failures(played(server))["add members"]
+    assert "was not added" in failures(simulate(server))["add members"]
 
 
 COUNTED_WRONG = [
@@ -124,7 +123,7 @@ def test_an_import_that_does_not_add_up_is_found_out(change, words):
         return status, answer
 
     server._list = wrong
-    assert words in failures(played(server))["import users"]
+    assert words in failures(simulate(server))["import users"]
 
 
 def test_no_answer_at_all_is_a_failed_step():
@@ -132,7 +131,7 @@ def test_no_answer_at_all_is_a_failed_step():
         def call(self, *args, **kwargs):
             return other_server.Answer(0, None, "connection refused", 0.0)
 
-    explanations = failures(played(Silent())).values()
+    explanations = failures(simulate(Silent())).values()
     assert explanations
     assert all("no answer (connection refused)" in each for each in explanations)
 
@@ -156,26 +155,26 @@ def test_answers_of_any_shape_are_steps_and_no_crash(style, body, status):
         def call(self, *args, **kwargs):
             return other_server.Answer(status, body, "", 0.0)
 
-    assert any(not step.ok for step in played(Odd(), style=style))
+    assert any(not step.ok for step in simulate(Odd(), style=style))
 
 
 # Over capacity ----------------------------------------------------------------------------------------------
 
 
 def test_an_assignment_that_must_be_refused_shows_the_words_of_the_server():
-    steps = played(OtherServer(seats=2), users=2, refused=1)
+    steps = simulate(OtherServer(seats=2), users=2, refused=1)
     refused = [step for step in steps if step.phase == "Over capacity"]
     assert failures(steps) == {}
     assert '"No seat is left here."' in refused[0].explanation
 
 
 def test_a_server_that_gives_a_seat_it_does_not_have_is_found_out():
-    steps = played(OtherServer(), users=2, refused=1)
+    steps = simulate(OtherServer(), users=2, refused=1)
     assert "Came 201. Expected status 403." in failures(steps)["be refused for want of a seat"]
 
 
 def test_a_seat_missing_in_a_usual_assignment_ends_that_conversation_alone():
-    steps = played(OtherServer(seats=2), users=3)
+    steps = simulate(OtherServer(seats=2), users=3)
     failed = [step for step in steps if not step.ok]
     assert [step.title for step in failed] == ["user3@acme.test: assign"]
     assert "No seat is left here." in failed[0].explanation
@@ -187,7 +186,7 @@ def test_a_seat_missing_in_a_usual_assignment_ends_that_conversation_alone():
 @pytest.mark.parametrize(("keep", "active"), [(False, [False] * 3), (True, [True, True, False])])
 def test_users_are_deactivated_in_the_end_and_never_deleted(keep, active):
     server = OtherServer()
-    played(server, users=3, keep_active=keep)
+    simulate(server, users=3, keep_active=keep)
     assert [user["active"] for user in server.kept["Users"].values()] == active
     assert not [path for method, path, *_ in server.calls if method == "DELETE" and "/Users" in path]
 
@@ -195,7 +194,7 @@ def test_users_are_deactivated_in_the_end_and_never_deleted(keep, active):
 def test_names_carry_the_run_so_that_it_may_be_played_again():
     server = OtherServer()
     for run in ("a", "b"):
-        assert failures(played(server, run=run, domain="corp.local")) == {}
+        assert failures(simulate(server, run=run, domain="corp.local")) == {}
     names = [user["userName"] for user in server.kept["Users"].values()]
     assert names[0] == "user1.a@corp.local"
     assert len(set(names)) == 6
@@ -204,7 +203,7 @@ def test_names_carry_the_run_so_that_it_may_be_played_again():
 def test_a_user_who_was_there_before_is_linked():
     server = OtherServer()
     server.call("POST", "/Users", {"userName": "USER1@acme.test", "active": True})
-    steps = played(server)
+    steps = simulate(server)
     assert failures(steps) == {}
     assert "Linked to the user with the id users-1." in steps[4].explanation
 
@@ -214,20 +213,20 @@ def test_a_user_who_was_there_before_is_linked():
 
 def test_headers_are_those_of_okta():
     server = OtherServer()
-    played(server)
+    simulate(server)
     for _, _, body, headers in server.calls:
-        assert headers == dict(wire.HEADERS if body is None else wire.WITH_BODY)
+        assert headers == dict(requests.HEADERS if body is None else requests.HEADERS_WITH_BODY)
 
 
 def test_filters_are_percent_encoded():
-    assert wire.user_named("a b@acme.test") == (
+    assert requests.user_named("a b@acme.test") == (
         "/Users?filter=userName%20eq%20%22a%20b%40acme.test%22&startIndex=1&count=100"
     )
 
 
 def test_a_put_carries_back_what_the_server_had_told():
     fetched = {"id": "1", "meta": {}, "name": {"formatted": "Old Name", "givenName": "Old"}, "nickName": "O"}
-    body = wire.laid_over(fetched, wire.profile("new@acme.test", "New", "Name", "00u1"))
+    body = requests.overlay(fetched, requests.profile("new@acme.test", "New", "Name", "00u1"))
     assert body["id"] == "1"
     assert body["nickName"] == "O"
     assert body["name"] == {"formatted": "Old Name", "givenName": "New", "familyName": "Name"}
@@ -235,7 +234,7 @@ def test_a_put_carries_back_what_the_server_had_told():
 
 def test_only_apps_made_with_the_wizard_put_groups_and_never_patch():
     server = OtherServer()
-    played(server, style="aiw")
+    simulate(server, style="aiw")
     methods = {method for method, *_ in server.calls}
     assert "PATCH" not in methods
     assert ("PUT", "/Groups/groups-1") in {(method, path) for method, path, *_ in server.calls}
@@ -247,4 +246,4 @@ def test_a_crash_of_a_conversation_is_not_swallowed_by_the_pool():
         raise RuntimeError("the session broke")
 
     with pytest.raises(RuntimeError, match="the session broke"):
-        list(together([crash(), crash()], workers=2))
+        list(run_concurrently([crash(), crash()], workers=2))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from gateway_onelogin.simulator.conversation import SIMULATOR
+from gateway_onelogin.simulator import SIMULATOR
 
-from gateway.simulation import Answer, Play
+from gateway.simulation import Answer, SimulationOptions
 from gateway.testing.faults import (
     Broken,
     active_lost,
@@ -25,8 +25,8 @@ from gateway.testing.faults import (
 STYLES = pytest.mark.parametrize("style", SIMULATOR.styles)
 
 
-def played(session, **play):
-    return list(SIMULATOR.play(session, Play(**({"run": "r1"} | play))))
+def simulate(session, **options):
+    return list(SIMULATOR.run(session, SimulationOptions(**({"run": "r1"} | options))))
 
 
 @STYLES
@@ -36,10 +36,10 @@ def played(session, **play):
 def test_the_gateway_passes_and_the_steps_are_counted_beforehand(
     deployment, style, users, groups, concurrency
 ):
-    play = Play(users=users, groups=groups, style=style, concurrency=concurrency)
-    steps = list(SIMULATOR.play(deployment.connection("onelogin"), play))
+    options = SimulationOptions(users=users, groups=groups, style=style, concurrency=concurrency)
+    steps = list(SIMULATOR.run(deployment.connection("onelogin"), options))
     assert failures(steps) == {}
-    assert len(steps) == SIMULATOR.steps(play)
+    assert len(steps) == SIMULATOR.count_steps(options)
 
 
 @pytest.mark.parametrize(("style", "keep", "active"), [
@@ -48,24 +48,24 @@ def test_the_gateway_passes_and_the_steps_are_counted_beforehand(
 ])  # fmt: skip
 def test_what_is_left_behind(deployment, style, keep, active):
     onelogin = deployment.connection("onelogin")
-    assert failures(played(onelogin, style=style, keep_active=keep)) == {}
+    assert failures(simulate(onelogin, style=style, keep_active=keep)) == {}
     users = deployment.listed(f"/organizations/{onelogin.organization.uid}/users")
     assert sorted((user["active"] for user in users), reverse=True) == active
 
 
 def test_it_may_be_played_again(deployment):
     onelogin = deployment.connection("onelogin")
-    assert failures(played(onelogin, run="a")) == failures(played(onelogin, run="b")) == {}
+    assert failures(simulate(onelogin, run="a")) == failures(simulate(onelogin, run="b")) == {}
 
 
 def test_a_style_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="not wizard"):
-        list(SIMULATOR.play(None, Play(style="wizard")))
+        list(SIMULATOR.run(None, SimulationOptions(style="wizard")))
 
 
 def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
     onelogin = deployment.connection("onelogin", deployment.organization(seats=2))
-    steps = played(onelogin, users=2, refused=1)
+    steps = simulate(onelogin, users=2, refused=1)
     assert failures(steps) == {}
     assert any("seat" in step.explanation for step in steps if step.phase == "Over capacity")
 
@@ -73,7 +73,7 @@ def test_a_want_of_seats_shows_the_words_of_the_server(deployment):
 def test_a_server_that_reads_the_entries_in_the_value_of_a_remove_serves_onelogin_without_a_plugin(
     deployment,
 ):
-    assert failures(played(deployment.connection("generic"))) == {}
+    assert failures(simulate(deployment.connection("generic"))) == {}
 
 
 # Broken -----------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ BROKEN = [
 def test_a_broken_server_is_found_out(deployment, spoil, title, words):
     onelogin = deployment.connection("onelogin")
     onelogin.user("somebody@acme.test")
-    found = failures(played(Broken(onelogin, spoil)))
+    found = failures(simulate(Broken(onelogin, spoil)))
     assert words in found[title]
     assert found[title].startswith("Sent ")
 
@@ -112,7 +112,7 @@ def test_answers_of_any_shape_are_steps_and_no_crash(style, body, status):
         return Answer(status, body, json.dumps(body), 0.0)
 
     session = type("Session", (), {"call": None})()
-    assert any(not step.ok for step in played(Broken(session, odd), style=style))
+    assert any(not step.ok for step in simulate(Broken(session, odd), style=style))
 
 
 # As OneLogin sends it ---------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_answers_of_any_shape_are_steps_and_no_crash(style, body, status):
 def test_members_and_groups_are_told_as_they_were_recorded(deployment):
     onelogin = deployment.connection("onelogin")
     server = Broken(onelogin, lambda call, method, path, body: call(method, path, body))
-    played(server, users=1, style="delete")
+    simulate(server, users=1, style="delete")
     sent = [body for method, _, body in server.sent if body]
     changes = [body["Operations"][0] for body in sent if "Operations" in body]
     assert {change["op"] for change in changes} == {"add", "remove"}

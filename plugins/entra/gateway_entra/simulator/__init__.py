@@ -1,5 +1,5 @@
 """Entra as a SCIM client, which any SCIM server can be tested against: `gateway simulate entra`."""
 
-from gateway_entra.simulator.conversation import SIMULATOR
+from gateway_entra.simulator.scenario import SIMULATOR
 
 __all__ = ["SIMULATOR"]

@@ -1,5 +1,5 @@
 """JumpCloud as a SCIM client, which any SCIM server can be tested against: `gateway simulate jumpcloud`."""
 
-from gateway_jumpcloud.simulator.conversation import SIMULATOR
+from gateway_jumpcloud.simulator.scenario import SIMULATOR
 
 __all__ = ["SIMULATOR"]

@@ -1,5 +1,5 @@
 """OneLogin as a SCIM client, which any SCIM server can be tested against: `gateway simulate onelogin`."""
 
-from gateway_onelogin.simulator.conversation import SIMULATOR
+from gateway_onelogin.simulator.scenario import SIMULATOR
 
 __all__ = ["SIMULATOR"]

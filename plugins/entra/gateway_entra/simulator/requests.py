@@ -1,4 +1,4 @@
-"""The requests of Entra's SCIM client, in both dialects, as documents and captures show them."""
+"""The requests of Entra's SCIM client, in both dialects, as documented and captured."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from gateway import ENTERPRISE_URN, GROUP_URN, USER_URN, Json
+from gateway.simulation import filter_equal, patch_message
 
-PATCH_OP = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 #: Among the `schemas` of every group, and no schema of SCIM (documented).
 ADSCIM_GROUP = "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"
 
@@ -17,7 +17,7 @@ ADSCIM_GROUP = "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2
 LEGACY = "legacy"
 RFC = "rfc"
 
-WITH_BODY: Mapping[str, str] = {"Content-Type": "application/scim+json; charset=utf-8"}
+HEADERS_WITH_BODY: Mapping[str, str] = {"Content-Type": "application/scim+json; charset=utf-8"}
 MANAGER = f"{ENTERPRISE_URN}:manager"
 
 
@@ -25,7 +25,7 @@ MANAGER = f"{ENTERPRISE_URN}:manager"
 
 
 def user_named(user_name: str) -> str:
-    """Test Connection asks the same, with a random GUID for a name."""
+    """Return the lookup of a user. Test Connection sends the same, with a random GUID for a name."""
     return f"/Users?filter={_equals('userName', user_name)}"
 
 
@@ -34,21 +34,21 @@ def group_named(name: str) -> str:
 
 
 def has_member(group_id: str, user_id: str) -> str:
-    """Members are never read: Entra asks for the group, if it has that one."""
+    """Return the lookup of a group with that member. Entra never reads the members."""
     terms = f"{_equals('id', group_id)}+and+{_equals('members', user_id)}"
     return f"/Groups?excludedAttributes=members&filter={terms}"
 
 
 def _equals(attribute: str, value: str) -> str:
     # Blanks as plus signs, as server logs show them.
-    return quote_plus(f"{attribute} eq {json.dumps(value, ensure_ascii=False)}")
+    return quote_plus(filter_equal(attribute, value))
 
 
 # Creates ----------------------------------------------------------------------------------------------------
 
 
 def new_user(user_name: str, given: str, family: str, external_id: str, department: str) -> Json:
-    """What the proposed mappings send of a person; `meta` and an empty list of roles among it (documented)."""
+    """Return what the proposed mappings send of a user, with `meta` and an empty list of roles (documented)."""
     return {
         "schemas": [USER_URN, ENTERPRISE_URN],
         "externalId": external_id,
@@ -65,7 +65,7 @@ def new_user(user_name: str, given: str, family: str, external_id: str, departme
 
 
 def new_group(name: str, external_id: str) -> Json:
-    """Empty: its members follow one PATCH after the other."""
+    """Return the create of a group, without members: they follow, each in a PATCH."""
     return {
         "schemas": [GROUP_URN, ADSCIM_GROUP],
         "externalId": external_id,
@@ -78,36 +78,35 @@ def new_group(name: str, external_id: str) -> Json:
 
 
 def change(style: str, values: Mapping[str, Any], op: str = "replace") -> Json:
-    """Attributes by their paths. The legacy dialect has an operation for each and tells booleans as text.
+    """Return the PATCH that sets the attributes at these paths.
 
-    The other one has an operation for each path with a filter, and one without a path for all the rest, whose names
-    are paths all the same; a single attribute has its path in either.
+    The legacy dialect has an operation for each, and booleans as text. The other one has an operation for each path
+    with a filter, and one without a path for all the rest, whose names are paths too; a single attribute has its path
+    in either dialect.
     """
     if style == LEGACY:
-        told = ((path, str(value) if isinstance(value, bool) else value) for path, value in values.items())
-        return patch(*({"op": op.title(), "path": path, "value": value} for path, value in told))
+        texts = ((path, str(value) if isinstance(value, bool) else value) for path, value in values.items())
+        return patch_message(*({"op": op.title(), "path": path, "value": value} for path, value in texts))
     rest = {path: value for path, value in values.items() if "[" not in path}
     if len(rest) == 1:
         rest = {}
-    apart = ({"op": op, "path": path, "value": value} for path, value in values.items() if path not in rest)
-    return patch(*apart, *([{"op": op, "value": rest}] if rest else []))
+    single = ({"op": op, "path": path, "value": value} for path, value in values.items() if path not in rest)
+    return patch_message(*single, *([{"op": op, "value": rest}] if rest else []))
 
 
 def manager(style: str, user_id: str) -> Json:
-    """A PATCH of its own, once both are there; the bare id where the RFC has an object."""
+    """Return the PATCH of the manager, sent once both users exist: the bare id where the RFC has an object."""
     return change(style, {MANAGER: user_id}, "add")
 
 
 def add_members(style: str, ids: Sequence[str]) -> Json:
     op = "Add" if style == LEGACY else "add"
-    return patch({"op": op, "path": "members", "value": [{"$ref": None, "value": each} for each in ids]})
+    return patch_message(
+        {"op": op, "path": "members", "value": [{"$ref": None, "value": each} for each in ids]}
+    )
 
 
 def remove_member(style: str, user_id: str) -> Json:
     if style == LEGACY:
-        return patch({"op": "Remove", "path": "members", "value": [{"$ref": None, "value": user_id}]})
-    return patch({"op": "remove", "path": f"members[value eq {json.dumps(user_id)}]"})
-
-
-def patch(*operations: Json) -> Json:
-    return {"schemas": [PATCH_OP], "Operations": list(operations)}
+        return patch_message({"op": "Remove", "path": "members", "value": [{"$ref": None, "value": user_id}]})
+    return patch_message({"op": "remove", "path": f"members[value eq {json.dumps(user_id)}]"})
