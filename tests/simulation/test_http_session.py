@@ -1,4 +1,4 @@
-"""The line of a simulator to a server, against servers that behave and servers that do not."""
+"""`HttpSession` against servers that behave and servers that do not."""
 
 from __future__ import annotations
 
@@ -152,36 +152,3 @@ def test_a_path_keeps_its_escapes_and_gains_those_that_http_needs(server, sessio
 def test_a_base_url_must_be_one(url):
     with pytest.raises(ValueError, match="is no base URL"):
         HttpSession(url, "t")
-
-
-# gateway simulate -------------------------------------------------------------------------------------------------
-
-
-def test_a_server_that_speaks_no_scim_fails_with_an_explanation(server, gateway):
-    url = f"http://127.0.0.1:{server.server_port}"
-    result = gateway("simulate", "okta", "--base-url", url, "--token", "t", "--users", "1", "--groups", "0")
-    assert result.exit_code == 1
-    assert "FAILED" in result.stdout
-    assert "Expected a list answer" in " ".join(result.stdout.split())
-
-
-def test_very_many_steps_are_told_by_number_and_failed_ones_in_full(server, gateway):
-    url = f"http://127.0.0.1:{server.server_port}"
-    typed = f"simulate okta --base-url {url} --token t --users 45 --groups 0 --concurrency 4"
-    result = gateway(*typed.split())
-    # Nobody could be assigned; the look-up before that failed as well.
-    assert "90 of 90 steps failed." in result.stdout
-    assert "list two users" in result.stdout
-
-
-def test_json_is_for_programs(server, gateway):
-    url = f"http://127.0.0.1:{server.server_port}"
-    typed = f"simulate okta --base-url {url} --token t --users 0 --groups 0 --json"
-    result = gateway(*typed.split())
-    steps = json.loads(result.stdout)
-    assert result.exit_code == 1
-    assert {(step["phase"], step["ok"]) for step in steps} == {
-        ("Test API Credentials", False),
-        ("Import", False),
-    }
-    assert steps[0]["answers"][0]["status"] == 200

@@ -16,6 +16,7 @@ DOOR = """
 from pathlib import Path
 from marshmallow import Schema, fields
 from gateway import *
+from gateway.simulation import *
 """
 #: An identity provider that keeps every promise of the examples below.
 RIGHT = """
