@@ -10,13 +10,15 @@ from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_e
 from gateway.provisioning.group_members import GroupMembers, Read, say_what_stands
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.rendering import etag, group_json
+from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
-from gateway.provisioning.users import check_size, check_version, differing
+from gateway.provisioning.users import check_size, check_version, differing, refuse_to_replace
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
 from gateway.scim.json_text import Json, excerpt, fold
 from gateway.scim.members import MemberChange, split_members
+from gateway.scim.operations import read_operations
 from gateway.store import Store, WriteConflict
 from gateway.store.memberships import MANUAL, MEMBERS_AT_ONCE
 from gateway.store.records import GroupRecord, MemberRecord, UserRecord
@@ -41,9 +43,9 @@ class Groups:
 
     # An identity provider's stories -----------------------------------------------------------------------------
 
-    def create(self, caller: Caller, document: Json, trace: Trace) -> GroupRecord:
-        """Push a new group, with its members."""
-        members, document = _without_members(document)
+    def create(self, caller: IdpCaller, body: Json, trace: Trace) -> GroupRecord:
+        """Push a new group, with its members. `body` is in the dialect of the connection. Raises Uniqueness."""
+        members, document = _without_members(read_document(self._plugins, caller, "Group", body, trace))
         check_size(document, None, self._document_limit)
 
         changes = [MemberChange("add", members)] if members else []
@@ -65,9 +67,16 @@ class Groups:
             return self._members.apply(caller, group, changes, unit, trace)
 
     def replace(
-        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
-    ) -> GroupRecord:
-        """Store a whole group: its members are those of the document, no others."""
+        self, caller: IdpCaller, uid: str, body: Json, trace: Trace, if_match: str | None = None,
+        only_new: bool = False,
+    ) -> GroupRecord:  # fmt: skip
+        """Store a whole group: its members are those of the document, no others.
+
+        `only_new`: the client asks not to replace what exists. Raises NotFound, PreconditionFailed and Uniqueness.
+        """
+        document = read_document(self._plugins, caller, "Group", body, trace)
+        if only_new:
+            refuse_to_replace(self._store.groups.seen(caller.connection, uid) is not None)
         return self._move(caller, *self._replace(caller, uid, document, trace, if_match), trace)
 
     @retry_on_conflict
@@ -79,9 +88,13 @@ class Groups:
         return self._rewrite(caller, group, document, [MemberChange("replace", members)], trace)
 
     def patch(
-        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+        self, caller: IdpCaller, uid: str, body: Json, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
-        """Apply operations; what they do to members costs what they name, however large the group is."""
+        """Apply the operations of a PatchOp message; what they do to members costs what they name.
+
+        Raises NotFound, PreconditionFailed and Uniqueness.
+        """
+        operations = read_operations(body, caller.kept.empty_patches)
         return self._move(caller, *self._patch(caller, uid, operations, trace, if_match), trace)
 
     @retry_on_conflict

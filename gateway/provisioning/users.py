@@ -18,10 +18,14 @@ from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_e
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import etag, user_json
+from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
+from gateway.scim.documents import clean
 from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
 from gateway.scim.json_text import Json, dumps, excerpt
+from gateway.scim.operations import read_operations
+from gateway.scim.schemas import USER_URN, user_type
 from gateway.scim.versions import version_in
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339
@@ -71,27 +75,61 @@ class Users:
 
     # Operations ---------------------------------------------------------------------------------------------------
 
-    def create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
-        """Create a user, or restore the deleted one that this connection means. Takes a seat when active."""
+    def create(self, caller: IdpCaller, body: Json, trace: Trace) -> Outcome:
+        """Create a user, or restore the deleted one that this connection means. Takes a seat when active.
+
+        `body` is in the dialect of the connection. Raises Uniqueness and OverCapacity.
+        """
+        return self._add(caller, read_document(self._plugins, caller, "User", body, trace), trace)
+
+    def make(self, caller: Caller, values: Mapping[str, Any], trace: Trace) -> Outcome:
+        """Create a manual user of an admin's `user_name`, `display_name`, `email` and `active`.
+
+        Raises Uniqueness and OverCapacity.
+        """
+        return self._add(caller, clean(user_type(), manual_document(values)).document, trace)
+
+    def _add(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         trace.user = document["userName"]
         document = {**document, "active": document.get("active", True)}
         check_size(document, None, self._document_limit)
         return self._create(caller, document, trace)
 
-    @retry_on_conflict
     def replace(
-        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None = None
+        self, caller: IdpCaller, uid: str, body: Json, trace: Trace, if_match: str | None = None,
+        only_new: bool = False,
+    ) -> Outcome:  # fmt: skip
+        """Store a whole document. `active` moves only where it is said: a profile update never changes it.
+
+        `only_new`: the client asks not to replace what exists. Raises NotFound, PreconditionFailed and Uniqueness.
+        """
+        document = read_document(self._plugins, caller, "User", body, trace)
+        if only_new:
+            refuse_to_replace(self._store.users.seen(caller.connection, uid) is not None)
+        return self._replace(caller, uid, document, trace, if_match)
+
+    @retry_on_conflict
+    def _replace(
+        self, caller: Caller, uid: str, document: Json, trace: Trace, if_match: str | None
     ) -> Outcome:
-        """Store a whole document. `active` moves only where it is said: a profile update never changes it."""
         found = self._found(caller, uid, trace, if_match)
         active = document.get("active", bool(found.user.active))
         return self._rewrite(caller, found, {**document, "active": active}, trace)
 
-    @retry_on_conflict
     def patch(
-        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None = None
+        self, caller: IdpCaller, uid: str, body: Json, trace: Trace, if_match: str | None = None
     ) -> Outcome:
-        """Apply operations in the dialect of the connection."""
+        """Apply the operations of a PatchOp message in the dialect of the connection.
+
+        Raises NotFound, PreconditionFailed, Uniqueness, OverCapacity and Mutability.
+        """
+        operations = read_operations(body, caller.kept.empty_patches)
+        return self._patch(caller, uid, operations, trace, if_match)
+
+    @retry_on_conflict
+    def _patch(
+        self, caller: IdpCaller, uid: str, operations: list[Json], trace: Trace, if_match: str | None
+    ) -> Outcome:
         found = self._found(caller, uid, trace, if_match)
         current = found.user.document
         mapped = trace.record(
@@ -403,15 +441,26 @@ def check_version(record: Any, if_match: str | None) -> None:
         )
 
 
-def manual_document(
-    schema: str, user_name: str, display_name: str | None, email: str | None, active: bool
-) -> Json:
-    """The document of a user that an admin makes by hand."""
-    document: Json = {"schemas": [schema], "userName": user_name, "active": active}
-    if display_name:
-        document["displayName"] = display_name
-    if email:
-        document["emails"] = [{"value": email, "type": "work", "primary": True}]
+def refuse_to_replace(exists: bool) -> None:
+    """Refuse a PUT that asks to create only, where the resource exists. Raises PreconditionFailed."""
+    if exists:
+        raise PreconditionFailed(
+            "The resource exists, and If-None-Match: * asks not to replace one. Leave that header out, or name the"
+            " version that you know in If-Match."
+        )
+
+
+def manual_document(values: Mapping[str, Any]) -> Json:
+    """Return the document of a user that an admin makes by hand."""
+    document: Json = {
+        "schemas": [USER_URN],
+        "userName": values["user_name"],
+        "active": values.get("active", True),
+    }
+    if values.get("display_name"):
+        document["displayName"] = values["display_name"]
+    if values.get("email"):
+        document["emails"] = [{"value": values["email"], "type": "work", "primary": True}]
     return document
 
 

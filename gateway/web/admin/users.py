@@ -14,9 +14,6 @@ from typing import IO, Any
 from flask import Response
 
 from gateway.provisioning.long_changes import pause_between_portions
-from gateway.provisioning.users import manual_document
-from gateway.scim.documents import clean
-from gateway.scim.schemas import USER_URN, user_type
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.portions import OutlinedUser
 from gateway.store.records import UserRecord
@@ -110,11 +107,7 @@ def list_users(pagination: Pagination) -> Any:
 def add_user(values: dict[str, Any]) -> Any:
     """Make a user by hand. Takes a seat when active; 403 when none is left."""
     request = current_request()
-    document = manual_document(
-        USER_URN, values["user_name"], values.get("display_name"), values.get("email"), values["active"]
-    )
-    document = clean(user_type(), document).document
-    return _user_answer(request, request.gateway.users.create(request.caller, document, request.trace).user)
+    return _user_answer(request, request.gateway.users.make(request.caller, values, request.trace).user)
 
 
 @blueprint.route(f"{_PATH}/<user>")

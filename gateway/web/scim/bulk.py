@@ -1,5 +1,5 @@
-"""Bulk over HTTP (RFC 7644, 3.7): each operation passes the gate, tells its story and leaves its line, as if it had
-come by itself; only the answers travel together.
+"""Bulk over HTTP (RFC 7644, 3.7): each operation is admitted, runs and leaves its line in the activity as if it had
+been sent by itself; only the answers travel together.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from gateway.provisioning.users import Outcome
 from gateway.scim.bulk import BulkOperation, BulkRequest, Circular, bulk_response, read_bulk
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt
-from gateway.scim.operations import read_operations
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord
 from gateway.web.http import Call
 from gateway.web.scim.authentication import Authentication
-from gateway.web.scim.translation import document
 
 _KINDS = {"/Users": "User", "/Groups": "Group"}
 _STATUS = {"POST": 201, "PUT": 200, "PATCH": 200, "DELETE": 204}
@@ -110,49 +108,42 @@ class _Run:
             return head | self._where(operation) | _failure(refusal)
 
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
-        # Through the gate each time: a switch, a plan or a token may have changed since the operation before.
-        # And the caller is fresh, so that this story is judged by what the one before left.
+        # Admitted each time: a switch, a plan or a token may have changed since the operation before. And the caller
+        # is read again, so that this operation is judged by what the one before left.
         caller = self._authentication.again(self._call, self._caller.connection.slug, trace)
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)
         operation = operation.resolve(self._ids)
-        left = self._told(caller, operation, trace)
+        left = self._run(caller, operation, trace)
         self._gateway.recorder.changed(trace)
         if operation.method == "POST" and left is not None:
             self._ids[str(operation.bulk_id)] = left[0]
         return self._success(operation, left, trace.status)
 
-    def _told(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> tuple[str, str] | None:
-        """The story that a request of this method would tell; id and tag of what it leaves, None after a DELETE."""
+    def _run(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> tuple[str, str] | None:
+        """Run the operation that a request of this method would run.
+
+        Returns id and entity tag of the resource then; None after a DELETE.
+        """
         kind, uid, version = _KINDS[operation.collection], operation.uid or "", operation.version
-        stories = self._gateway.users if kind == "User" else self._gateway.groups
+        operations = self._gateway.users if kind == "User" else self._gateway.groups
         trace.status = 204 if (operation.method, kind) == ("PATCH", "Group") else _STATUS[operation.method]
-        told: Outcome | GroupRecord
+        body = operation.data or {}
+        result: Outcome | GroupRecord
         match operation.method:
             case "DELETE":
-                stories.delete(caller, uid, trace, version)
+                operations.delete(caller, uid, trace, version)
                 return None
             case "PATCH":
-                told = stories.patch(
-                    caller,
-                    uid,
-                    read_operations(operation.data or {}, caller.kept.empty_patches),
-                    trace,
-                    version,
-                )
+                result = operations.patch(caller, uid, body, trace, version)
             case "PUT":
-                told = stories.replace(caller, uid, self._document(caller, operation, trace), trace, version)
+                result = operations.replace(caller, uid, body, trace, version)
             case _:
-                told = stories.create(caller, self._document(caller, operation, trace), trace)
-        if isinstance(told, Outcome):
-            return told.user.uid, etag(told.user, told.groups)
-        return told.uid, etag(told)
-
-    def _document(self, caller: IdpCaller, operation: BulkOperation, trace: Trace) -> Json:
-        return document(
-            self._gateway.plugins, caller, _KINDS[operation.collection], operation.data or {}, trace
-        )
+                result = operations.create(caller, body, trace)
+        if isinstance(result, Outcome):
+            return result.user.uid, etag(result.user, result.groups)
+        return result.uid, etag(result)
 
     def _success(self, operation: BulkOperation, left: tuple[str, str] | None, status: int) -> Json:
         uid = left[0] if left is not None else operation.uid

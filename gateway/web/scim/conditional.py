@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 
-from gateway.scim.errors import PreconditionFailed
 from gateway.scim.messages import Search
 from gateway.scim.schemas import ResourceType
 from gateway.scim.selection import is_projected
@@ -29,15 +28,6 @@ def kept(call: Call, tag: str, resource: ResourceType, asked: Search) -> bool:
 def unmodified(location: str, tag: str) -> Answer:
     """304 (RFC 9110, 15.4.5)."""
     return Answer("", 304, [("Content-Location", location), ("ETag", tag)])
-
-
-def refuse_to_replace(exists: bool) -> None:
-    """What asks to create only is no reason to replace what exists. Raises PreconditionFailed."""
-    if exists:
-        raise PreconditionFailed(
-            "The resource exists, and If-None-Match: * asks not to replace one. Leave that header out, or name the"
-            " version that you know in If-Match."
-        )
 
 
 def only_new(call: Call) -> bool:

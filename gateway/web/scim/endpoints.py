@@ -28,7 +28,6 @@ from gateway.scim.errors import (
 )
 from gateway.scim.json_text import dumps, excerpt, read_json
 from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
-from gateway.scim.operations import read_operations
 from gateway.scim.schemas import ResourceType
 from gateway.scim.selection import project_texts, selects
 from gateway.store.records import GroupRecord
@@ -37,8 +36,7 @@ from gateway.web.http import MEDIA_TYPE, Answer, Call, answer, empty
 from gateway.web.scim import streaming
 from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
-from gateway.web.scim.conditional import kept, only_new, refuse_to_replace, unmodified
-from gateway.web.scim.translation import document
+from gateway.web.scim.conditional import kept, only_new, unmodified
 
 #: Where the endpoints of a connection begin.
 PREFIX = f"{BASE_PATH}/<slug>"
@@ -190,19 +188,19 @@ class Endpoints:
 
     def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         trace.status = 201
-        outcome = self._gateway.users.create(caller, self._document(call, caller, "User", trace), trace)
+        outcome = self._gateway.users.create(caller, self._body(call), trace)
         return self._user(call, caller, outcome, 201)
 
     def replace_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        document = self._document(call, caller, "User", trace)
-        if only_new(call):
-            refuse_to_replace(self._gateway.store.users.seen(caller.connection, uid) is not None)
-        outcome = self._gateway.users.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        outcome = self._gateway.users.replace(
+            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"), only_new(call)
+        )
         return self._user(call, caller, outcome)
 
     def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        operations = read_operations(self._body(call), caller.kept.empty_patches)
-        outcome = self._gateway.users.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        outcome = self._gateway.users.patch(
+            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH")
+        )
         return self._user(call, caller, outcome)
 
     def delete_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
@@ -241,14 +239,13 @@ class Endpoints:
 
     def create_group(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         trace.status = 201
-        group = self._gateway.groups.create(caller, self._document(call, caller, "Group", trace), trace)
+        group = self._gateway.groups.create(caller, self._body(call), trace)
         return self._group(call, caller, group, trace, 201)
 
     def replace_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
-        document = self._document(call, caller, "Group", trace)
-        if only_new(call):
-            refuse_to_replace(self._gateway.store.groups.seen(caller.connection, uid) is not None)
-        group = self._gateway.groups.replace(caller, uid, document, trace, call.header("HTTP_IF_MATCH"))
+        group = self._gateway.groups.replace(
+            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"), only_new(call)
+        )
         return self._group(call, caller, group, trace)
 
     def patch_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
@@ -256,8 +253,7 @@ class Endpoints:
         # list of all back.
         shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
-        operations = read_operations(self._body(call), caller.kept.empty_patches)
-        group = self._gateway.groups.patch(caller, uid, operations, trace, call.header("HTTP_IF_MATCH"))
+        group = self._gateway.groups.patch(caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"))
         return self._group(call, caller, group, trace) if shown else empty(etag(group))
 
     def delete_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
@@ -325,10 +321,6 @@ class Endpoints:
         data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
         refuse_many_parts(data, usual)
         return read_json(data)
-
-    def _document(self, call: Call, caller: IdpCaller, kind: str, trace: Trace) -> dict[str, Any]:
-        """The body: out of the identity provider's dialect, then validated like any stranger's."""
-        return document(self._gateway.plugins, caller, kind, self._body(call), trace)
 
     def _asked(self, call: Call) -> Search:
         """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""

@@ -20,9 +20,7 @@ class House:
         self.bases = {scim: scim.base for scim in (self.a, self.b)}
         self.ada, self.bob = self.a.user("ada@acme.test"), self.a.user("bob@acme.test", displayName=None)
         self.eve = self.b.user("eve@acme.test")
-        self.hand = self.told(
-            self.gateway.users.create, {"schemas": [USER], "userName": "hand@acme.test"}
-        ).user
+        self.hand = self.told(self.gateway.users.make, {"user_name": "hand@acme.test"}).user
         self.staff, self.other = (self.told(self.gateway.groups.make, name) for name in ("Staff", "Other"))
         for uid in (self.ada["id"], self.eve["id"], self.hand.uid):
             self.told(self.gateway.groups.set_member, self.staff.uid, uid, True)
