@@ -1,1 +1,1 @@
-"""SCIM 2.0 as RFC 7643 and RFC 7644 have it: pure functions and frozen values, no server and no database."""
+"""The SCIM 2.0 protocol (RFC 7643, RFC 7644) as pure functions and frozen values, without server or database."""

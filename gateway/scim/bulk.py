@@ -1,5 +1,6 @@
-"""The envelope of a bulk request: read, put in an order in which every reference can be resolved, answered
-(RFC 7644, 3.7). What an operation does is not known here.
+"""Bulk requests: the envelope, the order of operations by their references, the response (RFC 7644, 3.7).
+
+What an operation does is not known here.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ _REFERENCE = "bulkId:"
 
 
 class Circular(Conflict):
-    """Operations refer to each other in a circle."""
+    """The refusal of operations that refer to each other in a circle (RFC 7644, 3.7.1)."""
 
-    # RFC 7644, 3.7.1 has the status; the keyword says that it is a value which has to be mended.
+    # RFC 7644, 3.7.1 defines the status; the keyword says that a value has to be corrected.
     scim_type = "invalidValue"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """One operation. `collection` is its path up to the id (`/Users`), `uid` what follows, None where nothing does."""
+    """One operation: `collection` is its path up to the id (`/Users`), `uid` the id or None."""
 
     method: str
     collection: str
@@ -40,13 +41,16 @@ class BulkOperation:
 
     @property
     def references(self) -> frozenset[str]:
-        """The bulkIds that it refers to, in its path and anywhere in its data."""
+        """Return the bulkIds that the operation refers to, in its path and anywhere in its data."""
         return frozenset(
             text[len(_REFERENCE) :] for text in _iterate_texts([self.uid, self.data]) if _is_reference(text)
         )
 
     def resolve(self, ids: Mapping[str, str]) -> BulkOperation:
-        """The operation with ids in place of references. Raises InvalidValue where one leads nowhere."""
+        """Return the operation with ids in the place of references (RFC 7644, 3.7.2).
+
+        `ids` are the ids by bulkId. Raises InvalidValue for a reference that is not among them.
+        """
         # RFC 7644, 3.7.2
         if missing := sorted(self.references - ids.keys()):
             raise InvalidValue(
@@ -58,16 +62,16 @@ class BulkOperation:
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """A bulk request. `fail_on_errors` is how many errors end it, None where none does."""
+    """A bulk request; `fail_on_errors` is the number of errors after which the rest is not executed, or None."""
 
     operations: Sequence[BulkOperation]
     fail_on_errors: int | None = None
 
     def order(self) -> tuple[list[int], list[int]]:
-        """Positions in the order in which they can be done, and those that a circle keeps from being done.
+        """Return the positions of the operations in execution order, and the positions of those in a circle.
 
-        An operation waits for those that it refers to and is never done sooner than it was sent, so what depends
-        on the order without saying so (delete one, create another of that name) stays as the client wrote it.
+        An operation comes after those that it refers to. Otherwise the order of the request stays, so that operations
+        that depend on it silently (delete one, create another of that name) keep their meaning.
         """
         waiting = self._dependencies()
         followers: dict[int, list[int]] = {}
@@ -85,7 +89,7 @@ class BulkRequest:
         return order, [number for number, sources in enumerate(waiting) if sources]
 
     def _dependencies(self) -> list[set[int]]:
-        """For each operation the positions of those that it refers to."""
+        """Return for each operation the positions of the operations that it refers to."""
         creates = {
             operation.bulk_id: number
             for number, operation in enumerate(self.operations)
@@ -95,7 +99,10 @@ class BulkRequest:
 
 
 def read_bulk(body: Mapping[str, Any]) -> BulkRequest:
-    """A BulkRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or PayloadTooLarge."""
+    """Read a BulkRequest message, its keys in any letter case.
+
+    Raises InvalidSyntax, InvalidValue or, for more than `MAX_OPERATIONS` operations, PayloadTooLarge.
+    """
     given = _lower_keys(body, "The bulk request")
     check_urn(given.get("schemas"), BULK_REQUEST_URN, body)
     fail_on_errors, raw = given.get("failonerrors"), given.get("operations")
@@ -137,7 +144,7 @@ def _read_text(number: int, name: str, given: Mapping[str, Any]) -> str | None:
 
 
 def _read_data(number: int, method: str, data: Any) -> Json | None:
-    # RFC 7644, 3.7: DELETE has no data; what stands there all the same is not looked at.
+    # RFC 7644, 3.7: DELETE has no data; if there is any, it is ignored.
     if method == "DELETE":
         return None
     if not isinstance(data, dict):
@@ -173,7 +180,7 @@ def _refuse_doubled_ids(operations: Sequence[BulkOperation]) -> None:
 
 
 def bulk_response(answers: Sequence[Json]) -> str:
-    """A BulkResponse around the answers of the operations (RFC 7644, 3.7.3)."""
+    """Encode a BulkResponse with the responses of its operations (RFC 7644, 3.7.3)."""
     return dumps({"schemas": [BULK_RESPONSE_URN], "Operations": list(answers)})
 
 
@@ -182,7 +189,7 @@ def _is_reference(text: str) -> bool:
 
 
 def _iterate_texts(value: Any) -> Iterator[str]:
-    """Every text in a value, however deep."""
+    """Yield every string in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):

@@ -1,4 +1,4 @@
-"""Discovery: what the service can do, which resources it has, and which attributes it keeps (RFC 7644, 4)."""
+"""Discovery: ServiceProviderConfig, ResourceTypes and Schemas (RFC 7644, 4)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ def service_provider_config(
     cursor_seconds: int = 3600,
     documentation: str | None = None,
 ) -> Json:
-    """RFC 7643, 5. `filter_max` is the most resources that one answer holds, `body_max` the most bytes of a request,
-    `page` how many resources an answer holds unless asked, `cursor_seconds` how long a cursor is good for.
+    """Return the ServiceProviderConfig resource (RFC 7643, 5).
+
+    `filter_max` is the largest number of resources in one response, `body_max` the largest body in bytes, `page` the
+    default page size, `cursor_seconds` the lifetime of a cursor, `documentation` the URL of the documentation.
     """
     config: Json = {"schemas": [CONFIG_URN]}
     if documentation:
@@ -55,12 +57,15 @@ def service_provider_config(
 
 
 def resource_types(types: Iterable[ResourceType], base_url: str) -> list[Json]:
-    """RFC 7643, 6: a resource for each kind of resource."""
+    """Return a ResourceType resource for each type (RFC 7643, 6)."""
     return [_resource_type(resource_type, base_url) for resource_type in types]
 
 
 def schemas(types: Iterable[ResourceType], base_url: str) -> list[Json]:
-    """RFC 7643, 7 and 8.7: each schema once, with exactly the attributes that are kept; then those of discovery."""
+    """Return the Schema resources of all types, each once, then those of discovery itself (RFC 7643, 7 and 8.7).
+
+    Each lists exactly the attributes that are stored.
+    """
     every = {schema.id: schema for kind in types for schema in (kind.schema, *kind.extensions)}
     return [_schema(schema, base_url) for schema in (*every.values(), *SERVICE_SCHEMAS)]
 

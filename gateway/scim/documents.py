@@ -1,6 +1,6 @@
-"""Documents: validated and made canonical by the attribute tables.
+"""Documents: resources validated and made canonical by the attribute tables of `scim.schemas`.
 
-A canonical document has the names of the schemas, no empty values, and nothing that a client cannot write.
+A canonical document has the attribute names of the schemas, no empty values and no read-only attributes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ USER_NAME_LENGTH = ADDRESS_LENGTH
 #: Bytes of UTF-8, folded, of a value that an index holds: PostgreSQL's rows of an index take 2,704 with all columns.
 INDEXED_BYTES = 2048
 IGNORED_COUNT = 100
-#: The longest name that is compared with others to find what it was meant to be.
+#: The longest name that is compared with others to suggest a correction.
 NEAR_LENGTH = 80
 
-#: What says something about a value, but is no value by itself.
+#: Sub-attributes that label a value; an element with no others is empty.
 _LABELS = frozenset({"type", "primary", "display"})
-#: What a value is known by.
+#: The sub-attributes that identify an element (RFC 7643, 2.4).
 _PAIR = frozenset({"value", "type"})
 _LITERALS = (bool, int, float)
-#: What a value of each type is called in a sentence (RFC 7643, 2.3).
+#: How an error message names a value of each type (RFC 7643, 2.3).
 _EXPECTED = {
     "string": "a text",
     "reference": "a text",
@@ -52,22 +52,22 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class CleanDocument:
-    """A canonical document, and the paths of what was sent but is not kept (never the values)."""
+    """A canonical document, and the paths of attributes that were sent but are not stored (never their values)."""
 
     document: Json
     ignored: tuple[str, ...] = ()
 
 
 def ignored_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of ignored attributes in order, each once; the first hundred, each cut where it is long."""
+    """Return the first hundred distinct names of ignored attributes in order, each cut after 200 characters."""
     return tuple(name[:PATH_LENGTH] for name in dict.fromkeys(names))[:IGNORED_COUNT]
 
 
 def clean(resource_type: ResourceType, body: Mapping[str, Any]) -> CleanDocument:
     """Validate a whole resource and make it canonical.
 
-    Read-only attributes and empty values are dropped quietly; attributes that are not kept are dropped and
-    named. Raises InvalidValue or InvalidSyntax, naming the attribute.
+    Read-only attributes and empty values are dropped silently; attributes that no schema has are dropped and listed
+    in `ignored`. Raises InvalidValue or InvalidSyntax, which name the attribute.
     """
     _check_schemas(resource_type, body)
     ignored: list[str] = []
@@ -78,13 +78,17 @@ def clean(resource_type: ResourceType, body: Mapping[str, Any]) -> CleanDocument
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says «unassigned»: null, or a text, array or object with nothing in it."""
+    """Return True if a value means «unassigned»: null, or an empty text, array or object (RFC 7643, 2.5)."""
     # RFC 7643, 2.5: null and an empty array are the same as no attribute at all.
     return not value and not isinstance(value, _LITERALS)
 
 
 def clean_value(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
-    """One value by its attribute, canonical, or None where nothing is left of it."""
+    """Validate one value by its attribute; return it in canonical form, or None if nothing is left of it.
+
+    `path` is named in errors; paths of attributes that are not stored are appended to `ignored`. Raises InvalidValue
+    or InvalidSyntax.
+    """
     if not value and not isinstance(value, _LITERALS):
         refuse_wrong_empty(attribute, value, path)
         return None
@@ -94,11 +98,11 @@ def clean_value(attribute: Attribute, value: Any, path: str, ignored: list[str])
 
 
 def refuse_wrong_empty(attribute: Attribute, value: Any, path: str) -> None:
-    """Refuse an empty array, object or text where the attribute could not hold a full one.
+    """Refuse an empty array or object where the attribute could not hold a full one.
 
     RFC 7643, 2.5 lets null and an empty array say "unassigned"; an empty array in the place of a boolean is a mistake
-    that would pass for the default. An empty text is taken for null: identity providers send it for whatever they have
-    no value of, whatever its type.
+    that would pass for the default. An empty text counts as null for every type: identity providers send it for
+    attributes without a value. Raises InvalidValue.
     """
     if value is None or isinstance(value, str):
         return
@@ -111,7 +115,7 @@ def refuse_wrong_empty(attribute: Attribute, value: Any, path: str) -> None:
 
 
 def _shape(attribute: Attribute) -> str:
-    """What the values of an attribute look like, as a sentence says it."""
+    """Describe the values that an attribute takes, for an error message."""
     if not (attribute.multi and attribute.sub):
         return "an array" if attribute.multi else _EXPECTED[attribute.type]
     if "value" in attribute.table:
@@ -127,9 +131,10 @@ def _check_schemas(resource_type: ResourceType, body: Mapping[str, Any]) -> None
 
 
 def check_urn(schemas: Any, urn: str, message: Iterable[str] = ()) -> None:
-    """Refuse a message whose `schemas` is not a list of strings that names the URN.
+    """Refuse a message whose `schemas` is not a list of strings that contains `urn`.
 
-    `message` are the keys of the message: where `schemas` is missing, one that is nearly spelt so is named.
+    `message` are the keys of the message; if `schemas` is missing, the error names a key that resembles it. Raises
+    InvalidSyntax or InvalidValue.
     """
     if schemas is None and (near := nearest_name("schemas", message)) is not None:
         raise InvalidSyntax(
@@ -146,7 +151,7 @@ def _clean_complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, i
     result: Json = {}
     table = attribute.table
     for key, value in body.items():
-        # `is_empty`, written out: this loop is the hottest of the server.
+        # `is_empty`, inlined: this loop is the most executed of the server.
         if not value and not isinstance(value, _LITERALS):
             empty = value not in (None, "") and (table.get(key) or table.get(key.lower()))
             if empty and empty.mutability != "readOnly":
@@ -182,7 +187,10 @@ def _clean_complex(attribute: Attribute, body: Mapping[str, Any], prefix: str, i
 
 
 def refuse_doubled(key: str, body: Mapping[str, Any]) -> None:
-    """Refuse an object that has the attribute a second time, in another spelling."""
+    """Refuse an object that has the attribute `key` a second time in another spelling (RFC 7643, 2.1).
+
+    Raises InvalidSyntax.
+    """
     # RFC 7643, 2.1: attribute names are case-insensitive, so two spellings are one name twice.
     lowered = key.lower()
     if sum(other.lower() == lowered for other in body) > 1:
@@ -214,10 +222,10 @@ def _clean_many(attribute: Attribute, value: Any, path: str, ignored: list[str])
 
 
 def _merge_duplicates(attribute: Attribute, items: list[Json], path: str, ignored: list[str]) -> list[Json]:
-    """Each pair of type and value once (RFC 7643, 2.4).
+    """Merge elements with the same `type` and `value`, so that each pair stands once (RFC 7643, 2.4).
 
-    One that comes again completes the first, as an `add` of a PATCH would. Where they contradict each other the later
-    one is right, and what the first one said is named as ignored.
+    A later duplicate completes the first, as an `add` of a PATCH would. Where they contradict each other the later
+    one wins, and the path of the value that was overwritten is appended to `ignored`.
     """
     value, kind_of = attribute.table.get("value"), attribute.table.get("type")
     once: dict[Any, Json] = {}
@@ -234,7 +242,7 @@ def _merge_duplicates(attribute: Attribute, items: list[Json], path: str, ignore
 
 
 def comparable_value(attribute: Attribute | None, value: Any) -> Any:
-    """A value in the form in which it equals the same one in other letters (RFC 7643, 2.2)."""
+    """Return a value in the form in which it is compared: folded unless the attribute is caseExact (RFC 7643, 2.2)."""
     exact = attribute is None or attribute.case_exact or not isinstance(value, str)
     return value if exact else fold(value)
 
@@ -246,7 +254,7 @@ def _refuse_two_primaries(items: list[Json], path: str) -> None:
 
 
 def id_in_reference(reference: str) -> str:
-    """The id of a user or group in its URI, absolute or relative. Raises InvalidValue."""
+    """Return the id at the end of the URI of a user or group, absolute or relative. Raises InvalidValue."""
     kind_of, _, uid = reference.rstrip("/").rpartition("/")
     if not uid or kind_of.rpartition("/")[2].lower() not in ("users", "groups"):
         raise InvalidValue(
@@ -256,7 +264,7 @@ def id_in_reference(reference: str) -> str:
 
 
 def nearest_name(name: str, among: Iterable[str]) -> str | None:
-    """The word that a misspelt one was probably meant to be, letter case aside, or None."""
+    """Return the name in `among` that a misspelt one probably meant, letter case aside, or None."""
     words = {word.lower(): word for word in among if len(word) <= NEAR_LENGTH}
     found = get_close_matches(name[:NEAR_LENGTH].lower(), list(words)[:IGNORED_COUNT], 1, 0.7)
     return words[found[0]] if found else None
@@ -266,7 +274,7 @@ def _wrong_type(path: str, expected: str, value: Any, came: str = "came") -> Ref
     return InvalidValue(f"{path} must be {expected}, but {json_kind(value)} {came}: {excerpt(value)}.")
 
 
-# One check a type (RFC 7643, 2.3). Each gives the canonical value back.
+# One check for each type (RFC 7643, 2.3); each returns the canonical value.
 
 
 def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str]) -> Any:
@@ -283,7 +291,10 @@ def _check_string(attribute: Attribute, value: Any, path: str, ignored: list[str
 
 
 def check_length(value: str, path: str, bound: int, *, indexed: bool) -> None:
-    """Refuse a text of more characters than its attribute holds, or of more bytes than an index of it would."""
+    """Refuse a text with more characters than `bound`, or with more UTF-8 bytes than an index takes if `indexed`.
+
+    Raises InvalidValue.
+    """
     if len(value) > bound:
         raise InvalidValue(
             f"{path} is {len(value)} characters long; at most {bound} are kept: {excerpt(value)}."

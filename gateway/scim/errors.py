@@ -1,7 +1,7 @@
-"""Refusals: the errors of RFC 7644, section 3.12, as exceptions, a class a reason.
+"""Refusals: the errors of RFC 7644, section 3.12, as exceptions, one class for each reason.
 
-The sentence given to a refusal is shown, word for word, to the admin of the identity provider. Say what was wrong,
-with which value, and what to do.
+`detail` is shown, word for word, to the admin of the identity provider: say what was wrong, with which value, and
+what to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ERROR_URN = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 
 class Refusal(Exception):
-    """A request that is answered with an error. `detail` is one or two sentences for an admin."""
+    """A request that is answered with an error; `detail` is one or two sentences for an admin."""
 
     status: ClassVar[int] = 400
     scim_type: ClassVar[str | None] = None
@@ -25,7 +25,7 @@ class Refusal(Exception):
         self.retry_after = retry_after
 
     def as_json(self) -> str:
-        """The body of the answer. Lone surrogates and other oddities stay escaped, so any client can read it."""
+        """Return the error message as JSON, in ASCII, so that any client can read lone surrogates in it."""
         body: dict[str, object] = {"schemas": [ERROR_URN], "status": str(self.status)}
         if self.scim_type:
             body["scimType"] = self.scim_type
@@ -33,7 +33,7 @@ class Refusal(Exception):
         return json.dumps(body)
 
 
-# RFC 7644, table 9: the detail error keywords that are needed here, all but `uniqueness` with status 400.
+# RFC 7644, table 9: the detail error keywords that this server uses, all but `uniqueness` with status 400.
 
 
 class InvalidFilter(Refusal):
@@ -43,7 +43,7 @@ class InvalidFilter(Refusal):
 
 
 class TooMany(Refusal):
-    """The list asks for more work than the server does in one request. The sentence says how to ask for less."""
+    """The list asks for more work than the server does in one request; the sentence says how to ask for less."""
 
     scim_type = "tooMany"
 
@@ -89,7 +89,7 @@ class InvalidValue(Refusal):
 
 
 class InvalidCursor(Refusal):
-    """The cursor was not given out for this query."""
+    """The cursor was not issued for this query."""
 
     scim_type = "invalidCursor"
 
@@ -101,12 +101,12 @@ class ExpiredCursor(Refusal):
 
 
 class InvalidCount(Refusal):
-    """A page of that size cannot be had with a cursor."""
+    """A page of that size is not available with a cursor."""
 
     scim_type = "invalidCount"
 
 
-# RFC 7644, table 8: refusals told by their HTTP status alone.
+# RFC 7644, table 8: refusals that have an HTTP status and no keyword.
 
 
 class AuthenticationFailed(Refusal):
@@ -116,7 +116,7 @@ class AuthenticationFailed(Refusal):
 
 
 class Forbidden(Refusal):
-    """The caller is known, but this is not allowed. The sentence says who can mend it."""
+    """The caller is authenticated but not authorized; the sentence says who can change that."""
 
     status = 403
 
@@ -126,7 +126,7 @@ class OverCapacity(Forbidden):
 
 
 class NotFound(Refusal):
-    """No such resource here. What belongs to others is answered alike."""
+    """There is no such resource here; a resource of another tenant is answered alike."""
 
     status = 404
 
@@ -168,13 +168,13 @@ class RequestTimeout(Refusal):
 
 
 class TooManyRequests(Refusal):
-    """The caller sends more requests than it may. `retry_after` says when to come back (RFC 6585, 4)."""
+    """The caller exceeded its rate limit; `retry_after` says when to retry (RFC 6585, 4)."""
 
     status = 429
 
 
 class NotSupported(Refusal):
-    """A part of the protocol that this server does not have, and says so."""
+    """A part of the protocol that this server does not implement."""
 
     status = 501
 
@@ -186,6 +186,6 @@ class Unavailable(Refusal):
 
 
 class Unexpected(Refusal):
-    """The server failed. What went wrong is in its log under the request id, never in the answer."""
+    """The server failed; the cause is in its log under the request id, never in the response."""
 
     status = 500

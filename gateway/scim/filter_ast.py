@@ -1,4 +1,4 @@
-"""The tree of a filter (RFC 7644, 3.4.2.2): frozen nodes, compared by what they hold."""
+"""The syntax tree of a filter (RFC 7644, 3.4.2.2): frozen nodes, compared by value."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 Op = Literal["eq", "ne", "co", "sw", "ew", "gt", "ge", "lt", "le"]
 Value = str | int | float | bool | None
 
-#: Operators that ask for an order, and those that look within a text.
+#: Operators that compare by order, and those that look within a text.
 ORDER = frozenset({"gt", "ge", "lt", "le"})
 WITHIN = frozenset({"co", "sw", "ew"})
 
 
 @dataclass(frozen=True, slots=True)
 class AttrPath:
-    """The name of an attribute as it was written: schema URN if given, name, sub-attribute if given."""
+    """The name of an attribute as it was written: schema URN or None, name, sub-attribute or None."""
 
     urn: str | None
     name: str
@@ -27,6 +27,8 @@ class AttrPath:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
+    """A comparison of an attribute with a literal."""
+
     path: AttrPath
     op: Op
     value: Value
@@ -34,27 +36,35 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Present:
+    """A test whether an attribute has a value (`pr`)."""
+
     path: AttrPath
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """The negation of a filter."""
+
     operand: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class And:
+    """A conjunction of two or more filters."""
+
     operands: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """A disjunction of two or more filters."""
+
     operands: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ValueFilter:
-    """One and the same element of a multi-valued attribute meets the whole inner filter."""
+    """A filter that one and the same element of a multi-valued attribute must meet (`emails[…]`)."""
 
     path: AttrPath
     filter: Filter

@@ -1,6 +1,6 @@
-"""Filters: their text read into a tree (RFC 7644, 3.4.2.2), and the words that go with it.
+"""Filters: a recursive descent parser for the grammar of RFC 7644, 3.4.2.2.
 
-One pass over the symbols; a chain of and/or becomes one flat node, so only brackets nest.
+One pass over the tokens; a chain of and/or becomes one flat node, so that only brackets nest.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _OPENING = re.compile(r"\s*\(")
 _NAME = r"[A-Za-z$][A-Za-z0-9_$-]*"
 # RFC 7643, 2.1 and RFC 7644, 3.10. The URN ends at the last colon; versions such as 2.0 hold dots.
 _PATH = re.compile(rf"(?:([A-Za-z][A-Za-z0-9+.-]*:[^\s\"]+):)?({_NAME})(?:\.({_NAME}))?")
-#: What identity providers ask most, read at a glance; `_TOKEN` and `_PATH` would find the same in it.
+#: The most common filter of identity providers, matched at once; `_TOKEN` and `_PATH` would read the same.
 _USUAL = re.compile(rf'(?![Nn][Oo][Tt] )({_NAME}) eq "([^"\\\\\x00-\x1f]*)"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def parse_filter(text: str) -> Filter:
-    """The tree of a filter. Raises InvalidFilter with the position, from 1, of what cannot be read."""
+    """Parse a filter into its syntax tree. Raises InvalidFilter with the position, from 1, of the error."""
     if len(text) > MAX_LENGTH:
         raise InvalidFilter(f"The filter is {len(text)} characters long; at most {MAX_LENGTH} are read.")
     if has_long_run(text):
@@ -65,7 +65,7 @@ def parse_filter(text: str) -> Filter:
 
 
 class FilterReader:
-    """A position in the text of a filter or path. `symbol` is the next one, empty at the end."""
+    """A token reader for filters and paths. `symbol` is the current token, empty at the end."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -75,7 +75,7 @@ class FilterReader:
         self.advance()
 
     def advance(self) -> str:
-        """Step over the next token and give it back."""
+        """Move to the next token and return the one that was passed. Raises InvalidFilter for a text without end."""
         passed = self.symbol
         found = _TOKEN.match(self.text, self.end)
         if found is None:
@@ -89,18 +89,22 @@ class FilterReader:
         return passed
 
     def refusal(self, sentence: str) -> InvalidFilter:
+        """Return the InvalidFilter that says what was expected at the current position, and what stands there."""
         there = f"but {excerpt(self.symbol)} came" if self.symbol else "but the text ends"
         return InvalidFilter(f"Position {self.start + 1}: {sentence}, {there}.")
 
     def expect(self, mark: str) -> None:
+        """Move past the given bracket. Raises InvalidFilter if another token stands there."""
         if self.kind != "mark" or self.symbol != mark:
             raise self.refusal(f"{mark} was expected")
         self.advance()
 
     def is_word(self, keyword: str) -> bool:
+        """Return True if the current token is this keyword, letter case aside."""
         return self.kind == "word" and self.symbol.lower() == keyword
 
     def read_or(self, within: bool = False) -> Filter:
+        """Read a filter: terms joined by `or`. `within` is True inside a value path, where none may nest."""
         # RFC 7644, 3.4.2.2: grouping binds strongest, then not, then and, then or.
         operands = [self.read_and(within)]
         while self.is_word("or"):
@@ -109,6 +113,7 @@ class FilterReader:
         return operands[0] if len(operands) == 1 else Or(tuple(operands))
 
     def read_and(self, within: bool) -> Filter:
+        """Read factors joined by `and`."""
         operands = [self.read_term(within)]
         while self.is_word("and"):
             self.advance()
@@ -116,17 +121,19 @@ class FilterReader:
         return operands[0] if len(operands) == 1 else And(tuple(operands))
 
     def read_term(self, within: bool) -> Filter:
+        """Read a group, a negation, a value path or a comparison."""
         if self.symbol == "(":
             return self.read_group("(", ")", within)
         if self.is_word("not") and _OPENING.match(self.text, self.end):
             self.advance()
             return Not(self.read_group("(", ")", within))
-        path = self.path()
+        path = self.read_path()
         if self.kind == "mark" and self.symbol == "[" and not within:
             return self.read_value_path(path)
         return self.read_comparison(path)
 
     def read_group(self, opening: str, closing: str, within: bool) -> Filter:
+        """Read a filter between brackets; at most `MAX_DEPTH` may be open."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise InvalidFilter(f"Position {self.start + 1}: more than {MAX_DEPTH} brackets are open.")
@@ -136,7 +143,8 @@ class FilterReader:
         self.depth -= 1
         return result
 
-    def path(self) -> AttrPath:
+    def read_path(self) -> AttrPath:
+        """Read the name of an attribute."""
         found = _PATH.fullmatch(self.symbol) if self.kind == "word" else None
         if found is None:
             raise self.refusal("the name of an attribute was expected")
@@ -144,7 +152,7 @@ class FilterReader:
         return AttrPath(*found.groups())
 
     def read_value_path(self, path: AttrPath) -> ValueFilter:
-        """`emails[type eq "work"]`, or `emails[type eq "work"].value eq "x"` as one filter of an element."""
+        """Read `emails[type eq "work"]`, or `emails[type eq "work"].value eq "x"` as one filter of an element."""
         inner = self.read_element_filter(path)
         sub = self.read_sub_attribute()
         if sub is None:
@@ -154,13 +162,14 @@ class FilterReader:
         return ValueFilter(path, And((*operands, more)))
 
     def read_element_filter(self, path: AttrPath) -> Filter:
+        """Read the filter in square brackets after `path`."""
         # RFC 7644, figure 1: no value path within a value path, and none below a sub-attribute.
         if path.sub is not None:
             raise self.refusal("a comparison was expected after a sub-attribute")
         return self.read_group("[", "]", within=True)
 
     def read_sub_attribute(self) -> str | None:
-        """The sub-attribute that follows a closing bracket, or None."""
+        """Read the sub-attribute that follows a closing bracket; return None if there is none."""
         if self.kind != "word" or not self.symbol.startswith("."):
             return None
         if not re.fullmatch(_NAME, self.symbol[1:]) or self.text[self.start - 1] != "]":
@@ -168,6 +177,7 @@ class FilterReader:
         return self.advance()[1:]
 
     def read_comparison(self, path: AttrPath) -> Filter:
+        """Read the operator and the value after `path`."""
         op = self.symbol.lower() if self.kind == "word" else ""
         if op == "pr":
             self.advance()
@@ -175,10 +185,11 @@ class FilterReader:
         if op not in _OPS:
             raise self.refusal("an operator (eq, ne, co, sw, ew, gt, ge, lt, le or pr) was expected")
         self.advance()
-        value = self.value(op)
+        value = self.read_value(op)
         return Compare(path, cast(Op, op), value)
 
-    def value(self, op: str) -> Value:
+    def read_value(self, op: str) -> Value:
+        """Read the literal after the operator `op`, of a type that the operator takes."""
         value = self.read_literal()
         if op in ORDER and (value is None or isinstance(value, bool)):
             raise self.refusal(f"a text or a number was expected after {op}")
@@ -188,6 +199,7 @@ class FilterReader:
         return value
 
     def read_literal(self) -> Value:
+        """Return the value of the current token, without moving past it."""
         if self.kind == "text":
             return self.read_text()
         word = self.symbol.lower()
@@ -196,9 +208,10 @@ class FilterReader:
         found = _NUMBER.fullmatch(word) if self.kind == "word" else None
         if found is None:
             raise self.refusal("a value was expected: a text in double quotes, a number, true, false or null")
-        return self.number(word, whole=found.lastindex is None)
+        return self.read_number(word, whole=found.lastindex is None)
 
-    def number(self, word: str, whole: bool) -> int | float:
+    def read_number(self, word: str, whole: bool) -> int | float:
+        """Return the number that a word spells. Raises InvalidFilter where it is too large."""
         try:
             number = int(word) if whole else float(word)
             if math.isfinite(number):
@@ -207,11 +220,12 @@ class FilterReader:
             # Python reads no whole number of more than 4300 digits.
             raise self.refusal("a number with fewer digits was expected") from None
         except OverflowError:
-            # A whole number beyond every float; what it would be compared with is none.
+            # A whole number beyond every float, which no stored number equals.
             pass
         raise self.refusal("a smaller number was expected")
 
     def read_text(self) -> str:
+        """Return the text of a quoted token. Raises InvalidFilter for text that cannot be stored."""
         if "\\" not in self.symbol:
             return self.symbol[1:-1]
         try:

@@ -1,4 +1,4 @@
-"""Texts: JSON read from a body and written, names folded, values shown in a sentence, moments read."""
+"""JSON text: decoding of bodies, encoding, case folding, values quoted in error messages, dateTimes."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Json = dict[str, Any]
 
 SHOWN_LENGTH = 60
 PATH_LENGTH = 200
-#: Names of one object of a body. Each is looked for in a schema, and by a plugin perhaps rewritten.
+#: Keys in one object of a body. Each is looked up in a schema and may be rewritten by a plugin.
 MAX_OBJECT_NAMES = 2_000
 #: Combining marks in a row: the stream-safe text format of UAX #15, section 13. Normalizing sorts them, in square time.
 MOST_MARKS = 30
 #: Beyond the last character that is a combining mark or begins with one when it is decomposed (Unicode 16).
 _PAST_MARKS = 0x1F000
-#: Where there may be marks beyond U+FFFF.
+#: The planes beyond U+FFFF that hold combining marks.
 _ASTRAL = re.compile("[\U00010000-\U0001efff]")
-#: As one byte for each character: 1 for a mark.
+#: A text mapped to one byte a character, 1 for a combining mark.
 _LONG_RUN = b"\x01" * (MOST_MARKS + 1)
 
 
 def fold(text: str) -> str:
-    """The form in which text is compared where letter case does not count."""
+    """Return the form of a text that is compared where letter case does not count: lower case, NFC."""
     if text.isascii():
         return text.lower()
     if has_long_run(text):
-        # No text like this is stored, so it need not equal another spelling of itself.
+        # Such a text is refused before it is stored, so it need not equal another spelling of itself.
         return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 
 def has_long_run(text: str) -> bool:
-    """Whether more combining marks follow each other than the stream-safe text format allows (UAX #15, section 13)."""
+    """Return True if more combining marks follow each other than the stream-safe text format allows (UAX #15, 13)."""
     if len(text) <= MOST_MARKS or text.isascii():
         return False
     if _ASTRAL.search(text) is None:
@@ -49,21 +49,21 @@ def has_long_run(text: str) -> bool:
 
 @cache
 def _marks() -> frozenset[str]:
-    """What is a combining mark, or begins with one when it is decomposed."""
+    """Return the characters that are combining marks or decompose into text that begins with one."""
     every = (chr(code) for code in range(0x300, _PAST_MARKS))
     return frozenset(char for char in every if unicodedata.combining(unicodedata.normalize("NFD", char)[0]))
 
 
 @cache
 def _long_run() -> re.Pattern[str]:
-    # A class without characters beyond U+FFFF is a table; with one it is a list, gone through for each character.
+    # A class without characters beyond U+FFFF is a table; with one it is a list, searched for each character.
     marks = "".join(sorted(mark for mark in _marks() if mark <= "\uffff"))
     # Looking back keeps a run from being tried again at each of its marks.
     return re.compile(f"[{marks}](?<![{marks}][{marks}])[{marks}]{{{MOST_MARKS}}}")
 
 
 def fold_json(text: str) -> str:
-    """A JSON text with every name and every text in it folded."""
+    """Return a JSON text with every name and every string in it folded (see `fold`)."""
     # Plain ASCII can be folded whole: an escape is the same in either case. Elsewhere a mark at the beginning of a text
     # could join the escape before it.
     return text.lower() if text.isascii() else dumps(_fold_value(json.loads(text)))
@@ -77,18 +77,18 @@ def _fold_value(value: Any) -> Any:
     return [_fold_value(held) for held in value] if isinstance(value, list) else value
 
 
-# Made once: `json.dumps` makes an encoder for each call.
+# Built once: `json.dumps` builds an encoder on each call.
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dumps(document: Any) -> str:
-    """Compact JSON that can always be encoded as UTF-8."""
+    """Encode a value as compact JSON that can always be encoded as UTF-8; lone surrogates are escaped."""
     text = _compact(document)
     return text if _encodable(text) else json.dumps(document, separators=(",", ":"))
 
 
 def excerpt(value: Any, length: int = SHOWN_LENGTH) -> str:
-    """A value as a sentence may show it: JSON, cut where it is long."""
+    """Return a value as JSON, cut after `length` characters, to be quoted in an error message."""
     text = dumps(value)
     return text if len(text) <= length else f"{text[:length]}…"
 
@@ -103,12 +103,12 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 
 def json_kind(value: Any) -> str:
-    """What a value is, as a sentence says it."""
+    """Return the JSON type of a value as an error message names it: "a text", "an array", "null"."""
     return next((words for types, words in _KINDS if isinstance(value, types)), "null")
 
 
 def read_datetime(text: str) -> datetime.datetime | None:
-    """The moment that a dateTime names, or None if it is none. Without a zone it is taken as UTC."""
+    """Parse a dateTime (RFC 7643, 2.3.5); return None if it is malformed. Without a zone it is taken as UTC."""
     # RFC 7643, 2.3.5: both a date and a time.
     if "T" not in text:
         return None
@@ -128,7 +128,10 @@ def _encodable(text: str) -> bool:
 
 
 def check_text(text: str, path: str) -> None:
-    """Refuse what no database stores and no UTF-8 holds: NUL, and half a character."""
+    """Refuse text that cannot be stored: NUL, a lone surrogate, too many combining marks in a row.
+
+    Raises InvalidValue, which names `path`.
+    """
     if "\0" in text:
         raise InvalidValue(f"{path[:PATH_LENGTH]} holds a NUL character, which cannot be stored.")
     if not text.isascii() and not _encodable(text):
@@ -141,7 +144,11 @@ def check_text(text: str, path: str) -> None:
 
 
 def read_json(data: bytes, *, max_depth: int = 64) -> Json:
-    """The object in the body of a request. Raises InvalidSyntax, or InvalidValue for forbidden text."""
+    """Decode the JSON object in the body of a request.
+
+    Raises InvalidSyntax for what is no JSON object, has a key twice or is nested deeper than `max_depth` levels, and
+    InvalidValue for text or numbers that cannot be stored.
+    """
     if not data.strip():
         raise InvalidSyntax("The body is empty; a JSON object was expected.")
     try:

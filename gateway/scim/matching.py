@@ -1,4 +1,4 @@
-"""Filters held against documents, in Python (RFC 7644, 3.4.2.2)."""
+"""Filters evaluated against documents in Python (RFC 7644, 3.4.2.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from gateway.scim.schemas import Attribute, ResourceType
 
 
 def check_filter(node: Filter, resource_type: ResourceType) -> None:
-    """Refuse what can be read but not compared: order and parts of booleans and binaries."""
+    """Refuse a filter with comparisons that have no meaning: order and substrings of booleans and binaries.
+
+    Raises InvalidFilter.
+    """
     if isinstance(node, (And, Or)):
         for operand in node.operands:
             check_filter(operand, resource_type)
@@ -41,14 +44,14 @@ def check_filter(node: Filter, resource_type: ResourceType) -> None:
 
 
 def _prefix_paths(path: AttrPath, node: Filter) -> Filter:
-    """A filter of elements, written as a filter of the resource; only its paths matter here."""
+    """Return a filter of elements as a filter of the resource; only its paths matter to the caller."""
     if isinstance(node, (And, Or)):
         return And(tuple(_prefix_paths(path, operand) for operand in node.operands))
     if isinstance(node, Not):
         return _prefix_paths(path, node.operand)
     if isinstance(node, Compare) and not (node.path.urn or node.path.sub):
         return Compare(AttrPath(path.urn, path.name, node.path.name), node.op, node.value)
-    # An element has no such attribute, or it is asked for presence only.
+    # An element has no such attribute, or only its presence is tested.
     return Present(path)
 
 
@@ -56,10 +59,10 @@ _ValueReader = Callable[[AttrPath], tuple[Attribute | None, list[Any]]]
 
 
 def matches(node: Filter, document: Mapping[str, Any], resource_type: ResourceType) -> bool:
-    """Whether a canonical document meets the filter.
+    """Return True if a canonical document meets the filter.
 
-    Any value of a multi-valued attribute may meet a comparison. `ne` is always the opposite of `eq`: it holds
-    where no value is equal, so also where there is none. An unknown attribute is one that is absent.
+    Any value of a multi-valued attribute may meet a comparison. `ne` is the negation of `eq`: it is true where no
+    value is equal, so also where there is no value. An unknown attribute counts as absent.
     """
 
     def read(path: AttrPath) -> tuple[Attribute | None, list[Any]]:
@@ -74,7 +77,7 @@ def matches(node: Filter, document: Mapping[str, Any], resource_type: ResourceTy
 
 
 def element_matches(node: Filter, element: Mapping[str, Any], attribute: Attribute) -> bool:
-    """Whether one element of a multi-valued attribute meets the filter of a value path."""
+    """Return True if one element of a multi-valued attribute meets the filter of a value path."""
 
     def read(path: AttrPath) -> tuple[Attribute | None, list[Any]]:
         sub = attribute.table.get(path.name.lower())
@@ -86,7 +89,7 @@ def element_matches(node: Filter, element: Mapping[str, Any], attribute: Attribu
 
 
 def _values_at(attribute: Attribute, value: Any, sub: str | None) -> tuple[Attribute | None, list[Any]]:
-    """The attribute and its values, one step down where the path names a sub-attribute."""
+    """Return the attribute and its values, or the sub-attribute `sub` and its values if one is named."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     if sub is None:
         return attribute, values
@@ -115,7 +118,7 @@ def _evaluate(node: Filter, read: _ValueReader) -> bool:
 
 
 def _find_compared(attribute: Attribute | None) -> Attribute | None:
-    """The attribute that is compared: of a complex one its `value`."""
+    """Return the attribute that is compared: the `value` of a complex one, else the attribute itself."""
     if attribute is None or attribute.type != "complex":
         return attribute
     return attribute.table.get("value")
@@ -154,7 +157,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _compare(value: Any, op: str, wanted: Value, leaf: Attribute | None) -> bool:
-    """One value against one literal. Values of different kinds never meet; `ne` is not asked here."""
+    """Compare one value with one literal by any operator but `ne`. Values of different types never match."""
     if leaf is None or value is None:
         return False
     left, right = _comparable(value, leaf, op), _comparable(wanted, leaf, op)

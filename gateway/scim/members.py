@@ -1,6 +1,6 @@
-"""Membership changes of a group, taken out of the operations of a PATCH.
+"""Membership changes of a group, separated from the other operations of a PATCH.
 
-Memberships are rows, changed by delta; a member list is never read, changed and written back.
+Memberships are rows that are changed by delta; a member list is never read, changed and written back.
 """
 
 from __future__ import annotations
@@ -20,21 +20,27 @@ from gateway.scim.schemas import GROUP_URN, NAME_LENGTH
 
 @dataclass(frozen=True, slots=True)
 class MemberChange:
-    """One step: ids that join, that leave or that are all members from then on; nobody stays (`clear`);
-    or whoever the filter selects leaves (`remove_where`).
+    """One membership change of a group.
+
+    By `kind`: `add`, `remove` and `replace` name the `ids` that join, leave or are all members afterwards; `clear`
+    removes all members, `remove_where` the members that `filter` selects.
     """
 
     kind: Literal["add", "remove", "replace", "clear", "remove_where"]
     ids: tuple[str, ...] = ()
     filter: Filter | None = None
-    #: Whether a remove operation named those who leave in its value, not in its path.
+    #: True if a remove operation names the members in its value, not in its path.
     by_value: bool = field(default=False, compare=False)
 
 
 def split_members(
     operations: Iterable[Mapping[str, Any] | Operation],
 ) -> tuple[list[MemberChange], list[Json]]:
-    """The membership changes of the operations, in order, and the operations that are left, in order."""
+    """Return the membership changes and the remaining operations of a PATCH of a group, each in order.
+
+    Raises a Refusal: Mutability for a change within a member, InvalidValue, InvalidPath or InvalidSyntax for a
+    malformed one.
+    """
     changes: list[MemberChange] = []
     others: list[Json] = []
     for raw in operations:
@@ -49,12 +55,12 @@ def split_members(
     return changes, others
 
 
-#: The group itself: what an operation without a path is about.
+#: The group itself: the target of an operation without a path.
 _WHOLE = PatchPath(GROUP_URN, "")
 
 
 def _core_path(operation: Operation) -> PatchPath | None:
-    """The path of an operation on the core schema; None where it is one of an extension."""
+    """Return the path of an operation on the core schema, or None if it is one of an extension."""
     if operation.path is None:
         return _WHOLE
     path = parse_path(operation.path, (GROUP_URN,))
@@ -85,7 +91,7 @@ def _changes_at_path(operation: Operation, path: PatchPath) -> list[MemberChange
         operation.refuse_valued_remove()
         return [_removal(path.filter)]
     if operation.removes_by_value:
-        # Read by RFC 7644, 3.5.2.2, which knows no value here, the group would be emptied.
+        # RFC 7644, 3.5.2.2 defines no value here and would remove all members.
         operation.refuse_no_entries()
         return [MemberChange("remove", member_ids(operation.value), by_value=True)]
     # RFC 7644, 3.5.2.2: without a filter, all values are removed.
@@ -110,7 +116,7 @@ def _assignment(op: str, value: Any) -> list[MemberChange]:
 
 
 def member_ids(value: Any) -> tuple[str, ...]:
-    """The ids in a list of member objects, or in a single one; each once, in order."""
+    """Return the ids in a list of member objects, or in a single one; each once, in order. Raises InvalidValue."""
     entries = value if isinstance(value, list) else [value]
     return tuple(dict.fromkeys(_member_id(entry) for entry in entries))
 
@@ -119,7 +125,7 @@ def _member_id(entry: Any) -> str:
     given = entry if isinstance(entry, Mapping) else {}
     found = next((item for key, item in given.items() if key.lower() == "value"), None)
     if not found:
-        # RFC 7643, 2.4: the reference says as much as the id in it.
+        # RFC 7643, 2.4: the reference identifies the member as well as its id.
         reference = next((item for key, item in given.items() if key.lower() == "$ref"), None)
         found = id_in_reference(reference) if isinstance(reference, str) and reference else found
     if not isinstance(found, str) or not found:

@@ -1,4 +1,4 @@
-"""Messages around resources: marshmallow schemas of the envelopes, a search read, a list written."""
+"""Messages: marshmallow schemas of the envelopes, the parser of searches, the writer of lists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.scim.documents import check_urn
 from gateway.scim.errors import ERROR_URN, InvalidCount, InvalidValue
 from gateway.scim.schemas import LIST_URN, PATCH_URN, SEARCH_URN
 
-#: How many attributes a search may name, each once: they are looked up anew for every resource found.
+#: How many attributes a search may name: each is looked up again for every resource in the result.
 MAX_ATTRIBUTES = 500
 
 
@@ -25,13 +25,13 @@ def _optional(field: type[fields.Field[Any]], data_key: str | None = None) -> fi
 
 
 def _whole_number(name: str) -> fields.Integer:
-    # No database counts further.
+    # Within the range of 64-bit integers of the databases.
     small = validate.Range(-(10**18), 10**18)
     return fields.Integer(data_key=name, strict=True, allow_none=True, load_default=None, validate=small)
 
 
 class ListResponse(Schema):
-    """RFC 7644, 3.4.2; RFC 9865, 2."""
+    """The message of a list (RFC 7644, 3.4.2; RFC 9865, 2)."""
 
     schemas = _schemas(LIST_URN)
     total_results = fields.Integer(data_key="totalResults", required=True)
@@ -42,7 +42,7 @@ class ListResponse(Schema):
 
 
 class Error(Schema):
-    """RFC 7644, 3.12."""
+    """The message of a refusal (RFC 7644, 3.12)."""
 
     schemas = _schemas(ERROR_URN)
     status = fields.String(required=True)
@@ -59,14 +59,14 @@ class Operation(Schema):
 
 
 class PatchOp(Schema):
-    """RFC 7644, 3.5.2."""
+    """The message of a PATCH request (RFC 7644, 3.5.2)."""
 
     schemas = _schemas(PATCH_URN)
     operations = fields.List(fields.Nested(Operation), data_key="Operations", required=True)
 
 
 class SearchRequest(Schema):
-    """RFC 7644, 3.4.3; RFC 9865, 2."""
+    """The message of a search by POST (RFC 7644, 3.4.3; RFC 9865, 2)."""
 
     class Meta:
         unknown = EXCLUDE
@@ -86,9 +86,10 @@ class SearchRequest(Schema):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search asks for. `start` counts from 1; `count` None means as many as the server likes.
+    """The parameters of a search.
 
-    `cursor` None means pages by `start`, an empty one the first page by cursor (RFC 9865, 2).
+    `start` counts from 1; `count` None leaves the page size to the server. `cursor` None asks for pages by `start`,
+    an empty text for the first page by cursor (RFC 9865, 2).
     """
 
     filter: str | None = None
@@ -109,7 +110,10 @@ _SEARCH = SearchRequest()
 
 
 def read_search(body: Mapping[str, Any]) -> Search:
-    """A SearchRequest message, its keys in any letter case. Raises InvalidSyntax, InvalidValue or InvalidCount."""
+    """Read a SearchRequest message, its keys in any letter case.
+
+    Raises InvalidSyntax, InvalidValue or, for a bad `count` with a cursor, InvalidCount.
+    """
     given = {_NAMES.get(key.lower(), key): value for key, value in body.items()}
     check_urn(given.get("schemas"), SEARCH_URN, body)
     try:
@@ -133,7 +137,7 @@ def read_search(body: Mapping[str, Any]) -> Search:
 
 
 def _names(what: str, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Each name once, letter case aside, in order."""
+    """Return each name once, letter case aside, in order. Raises InvalidValue if they are too many."""
     once: dict[str, str] = {}
     for name in names or ():
         once.setdefault(name.lower(), name)
@@ -145,7 +149,7 @@ def _names(what: str, names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def is_descending(order: str | None) -> bool:
-    """What `sortOrder` says; ascending unless it is there (RFC 7644, 3.4.2.3). Raises InvalidValue."""
+    """Return True if `sortOrder` is descending; ascending is the default (RFC 7644, 3.4.2.3). Raises InvalidValue."""
     if order and order.lower() not in ("ascending", "descending"):
         raise InvalidValue(f"sortOrder must be ascending or descending, not {order[:40]!r}.")
     return (order or "").lower() == "descending"
@@ -156,7 +160,7 @@ def _reasons(error: ValidationError) -> dict[str, Any]:
 
 
 def _sentence(reasons: Any) -> str:
-    """The first sentence in marshmallow's nest of reasons."""
+    """Return the first sentence in marshmallow's nested messages."""
     while not isinstance(reasons, str):
         reasons = next(iter(reasons.values() if isinstance(reasons, Mapping) else reasons))
     return reasons
@@ -165,9 +169,9 @@ def _sentence(reasons: Any) -> str:
 def list_response(
     total: int, start: int | None, resources_json: Sequence[str], next_cursor: str | None = None
 ) -> str:
-    """A ListResponse around resources that are JSON already; they are not read again.
+    """Encode a ListResponse around resources that are JSON already; they are not parsed again.
 
-    `start` None: a page by cursor has no position (RFC 9865, 2).
+    `total` counts all results; `start` is None for a page by cursor, which has no position (RFC 9865, 2).
     """
     position = "" if start is None else f'"startIndex":{start},'
     cursor = f'"nextCursor":"{next_cursor}",' if next_cursor else ""

@@ -13,7 +13,7 @@ from gateway.scim.json_text import Json, excerpt
 from gateway.scim.schemas import PATCH_URN
 
 MAX_OPERATIONS = 1000
-#: How long all paths of a PATCH may be together: 131 characters for each of 1000, and far more for a few.
+#: The total length of all paths of a PATCH: 131 characters for each of 1000, and far more for a few.
 MAX_PATHS_LENGTH = 16 * MAX_LENGTH
 TARGET_LENGTH = 120
 
@@ -22,7 +22,7 @@ _OPS = ("add", "replace", "remove")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `has_value` tells a value of null from no value at all."""
+    """One operation of a PATCH; `has_value` distinguishes a value of null from no value at all."""
 
     op: Literal["add", "replace", "remove"]
     path: str | None = None
@@ -31,7 +31,10 @@ class Operation:
 
     @classmethod
     def read(cls, raw: Any) -> Operation:
-        """Check one operation object; letter case does not count in its keys and in `op`."""
+        """Check one operation object; letter case does not count in its keys and in `op`.
+
+        Raises InvalidSyntax, InvalidPath, InvalidValue or NoTarget.
+        """
         if not isinstance(raw, Mapping):
             raise InvalidSyntax(f"Each operation must be an object, but one is {excerpt(raw)}.")
         given = _lower_keys(raw, "An operation")
@@ -59,10 +62,11 @@ class Operation:
 
     @property
     def target(self) -> str:
-        """What the operation is about, as a sentence may say it."""
+        """Return the target of the operation as an error message names it."""
         return "the resource" if self.path is None else self.path[:TARGET_LENGTH]
 
     def as_dict(self) -> Json:
+        """Return the operation as JSON of RFC 7644."""
         raw: Json = {"op": self.op}
         if self.path is not None:
             raw["path"] = self.path
@@ -72,14 +76,14 @@ class Operation:
 
     @property
     def removes_by_value(self) -> bool:
-        """Whether this is a remove operation that says in its value which entries to remove."""
+        """Return True for a remove operation that lists in its value the entries to remove."""
         return self.op == "remove" and self.value is not None
 
     def refuse_valued_remove(self) -> None:
         """Refuse a remove operation with a value where the path does not lead to a list of values.
 
-        RFC 7644, 3.5.2.2 knows no value here. For a list, clients name in it the entries that go; elsewhere it would
-        contradict the path or say nothing.
+        RFC 7644, 3.5.2.2 defines no value here. At a list, clients name in it the entries to remove; elsewhere it
+        would contradict the path or mean nothing. Raises InvalidValue.
         """
         if self.removes_by_value:
             raise InvalidValue(
@@ -88,7 +92,10 @@ class Operation:
             )
 
     def refuse_no_entries(self) -> None:
-        """Refuse a remove operation whose value names no entry: nothing would go by it, and everything by RFC 7644."""
+        """Refuse a remove operation whose value names no entry.
+
+        By its value it would remove nothing, by RFC 7644 everything. Raises InvalidValue.
+        """
         if is_empty(self.value):
             raise InvalidValue(
                 f'The remove operation at {self.target} has a "value" without an entry: {excerpt(self.value)}. Name the'
@@ -97,10 +104,9 @@ class Operation:
 
 
 def read_operations(body: Mapping[str, Any], may_be_empty: bool = False) -> list[Json]:
-    """The operations of a PatchOp message as plain dicts.
+    """Return the operations of a PatchOp message as dicts: `op` in lower case, `path` and `value` if given.
 
-    `op` is in lower case, `path` and `value` are there where they were given. `may_be_empty`: a message without any
-    operation is taken.
+    `may_be_empty` accepts a message without operations. Raises InvalidSyntax, InvalidPath, InvalidValue or NoTarget.
     """
     given = _lower_keys(body, "The message")
     check_urn(given.get("schemas"), PATCH_URN, body)
@@ -121,7 +127,7 @@ def read_operations(body: Mapping[str, Any], may_be_empty: bool = False) -> list
 
 
 def _lower_keys(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The values by their names in lower case; a name may stand there once only."""
+    """Return the values by their names in lower case. Raises InvalidSyntax if two names are equal."""
     given = {str(key).lower(): value for key, value in raw.items()}
     if len(given) != len(raw):
         # RFC 7643, 2.1: names are case-insensitive, so two spellings are one name twice.

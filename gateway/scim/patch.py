@@ -1,6 +1,6 @@
-"""PATCH: operations applied to a copy of a document (RFC 7644, 3.5.2), and the words that go with it.
+"""PATCH: operations applied to a copy of a document (RFC 7644, 3.5.2).
 
-Only RFC shapes are known here; what identity providers really send is translated before.
+Only the shapes of the RFC are known here; dialects of identity providers are translated before.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from gateway.scim.operations import MAX_OPERATIONS, Operation
 from gateway.scim.paths import PatchPath, parse_path
 from gateway.scim.schemas import Attribute, ResourceType, group_type
 
-#: How much the operations of one PATCH may look at and change (`_size`); about half a second of work.
+#: The work that the operations of one PATCH may cost (see `_size`); about half a second.
 MAX_WORK = 750_000
 _GROUP = group_type()
-#: What a PATCH can change of a group.
+#: The attributes of a group that a PATCH can change.
 _OF_GROUPS = ("displayName", "externalId", "members")
 
 
 @dataclass(frozen=True, slots=True)
 class PatchResult:
-    """The document after the operations, canonical, and the paths of what is not kept.
+    """The canonical document after the operations, and the paths of attributes that are not stored.
 
-    `entries` are the paths of remove operations that were taken for the entries in their value, and no others.
+    `entries` are the paths of remove operations that removed only the entries in their value.
     """
 
     document: Json
@@ -54,14 +54,16 @@ def apply(
 ) -> PatchResult:
     """Apply the operations, in order, to a copy of a canonical document, and validate the result.
 
-    The document has no `id`, `meta` or `groups`; `resource_id` is what a client may repeat as `id`.
-    Membership changes of a group are taken out before, by `split_members`. Raises InvalidValue where many
-    operations or long filters go through so many values that all together take long.
+    The document has no `id`, `meta` or `groups`; `resource_id` is the id that a client may repeat as `id`. Membership
+    changes of a group are removed beforehand by `split_members`.
+
+    Raises InvalidValue, InvalidPath, InvalidSyntax, InvalidFilter, Mutability or NoTarget; InvalidValue also where
+    the operations together exceed `MAX_WORK`.
     """
     work = _Application(resource_type, _copy(document), resource_id)
     for number, raw in enumerate(operations, 1):
         if number > MAX_OPERATIONS:
-            # A dialect may tell one operation as many.
+            # A dialect may translate one operation into many.
             raise InvalidValue(
                 f"The message comes to more than {MAX_OPERATIONS} operations, one for each attribute that it names:"
                 " send fewer at once."
@@ -86,7 +88,7 @@ def _copy(value: Any) -> Any:
 
 @dataclass(slots=True)
 class _Application:
-    """A document while operations are applied to it."""
+    """The state of a document while operations are applied to it."""
 
     resource_type: ResourceType
     document: Json
@@ -94,10 +96,11 @@ class _Application:
     ignored: list[str] = field(default_factory=list)
     entries: list[str] = field(default_factory=list)
     work: int = 0
-    #: The values that were added to last, for as long as nothing but additions comes.
+    #: The list that the previous operation appended to, for as long as only additions follow.
     appender: _Appender | None = None
 
     def apply(self, operation: Operation) -> None:
+        """Apply one operation."""
         if operation.path is None:
             self._apply_to_resource(operation)
             return
@@ -107,7 +110,7 @@ class _Application:
             return
         found = self.resource_type.find_top_level(path.urn, path.name)
         if found is None and path.urn is None:
-            # Several clients leave out the URN of RFC 7644, 3.10. Where one extension alone has the name, it is meant.
+            # Several clients omit the URN of RFC 7644, 3.10: a name that only one extension has is its attribute.
             found = self.resource_type.find_in_extensions(path.name)
         if found is None:
             self._ignore_or_refuse(_path_name(path), path.urn, path.name)
@@ -148,16 +151,16 @@ class _Application:
                 self.ignored.append(attribute.name)
 
     def _ignore_unknown(self, key: str) -> None:
-        # A path in the place of a name would be lost without a word, although it names what is kept.
+        # A path in the place of a name would be dropped silently, although it names an attribute that is stored.
         if self.resource_type.locate(key) is not None:
             raise InvalidPath(f'{excerpt(key)} is a path, not the name of an attribute; put it in "path".')
         self._ignore_or_refuse(key, None, key)
 
     def _ignore_or_refuse(self, path: str, urn: str | None, name: str, sub: str | None = None) -> None:
-        """Name a path as ignored; of a group, refuse one that no schema knows.
+        """Record a path as ignored; of a group, refuse one that no schema has.
 
-        Identity providers send far more about users than is kept here. A group has so few attributes that any other
-        is a mistake, which would leave its members as they were without a word.
+        Identity providers send many attributes of users that are not stored here. A group has so few attributes that
+        any other is a mistake, which would silently leave its members as they were.
         """
         if self.resource_type.name == "Group" and _GROUP.find(urn, name, sub) is None:
             near = None if urn else nearest_name(name, _OF_GROUPS)
@@ -263,7 +266,7 @@ class _Application:
         if attribute.limit is not None and len(present) > attribute.limit:
             raise InvalidValue(f"{path} has {len(present)} values; at most {attribute.limit} are kept.")
         if any(isinstance(new, dict) and new.get("primary") is True for new in added):
-            # Other values have changed, and may be known by all that they hold.
+            # Other values have changed, so their keys in the index may be outdated.
             self.appender = None
 
     def _apply_to_selected(
@@ -292,7 +295,7 @@ class _Application:
     def _apply_if_selected(
         self, box: Json, attribute: Attribute, path: PatchPath, sub: Attribute | None, operation: Operation
     ) -> None:
-        """Apply an operation to the one value of an attribute if the filter selects it, as it would in a list."""
+        """Apply an operation to the value of a single-valued complex attribute if the filter selects it."""
         assert path.filter is not None
         check_filter(ValueFilter(AttrPath(path.urn, path.name), path.filter), self.resource_type)
         present = box.get(attribute.name)
@@ -307,8 +310,8 @@ class _Application:
     def _remove_entries(self, box: Json, attribute: Attribute, path: PatchPath, operation: Operation) -> None:
         """Remove the values that the value of the operation names, and no others.
 
-        An entry is known by its `value`, and by its `type` where it has one (RFC 7643, 2.4); one without a `value` by
-        all that it holds. Raises InvalidValue for an entry that would name every value.
+        An entry is identified by its `value`, and by its `type` if it has one (RFC 7643, 2.4); one without `value` by
+        all of its sub-attributes. Raises InvalidValue for an entry that would match every value.
         """
         known: set[Any] = set()
         partial: list[frozenset[tuple[str, Any]]] = []
@@ -364,7 +367,7 @@ def _no_target(operation: Operation) -> NoTarget:
 def _matches_key(
     element: Any, attribute: Attribute, known: set[Any], partial: Sequence[frozenset[tuple[str, Any]]]
 ) -> bool:
-    """Whether a value is one of those known by these keys, or holds all that one of them holds."""
+    """Return True if one of the keys identifies the value, or if it has all sub-attributes of a partial one."""
     keys = _identity_keys(element, attribute)
     if any(key in known for key in keys):
         return True
@@ -373,14 +376,14 @@ def _matches_key(
 
 
 def _path_name(path: PatchPath) -> str:
-    """A path without its filter, which may hold values that are nobody's business."""
+    """Return a path without its filter, which may hold personal data."""
     return str(AttrPath(path.urn, path.name, path.sub)) if path.name else str(path.urn)
 
 
 def _iterate_attributes(
     attribute: Attribute, value: Mapping[str, Any]
 ) -> Iterator[tuple[str, Attribute | None, Any]]:
-    """Each key of an object with the attribute it means and its value."""
+    """Yield each key of an object with its attribute, or None, and its value."""
     for key, item in value.items():
         sub = attribute.table.get(key.lower())
         if sub is not None and key != sub.name:
@@ -395,7 +398,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _size(value: Any) -> int:
-    """How much there is to look at in a value: each value in it, and more for a long text."""
+    """Return the work to look through a value: the number of values in it, and more for a long text."""
     if isinstance(value, str):
         # Letters beyond ASCII are folded more slowly.
         return 1 + len(value) // (256 if value.isascii() else 32)
@@ -405,14 +408,14 @@ def _size(value: Any) -> int:
 
 
 def _count_comparisons(node: Filter) -> int:
-    """How many comparisons a filter has."""
+    """Return the number of comparisons in a filter."""
     if isinstance(node, (And, Or)):
         return sum(map(_count_comparisons, node.operands))
     return _count_comparisons(node.operand) if isinstance(node, Not) else 1
 
 
 class _Appender:
-    """Values that others are added to, with an index of what each is known by."""
+    """An append to a list of values, with an index of the keys that identify each."""
 
     def __init__(self, attribute: Attribute, present: list[Any]) -> None:
         self.attribute, self.present = attribute, present
@@ -421,14 +424,14 @@ class _Appender:
             self._index_element(element)
 
     def add(self, added: Sequence[Any]) -> None:
-        """Add values; one that is there already is completed, not doubled."""
+        """Add values; a value that is present already is completed, not duplicated."""
         for new in added:
             twin = self._index.get(_identity_keys(new, self.attribute)[-1])
             if twin is None:
                 self.present.append(new)
                 self._index_element(new)
             elif isinstance(twin, dict) and "value" in twin:
-                # What it is known by stays as it is spelt.
+                # The identifying parts keep their spelling.
                 twin.update({**new, **{name: twin[name] for name in ("value", "type") if name in twin}})
             # RFC 7644, 3.5.2: a new primary value takes that place from the old one.
             if isinstance(new, dict) and new.get("primary") is True:
@@ -436,7 +439,7 @@ class _Appender:
 
     def _index_element(self, element: Any) -> None:
         *others, own = _identity_keys(element, self.attribute)
-        # Where a value stands without a type too, that one is meant by it, and no other.
+        # A value that is present without a type is identified by that key before those with a type.
         if own not in self._index or _identity_keys(self._index[own], self.attribute)[-1] != own:
             self._index[own] = element
         for key in others:
@@ -444,7 +447,7 @@ class _Appender:
 
 
 def _identity_keys(element: Any, attribute: Attribute) -> tuple[Any, ...]:
-    """What an element is known by. A value without a type is the same as that value with any type."""
+    """Return the keys that identify an element. A value without a type equals that value with any type."""
     if not isinstance(element, dict):
         return (comparable_value(attribute, element),)
     parts = {name: comparable_value(attribute.table.get(name), value) for name, value in element.items()}

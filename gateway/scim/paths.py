@@ -1,4 +1,4 @@
-"""Paths of PATCH operations: their text read into a frozen value (RFC 7644, 3.5.2, figure 7)."""
+"""Paths of PATCH operations, parsed into a frozen value (RFC 7644, 3.5.2, figure 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.scim.filters import MAX_LENGTH, FilterReader
 
 @dataclass(frozen=True, slots=True)
 class PatchPath:
-    """What an operation is about. A whole extension has its URN as `urn` and an empty `name`."""
+    """The target of an operation; a whole extension has its URN as `urn` and an empty `name`."""
 
     urn: str | None
     name: str
@@ -21,9 +21,9 @@ class PatchPath:
 
 
 def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
-    """Read `attribute`, `attribute.sub`, `attribute[filter]` or `attribute[filter].sub`, after a URN or not.
+    """Parse `attribute`, `attribute.sub`, `attribute[filter]` or `attribute[filter].sub`, with or without a URN.
 
-    `urns` are the schemas that are known: only by them can the bare URN of an extension be told from an
+    `urns` are the URNs of the known schemas, by which the bare URN of an extension is distinguished from an
     attribute. Raises InvalidPath.
     """
     if len(text) > MAX_LENGTH:
@@ -40,7 +40,7 @@ def parse_path(text: str, urns: Sequence[str] = ()) -> PatchPath:
 
 def _read(text: str) -> PatchPath:
     reader = FilterReader(text)
-    path = reader.path()
+    path = reader.read_path()
     if not reader.symbol:
         return PatchPath(path.urn, path.name, None, path.sub)
     selection = reader.read_element_filter(path)

@@ -1,4 +1,4 @@
-"""Projection: the part of a resource that was asked for."""
+"""Projection: the part of a resource that `attributes` and `excludedAttributes` ask for (RFC 7644, 3.9)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def project(
     attributes: Sequence[str],
     excluded: Sequence[str],
 ) -> Json:
-    """The part of a full representation that was asked for (RFC 7644, 3.9).
+    """Return the part of a full representation that was requested (RFC 7644, 3.9).
 
-    Unknown names are ignored, and what is empty without the rest is left out (RFC 7643, 2.5). The answer shares its
-    values with the document.
+    Unknown names are ignored, and attributes that become empty are left out (RFC 7643, 2.5). The result shares its
+    values with `document`.
     """
     result = dict(document)
     if attributes:
@@ -31,7 +31,7 @@ def project(
 def _locate_all(
     resource_type: ResourceType, paths: Sequence[str]
 ) -> Iterable[tuple[str | None, Attribute, Attribute | None]]:
-    """What the paths lead to, each once, however often and in however many spellings it is named."""
+    """Return the attributes that the paths name, each once, however often and in however many spellings it is named."""
     found = {}
     for path in paths:
         if located := resource_type.locate(path):
@@ -44,7 +44,7 @@ def _select(resource_type: ResourceType, document: Mapping[str, Any], paths: Seq
     wanted = _locate_all(resource_type, paths)
     result: Json = {}
     for key, value in document.items():
-        # RFC 7643, 7: what is returned always is returned, whatever was asked for.
+        # RFC 7643, 7: `returned: always` overrides the requested attributes.
         known = resource_type.root.table.get(key)
         if known is not None and known.returned == "always":
             result[key] = value
@@ -62,7 +62,7 @@ def _select(resource_type: ResourceType, document: Mapping[str, Any], paths: Seq
 
 
 def _drop_empty(result: Json, extension: str | None, name: str) -> None:
-    """Leave out an attribute of which nothing is shown, and the values of a list of which nothing is shown."""
+    """Remove an attribute without visible values, and the elements of a list without visible values."""
     box = result if extension is None else result.get(extension, {})
     if isinstance(box.get(name), list):
         box[name] = [item for item in box[name] if item != {}]
@@ -73,7 +73,7 @@ def _drop_empty(result: Json, extension: str | None, name: str) -> None:
 
 
 def _reduce(value: Any, sub: Attribute | None) -> Any:
-    """A value reduced to one sub-attribute; elements that lack it keep their places as empty objects."""
+    """Reduce a value to one sub-attribute; elements that lack it stay in the list as empty objects."""
     if sub is None:
         return value
     if isinstance(value, list):

@@ -27,9 +27,9 @@ Returned = Literal["always", "never", "default", "request"]
 Uniqueness = Literal["none", "server", "global"]
 
 
-#: Characters of a text for which no index is kept.
+#: The most characters of a text that is not indexed.
 TEXT_LENGTH = 65_536
-#: Of a name or an identifier that the client gives.
+#: The most characters of a name or identifier that the client gives.
 NAME_LENGTH = 1024
 #: The longest e-mail address that RFC 5321 allows: 64 + 1 + 255.
 ADDRESS_LENGTH = 320
@@ -39,7 +39,7 @@ ADDRESS_LENGTH = 320
 class Attribute:
     """One attribute and its characteristics (RFC 7643, 2.2).
 
-    `one_or_many` marks a string attribute for which an array of strings is taken as well.
+    `one_or_many` marks a string attribute that also takes an array of strings.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Attribute:
     sub: tuple[Attribute, ...] = ()
     description: str = ""
     one_or_many: bool = False
-    #: How many values a multi-valued attribute may hold; None = as many as a body has room for.
+    #: How many values a multi-valued attribute may hold; None = as many as fit into a body.
     limit: int | None = 1000
     #: How many characters a text may have; fewer than `TEXT_LENGTH` where an index holds it.
     bound: int = TEXT_LENGTH
     #: Sub-attributes by their name, and by their name in lower case.
     table: dict[str, Attribute] = field(init=False, repr=False, compare=False)
-    #: Names of the sub-attributes that must be there.
+    #: Names of the required sub-attributes.
     needs: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    #: What the path of a sub-attribute begins with: `name.`, or `urn:…:User:` for an extension.
+    #: The prefix of the paths of sub-attributes: `name.`, or `urn:…:User:` for an extension.
     prefix: str = field(init=False, repr=False, compare=False)
-    #: Whether any text will do: a writable string that is neither required nor unique.
+    #: True if any text is valid: a writable string that is neither required nor unique.
     plain: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +78,7 @@ class Attribute:
 
     @property
     def read_only(self) -> bool:
+        """Return True if clients cannot write the attribute."""
         return self.mutability == "readOnly"
 
 
@@ -91,13 +92,13 @@ class Schema:
     attributes: tuple[Attribute, ...]
 
     def as_attribute(self) -> Attribute:
-        """The schema as an extension stands in a document: an object under its URN (RFC 7643, 3.3)."""
+        """Return the schema as it stands in a document as an extension: an object under its URN (RFC 7643, 3.3)."""
         return Attribute(self.id, "complex", sub=self.attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceType:
-    """A kind of resource: its core schema, and the extensions that it may carry."""
+    """A resource type: its core schema and the extensions that it may carry (RFC 7643, 6)."""
 
     name: str
     endpoint: str
@@ -115,13 +116,13 @@ class ResourceType:
 
     @property
     def urns(self) -> tuple[str, ...]:
-        """The URNs of the core schema and of the extensions."""
+        """Return the URNs of the core schema and of the extensions."""
         return (self.schema.id, *(extension.id for extension in self.extensions))
 
     def find_top_level(self, urn: str | None, name: str) -> tuple[str | None, Attribute] | None:
-        """A top-level attribute, and the extension that it belongs to: None for the core schema.
+        """Find a top-level attribute; return the URN of its extension (None for the core schema) and the attribute.
 
-        An empty name means the extension itself, as an attribute named by its URN.
+        An empty name means the extension itself, as an attribute named by its URN. Return None if no schema has it.
         """
         if urn is None or urn.lower() == self.schema.id.lower():
             attribute = None if ":" in name else self.root.table.get(name.lower())
@@ -133,7 +134,10 @@ class ResourceType:
         return None if attribute is None else (extension.name, attribute)
 
     def find_in_extensions(self, name: str) -> tuple[str, Attribute] | None:
-        """An attribute of the one extension that has it, and that extension; None where several have it, or none."""
+        """Find the attribute in the only extension that has it; return the URN and the attribute.
+
+        Return None if several extensions have it, or none.
+        """
         found = [
             (extension.id, attribute)
             for extension in self.extensions
@@ -142,14 +146,14 @@ class ResourceType:
         return found[0] if len(found) == 1 else None
 
     def find(self, urn: str | None, name: str, sub: str | None) -> Attribute | None:
-        """The attribute of that path, letter case aside, or None where no schema here knows it."""
+        """Return the attribute of that path, letter case aside, or None if no schema has it."""
         found = self.find_top_level(urn, name)
         if found is None or sub is None:
             return found and found[1]
         return found[1].table.get(sub.lower())
 
     def locate(self, path: str) -> tuple[str | None, Attribute, Attribute | None] | None:
-        """What a path in text names: its extension if any, the attribute, and the sub-attribute if any."""
+        """Find the extension (or None), attribute and sub-attribute (or None) of a path; return None if unknown."""
         if path.lower() in (extension.id.lower() for extension in self.extensions):
             return None, self.root.table[path.lower()], None
         urn, _, rest = path.rpartition(":")
@@ -173,7 +177,7 @@ def _text(name: str, description: str) -> Attribute:
 
 
 def _labels(*types: str, of: str) -> tuple[Attribute, ...]:
-    """The sub-attributes that most multi-valued attributes share (RFC 7643, 2.4)."""
+    """Return the sub-attributes that most multi-valued attributes share (RFC 7643, 2.4)."""
     return (
         _text("display", f"A readable name for the {of}."),
         Attribute("type", canonical=types, description=f"What the {of} is used for."),
@@ -189,7 +193,7 @@ def _values(name: str, of: str, *types: str, value: Attribute | None = None) -> 
 
 # RFC 7643, 3.1: common attributes belong to every resource and are not listed by any schema.
 _COMMON = (
-    # `schemas` follows from the attributes that are there, so nobody writes it.
+    # `schemas` follows from the attributes that are present, so clients cannot write it.
     Attribute(
         "schemas",
         "reference",
@@ -389,7 +393,7 @@ GROUP = Schema(
 
 
 def application_extension(urn: str, application: str) -> Schema:
-    """The application's own extension of a user: the one attribute `group`."""
+    """Return the application's own extension of a user, with the one attribute `group`."""
     group = Attribute(
         "group",
         case_exact=True,
@@ -403,18 +407,20 @@ def application_extension(urn: str, application: str) -> Schema:
 
 
 def user_type(*extensions: Schema) -> ResourceType:
+    """Return the resource type of users with these extensions."""
     return ResourceType("User", "/Users", USER, extensions)
 
 
 def group_type() -> ResourceType:
+    """Return the resource type of groups."""
     return ResourceType("Group", "/Groups", GROUP)
 
 
 def narrow(resource_type: ResourceType, paths: Sequence[str]) -> ResourceType:
-    """The same type with only the attributes that the paths name.
+    """Return the type with only the attributes that the paths name.
 
-    Required and read-only attributes of the core schema stay, and extensions with nothing left go.
-    Raises ValueError, in a sentence, for a path that no schema knows.
+    Required and read-only attributes of the core schema stay; extensions without attributes are removed. Raises
+    ValueError, with a sentence, for a path that no schema has.
     """
     wanted = _full_names(resource_type, paths)
     extensions = (_narrow_schema(extension, wanted) for extension in resource_type.extensions)
@@ -427,7 +433,7 @@ def narrow(resource_type: ResourceType, paths: Sequence[str]) -> ResourceType:
 
 
 def _full_names(resource_type: ResourceType, paths: Iterable[str]) -> set[str]:
-    """The full names, in lower case, of all that the paths name; a whole attribute ends with `.*`."""
+    """Return the full names, in lower case, of all that the paths name; a whole attribute ends with `.*`."""
     names: set[str] = set()
     for path in paths:
         if path.lower() == resource_type.schema.id.lower():

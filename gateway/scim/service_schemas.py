@@ -188,5 +188,5 @@ SCHEMA = Schema(
     ),
 )
 
-#: All of them, in the order of the RFC.
+#: All schemas of discovery, in the order of the RFC.
 SERVICE_SCHEMAS = (SERVICE_PROVIDER_CONFIG, RESOURCE_TYPE, SCHEMA)

@@ -1,4 +1,4 @@
-"""Sorting: the attribute that `sortBy` names, and what of it is compared (RFC 7644, 3.4.2.3)."""
+"""Sorting: the attribute that `sortBy` names and the value of it that is compared (RFC 7644, 3.4.2.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Sort(NamedTuple):
 
 
 def read_sort(text: str, descending: bool, types: Iterable[ResourceType]) -> Sort | None:
-    """The order that `sortBy` asks for; None where no type keeps that attribute. Raises InvalidValue."""
+    """Parse `sortBy`; return None if none of the types has that attribute.
+
+    Raises InvalidValue for a malformed path and for a complex attribute without sub-attribute.
+    """
     path, types = _path(text), tuple(types)
     if any(find_compared(kind, path) for kind in types):
         return Sort(path, descending)
@@ -30,7 +33,10 @@ def read_sort(text: str, descending: bool, types: Iterable[ResourceType]) -> Sor
 
 
 def find_compared(kind: ResourceType, path: AttrPath) -> tuple[Attribute, Attribute] | None:
-    """The attribute of that path, and what of it is compared: itself, or a sub-attribute, `value` if none is named."""
+    """Return the attribute of a path and the attribute that is compared: itself, or a sub-attribute (default `value`).
+
+    Return None if the type has no such attribute.
+    """
     attribute = kind.find(path.urn, path.name, None)
     if attribute is None:
         return None
@@ -45,7 +51,7 @@ def _path(text: str) -> AttrPath:
         if len(text) > MAX_LENGTH:
             raise InvalidFilter(f"At most {MAX_LENGTH} characters are read.")
         reader = FilterReader(text)
-        path = reader.path()
+        path = reader.read_path()
         if reader.symbol:
             raise reader.refusal("the end of the path was expected")
     except InvalidFilter as refusal:
