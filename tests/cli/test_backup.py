@@ -504,7 +504,7 @@ def test_another_program_that_has_it_open_is_noticed(
 ENDS = """
 import os, sys
 from pathlib import Path
-from gateway.store import copies
+from gateway.store.engine.backup import restore
 
 file, database, last = sys.argv[1:]
 calls = 0
@@ -519,7 +519,7 @@ def count(name):
     setattr(os, name, counted)
 for name in ('link', 'unlink', 'replace', 'fsync', 'chown'):
     count(name)
-copies.restore(Path(file), Path(database), lambda done, pages: None)
+restore(Path(file), Path(database), lambda done, pages: None)
 """
 
 
