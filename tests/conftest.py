@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.testing import Deployment
-from tests.oracles import invariants
+# Before they are imported: what an oracle found differs is shown as in a test.
+pytest.register_assert_rewrite("tests.oracles")
+
+from gateway.testing import Deployment  # noqa: E402
+from tests.oracles import invariants  # noqa: E402
 
 
 def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[Any]:

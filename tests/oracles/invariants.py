@@ -38,11 +38,19 @@ OFFENCES = {
         SELECT g.uid FROM groups g WHERE NOT EXISTS (SELECT 1 FROM tallies t
           WHERE t.organization_id = g.organization_id AND t.resource = 'Group'
           AND t.connection = COALESCE(g.connection_id, 0))""",
-    "a deleted user holds a grant": """
-        SELECT u.uid, r.source FROM grants r JOIN users u ON u.id = r.user_id WHERE u.deleted = 1""",
-    "a grant joins two organizations": """
-        SELECT u.uid, g.uid FROM grants r JOIN users u ON u.id = r.user_id JOIN groups g ON g.id = r.group_id
-        WHERE u.organization_id <> g.organization_id""",
+    "a grant is dangling, of a deleted user, or across organizations": """
+        SELECT r.group_id, r.user_id, r.source FROM grants r LEFT JOIN users u ON u.id = r.user_id
+        LEFT JOIN groups g ON g.id = r.group_id
+        WHERE u.id IS NULL OR g.id IS NULL OR u.deleted = 1 OR u.organization_id <> g.organization_id""",
+    "a grant has a source that its group cannot have": """
+        SELECT g.uid, r.source FROM grants r JOIN groups g ON g.id = r.group_id WHERE
+          (r.source = 'push' AND g.connection_id IS NULL) OR (r.source <> 'push' AND g.connection_id IS NOT NULL)""",
+    "a member waits for a group that is not there": """
+        SELECT w.group_id FROM waiting_members w LEFT JOIN groups g ON g.id = w.group_id WHERE g.id IS NULL""",
+    "a mapping rule has no group or no connection, or a group of others": """
+        SELECT m.id FROM mapping_rules m LEFT JOIN groups g ON g.id = m.group_id
+        LEFT JOIN connections c ON c.id = m.connection_id
+        WHERE g.id IS NULL OR c.id IS NULL OR g.connection_id IS NOT NULL OR g.organization_id <> c.organization_id""",
     "a group's number of members is wrong": """
         SELECT * FROM (SELECT g.name, g.members, (SELECT COUNT(DISTINCT user_id) FROM grants r
           WHERE r.group_id = g.id) AS inside FROM groups g) told WHERE members <> inside""",
