@@ -35,7 +35,7 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
     scim.patch(
         f"/Groups/{pushed[0]}", {"op": "add", "path": "members", "value": [{"value": model.json["id"]}]}
     )
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     organization, connection = scim.organization, scim.connection
     groups = [store.groups.seen(connection, uid) for uid in pushed]
     with connected(deployment.gateway.config.database_url) as raw:
@@ -62,7 +62,7 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
     subject = Subject(scim.base, scim.token, users, uid, {"small": pushed[0], "large": pushed[1]})
     subject.cursor = _far(scim, users)
     _check(scim, subject)
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     return subject, scim
 
 

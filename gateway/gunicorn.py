@@ -16,11 +16,11 @@ limit_request_line = 0
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the recorder in each worker, after the fork: listeners hear before the first request."""
-    worker.app.callable.extensions["gateway"].recorder.start()
+    """Start the background thread of each worker, after the fork: events are delivered before the first request."""
+    worker.app.callable.extensions["gateway"].worker.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Write what the recorder has gathered when a worker ends."""
+    """Write the buffered activity when a worker ends."""
     if worker.app.callable is not None:  # it could not be made
-        worker.app.callable.extensions["gateway"].recorder.close()
+        worker.app.callable.extensions["gateway"].close()

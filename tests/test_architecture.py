@@ -84,7 +84,7 @@ def test_a_module_says_what_lives_in_it(name):
 def test_only_who_asks_plugins_catches_whatever_comes(name):
     """A plugin may fail in any way; everything else in ways that are known.
 
-    The recorder's worker outlives both, and the dispatcher answers for both, as Flask does elsewhere. The threads of
+    The background worker outlives both, and the dispatcher answers for both, as Flask does elsewhere. The threads of
     the server serve all requests: what one of them meets is logged and ends that one alone.
     """
     bare = [
@@ -96,7 +96,7 @@ def test_only_who_asks_plugins_catches_whatever_comes(name):
     assert bare == [] or name in (
         "gateway.plugin.declarations",
         "gateway.plugin.manager",
-        "gateway.provisioning.recorder",
+        "gateway.provisioning.worker",
         "gateway.server.deadlines",
         "gateway.server.exchange",
         "gateway.web.scim.wsgi",

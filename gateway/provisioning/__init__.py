@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.plugin.manager import PluginManager
+from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.diagnostics import Diagnostics
+from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.lists import Lists
 from gateway.provisioning.long_changes import LongChangeRunner
@@ -19,10 +21,11 @@ from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.organizations import OrganizationSetup
-from gateway.provisioning.recorder import Recorder
+from gateway.provisioning.outages import Outages
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
+from gateway.provisioning.worker import Worker
 from gateway.store import Store
 
 __all__ = ["Caller", "IdpCaller", "Provisioning", "Target", "Trace"]
@@ -35,7 +38,12 @@ class Provisioning:
         self.config, self.store, self.plugins = config, store, plugins
         self.callers = Callers(config, plugins)
         self.admission = AdmissionControl(store, plugins, self.callers, config.public_url)
-        self.recorder = Recorder(store, plugins, self.callers, config.activity_days)
+        self.outages = Outages()
+        self.worker = Worker(store, self.outages)
+        self.event_relay = EventRelay(store, plugins, self.callers, self.worker)
+        self.activity_writer = ActivityWriter(
+            store, self.worker, self.outages, self.event_relay.schedule, config.activity_days
+        )
         units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)
@@ -44,9 +52,21 @@ class Provisioning:
         self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
         cursors = Cursors(config.secret_key, old_keys=config.secret_key_old)
         self.lists = Lists(store, plugins, config.page_limit, cursors)
-        self.recorder.chores.append(self.long_changes.resume)
+        self.worker.tasks += [
+            self.activity_writer.flush_due,
+            self.event_relay.deliver,
+            lambda: self.event_relay.schedule(self.long_changes.resume()),
+        ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
         self.admin_access = AdminAccess(store, units_of_work, self.callers)
-        self.diagnostics = Diagnostics(store, plugins, self.callers, self.recorder, unruled)
+        self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
+
+    def close(self) -> None:
+        """Stop the worker and write the activity that is buffered. The database stays open."""
+        self.worker.stop()
+        try:
+            self.activity_writer.flush()
+        finally:
+            self.outages.log_lost()

@@ -14,7 +14,7 @@ from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.json_values import freeze
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Answered, Decision
-from gateway.store.activity import Line
+from gateway.store.activity import ActivityLine
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 #: What stands between the public URL and the slug of a connection in its base URL.
@@ -218,7 +218,7 @@ class Trace:
         self.left_out, self.changed = list(noted.left_out), noted.changed
         self.members, self.waiting, self.restored = noted.members, noted.waiting, noted.restored
 
-    def line(self, status: int, detail: str | None = None) -> Line:
+    def line(self, status: int, detail: str | None = None) -> ActivityLine:
         """The line as it is stored."""
         ignored = json.dumps(_first(list(dict.fromkeys(self.ignored)))) if self.ignored else "[]"
         if status < 400:
@@ -231,7 +231,7 @@ class Trace:
             more = f"… and {len(told) - LINE_COUNT} more"
             told[LINE_COUNT:] = [{"plugin": "gateway", "hook": "activity", "verdict": more}]
         detail = detail and _cut(detail)
-        return Line(
+        return ActivityLine(
             self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, outcome,
             detail, ignored, json.dumps(told) if told else "[]", self.request_id,
             self.target.id if self.target else None, self._facts(status),

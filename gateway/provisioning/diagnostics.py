@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gateway.plugin.manager import PluginManager
+from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.admission import FEATURE
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.mapped_values import MappedPath, UnruledValues, describe_unruled
-from gateway.provisioning.recorder import Recorder
 from gateway.store import Store
-from gateway.store.activity import Wanted
+from gateway.store.activity import ActivityFilter
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
@@ -43,16 +43,21 @@ class Diagnostics:
         store: Store,
         plugins: PluginManager,
         callers: Callers,
-        recorder: Recorder,
+        activity_writer: ActivityWriter,
         unruled: UnruledValues,
     ) -> None:
-        self._store, self._plugins, self._callers, self._recorder = store, plugins, callers, recorder
+        self._store, self._plugins, self._callers, self._activity_writer = (
+            store,
+            plugins,
+            callers,
+            activity_writer,
+        )
         self._unruled = unruled
 
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """All checks, in the order in which they should be mended."""
         # What was called a moment ago should be seen.
-        self._recorder.flush_for_reading()
+        self._activity_writer.flush_briefly()
         return [
             self._plan(organization),
             self._single_sign_on(organization),
@@ -159,7 +164,7 @@ class Diagnostics:
         return [Check("waiting_members", True, message)]
 
     def _last_partial(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
-        wanted = Wanted(connection=connection.uid, outcome="partial")
+        wanted = ActivityFilter(connection=connection.uid, outcome="partial")
         found = self._store.activity.search(organization.id, None, 1, wanted).lines
         return [
             Check(

@@ -1,4 +1,4 @@
-"""Requests that are refused while the database does not serve: counted here, told in the log and the activity after."""
+"""Counts the requests that are refused while the database does not serve, for the log and the activity afterwards."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.provisioning.caller import Trace
-from gateway.store.activity import Gathered
+from gateway.store.activity import RefusalCount
 from gateway.store.engine.failures import Outage
 from gateway.store.ids_and_time import now
 
 log = logging.getLogger("gateway")
 
-#: Slugs of base URLs whose refusals are kept apart. During an outage nobody is known: anybody can make slugs up.
-MOST_SLUGS = 1000
-#: Characters of the longest slug that is kept.
+#: Slugs of base URLs that are counted separately. During an outage no caller is authenticated: slugs may be invented.
+MAX_SLUGS = 1000
+#: Characters of the longest slug that is counted.
 SLUG_LENGTH = 200
 #: Seconds without a failure after which it is tried whether the database serves again.
 QUIET_SECONDS = 1.0
-#: The reason under which refusals of an outage are gathered in the activity.
-WORD = "outage"
+#: The reason under which the activity counts refusals of an outage.
+REASON = "outage"
 
 
 @dataclass
@@ -32,11 +32,11 @@ class _Period:
     began: float
     failed: float
     requests: int = 0
-    #: What is still to be written, by slug.
-    held: dict[str, Gathered] = field(default_factory=dict)
-    #: When the first one came that was not in the last answer of `due`, by slug.
+    #: Refusals that are not written yet, by slug.
+    counts: dict[str, RefusalCount] = field(default_factory=dict)
+    #: When the first refusal came that the last answer of `pending` did not count, by slug.
     since: dict[str, int] = field(default_factory=dict)
-    #: What was written already: requests, and the connections whose activity has them.
+    #: Requests that were written already, and the connections whose activity counts them.
     written: int = 0
     connections: set[str] = field(default_factory=set)
 
@@ -48,8 +48,8 @@ class Outages:
         self._lock = threading.Lock()
         self._period: _Period | None = None
 
-    def note(self, outage: Outage, trace: Trace | None = None) -> None:
-        """Note that the database did not serve, and the request that was refused for it, if one was."""
+    def record(self, outage: Outage, trace: Trace | None = None) -> None:
+        """Record that the database did not serve; `trace` is that of the request which was refused, if one was."""
         clock = time.monotonic()
         with self._lock:
             begins = self._period is None
@@ -63,7 +63,7 @@ class Outages:
                 "the database does not serve: %s; requests are refused with 503 until it is back", outage.what
             )
 
-    def due(self, at_once: bool) -> dict[str, Gathered] | None:
+    def pending(self, at_once: bool) -> dict[str, RefusalCount] | None:
         """Return the refusals to be written, by slug, or None while no outage can have ended.
 
         `at_once`: also when the last failure was a moment ago.
@@ -73,10 +73,10 @@ class Outages:
             if period is None or (not at_once and time.monotonic() - period.failed < QUIET_SECONDS):
                 return None
             period.since.clear()
-            return dict(period.held)
+            return dict(period.counts)
 
-    def served(self, written: Mapping[str, Gathered], connections: Mapping[str, str]) -> None:
-        """Take away what `due` returned and was written. The outage ends unless requests were refused meanwhile.
+    def confirm(self, written: Mapping[str, RefusalCount], connections: Mapping[str, str]) -> None:
+        """Subtract refusals that `pending` returned and that were written; ends the outage unless more came meanwhile.
 
         `connections`: public ids by slug, of those slugs that exist.
         """
@@ -84,15 +84,15 @@ class Outages:
             period = self._period
             if period is None:
                 return
-            for slug, held in written.items():
-                left = period.held.pop(slug)
-                if left.times > held.times:
+            for slug, count in written.items():
+                left = period.counts.pop(slug)
+                if left.times > count.times:
                     first = period.since.get(slug, left.last)
-                    period.held[slug] = left._replace(first=first, times=left.times - held.times)
+                    period.counts[slug] = left._replace(first=first, times=left.times - count.times)
                 if slug in connections:
-                    period.written += held.times
+                    period.written += count.times
                     period.connections.add(connections[slug])
-            if period.held:
+            if period.counts:
                 return
             self._period = None
         log.warning(
@@ -105,8 +105,8 @@ class Outages:
             period.requests - period.written,
         )
 
-    def give_up(self) -> None:
-        """Say in the log what is lost, for this process ends before the database serves."""
+    def log_lost(self) -> None:
+        """Log the refusals that no activity will count, when the process ends before the database serves."""
         with self._lock:
             period, self._period = self._period, None
         if period is not None:
@@ -118,10 +118,10 @@ class Outages:
 
 
 def _count(period: _Period, outage: Outage, trace: Trace) -> None:
-    held, slug, moment = period.held, trace.slug, now()
-    if slug in held:
-        held[slug] = held[slug]._replace(last=moment, times=held[slug].times + 1)
-    elif slug and len(slug) <= SLUG_LENGTH and len(held) < MOST_SLUGS:
+    counts, slug, moment = period.counts, trace.slug, now()
+    if slug in counts:
+        counts[slug] = counts[slug]._replace(last=moment, times=counts[slug].times + 1)
+    elif slug and len(slug) <= SLUG_LENGTH and len(counts) < MAX_SLUGS:
         line = trace.line(outage.status)._replace(
             # Several users' requests become one line, and which token was presented nobody could look up.
             principal=None, user=None, target_uid=None, facts="{}", ignored="[]", decisions="[]",
@@ -129,7 +129,7 @@ def _count(period: _Period, outage: Outage, trace: Trace) -> None:
             " identity provider was told to send them again. Where it shows failed tasks of this time, run them again"
             " there; nothing has to be set up anew.",
         )  # fmt: skip
-        held[slug] = Gathered(line, moment, moment, 1)
+        counts[slug] = RefusalCount(line, moment, moment, 1)
     else:
         return
     period.since.setdefault(slug, moment)

@@ -344,7 +344,7 @@ class Users:
         if gone is None or (caller.connection and gone.connection_id not in (None, caller.connection_id)):
             return NotFound(sentence + remedy)
         trace.user, trace.target = gone.user_name, Target("User", gone.uid, gone.user_name)
-        line = self._store.activity.deletion(caller.organization.id, gone.user_name, gone.uid)
+        line = self._store.activity.find_deletion(caller.organization.id, gone.user_name, gone.uid)
         explained = (
             f"{sentence} {gone.user_name} was deleted on {rfc3339(gone.modified)}{_by_line(line)}. A POST /Users of the"
             " connection that had it, with the same userName and externalId, restores it."

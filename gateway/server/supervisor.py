@@ -45,8 +45,8 @@ log = logging.getLogger("gateway.server")
 #: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
 #: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
-#: Connections to the database that a worker may have: its threads, those of the two queues, its recorder, and the lock
-#: of who tells plugins.
+#: Connections to the database that a worker may have: its threads, those of the two queues, its background thread,
+#: and the lock of the process that delivers events.
 SESSIONS = THREADS + 4
 #: Connections of clients that a worker holds, and those that wait until one is free: an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096
@@ -175,9 +175,9 @@ class _Worker:
         end_with_parent(self._supervisor)
         app = create_app()
         # granian has no hook for the end of a worker; this runs once its open requests were answered.
-        multiprocessing.util.Finalize(None, app.extensions["gateway"].recorder.close, exitpriority=1)
+        multiprocessing.util.Finalize(None, app.extensions["gateway"].close, exitpriority=1)
         # What was untold when the server stopped is told before the first request comes.
-        app.extensions["gateway"].recorder.start()
+        app.extensions["gateway"].worker.start()
         if self._unsaid.acquire(block=False):
             threading.Thread(target=self._say_where, daemon=True).start()
         return Exchanges(app)

@@ -1,4 +1,4 @@
-"""The activity: one line for each request of an identity provider or admin, its outcome, and why."""
+"""The activity: one line for each request of an identity provider or admin, with its outcome and the reason."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ INTO = (
     "activity (organization_id, at, connection_uid, principal, operation, user_name, user_key, status, outcome, detail,"
     " ignored, decisions, request_id, target_uid, facts)"
 )
-#: Lines that one request looks at, at most, where no index serves a filter.
+#: Lines that one request reads at most where no index serves a filter.
 WINDOW = 20_000
 
-#: The outcome in words of SQL: as a parameter it would not find the index of failures.
+#: Conditions by outcome, as literals: with a parameter the partial index of failures would not be used.
 _OUTCOMES: dict[str | None, tuple[str, ...]] = {
     None: (),
     "success": ("outcome = 'success'",),
     "partial": ("outcome = 'partial'",),
     "failure": ("outcome = 'failure'",),
-    # What was done, if not all of it.
+    # Carried out, at least in part.
     "done": ("outcome <> 'failure'",),
 }
 _DAY = 86_400_000_000
 
 
-class Line(NamedTuple):
-    """One line as it is handed to the store. `ignored` and `decisions` are JSON arrays, `facts` a JSON object."""
+class ActivityLine(NamedTuple):
+    """One line to be inserted. `ignored` and `decisions` are JSON arrays, `facts` a JSON object."""
 
     organization_id: int
     connection_uid: str | None
@@ -51,8 +51,8 @@ class Line(NamedTuple):
     facts: str = "{}"
 
 
-class Wanted(NamedTuple):
-    """Which lines: None where all are. `since` and `until` are microseconds, `until` excluded."""
+class ActivityFilter(NamedTuple):
+    """Selects lines; None selects all. `since` and `until` are microseconds, `until` excluded."""
 
     outcome: str | None = None
     user: str | None = None
@@ -63,9 +63,9 @@ class Wanted(NamedTuple):
     since: int | None = None
     until: int | None = None
 
-    def conditions(self) -> tuple[str, list[Any]]:
-        """SQL that begins with AND, and its parameters."""
-        wanted = {
+    def compile(self) -> tuple[str, list[Any]]:
+        """Return conditions in SQL, each preceded by AND, and their parameters."""
+        conditions = {
             "user_key = ?": _key(self.user) if self.user else None,
             "connection_uid = ?": self.connection,
             "status = ?": self.status,
@@ -74,148 +74,165 @@ class Wanted(NamedTuple):
             "at >= ?": self.since,
             "at < ?": self.until,
         }
-        given = {sql: value for sql, value in wanted.items() if value is not None}
+        given = {sql: value for sql, value in conditions.items() if value is not None}
         return "".join(f" AND {sql}" for sql in (*_OUTCOMES[self.outcome], *given)), list(given.values())
 
     @property
     def scans(self) -> bool:
-        """Whether no index leads to the lines that are wanted."""
+        """True if no index serves this filter."""
         narrow = self.status is not None or self.target or self.request_id or self.outcome == "partial"
         return bool(narrow) and not self.user
 
 
-class Found(NamedTuple):
-    """A page of lines. `following`: the moment and key to go on from, None at the end. A page may be short of lines
-    and have more behind it: a request looks at `WINDOW` lines at most."""
+class ActivityPage(NamedTuple):
+    """A page of lines. `next_start`: moment and key from which the next page goes on, None at the end.
+
+    A page may be short and have a next one: a request reads `WINDOW` lines at most.
+    """
 
     lines: list[ActivityRecord]
-    following: tuple[int, int] | None
+    next_start: tuple[int, int] | None
 
 
-#: Characters of a user's name that are looked for.
+#: Characters of a user's name that are compared.
 USER_LENGTH = 320
 
 
-class Reason(NamedTuple):
-    """What refusals of strangers are counted by; the minute since 1970."""
+class RefusalKey(NamedTuple):
+    """The key by which refusals are counted into one line; `minute` since 1970."""
 
     minute: int
     connection_uid: str
-    word: str
+    reason: str
 
 
-class Gathered(NamedTuple):
-    """Refusals that one line stands for: the first line, the moments of the first and the last, how many."""
+class RefusalCount(NamedTuple):
+    """Refusals that share a line: the line of the first one, moments of the first and the last, how many."""
 
-    line: Line
+    line: ActivityLine
     first: int
     last: int
     times: int
 
-    def together(self, later: Gathered) -> Gathered:
-        """Both in one line, that of the earlier ones."""
+    def merge(self, later: RefusalCount) -> RefusalCount:
+        """Return the sum of both, with the line of this one."""
         first, last = min(self.first, later.first), max(self.last, later.last)
         return self._replace(first=first, last=last, times=self.times + later.times)
 
 
 class ActivityLog:
-    """Lines of organizations."""
+    """Stored activity lines."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, lines: Sequence[tuple[int, Line]]) -> None:
-        """Write lines, each with its moment."""
-        self._db.insert(INTO, [row(moment, line) for moment, line in lines])
+    def add(self, lines: Sequence[tuple[int, ActivityLine]]) -> None:
+        """Insert lines, each with its moment in microseconds."""
+        self._db.insert(INTO, [line_values(moment, line) for moment, line in lines])
 
-    def count(self, reason: Reason, held: Gathered) -> None:
-        """Count refusals in the line of their connection, reason and minute, whichever process wrote it."""
-        found = self._db.one(
+    def count(self, key: RefusalKey, count: RefusalCount) -> None:
+        """Add refusals to the line of their connection, reason and minute, which another process may have inserted."""
+        counter = self._db.one(
             "INSERT INTO gathered_refusals (minute, connection_uid, reason) VALUES (?, ?, ?)"
             " ON CONFLICT (minute, connection_uid, reason) DO UPDATE SET reason = excluded.reason"
             " RETURNING activity_id",
-            *reason,
+            *key,
         )
-        if found and found[0]:
-            counted = self._db.run(
+        if counter and counter[0]:
+            updated = self._db.run(
                 "UPDATE activity SET times = times + ?, at = CASE WHEN at < ? THEN ? ELSE at END,"
                 " first_at = CASE WHEN first_at > ? THEN ? ELSE first_at END WHERE id = ?",
-                *(held.times, held.last, held.last, held.first, held.first, found[0]),
+                *(count.times, count.last, count.last, count.first, count.first, counter[0]),
             )
-            if counted:
+            if updated:
                 return
-        values = (*row(held.last, held.line), held.times, held.first)
+        values = (*line_values(count.last, count.line), count.times, count.first)
         into = INTO.replace(")", ", times, first_at)")
-        made = self._db.one(
+        inserted = self._db.one(
             f"INSERT INTO {into} VALUES ({','.join('?' * len(values))}) RETURNING id", *values
         )
-        assert made is not None
+        assert inserted is not None
         self._db.run(
             "UPDATE gathered_refusals SET activity_id = ? WHERE minute = ? AND connection_uid = ? AND reason = ?",
-            made[0],
-            *reason,
+            inserted[0],
+            *key,
         )
-        self._db.run("DELETE FROM gathered_refusals WHERE minute < ?", reason.minute - 60)
+        self._db.run("DELETE FROM gathered_refusals WHERE minute < ?", key.minute - 60)
 
     def refuse_unless_writable(self) -> None:
-        """Raise Outage where the database only reads. Changes nothing."""
+        """Raise Outage if the database is read-only. Changes nothing."""
         self._db.run("DELETE FROM gathered_refusals WHERE minute < 0")
 
     def page(
         self, organization_id: int, before: tuple[int, int] | None, limit: int, *, outcome: str | None = None,
         user: str | None = None, connection: str | None = None,
     ) -> list[ActivityRecord]:  # fmt: skip
-        """The newest first, from the one before `before` (its moment and key) on.
+        """Return lines, the newest first, from the one before `before` (its moment and key) on.
 
-        By the moment, for reads are written a little after they happened.
+        Ordered by moment, for the lines of reads are written a little after they happened.
         """
-        wanted = Wanted(outcome, user, connection)
-        return self._rows("organization_id = ?", [organization_id], "(at, id)", before, wanted, limit)
+        selection = ActivityFilter(outcome, user, connection)
+        return self._rows("organization_id = ?", [organization_id], "(at, id)", before, selection, limit)
 
     def search(
-        self, organization_id: int | None, before: tuple[int, int] | None, limit: int, wanted: Wanted
-    ) -> Found:
-        """A page of an organization's lines, the newest first; of all organizations with None, the last written first.
+        self,
+        organization_id: int | None,
+        before: tuple[int, int] | None,
+        limit: int,
+        selection: ActivityFilter,
+    ) -> ActivityPage:
+        """Return a page of lines: of an organization the newest first, of all of them (None) the last written first.
 
-        `before` is what the page before called `following`. Filters that no index serves look at `WINDOW` lines.
+        `before` is what the page before has as `next_start`. Filters that no index serves read `WINDOW` lines.
         """
         if organization_id is None:
             where, parameters, order = "1 = 1", [], "(id)"
         else:
             where, parameters, order = "organization_id = ?", [organization_id], "(at, id)"
         end = None
-        if wanted.scans or (organization_id is None and wanted != Wanted()):
-            end = self._end_of_window(where, parameters, order, before, wanted)
-        rows = self._rows(where, parameters, order, before, wanted, limit + 1, end)
+        if selection.scans or (organization_id is None and selection != ActivityFilter()):
+            end = self._end_of_window(where, parameters, order, before, selection)
+        rows = self._rows(where, parameters, order, before, selection, limit + 1, end)
         if len(rows) > limit:
             last = rows[limit - 1]
-            return Found(rows[:limit], (last.at, last.id))
-        return Found(rows, end)
+            return ActivityPage(rows[:limit], (last.at, last.id))
+        return ActivityPage(rows, end)
 
     def _end_of_window(
-        self, where: str, parameters: list[Any], order: str, before: tuple[int, int] | None, wanted: Wanted
+        self,
+        where: str,
+        parameters: list[Any],
+        order: str,
+        before: tuple[int, int] | None,
+        selection: ActivityFilter,
     ) -> tuple[int, int] | None:
-        """Moment and key of the last line of the window; None where the lines end in it."""
-        if wanted.until is not None and order == "(at, id)" and (before is None or before[0] > wanted.until):
-            before = (wanted.until, 0)
-        compared, values = _behind(order, "<", before)
+        """Return moment and key of the last line of the window; None if the lines end within it."""
+        if (
+            selection.until is not None
+            and order == "(at, id)"
+            and (before is None or before[0] > selection.until)
+        ):
+            before = (selection.until, 0)
+        compared, values = _compare_position(order, "<", before)
         found = self._db.one(
             f"SELECT at, id FROM activity WHERE {where}{compared}"
             f" ORDER BY {_descending(order)} LIMIT 1 OFFSET {WINDOW - 1}",
             *parameters,
             *values,
         )
-        if found is None or (order == "(at, id)" and wanted.since is not None and found[0] < wanted.since):
+        if found is None or (
+            order == "(at, id)" and selection.since is not None and found[0] < selection.since
+        ):
             return None
         return found[0], found[1]
 
     def _rows(
-        self, where: str, parameters: list[Any], order: str, before: tuple[int, int] | None, wanted: Wanted,
+        self, where: str, parameters: list[Any], order: str, before: tuple[int, int] | None, selection: ActivityFilter,
         limit: int, end: tuple[int, int] | None = None,
     ) -> list[ActivityRecord]:  # fmt: skip
-        conditions, values = wanted.conditions()
-        above, upper = _behind(order, "<", before)
-        below, lower = _behind(order, ">=", end)
+        conditions, values = selection.compile()
+        above, upper = _compare_position(order, "<", before)
+        below, lower = _compare_position(order, ">=", end)
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM activity WHERE {where}{conditions}{above}{below}"
             f" ORDER BY {_descending(order)} LIMIT ?",
@@ -230,7 +247,7 @@ class ActivityLog:
     def last_call(
         self, organization_id: int, connection: str, outcome: str | None = None
     ) -> ActivityRecord | None:
-        """The newest line of a connection that its identity provider left, not an admin who worked at it."""
+        """Return the newest line of a request of the connection's identity provider, not of an admin, or None."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
             " AND operation LIKE '% /%'"
@@ -241,8 +258,8 @@ class ActivityLog:
         )
         return ActivityRecord._make(row) if row else None
 
-    def deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
-        """The newest line of the user's deletion, as long as the activity has it."""
+    def find_deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
+        """Return the newest line of the deletion of a user, or None once it was pruned."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND user_key = ? AND target_uid = ?"
             " AND status = 204 AND operation LIKE 'DELETE %' ORDER BY at DESC, id DESC LIMIT 1",
@@ -253,16 +270,16 @@ class ActivityLog:
         return ActivityRecord._make(row) if row else None
 
     def prune(self, before: int, most: int = 1000) -> int:
-        """Forget the oldest lines from before a moment, `most` at a time; how many.
+        """Delete at most `most` of the oldest lines from before a moment; return how many were deleted.
 
-        Lines are forgotten in the order of writing. A line whose moment is wrong, for a clock was ahead when it was
-        written, goes with the lines that were written after it.
+        Lines are deleted in the order of insertion. A line whose moment is wrong, because a clock was ahead when it
+        was inserted, goes with the lines that were inserted after it.
         """
         oldest = self._db.one("SELECT at, id FROM activity ORDER BY id LIMIT 1")
         if oldest is None or most < 1:
             return 0
         at, first = oldest
-        if at >= before and (at < now() + _DAY or not self._older_behind(first, before)):
+        if at >= before and (at < now() + _DAY or not self._has_older_after(first, before)):
             return 0
         reach = ""
         values: tuple[Any, ...] = ()
@@ -275,8 +292,8 @@ class ActivityLog:
             *values,
         )
 
-    def _older_behind(self, first: int, before: int) -> bool:
-        """Whether a line that was written later than line `first` is from before a moment; looks at a few of them."""
+    def _has_older_after(self, first: int, before: int) -> bool:
+        """Return whether a line inserted after line `first` is from before a moment; reads a few of them."""
         step = 1
         while row := self._db.one("SELECT at FROM activity WHERE id >= ? ORDER BY id LIMIT 1", first + step):
             if row[0] < before:
@@ -286,12 +303,12 @@ class ActivityLog:
 
 
 def _key(user: str) -> str:
-    """What a user is found by: as many characters as an index of PostgreSQL holds, whatever folding made of them."""
+    """Return the key by which a user is found: as many folded characters as an index of PostgreSQL holds."""
     return fold(user)[:USER_LENGTH]
 
 
-def row(moment: int, line: Line) -> tuple[Any, ...]:
-    """A line as it is written."""
+def line_values(moment: int, line: ActivityLine) -> tuple[Any, ...]:
+    """Return the values of a line in the order of `INTO`; the moment is now if it is 0."""
     user = line.user
     return (
         line.organization_id, moment or now(), line.connection_uid, line.principal, line.operation, user,
@@ -304,10 +321,12 @@ def _descending(order: str) -> str:
     return "at DESC, id DESC" if order == "(at, id)" else "id DESC"
 
 
-def _behind(order: str, sign: str, place: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:
-    """The condition that a line lies on one side of a place in the order."""
-    if place is None:
+def _compare_position(order: str, sign: str, position: tuple[int, int] | None) -> tuple[str, tuple[int, ...]]:
+    """Return the condition that a line is on one side of a position in the order, and its parameters."""
+    if position is None:
         return "", ()
     return (
-        (f" AND (at, id) {sign} (?, ?)", place) if order == "(at, id)" else (f" AND id {sign} ?", place[1:])
+        (f" AND (at, id) {sign} (?, ?)", position)
+        if order == "(at, id)"
+        else (f" AND id {sign} ?", position[1:])
     )

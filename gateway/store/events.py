@@ -1,4 +1,4 @@
-"""The feed: every committed change, numbered without gap by its organization, and how far listeners have been told."""
+"""Events: every committed change, numbered without gap in its organization, and the positions of listeners."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gateway.store.records import EventRecord
 COLUMNS = "seq, type, at, resource, resource_uid, connection_uid, data"
 
 INTO = "events (id, organization_id, seq, type, at, resource, resource_uid, connection_uid, data)"
-#: More than one organization ever has.
-_MOST = 1 << 40
+#: More events than one organization ever has.
+_SPAN = 1 << 40
 
 
 class Event(NamedTuple):
@@ -27,18 +27,18 @@ class Event(NamedTuple):
 
 
 def position(organization_id: int, seq: int) -> int:
-    """The key of an event: those of an organization lie side by side, in their order."""
-    return organization_id * _MOST + seq
+    """Return the primary key of an event: those of an organization are adjacent, in the order of their numbers."""
+    return organization_id * _SPAN + seq
 
 
 class Events:
-    """Events of organizations."""
+    """Stored events, and how far each listener received those of each organization."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def add(self, organization_id: int, last: int, events: Sequence[Event]) -> None:
-        """Write events whose numbers were reserved up to `last`."""
+        """Insert events whose numbers were reserved up to `last`."""
         moment, first = now(), last - len(events) + 1
         self._db.insert(
             INTO,
@@ -59,8 +59,8 @@ class Events:
         )
 
     def page(self, organization_id: int, after: int, limit: int) -> list[EventRecord]:
-        """In order, from the one behind `after` on."""
-        if after >= _MOST:
+        """Return at most `limit` events in order, from the one after number `after` on."""
+        if after >= _SPAN:
             return []
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
@@ -71,29 +71,29 @@ class Events:
         return [EventRecord._make(row) for row in rows]
 
     def newest(self, organization_id: int) -> int:
-        """The number of the newest event of an organization; 0 before the first."""
+        """Return the number of the newest event of an organization; 0 before the first."""
         row = self._db.one("SELECT event_seq FROM organizations WHERE id = ?", organization_id)
         return row[0] if row else 0
 
     def remove(self, organization_id: int) -> None:
-        """All of an organization."""
+        """Delete all events of an organization."""
         self._db.run(
             "DELETE FROM events WHERE id >= ? AND id < ?",
             position(organization_id, 0),
             position(organization_id + 1, 0),
         )
 
-    # Telling plugins --------------------------------------------------------------------------------------------
+    # Positions of listeners ------------------------------------------------------------------------------------
 
-    def introduce(self, plugin: str, since: int) -> None:
-        """Note a listener that is new here: of each organization it is told the events from `since` on (microseconds).
+    def register_listener(self, plugin: str, since: int) -> None:
+        """Register a listener, which receives the events from `since` (microseconds) on, all of them with 0.
 
-        A listener that was noted before keeps its positions. One statement for all organizations: each looks at the
-        newest event first, by the primary key.
+        A listener that was registered before keeps its positions. One statement for all organizations, which reads the
+        newest events of each first, by the primary key.
         """
         if self._db.one("SELECT 1 FROM listeners WHERE plugin = ?", plugin):
             return
-        # Told of something before there was this table: not new.
+        # It has a position from before there was this table: not new.
         if self._db.one("SELECT 1 FROM deliveries WHERE plugin = ? LIMIT 1", plugin):
             since = 0
         self._db.run(
@@ -103,7 +103,7 @@ class Events:
         )
         if since:
             before = (
-                f"SELECT e.seq FROM events e WHERE e.id >= o.id * {_MOST} AND e.id < (o.id + 1) * {_MOST}"
+                f"SELECT e.seq FROM events e WHERE e.id >= o.id * {_SPAN} AND e.id < (o.id + 1) * {_SPAN}"
                 " AND e.at < ? ORDER BY e.id DESC LIMIT 1"
             )
             self._db.run(
@@ -114,39 +114,41 @@ class Events:
                 since,
             )
 
-    def untold(self, plugin: str, organization_ids: Sequence[int] | None = None) -> list[tuple[int, int]]:
-        """Organizations with events that a plugin has not been told: (key, number of the last one told).
+    def undelivered(
+        self, plugin: str, organization_ids: Sequence[int] | None = None
+    ) -> list[tuple[int, int]]:
+        """Return organizations with events that a listener has not received, and its position: (key, number).
 
-        Among those that are named, or (None) among all, which costs a look at each.
+        Among the given ones, or (None) among all, which costs a look at each. Leased and postponed ones are left out.
         """
-        unheard = (
+        pending = (
             "SELECT o.id, COALESCE(d.seq, 0) FROM organizations o LEFT JOIN deliveries d"
             " ON d.organization_id = o.id AND d.plugin = ?"
             " WHERE o.event_seq > COALESCE(d.seq, 0) AND COALESCE(d.retry_at, 0) <= ?"
         )
         if organization_ids is None:
-            return [(key, seq) for key, seq in self._db.all(unheard, plugin, now())]
+            return [(key, seq) for key, seq in self._db.all(pending, plugin, now())]
         rows = self._db.among(
-            organization_ids, lambda marks: f"{unheard} AND o.id IN ({marks})", plugin, now()
+            organization_ids, lambda marks: f"{pending} AND o.id IN ({marks})", plugin, now()
         )
         return [(key, seq) for key, seq in rows]
 
-    def told(self, plugin: str, organization_id: int, seq: int) -> None:
-        """The plugin has heard everything up to this event; a process that heard of it late sets nothing back."""
+    def confirm_delivery(self, plugin: str, organization_id: int, seq: int) -> None:
+        """Move a listener's position forward to this event, never back, and end its failures and its lease."""
         newest = "CASE WHEN excluded.seq > deliveries.seq THEN excluded.seq ELSE deliveries.seq END"
-        self._delivery(plugin, organization_id, f"seq = {newest}, failures = 0, retry_at = 0", seq, 0)
+        self._upsert_delivery(plugin, organization_id, f"seq = {newest}, failures = 0, retry_at = 0", seq, 0)
 
-    def hold(self, plugin: str, organization_id: int, seq: int, until: int) -> None:
-        """A call about what follows `seq` goes on: no process tells more of it before `until`."""
-        self._delivery(plugin, organization_id, "retry_at = excluded.retry_at", seq, until, failures=0)
+    def lease_delivery(self, plugin: str, organization_id: int, seq: int, until: int) -> None:
+        """Keep all processes from delivering what follows `seq` before `until`: a call of this one goes on."""
+        self._upsert_delivery(plugin, organization_id, "retry_at = excluded.retry_at", seq, until, failures=0)
 
-    def failed(self, plugin: str, organization_id: int, seq: int, retry_at: int) -> None:
-        """The plugin raised at the event behind `seq`; tell it again later."""
+    def postpone_delivery(self, plugin: str, organization_id: int, seq: int, retry_at: int) -> None:
+        """Count a failure at the event after `seq`, which is delivered again from `retry_at` on."""
         sets = "failures = deliveries.failures + 1, retry_at = excluded.retry_at"
-        self._delivery(plugin, organization_id, sets, seq, retry_at)
+        self._upsert_delivery(plugin, organization_id, sets, seq, retry_at)
 
-    def failures(self, plugin: str, organization_id: int) -> int:
-        """How often in a row."""
+    def count_failures(self, plugin: str, organization_id: int) -> int:
+        """Return how often a listener failed in a row at the event that it is to receive next."""
         row = self._db.one(
             "SELECT failures FROM deliveries WHERE plugin = ? AND organization_id = ?",
             plugin,
@@ -154,7 +156,7 @@ class Events:
         )
         return row[0] if row else 0
 
-    def _delivery(
+    def _upsert_delivery(
         self,
         plugin: str,
         organization_id: int,

@@ -43,7 +43,7 @@ class Deployment:
 
     def close(self) -> None:
         """Stop the background worker and close the database."""
-        self.gateway.recorder.close()
+        self.gateway.close()
         self.gateway.store.database.close()
         engines.give_back(self._instance)
 
@@ -116,12 +116,12 @@ class Deployment:
 
     def activity(self, organization: OrganizationRecord, **wanted: Any) -> list[Any]:
         """The activity, newest first."""
-        self.gateway.recorder.flush()
+        self.gateway.activity_writer.flush()
         return self.gateway.store.activity.page(organization.id, None, 100_000, **wanted)
 
     def deliver_events(self) -> None:
         """Tell listening plugins now what was committed; the background does so half a second later."""
-        self.gateway.recorder.relay()
+        self.gateway.event_relay.deliver()
 
     def listed(self, path: str) -> list[dict[str, Any]]:
         """A whole list of the admin REST, by its pages."""

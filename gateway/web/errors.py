@@ -106,9 +106,9 @@ class Errors:
                     f"The change was stored, but the gateway failed to answer it (request id {call.request_id}). Read"
                     " what is there before you send it again."
                 )
-            self._gateway.recorder.refused(trace, refusal)
+            self._gateway.activity_writer.record_refusal(trace, refusal)
         elif isinstance(refusal, Outage):
-            self._gateway.recorder.unserved(refusal)
+            self._gateway.activity_writer.record_outage(refusal)
         return refusal
 
     def _as_refusal(self, error: Exception, call: Call) -> Refusal:

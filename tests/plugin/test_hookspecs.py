@@ -381,12 +381,12 @@ def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deploym
     gateway.plugins.add(Listener(), "listener")
     scim = deployment.connection("generic")
     assert scim.user()["active"] is True
-    gateway.recorder.close()  # its thread; what it does is done here, without waiting a second
-    gateway.recorder.relay()
+    gateway.worker.stop()  # its thread; what it does is done here, without waiting a second
+    gateway.event_relay.deliver()
     gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
-    gateway.recorder.relay()
+    gateway.event_relay.deliver()
     scim.user("user2@acme.test")
-    gateway.recorder.relay()
+    gateway.event_relay.deliver()
     assert heard == ["user.created"] * 3
 
 

@@ -230,7 +230,7 @@ def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
     other = deployment.connection("okta", deployment.organization("Other"))
     kept = other.user("kept@other.test", emails=[{"value": "kept@other.test", "type": "work"}])
     acme, _ = grown(deployment)
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     assert deployment.admin("DELETE", acme.organization).status == 204
     assert deployment.admin("GET", acme.organization).status == 404
     database = deployment.gateway.store.database

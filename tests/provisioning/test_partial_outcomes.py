@@ -215,7 +215,7 @@ def test_what_an_attempt_left_out_that_left_nothing_is_not_told(deployment: Depl
     message = {"schemas": [PATCH], "Operations": operations} if method == "PATCH" else user
     assert scim.call(method, f"/Users{uid}", message).status == (201 if method == "POST" else 200)
     assert next(late.meanwhile, None) is None  # there were two attempts
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     (line,) = [
         line
         for line in deployment.activity(scim.organization)

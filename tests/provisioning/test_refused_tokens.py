@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.provisioning.recorder import PACE
+from gateway.provisioning.activity_writer import PRUNED_PER_LINE
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 
@@ -105,16 +105,16 @@ def test_wrong_admin_tokens_are_slowed_down_and_a_right_one_passes(slow: Deploym
 def test_a_clock_that_jumps_ahead_neither_erases_the_activity_nor_keeps_it(
     deployment: Deployment, okta: Scim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    activity, recorder = deployment.gateway.store.activity, deployment.gateway.recorder
+    activity, writer = deployment.gateway.store.activity, deployment.gateway.activity_writer
     deployment.gateway.store.database.run("DELETE FROM activity")
     line = deployment.trace(okta.organization).line(200)
     activity.add([(now(), line)] * 100)
     true = now
-    for module in ("gateway.provisioning.recorder", "gateway.store.activity"):
+    for module in ("gateway.provisioning.activity_writer", "gateway.store.activity"):
         monkeypatch.setattr(f"{module}.now", lambda: true() + 4000 * DAY)
     okta.call("GET", "/Users")
-    recorder.flush()
-    assert 100 - PACE <= len(deployment.activity(okta.organization)) <= 101
+    writer.flush()
+    assert 100 - PRUNED_PER_LINE <= len(deployment.activity(okta.organization)) <= 101
     monkeypatch.undo()
     # Lines from the time in which the clock was ahead are forgotten with those that were written after them.
     deployment.gateway.store.database.run("DELETE FROM activity")

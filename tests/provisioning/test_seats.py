@@ -142,7 +142,7 @@ def test_many_processes_share_the_seats_exactly(deployment: Deployment, audit: A
         "    body = {'schemas': [user], 'userName': f'user{number}-{n}@acme.test', 'active': True}\n"
         "    return client.post(base + '/Users', json=body, headers={'Authorization': f'Bearer {token}'}).status_code\n"
         "print(json.dumps([create(n) for n in range(15)]))\n"
-        "app.extensions['gateway'].recorder.close()\n"
+        "app.extensions['gateway'].close()\n"
     )
     processes = [
         subprocess.Popen(

@@ -152,7 +152,7 @@ def test_basic_credentials_open_nothing(scim: Scim) -> None:
 
 def test_when_a_token_was_last_used_is_shown(scim: Scim) -> None:
     def last_used() -> str | None:
-        scim.deployment.gateway.recorder.flush()
+        scim.deployment.gateway.activity_writer.flush()
         used: str | None = scim.deployment.admin("GET", tokens_path(scim)).json["items"][0]["last_used_at"]
         return used
 
@@ -230,8 +230,8 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
     careless = Careless()
     deployment.gateway.plugins.add(careless, "careless")
     scim, secrets = conversation(deployment, idp)
-    deployment.gateway.recorder.flush()
-    deployment.gateway.recorder.relay()
+    deployment.gateway.activity_writer.flush()
+    deployment.gateway.event_relay.deliver()
     # Something that nobody foresaw: a table is gone.
     deployment.gateway.store.database.run("ALTER TABLE emails RENAME TO elsewhere")
     body = {"schemas": [USER], "userName": "user4@acme.test", "active": False}
@@ -247,7 +247,7 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
     assert_hidden(secrets, told, "the log")
 
     # Every row of every table, and the bytes of the files, with what was deleted in them.
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     database = deployment.gateway.store.database
     stored = repr([database.all(f"SELECT * FROM {table}") for table in database.peewee.get_tables()])
     if not is_postgresql():

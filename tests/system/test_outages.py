@@ -104,7 +104,7 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
     okta, entra = deployment.connection("okta", acme), deployment.connection("entra", other)
     quiet = deployment.connection("okta", other)
     bases = {scim.uid: scim.base for scim in (okta, entra)}
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     caplog.clear()
     before = now()
     with away():
@@ -145,18 +145,17 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
 def test_what_strangers_call_is_bounded(
     deployment: Deployment, away: Away, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages, "MOST_SLUGS", 5)
+    monkeypatch.setattr(outages, "MAX_SLUGS", 5)
     okta = deployment.connection("okta", deployment.organization())
     base = okta.base
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     caplog.clear()
-    recorder = deployment.gateway.recorder
     with away():
         assert post(okta, base, okta.token) == 503
         for number in range(20):
             post(okta, f"/scim/v2/{'x' * 300}{number}", "wrong")
             post(okta, f"/scim/v2/nobody-{number}", "wrong")
-            assert len(recorder.outages.due(True) or {}) <= 5
+            assert len(deployment.gateway.outages.pending(True) or {}) <= 5
     assert back(caplog)
     (line,) = deployment.activity(okta.organization, outcome="failure")
     assert line.times == 1
@@ -178,7 +177,7 @@ def test_what_admins_send_meanwhile_is_counted_in_the_log(
     deployment: Deployment, away: Away, caplog: pytest.LogCaptureFixture
 ) -> None:
     acme = deployment.organization()
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     path = f"/organizations/{acme.uid}/groups"
     with away():
         statuses = {deployment.admin("POST", path, {"name": f"Group {n}"}).status for n in range(2)}
@@ -194,7 +193,7 @@ def test_a_lock_is_no_outage_and_each_request_it_refused_has_a_line_of_its_own(
     """Whoever holds the lock is served; PostgreSQL tells a lock of an organization likewise."""
     okta = deployment.connection("okta", deployment.organization())
     user, base = okta.user("here@acme.test"), okta.base
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     caplog.clear()
     with locked(deployment):
         assert post(okta, base, okta.token) == 503
@@ -218,8 +217,8 @@ def test_what_is_stored_is_shown_while_nothing_can_be_written(
     acme = deployment.organization()
     okta = deployment.connection("okta", acme)
     okta.user()
-    recorder = deployment.gateway.recorder
-    recorder.flush()
+    writer = deployment.gateway.activity_writer
+    writer.flush()
     path = f"/organizations/{acme.uid}/activity"
     seen = deployment.admin("GET", path).json["items"]
     with shut(deployment):
@@ -237,23 +236,23 @@ def test_what_is_stored_is_shown_while_nothing_can_be_written(
 def test_counts_of_strangers_that_could_not_be_written_are_added(deployment: Deployment) -> None:
     """Those that come while the earlier ones are being written are counted with them."""
     okta = deployment.connection("okta", deployment.organization())
-    recorder = deployment.gateway.recorder
-    recorder.flush()
+    writer = deployment.gateway.activity_writer
+    writer.flush()
 
     def flush_in_vain() -> None:
         with pytest.raises(Unavailable, match="busy"):
-            recorder._flush(True, 1.0)
+            writer._flush(True, 1.0)
 
     for _ in range(2):
         okta.call("GET", "/Users", token="wrong")
     with (
         locked(deployment),
-        recorder._writing,
+        writer._flushing,
         ThreadPoolExecutor() as pool,
     ):  # the worker does not come between
         flushed = pool.submit(flush_in_vain)
         until = time.monotonic() + 10
-        while recorder._strangers:
+        while writer._refusals:
             assert time.monotonic() < until, "nothing was taken to be written"
             time.sleep(0.001)
         okta.call("GET", "/Users", token="wrong")
@@ -266,16 +265,16 @@ def test_what_is_left_to_write_begins_after_what_was_written(deployment: Deploym
     okta = deployment.connection("okta", deployment.organization())
     outage, seen, trace = outages.Outage("the database is gone"), outages.Outages(), deployment.trace()
     trace.slug = okta.connection.slug
-    seen.note(outage, trace)
+    seen.record(outage, trace)
     time.sleep(0.002)
-    seen.note(outage, trace)
-    written = seen.due(True) or {}
+    seen.record(outage, trace)
+    written = seen.pending(True) or {}
     time.sleep(0.002)
-    seen.note(outage, trace)
+    seen.record(outage, trace)
     time.sleep(0.002)
-    seen.note(outage, trace)
-    seen.served(written, {trace.slug: okta.uid})
-    (left,) = (seen.due(True) or {}).values()
+    seen.record(outage, trace)
+    seen.confirm(written, {trace.slug: okta.uid})
+    (left,) = (seen.pending(True) or {}).values()
     assert left.times == 2
     assert written[trace.slug].last < left.first < left.last
 
@@ -301,25 +300,25 @@ def test_a_bulk_request_says_that_the_outage_counts_what_the_database_did_not_se
 def test_requests_that_are_refused_while_the_rest_is_written_are_not_lost(deployment: Deployment) -> None:
     """The outage goes on until all of them are written."""
     okta = deployment.connection("okta", deployment.organization())
-    recorder, outage = deployment.gateway.recorder, outages.Outage("the database is gone")
+    database_outages, outage = deployment.gateway.outages, outages.Outage("the database is gone")
     trace = deployment.trace()
     trace.slug = okta.connection.slug
-    recorder.outages.note(outage, trace)
-    written = recorder.outages.due(True)
-    recorder.outages.note(outage, trace)
-    recorder.outages.served(written or {}, {trace.slug: okta.uid})
-    assert [held.times for held in (recorder.outages.due(True) or {}).values()] == [1]
+    database_outages.record(outage, trace)
+    written = database_outages.pending(True)
+    database_outages.record(outage, trace)
+    database_outages.confirm(written or {}, {trace.slug: okta.uid})
+    assert [held.times for held in (database_outages.pending(True) or {}).values()] == [1]
     (line,) = deployment.activity(okta.organization, outcome="failure")
     assert line.times == 1
-    assert recorder.outages.due(True) is None
+    assert database_outages.pending(True) is None
 
 
 def test_a_process_that_ends_before_says_what_is_lost(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     outage = outages.Outages()
-    outage.note(outages.Outage("the database is gone"), deployment.trace())
-    outage.give_up()
-    outage.give_up()
+    outage.record(outages.Outage("the database is gone"), deployment.trace())
+    outage.log_lost()
+    outage.log_lost()
     assert log_of(caplog)[-1].endswith("1 requests were refused, which no activity counts")
     assert len(log_of(caplog)) == 2

@@ -445,7 +445,7 @@ def test_what_fails_at_the_last_statement_or_at_the_commit_leaves_nothing(
 ) -> None:
     user, group = scim.user(), scim.group()["id"]
     database = deployment.gateway.store.database
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     database.run(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
         f" 'BEGIN RAISE EXCEPTION USING ERRCODE = ''{code}''; END'"

@@ -334,7 +334,7 @@ def test_nobody_marks_the_token_of_another_as_used(with_plugin: Callable[..., De
     named["token"] = deployment.admin("GET", path).json["items"][0]["id"]
     refused = scim.call("GET", "/Users", token="anything")
     assert (refused.status, "cannot be used" in refused.json["detail"]) == (503, True)
-    deployment.gateway.recorder.flush()
+    deployment.gateway.activity_writer.flush()
     assert deployment.admin("GET", path).json["items"][0]["last_used_at"] is None
 
 
@@ -511,32 +511,31 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
     # It is told first.
     deployment = with_plugin(listening(hang), "aaa", first=True)
     deployment.gateway.plugins.add(listening(lambda event: heard.append(event.id)), "zzz")
-    recorder = deployment.gateway.recorder
-    recorder.close()  # its thread; what it does is done here
-    recorder._stopping.clear()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()  # its thread; what it does is done here
     scim, other = deployment.connection("generic"), deployment.connection("generic")
     for each in (scim, other):
         each.user()
         each.user("user2@acme.test")
     began = time.monotonic()
-    recorder.relay()
+    relay.deliver()
     assert time.monotonic() - began < 10
     assert (stuck, sorted(heard)) == ([1], [1, 1, 2, 2])
     # While it hangs it is told nothing more, and nobody waits for it again.
     scim.user("user3@acme.test")
     began = time.monotonic()
-    recorder.relay()
+    relay.deliver()
     assert time.monotonic() - began < 1
     assert (stuck, sorted(heard)) == ([1], [1, 1, 2, 2, 3])
     began = time.monotonic()
-    recorder.close()
+    deployment.gateway.close()
     assert time.monotonic() - began < 2
     release.set()
     deadline = time.monotonic() + 10
     while len(stuck) < 6 and time.monotonic() < deadline:
         deployment.gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
-        recorder._swept = -1000.0
-        recorder.relay()
+        relay._swept = -1000.0
+        relay.deliver()
         time.sleep(0.05)
     # What it was at ended well and is taken over; then the rest, each organization in its order.
     assert sorted(stuck) == [1, 1, 2, 2, 3]
@@ -548,9 +547,9 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
 ) -> None:
     """Neither the process that tells it nor another one tells it again, however often they look meanwhile."""
     scale = 1.0 if seconds < 5 else 0.05
-    monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 1.0 * scale)
-    monkeypatch.setattr("gateway.provisioning.recorder.HOLD_SECONDS", 30.0 * scale)
-    monkeypatch.setattr("gateway.plugin.listener.GRACE", 2.0 * scale)
+    monkeypatch.setattr("gateway.provisioning.event_relay.SLICE_SECONDS", 1.0 * scale)
+    monkeypatch.setattr("gateway.provisioning.event_relay.LEASE_SECONDS", 30.0 * scale)
+    monkeypatch.setattr("gateway.plugin.listener.GRACE_SECONDS", 2.0 * scale)
     heard: list[tuple[str, int]] = []
 
     def dawdle(event: Any) -> None:
@@ -559,8 +558,8 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
             time.sleep(seconds * scale)
 
     deployment = with_plugin(listening(dawdle))
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     first, second = deployment.connection("generic"), deployment.connection("generic")
     for each in (first, second):
         each.user()
@@ -568,10 +567,10 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
     deadline = time.monotonic() + 60
     others: list[tuple[int, int]] = []
     while len(heard) < 4 and time.monotonic() < deadline:
-        recorder.relay()
+        relay.deliver()
         if len(heard) == 1:
             # What another process would tell: the other organization alone.
-            others += deployment.gateway.store.events.untold("zzz")
+            others += deployment.gateway.store.events.undelivered("zzz")
         time.sleep(0.02)
     expected = {(each.organization.uid, number) for each in (first, second) for number in (1, 2)}
     assert len(heard) == 4
@@ -587,8 +586,8 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
 def test_a_late_call_that_fails_is_told_again(
     with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 0.05)
-    monkeypatch.setattr("gateway.plugin.listener.GRACE", 0.05)
+    monkeypatch.setattr("gateway.provisioning.event_relay.SLICE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.plugin.listener.GRACE_SECONDS", 0.05)
     heard: list[int] = []
 
     def fail_late(event: Any) -> None:
@@ -598,18 +597,18 @@ def test_a_late_call_that_fails_is_told_again(
             crash()
 
     deployment = with_plugin(listening(fail_late))
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     scim = deployment.connection("generic")
     scim.user()
-    recorder.relay()
+    relay.deliver()
     time.sleep(0.6)
-    recorder.relay()
-    failures = deployment.gateway.store.events.failures("zzz", scim.organization.id)
+    relay.deliver()
+    failures = deployment.gateway.store.events.count_failures("zzz", scim.organization.id)
     assert (heard, failures) == ([1], 1)
     deployment.gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
-    recorder._swept = -1000.0
-    recorder.relay()
+    relay._swept = -1000.0
+    relay.deliver()
     assert heard == [1, 1]
 
 
@@ -626,22 +625,22 @@ def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
     told = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
     type(told).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
     deployment.gateway.plugins.add(told, "zzz")
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     scim.user("user3@acme.test")
     later = deployment.connection("generic")
     later.user()
-    recorder.relay()
+    relay.deliver()
     new = {(scim.organization.uid, 3), (later.organization.uid, 1)}
     old = {(each.organization.uid, number) for each in (scim, quiet) for number in (1, 2)}
     assert set(heard) == (new | old if history else new)
     assert len(heard) == len(set(heard))
     # Known from now on: a process that starts later begins where the last one ended.
-    recorder._introduced.clear()
+    relay._registered.clear()
     deployment.gateway.plugins._since["zzz"] += 3_600_000_000
     heard.clear()
     quiet.user("user3@acme.test")
-    recorder.relay()
+    relay.deliver()
     assert heard == [(quiet.organization.uid, 3)]
 
 
@@ -654,11 +653,11 @@ def test_a_listener_that_would_leave_is_told_again(with_plugin: Callable[..., De
             raise SystemExit(3)
 
     deployment = with_plugin(listening(leaves))
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     deployment.connection("generic").user()
     for _ in range(2):
-        recorder.relay()
+        relay.deliver()
         deployment.gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
     assert heard == [1, 1]
     assert counted(deployment) == {("provisioned", "failed"): 1.0, ("provisioned", "answered"): 1.0}
@@ -673,19 +672,19 @@ def test_an_organization_with_much_to_tell_lets_the_next_one_in(
         time.sleep(0.05)
         heard.append((event.organization.id, event.id))
 
-    monkeypatch.setattr("gateway.provisioning.recorder.TURN_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.provisioning.event_relay.SLICE_SECONDS", 0.2)
     deployment = with_plugin(listening(dawdle))
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     first, second = deployment.connection("generic"), deployment.connection("generic")
     for number in range(12):
         first.user(f"user{number}@acme.test")
     second.user()
-    recorder.relay()
+    relay.deliver()
     assert (second.organization.uid, 1) in heard
     assert len(heard) < 12
     for _ in range(5):
-        recorder.relay()
+        relay.deliver()
     assert [number for uid, number in heard if uid == first.organization.uid] == list(range(1, 13))
 
 
@@ -713,12 +712,12 @@ def test_what_comes_while_a_listener_is_told_waits_for_the_next_round(
             scim.user(f"user{len(heard)}@acme.test")
 
     deployment = with_plugin(listening(hire_another))
-    recorder = deployment.gateway.recorder
-    recorder.close()
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
     scim = deployment.connection("generic")
     scim.user("user0@acme.test")
     for told in range(1, 4):
-        recorder.relay()
+        relay.deliver()
         assert heard == list(range(1, told + 1))
 
 
@@ -727,12 +726,12 @@ def test_what_one_node_could_not_tell_it_tells_when_the_other_is_done(
 ) -> None:
     heard: list[int] = []
     deployment = with_plugin(listening(lambda event: heard.append(event.id)))
-    recorder = deployment.gateway.recorder
-    recorder.close()
-    recorder.relay()  # the first round looks at all organizations, later ones at those that changed
+    relay = deployment.gateway.event_relay
+    deployment.gateway.worker.stop()
+    relay.deliver()  # the first round looks at all organizations, later ones at those that changed
     deployment.connection("generic").user()
     with deployment.gateway.store.database.only_one("relay"):
-        recorder.relay()
+        relay.deliver()
         assert heard == []
-    recorder.relay()
+    relay.deliver()
     assert heard == [1]

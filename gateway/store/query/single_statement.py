@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gateway.scim.json_text import Json
 from gateway.store.activity import INTO as ACTIVITY
-from gateway.store.activity import Line, row
+from gateway.store.activity import ActivityLine, line_values
 from gateway.store.engine.base import Database
 from gateway.store.events import INTO as EVENTS
 from gateway.store.events import position
@@ -124,13 +124,13 @@ def new_user(
     connection: ConnectionRecord,
     reservation: Reservation,
     document: Json,
-    line: Line,
+    line: ActivityLine,
 ) -> UserRecord | None:
     """A user of a connection, with what is due for it, its event and its line; None where there is more to its story:
     then nothing was written."""
     tenant = reservation.organization_id
     insert, values, user = users.addition(tenant, connection.id, document, _ADDED.format(id=tenant))
-    written = row(user.created, line._replace(target_uid=user.uid))
+    written = line_values(user.created, line._replace(target_uid=user.uid))
     made = database.whole(
         _USER.format(insert=insert, line=",".join("?" * len(written))),
         reservation.seats,
@@ -171,13 +171,13 @@ _REWRITTEN = f"""
 
 def new_state(
     database: Database, connection: ConnectionRecord, reservation: Reservation, moves: int, rewriting: UserRewrite,
-    event: tuple[str, str], line: Line,
+    event: tuple[str, str], line: ActivityLine,
 ) -> bool:  # fmt: skip
     """A user's new state, with what is due for it, its event (type and data) and its line. False where there is more to
     its story, or where the organization has made other moves than so many, and its groups may not be those that the
     event names: nothing was written then."""
     tenant, user, (kind, data) = reservation.organization_id, rewriting.user, event
-    written = row(user.modified, line)
+    written = line_values(user.modified, line)
     return bool(
         database.whole(
             _REWRITTEN.format(line=",".join("?" * len(written))),

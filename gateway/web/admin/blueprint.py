@@ -144,7 +144,7 @@ def _end_request(response: Response) -> Response:
     # Without an organization, as for an operator's token, there is neither an activity record nor an event.
     admin_request: AdminRequest | None = g.get("admin_request")
     if admin_request and admin_request.trace.written and admin_request.trace.organization_id:
-        admin_request.gateway.recorder.changed(admin_request.trace)
+        admin_request.gateway.activity_writer.record_change(admin_request.trace)
     # Tokens and people's data are in here.
     response.headers["Cache-Control"] = "no-store"
     return response

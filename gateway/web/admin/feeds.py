@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.plugin.contracts import SeatRequest
 from gateway.scim.errors import Conflict
-from gateway.store.activity import Wanted
+from gateway.store.activity import ActivityFilter
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord
 from gateway.web.admin import schemas
@@ -68,17 +68,18 @@ def list_activity_of_all(query: dict[str, Any]) -> Any:
 
 
 def _activity_page(request: AdminRequest, organization_id: int | None, query: dict[str, Any]) -> Any:
-    request.gateway.recorder.flush_for_reading()
-    store, wanted = request.gateway.store, {name: query[name] for name in Wanted._fields}
-    found = store.activity.search(
-        organization_id, _read_bookmark(query["after"]), query["limit"], Wanted(**wanted)
+    request.gateway.activity_writer.flush_briefly()
+    store, selection = (
+        request.gateway.store,
+        ActivityFilter(**{name: query[name] for name in ActivityFilter._fields}),
     )
-    items = [_record_json(row) for row in found.lines]
+    page = store.activity.search(organization_id, _read_bookmark(query["after"]), query["limit"], selection)
+    items = [_record_json(row) for row in page.lines]
     if organization_id is None:
-        names = store.organizations.names(sorted({row.organization_id for row in found.lines}))
-        for item, row in zip(items, found.lines, strict=True):
+        names = store.organizations.names(sorted({row.organization_id for row in page.lines}))
+        for item, row in zip(items, page.lines, strict=True):
             item["organization"] = names.get(row.organization_id)
-    return {"items": items, "next": found.following and "{}-{}".format(*found.following)}
+    return {"items": items, "next": page.next_start and "{}-{}".format(*page.next_start)}
 
 
 def _read_bookmark(after: str) -> tuple[int, int] | None:

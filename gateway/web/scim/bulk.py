@@ -104,7 +104,7 @@ class _Run:
         except Refusal as refusal:
             self._errors += 1
             self._unserved += isinstance(refusal, Outage)
-            self._gateway.recorder.refused(trace, refusal)
+            self._gateway.activity_writer.record_refusal(trace, refusal)
             return head | self._where(operation) | _failure(refusal)
 
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
@@ -116,7 +116,7 @@ class _Run:
         _check(operation)
         operation = operation.resolve(self._ids)
         left = self._run(caller, operation, trace)
-        self._gateway.recorder.changed(trace)
+        self._gateway.activity_writer.record_change(trace)
         if operation.method == "POST" and left is not None:
             self._ids[str(operation.bulk_id)] = left[0]
         return self._success(operation, left, trace.status)

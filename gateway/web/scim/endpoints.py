@@ -10,10 +10,10 @@ from typing import Any
 from flask import Blueprint
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
+from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import BASE_PATH, TraceState
 from gateway.provisioning.cursors import LIFETIME
 from gateway.provisioning.groups import is_large
-from gateway.provisioning.recorder import Recorder
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
 from gateway.scim import discovery
@@ -107,11 +107,11 @@ class View:
         operation: str,
         story: Callable[..., Answer],
         open_: bool,
-        recorder: Recorder,
+        activity_writer: ActivityWriter,
         authentication: Authentication,
     ) -> None:
         self._operation, self._story, self._open = operation, story, open_
-        self._recorder, self._authentication = recorder, authentication
+        self._activity_writer, self._authentication = activity_writer, authentication
 
     def identify(self, call: Call) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
@@ -135,11 +135,11 @@ class View:
         answered = self._story(call, admission.caller, trace, **call.arguments)
         trace.status = answered.status
         if trace.written:
-            self._recorder.changed(trace)
+            self._activity_writer.record_change(trace)
         elif answered.streamed and call.method != "HEAD":
-            answered.when_sent(partial(streaming.note, self._recorder, trace))
+            answered.when_sent(partial(streaming.record_read, self._activity_writer, trace))
         elif not self._open:
-            self._recorder.later(trace)
+            self._activity_writer.record_read(trace)
         return answered
 
 
@@ -152,7 +152,7 @@ class Endpoints:
 
     def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
         """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
-        return View(operation, story, open_, self._gateway.recorder, self._authentication)
+        return View(operation, story, open_, self._gateway.activity_writer, self._authentication)
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 

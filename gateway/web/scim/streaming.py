@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.provisioning import Trace
-from gateway.provisioning.recorder import Recorder
+from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.rendering import group_json, group_pieces, reference_json
 from gateway.scim.errors import Unexpected
 from gateway.scim.json_text import Json, dumps
@@ -78,12 +78,12 @@ def _watched(first: str, rest: Iterator[str], trace: Trace) -> Iterator[str]:
         raise
 
 
-def note(recorder: Recorder, trace: Trace) -> None:
-    """The line of a read, once its body has ended one way or another."""
+def record_read(activity_writer: ActivityWriter, trace: Trace) -> None:
+    """Write the activity line of a read once its body is sent or has failed."""
     if trace.status < 500:
-        recorder.later(trace)
+        activity_writer.record_read(trace)
         return
-    recorder.refused(
+    activity_writer.record_refusal(
         trace,
         Unexpected("The gateway failed in the middle of this answer. What was sent of it is not whole."),
     )

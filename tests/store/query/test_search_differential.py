@@ -124,7 +124,7 @@ class World:
         self.resources["Other"] = [{"id": theirs, "userName": "other@acme.test"}]
         self.kept = self.scim.caller().kept
         # Nothing may run beside: what draws random numbers in another thread, Hypothesis takes for a careless test.
-        self.deployment.gateway.recorder.close()
+        self.deployment.gateway.close()
 
     def _made(self, path, body):
         answer = self.scim.call("POST", path, body)

@@ -480,8 +480,8 @@ class Place:
             "beside_user": beside.user("beside@acme.test")["id"], "beside_group": beside.group("Beside")["id"],
             "other_user": other.user()["id"], "other_group": other.group()["id"],
         }  # fmt: skip
-        deployment.gateway.recorder.flush()
-        deployment.gateway.recorder.relay()
+        deployment.gateway.activity_writer.flush()
+        deployment.gateway.event_relay.deliver()
 
     def filled(self, value):
         """The same, with its placeholders filled in."""

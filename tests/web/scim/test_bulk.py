@@ -432,10 +432,10 @@ class Listens:
 
 
 def test_plugins_hear_of_the_operations_at_once_and_not_at_the_next_sweep(deployment, scim):
-    listener, recorder = Listens(), deployment.gateway.recorder
+    listener, relay = Listens(), deployment.gateway.event_relay
     deployment.gateway.plugins.add(listener, "listens")
     scim.user("first@acme.test")
-    recorder.relay()
+    relay.deliver()
     bulk(scim, user("a"), user("b"))
-    recorder.relay()
+    relay.deliver()
     assert listener.heard == [("user.created", f"{name}@acme.test") for name in ("first", "a", "b")]

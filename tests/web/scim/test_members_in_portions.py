@@ -203,7 +203,7 @@ def test_a_create_that_was_broken_off_names_the_group_that_is_there(scim, uids, 
 
     told = []
     monkeypatch.setattr(scim.deployment.gateway.store.memberships, "grant", broken)
-    monkeypatch.setattr(scim.deployment.gateway.recorder, "changed", told.append)
+    monkeypatch.setattr(scim.deployment.gateway.activity_writer, "record_change", told.append)
     answer = scim.call("POST", "/Groups", group_of(uids))
     assert answer.status == 503
     (group,) = scim.call("GET", '/Groups?filter=displayName eq "Everyone"').json["Resources"]

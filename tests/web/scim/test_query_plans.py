@@ -1,7 +1,7 @@
 """What a request costs the database: how many statements, by which indexes, and no more work in a large organization.
 
 The numbers of statements are held exactly, so that one more is somebody's decision. `BEGIN` and `COMMIT`, and what the
-recorder writes later in its own thread, are not among them.
+background worker writes later, are not among them.
 """
 
 import re
@@ -43,7 +43,7 @@ class Town:
         user = self.store.users.seen(self.scim.connection, self.uids[-8])
         secret = self.deployment.gateway.config.secret_key
         self.cursor = Cursors(secret).seal(self.scim.connection, "User+Group", user.id)
-        self.deployment.gateway.recorder.close()
+        self.deployment.gateway.close()
         if is_postgresql():
             self.store.database.run("ANALYZE")
 
