@@ -21,8 +21,8 @@ from flask import Flask, Response, request
 from granian import _signals
 
 from bench.raw import connected, insert
-from gateway.server.supervisor import _server, reserved
-from gateway.server.worker import end_at_once_by_signals, end_with_parent, stop_signal
+from gateway.server.supervisor import _build_server, reserve_port
+from gateway.server.worker import end_with_parent, install_stop_signal, restore_default_stop
 from gateway.store.ids_and_time import new_id
 
 _TABLES = (
@@ -145,8 +145,8 @@ def _translated(sql: str) -> str:
 
 
 def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
-    end_at_once_by_signals()
-    _signals.set_sync_signals = stop_signal
+    restore_default_stop()
+    _signals.set_sync_signals = install_stop_signal
     end_with_parent(parent)
     return Limit(url, synchronous).app
 
@@ -154,7 +154,7 @@ def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
 if __name__ == "__main__":
     url, synchronous, port, workers = sys.argv[1:]
     # The server that `gateway serve` runs, with granian's own way to a WSGI application, which waits for nothing here.
-    with reserved("127.0.0.1", int(port)) as (address, taken):
-        _server(address, taken, int(workers)).serve(
+    with reserve_port("127.0.0.1", int(port)) as (address, taken):
+        _build_server(address, taken, int(workers)).serve(
             target_loader=partial(_loaded, os.getpid(), url, synchronous)
         )

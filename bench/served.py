@@ -27,7 +27,7 @@ from bench.operations import OPERATIONS, PAGE, WALK, Subject, list_page
 from bench.processes import children, cpu_seconds, memory
 from bench.raw import connected
 from bench.stock import filled, limit_filled
-from gateway.server import GRACE, end_with_parent
+from gateway.server import STOP_SECONDS, end_with_parent
 from gateway.testing import Deployment, engines
 
 START_SECONDS = 60
@@ -288,6 +288,6 @@ def served(command: list[str], port: int, environment: dict[str, str], log: Path
     finally:
         process.terminate()
         try:
-            process.wait(GRACE)
+            process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()

@@ -1,5 +1,6 @@
-"""The configuration of one deployment: defaults, then `instance/config.toml`, then `GATEWAY_*` of the environment,
-then a test's mapping. Whoever reads a setting finds it, its unit and its default here.
+"""The configuration of one deployment: each setting with its unit and default.
+
+Defaults are overridden by `instance/config.toml`, that by `GATEWAY_*` of the environment, that by a test's mapping.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from werkzeug.urls import iri_to_uri
 
 #: Fewest characters of a secret that is set by hand.
 SECRET_LENGTH = 32
-#: Variables of other programs: options of `gateway simulate` and `gateway.gunicorn`, settings of tests.
-_OF_OTHERS = frozenset(
+#: Environment variables that other parts read: options of `gateway simulate` and `gateway.gunicorn`, settings of tests.
+_FOREIGN_VARIABLES = frozenset(
     f"GATEWAY_{name}"
     for name in (
         "SIMULATE_TOKEN", "LISTEN", "KILLS", "DIFFERENTIAL_PATCHES", "DIFFERENTIAL_FILTERS", "WALK", "MACHINE",
@@ -42,10 +43,10 @@ class Config:
     instance: Path
     #: `sqlite:///<path>` or `postgresql://…`; empty = `gateway.sqlite3` in the instance folder. May hold a password.
     database_url: str = field(default="", repr=False)
-    #: Key under which token digests are made. SQLite: made once and kept in the instance folder; PostgreSQL: must be
-    #: set, the same on every node.
+    #: Key of the token digests. SQLite: created once, in the instance folder. PostgreSQL: must be set, the same on
+    #: every node.
     secret_key: str = field(default="", repr=False)
-    #: Keys that were in force before, still accepted: what was made with them is renewed with `secret_key` at its use.
+    #: Former keys that are still accepted: a digest made with one is renewed with `secret_key` when its token is used.
     secret_key_old: tuple[str, ...] = field(default=(), repr=False)
     #: What base URLs and locations begin with, without a slash at the end; empty = as the request came in.
     public_url: str = ""
@@ -89,29 +90,32 @@ class Config:
 def load(
     overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ, make_key: bool = True
 ) -> Config:
-    """The configuration in force. `overrides` (a test's) wins over the environment, that over the file.
+    """Return the configuration in force: `overrides` (of a test) win over the environment, that over the file.
 
-    `make_key`: make the secret key of an instance that has none; without it nothing is written, and the key is empty.
+    `make_key`: create the secret key of an instance that has none; without it nothing is written, and the key is empty.
+    Raises ConfigurationError for a setting that does not exist or cannot be used.
     """
     overrides = dict(overrides or {})
     instance = Path(
         overrides.pop("instance", None) or environ.get("GATEWAY_INSTANCE") or "instance"
     ).absolute()
     known = {f.name: f for f in fields(Config)}
-    values = _from_file(instance / "config.toml", known) | _from_environment(environ, known) | overrides
+    values = _read_file(instance / "config.toml", known) | _read_environment(environ, known) | overrides
     for name in values.keys() - known.keys():
         raise ConfigurationError(f"There is no setting {name!r}.")
-    config = Config(instance=instance, **{name: _typed(known[name], value) for name, value in values.items()})
-    return _completed(config, make_key)
+    config = Config(
+        instance=instance, **{name: _parse_value(known[name], value) for name, value in values.items()}
+    )
+    return _complete(config, make_key)
 
 
-def _from_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+def _read_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigurationError(_unusable(path, error)) from None
+        raise ConfigurationError(_file_refusal(path, error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}.") from None
     for name in values.keys() - known.keys():
@@ -119,13 +123,13 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+def _read_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     named = ((name, environ.get(f"GATEWAY_{name.upper()}")) for name in known if name != "instance")
     return {name: value for name, value in named if value is not None}
 
 
-def _typed(setting: Any, value: Any) -> Any:
-    """Environment variables are text; numbers and lists are read from it."""
+def _parse_value(setting: Any, value: Any) -> Any:
+    """Return a value of the setting's type; numbers and lists are parsed from the text of environment variables."""
     if setting.type == "int":
         # Neither `true` nor `0.5`, which int() would make 1 and 0.
         if isinstance(value, bool | float) or not re.fullmatch(r"[0-9]{1,15}", str(value).strip()):
@@ -142,7 +146,7 @@ def _typed(setting: Any, value: Any) -> Any:
     return value
 
 
-def _completed(config: Config, make_key: bool) -> Config:
+def _complete(config: Config, make_key: bool) -> Config:
     url = config.database_url or f"sqlite:///{config.instance / 'gateway.sqlite3'}"
     if not url.startswith(("sqlite:///", "postgresql://")):
         # Nothing but the scheme is shown: behind it, or where it is missing, a password may stand.
@@ -171,7 +175,7 @@ def _completed(config: Config, make_key: bool) -> Config:
                 " `openssl rand -base64 48`."
             )
     _check_public_url(config.public_url)
-    key = config.secret_key or _kept_secret_key(config.instance / "secret_key", make_key)
+    key = config.secret_key or _secret_key(config.instance / "secret_key", make_key)
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
     values |= {
         "database_url": url,
@@ -198,12 +202,16 @@ def _check_public_url(url: str) -> None:
 
 
 def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:
-    """A sentence for each `GATEWAY_*` variable that nothing reads. `others` are beginnings that belong to plugins."""
+    """Return a sentence for each `GATEWAY_*` variable that nothing reads; `others` are the names of plugins."""
     known = {f"GATEWAY_{each.name.upper()}" for each in fields(Config)}
     beginnings = ("GATEWAY_TEST_", *(f"GATEWAY_{other.upper()}_" for other in others))
     sentences = []
     for name in sorted(environ):
-        if not name.startswith("GATEWAY_") or name in known | _OF_OTHERS or name.startswith(beginnings):
+        if (
+            not name.startswith("GATEWAY_")
+            or name in known | _FOREIGN_VARIABLES
+            or name.startswith(beginnings)
+        ):
             continue
         near = get_close_matches(name, sorted(known), 1)
         meant = f" Is {near[0]} meant?" if near else ""
@@ -211,14 +219,14 @@ def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> 
     return sentences
 
 
-def _kept_secret_key(path: Path, make: bool) -> str:
-    """The key of this instance, empty where there is none yet and none is to be made."""
+def _secret_key(path: Path, make: bool) -> str:
+    """Return the key of this instance; empty if there is none and `make` is false."""
     try:
         key = _read_key(path)
         if not key and make:
-            key = _made_secret_key(path)
+            key = _create_secret_key(path)
     except OSError as error:
-        raise ConfigurationError(_unusable(path, error)) from None
+        raise ConfigurationError(_file_refusal(path, error)) from None
     if key and (len(key) < SECRET_LENGTH or not key.isascii()):
         raise ConfigurationError(
             f"{path} holds no secret key of {SECRET_LENGTH} characters or more. Put back the one that tokens were made"
@@ -234,8 +242,8 @@ def _read_key(path: Path) -> str:
         return ""
 
 
-def _made_secret_key(path: Path) -> str:
-    """Make the key once, under a file lock, readable by its owner only."""
+def _create_secret_key(path: Path) -> str:
+    """Create the key once, under a file lock, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(handle, "r+", encoding="ascii", errors="replace") as file:
@@ -250,8 +258,8 @@ def _made_secret_key(path: Path) -> str:
         return key
 
 
-def _unusable(path: Path, error: OSError) -> str:
-    """The sentence for a file of the instance folder that cannot be read or made."""
+def _file_refusal(path: Path, error: OSError) -> str:
+    """Return the sentence for a file of the instance folder that cannot be read or written."""
     return (
         f"{path} cannot be used: {error.strerror}. Set GATEWAY_INSTANCE to a folder that this user may write, or"
         " correct the file."

@@ -1,6 +1,6 @@
-"""What gunicorn needs to serve the gateway as `gateway serve` does: `gunicorn -c python:gateway.gunicorn`.
+"""Settings with which gunicorn serves the gateway: `gunicorn -c python:gateway.gunicorn`.
 
-Options of the command line win over these. https://docs.gunicorn.org/en/stable/settings.html
+Options of the command line win over these. Source: https://docs.gunicorn.org/en/stable/settings.html
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 wsgi_app = "gateway.app:create_app()"
 worker_class = "gthread"
-#: A thread waits for its client here, so there are more than work at once.
+#: A thread waits for its client under gunicorn, so there are more threads than cores.
 threads = 16
 #: Long request lines are answered by the gateway, not by gunicorn in HTML.
 limit_request_line = 0
@@ -22,5 +22,5 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Write the buffered activity when a worker ends."""
-    if worker.app.callable is not None:  # it could not be made
+    if worker.app.callable is not None:  # None when it could not be built
         worker.app.callable.extensions["gateway"].close()

@@ -1,4 +1,4 @@
-"""Lines of the log: whatever a client sent stands in one line, escaped, and no traceback looks like another line."""
+"""Formats log records: text of clients is escaped and stays in one line, and no traceback looks like another record."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from gateway.scim.escaping import escape_controls
 
 
 class LineFormatter(logging.Formatter):
-    """A record is one line; a traceback follows in lines that begin with `| `."""
+    """Formats a record as one line; a traceback follows in lines that begin with `| `."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line of a record, escaped."""
         return escape_controls(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:
-        """The traceback."""
-        return _followed(super().formatException(ei))  # type: ignore[arg-type]
+        """Return the lines of a traceback, marked and escaped."""
+        return _mark_lines(super().formatException(ei))  # type: ignore[arg-type]
 
     def formatStack(self, stack_info: str) -> str:
-        """The stack that a record asked for."""
-        return _followed(super().formatStack(stack_info))
+        """Return the lines of a stack, marked and escaped."""
+        return _mark_lines(super().formatStack(stack_info))
 
 
-def _followed(text: str) -> str:
+def _mark_lines(text: str) -> str:
     return "\n".join(f"| {escape_controls(line)}" for line in text.split("\n"))

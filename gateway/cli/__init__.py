@@ -1,4 +1,4 @@
-"""The `gateway` command. A module for each noun; what is common to all commands is `common`."""
+"""The `gateway` command: one module for each subject, and `common` for what all commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gateway backup` and `gateway restore`: copies of a database."""
+"""`gateway backup` and `gateway restore`: copies of the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from gateway.cli.common import as_json, echo_json, explained, name_database
+from gateway.cli.common import as_json, echo_json, explain_outages, name_database
 from gateway.config import Config, load
 from gateway.store import Database, open_database
 from gateway.store.engine.backup import SQLITE, Copy, CopyError, Progress, back_up
@@ -32,16 +32,16 @@ def backup(file: Path, force: bool, as_json: bool) -> None:
     """
     config = load(make_key=False)
     if not config.database_url.startswith(SQLITE):
-        _dump(config, file, force, as_json)
+        _dump_postgresql(config, file, force, as_json)
         return
-    with _told("Copying") as progress, explained(_database(config)):
+    with _progress_bar("Copying") as progress, explain_outages(_database(config)):
         copy = back_up(Path(config.database_url.removeprefix(SQLITE)), file, force, progress)
-    _name(config)
+    _name_database(config)
     if as_json:
-        echo_json({"file": str(file.absolute()), **_shown(copy)})
+        echo_json({"file": str(file.absolute()), **_copy_json(copy)})
         return
-    click.echo(f"Wrote {file} ({_size(copy)}).")
-    click.echo(_keep_key(config))
+    click.echo(f"Wrote {file} ({_describe_size(copy)}).")
+    click.echo(_advise_to_keep_key(config))
 
 
 @click.command()
@@ -54,35 +54,35 @@ def restore(file: Path, as_json: bool) -> None:
     the new one, and its event numbers are given again: let whoever follows a feed of events begin anew, with after=0
     on an empty copy.
     """
-    config, database = _sqlite()
-    with _told("Restoring") as progress:
+    config, database = _load_sqlite()
+    with _progress_bar("Restoring") as progress:
         copy, kept = put_in_place(file, database, progress)
     if as_json:
-        echo_json({"database": str(database), "kept": str(kept) if kept else None, **_shown(copy)})
+        echo_json({"database": str(database), "kept": str(kept) if kept else None, **_copy_json(copy)})
         return
-    click.echo(f"Restored {database} from {file} ({_size(copy)}).")
+    click.echo(f"Restored {database} from {file} ({_describe_size(copy)}).")
     if kept:
         click.echo(f"What was there before is kept as {kept.name}; remove it when nobody needs it.")
     if copy.pending:
         click.echo(f"It lacks the migrations {', '.join(copy.pending)}: run `gateway migrate` next.")
-    click.echo(_need_key(config))
+    click.echo(_advise_to_compare_key(config))
     click.echo("Event numbers since the backup are given again: who follows a feed begins anew with after=0.")
 
 
-def _dump(config: Config, file: Path, force: bool, as_json: bool) -> None:
+def _dump_postgresql(config: Config, file: Path, force: bool, as_json: bool) -> None:
     from gateway.store.engine.dumps import dump  # late: its driver is an extra
 
-    with _told("Dumping"):
+    with _progress_bar("Dumping"):
         size = dump(config.database_url, file, force)
-    _name(config)
+    _name_database(config)
     if as_json:
         echo_json({"file": str(file.absolute()), "bytes": size})
         return
     click.echo(f"Wrote {file} ({decimal(size)}), for pg_restore.")
-    click.echo(_keep_key(config))
+    click.echo(_advise_to_keep_key(config))
 
 
-def _name(config: Config) -> None:
+def _name_database(config: Config) -> None:
     name_database(_database(config).place)
 
 
@@ -90,8 +90,8 @@ def _database(config: Config) -> Database:
     return open_database(config.database_url, config.sqlite_synchronous)
 
 
-def _sqlite() -> tuple[Config, Path]:
-    """The configuration and the file of its database."""
+def _load_sqlite() -> tuple[Config, Path]:
+    """Return the configuration and the file of its SQLite database. Raises ClickException for PostgreSQL."""
     config = load(make_key=False)
     if not config.database_url.startswith(SQLITE):
         raise click.ClickException(
@@ -101,8 +101,8 @@ def _sqlite() -> tuple[Config, Path]:
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[Progress]:
-    """A bar for people, nothing for programs; and what cannot be done in a sentence."""
+def _progress_bar(doing: str) -> Iterator[Progress]:
+    """Show a progress bar on a terminal, and report a CopyError as one sentence; yields the progress callback."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
     try:
@@ -110,7 +110,7 @@ def _told(doing: str) -> Iterator[Progress]:
             task = bar.add_task(doing, total=None)
 
             def progress(done: int, pages: int) -> None:
-                # What follows the last page is the check of the whole.
+                # The last page is followed by the check of the whole file.
                 bar.update(
                     task, completed=done, total=pages, description=doing if done < pages else "Checking"
                 )
@@ -120,7 +120,7 @@ def _told(doing: str) -> Iterator[Progress]:
         raise click.ClickException(str(error)) from None
 
 
-def _shown(copy: Copy) -> dict[str, object]:
+def _copy_json(copy: Copy) -> dict[str, object]:
     return {
         "bytes": copy.bytes,
         "migrations": copy.migrations,
@@ -129,31 +129,31 @@ def _shown(copy: Copy) -> dict[str, object]:
     }
 
 
-def _size(copy: Copy) -> str:
+def _describe_size(copy: Copy) -> str:
     organizations = len(copy.last_events)
     return f"{decimal(copy.bytes)}, {organizations} organization{'' if organizations == 1 else 's'}"
 
 
-def _keep_key(config: Config) -> str:
+def _advise_to_keep_key(config: Config) -> str:
     if not config.secret_key:
         return (
             f"Tokens open nothing without the secret key, and there is none at {config.instance / 'secret_key'}: find"
             " the one that they were made with, and keep it as well, elsewhere."
         )
-    return f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key(config)}."
+    return f"Tokens open nothing without the secret key. Keep it as well, elsewhere: {_key_location(config)}."
 
 
-def _need_key(config: Config) -> str:
+def _advise_to_compare_key(config: Config) -> str:
     if not config.secret_key:
         return (
             "Its tokens need the secret key they were made with, which is missing: put it into"
             f" {config.instance / 'secret_key'} or GATEWAY_SECRET_KEY before the server starts, which else makes a new"
             " one that opens none of them."
         )
-    return f"Its tokens need the secret key they were made with; here it is {_key(config)}. Compare the two."
+    return f"Its tokens need the secret key they were made with; here it is {_key_location(config)}. Compare the two."
 
 
-def _key(config: Config) -> str:
+def _key_location(config: Config) -> str:
     kept = config.instance / "secret_key"
     if kept.is_file() and kept.read_text("ascii").strip() == config.secret_key:
         return str(kept)

@@ -1,4 +1,4 @@
-"""What the commands have in common: mistakes told in one sentence, an opened instance, tables and JSON."""
+"""Shared by all commands: known failures as one sentence, the gateway of this instance, tables and JSON."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 
 class Commands(click.Group):
-    """Commands whose known failures are one sentence on stderr. Anything else is a defect, and shows itself as one."""
+    """Commands whose known failures are one sentence on stderr; any other exception is a defect, with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command, after a warning for each environment variable that nothing reads."""
         for sentence in unknown_settings(
             os.environ, (point.name for point in entry_points(group=ENTRY_POINTS))
         ):
@@ -51,8 +51,8 @@ class Commands(click.Group):
 
 
 @contextmanager
-def explained(database: Database) -> Iterator[None]:
-    """Say of an outage inside why this database cannot be used, in one sentence. Raises ClickException."""
+def explain_outages(database: Database) -> Iterator[None]:
+    """Turn an outage of this database into a ClickException, whose sentence says why it cannot be used."""
     try:
         yield
     except Outage as outage:
@@ -62,15 +62,16 @@ def explained(database: Database) -> Iterator[None]:
 
 
 def name_database(place: str) -> None:
-    """Say which database a command uses, on stderr: what programs read on stdout stays as it is."""
+    """Print on stderr which database a command uses; stdout is for programs."""
     click.echo(f"Database: {place}", err=True)
 
 
 @contextmanager
-def opened(make_key: bool = True) -> Iterator[Provisioning]:
-    """The stories of this instance. Refuses a database that is not there or lacks migrations, and names it.
+def open_gateway(make_key: bool = True) -> Iterator[Provisioning]:
+    """Yield the use cases of this instance, and print the name of its database.
 
-    `make_key`: make the secret key if there is none; a command that only shows passes False, and writes nothing.
+    `make_key`: create the secret key if there is none; a command that only reads passes False, and writes nothing.
+    Raises ClickException for a database that does not exist, lacks migrations or cannot be used.
     """
     gateway = build(load(make_key=False))
     database = gateway.store.database
@@ -80,7 +81,7 @@ def opened(make_key: bool = True) -> Iterator[Provisioning]:
         gateway = build(load())
         database = gateway.store.database
     try:
-        with explained(database):
+        with explain_outages(database):
             if pending := database.pending_migrations():
                 raise click.ClickException(
                     f"The database {database.place} lacks the migrations {', '.join(pending)}."
@@ -92,10 +93,10 @@ def opened(make_key: bool = True) -> Iterator[Provisioning]:
         database.close()
 
 
-def show(
+def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
 ) -> None:
-    """A table for people. Text is shown as it is: what looks like markup is none."""
+    """Print a table; its text is not read as markup."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -105,5 +106,5 @@ def show(
 
 
 def echo_json(value: Any) -> None:
-    """JSON for programs, on stdout."""
+    """Print a value as JSON on stdout, for programs."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gateway.app import build
-from gateway.cli.common import explained, name_database, show
+from gateway.cli.common import explain_outages, name_database, print_table
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
 from gateway.demo import setting
@@ -51,7 +51,7 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     gateway = build(load({"database_url": "", "public_url": ""}))
     database = gateway.store.database
     try:
-        with explained(database):
+        with explain_outages(database):
             database.migrate()
     finally:
         database.close()
@@ -65,7 +65,7 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     }
     log = config.instance / "demo.log"
     with (
-        explained(database),
+        explain_outages(database),
         _operator(gateway, run) as operator,
         running(environment, log) as url,
         HttpSession(f"{url}/admin/v1", operator) as admin,
@@ -133,10 +133,10 @@ def _show(customer: Setting, console: Console, verbose: bool) -> None:
         ]
         for user in customer.look("users")
     ]
-    show("The application sees", ("user", "state", "managed by", "groups"), users, console)
+    print_table("The application sees", ("user", "state", "managed by", "groups"), users, console)
     events = customer.look("events") if verbose else []
     if events:
-        show(
+        print_table(
             f"Events (the last of {len(events)})",
             ("id", "at", "type", "of"),
             [[str(each["id"]), each["at"][11:19], each["type"], _about(each)] for each in events[-8:]],
@@ -145,7 +145,7 @@ def _show(customer: Setting, console: Console, verbose: bool) -> None:
     refusals = customer.look("activity", "&outcome=failure")[::-1]
     # Without --verbose those for want of a seat alone, which are the ones that a customer meets.
     shown = [each for each in refusals if verbose or each["status"] == 403]
-    show(
+    print_table(
         "The customer's admin reads in Okta",
         ("request", "status", "said"),
         [[each["operation"], str(each["status"]), each["detail"] or ""] for each in shown],

@@ -1,4 +1,4 @@
-"""`gateway plugins` shows what is installed, `gateway plugin new` begins one."""
+"""`gateway plugins` lists the plugins of this instance, `gateway plugin new` creates one from a skeleton."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from gateway.app import build
-from gateway.cli.common import as_json, echo_json, show
+from gateway.cli.common import as_json, echo_json, print_table
 from gateway.config import load
 from gateway.plugin.builtin import NAME
 from gateway.plugin.manager import ENTRY_POINTS
 
-#: What a new plugin begins with, by kind and in common: files whose names end in `.txt` more, with `$name` and the
-#: like in them.
+#: The templates of a new plugin, a folder for each kind and one in common: their names end in an additional `.txt`, and
+#: they hold placeholders like `$name`.
 SKELETON = Path(__file__).with_name("skeleton")
-#: By kind of plugin: what it is about, in a line, and the files that belong into its package beside the modules.
+#: By kind of plugin: its summary in a line, and the data files of its package.
 KINDS = {
     "idp": ("its dialect, its setup steps, its recorded conversations", ("py.typed", "transcripts/*.json")),
     "listener": ("what happens after a change", ("py.typed",)),
@@ -27,8 +27,8 @@ KINDS = {
 }
 _NAME = re.compile(r"[a-z][a-z0-9]{0,39}")
 _TITLE_LENGTH = 60
-#: Would end a text, or begin a placeholder, in one of the files that hold the title.
-_NOT_IN_TITLES = '"\\{}$%|`<>'
+#: Characters that would end a string or begin a placeholder in one of the files that hold the title.
+_FORBIDDEN_IN_TITLES = '"\\{}$%|`<>'
 
 
 @click.command()
@@ -47,7 +47,7 @@ def plugins(as_json: bool) -> None:
         [each["name"], each["version"], "yes" if each["idp"] else "", ", ".join(each["hooks"])]
         for each in found
     ]
-    show("Plugins", ("name", "version", "IdP", "hooks"), rows)
+    print_table("Plugins", ("name", "version", "IdP", "hooks"), rows)
 
 
 @click.group()
@@ -73,13 +73,13 @@ def new(name: str, kind: str, title: str | None, into: Path | None) -> None:
     letters and digits.
     """
     _check_name(name)
-    title = _checked_title(name.title() if title is None else title)
+    title = _check_title(name.title() if title is None else title)
     folder = into or Path(f"gateway-{name}")
     if folder.exists() or folder.is_symlink():
         raise click.ClickException(f"{folder} exists already; name another folder with --into.")
     summary, data = KINDS[kind]
-    words = {"name": name, "title": title, "class_name": name.title(), "summary": summary}
-    files = _filled(kind, words | {"data": "\n    ".join(data)})
+    placeholders = {"name": name, "title": title, "class_name": name.title(), "summary": summary}
+    files = _render_skeleton(kind, placeholders | {"data": "\n    ".join(data)})
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, "utf-8")
@@ -96,7 +96,7 @@ def _check_name(name: str) -> None:
         raise click.ClickException(f"A plugin called {name} is installed already; take another name.")
 
 
-def _checked_title(title: str) -> str:
+def _check_title(title: str) -> str:
     title = title.strip()
     if not title:
         raise click.ClickException("The title of a plugin cannot be empty.")
@@ -104,19 +104,22 @@ def _checked_title(title: str) -> str:
         raise click.ClickException(
             f"The title of a plugin has {len(title)} characters; take {_TITLE_LENGTH} at most."
         )
-    wrong = next((letter for letter in title if letter in _NOT_IN_TITLES or not letter.isprintable()), None)
+    wrong = next(
+        (letter for letter in title if letter in _FORBIDDEN_IN_TITLES or not letter.isprintable()), None
+    )
     if wrong is not None:
         raise click.ClickException(
-            f"The title of a plugin cannot hold {wrong!a}: take one line of text without {' '.join(_NOT_IN_TITLES)}."
+            f"The title of a plugin cannot hold {wrong!a}: take one line of text without"
+            f" {' '.join(_FORBIDDEN_IN_TITLES)}."
         )
     return title
 
 
-def _filled(kind: str, words: dict[str, str]) -> dict[str, str]:
-    """The files of a new plugin by their paths."""
+def _render_skeleton(kind: str, placeholders: dict[str, str]) -> dict[str, str]:
+    """Return the text of each file of a new plugin by its path."""
     files = {}
     for source in (SKELETON / "common", SKELETON / kind):
         for template in sorted(source.rglob("*.txt")):
-            path = str(template.relative_to(source).with_suffix("")).replace("NAME", words["name"])
-            files[path] = Template(template.read_text("utf-8")).substitute(words)
+            path = str(template.relative_to(source).with_suffix("")).replace("NAME", placeholders["name"])
+            files[path] = Template(template.read_text("utf-8")).substitute(placeholders)
     return files

@@ -13,14 +13,14 @@ from rich.progress import Progress as Bar
 
 from gateway import server
 from gateway.app import build
-from gateway.cli.common import as_json, echo_json, explained, name_database, opened
+from gateway.cli.common import as_json, echo_json, explain_outages, name_database, open_gateway
 from gateway.config import load
 from gateway.store import UnusableDatabase
 from gateway.store.engine.backup import in_use
 from gateway.store.engine.migrate import Progress
 
-#: Seconds between two lines about a migration that takes long, where nobody sees a bar.
-SPEAK = 10.0
+#: Seconds between two lines on a long migration, where there is no terminal for a bar.
+LOG_INTERVAL = 10.0
 
 
 @click.command()
@@ -42,21 +42,21 @@ def serve(host: str, port: int, workers: int | None) -> None:
 
     Put a proxy that speaks TLS in front, and let it check /live. The database must have been migrated.
     """
-    # Settings, plugins and database are looked at here, before workers could fail on them again and again.
-    with opened() as gateway:
+    # Settings, plugins and database are checked here, before workers fail on them repeatedly.
+    with open_gateway() as gateway:
         if failure := gateway.store.database.explain_failure():
             raise UnusableDatabase(failure)
         workers = workers or gateway.config.workers or server.default_workers()
         url = gateway.config.database_url
-        wanted, given = workers * server.SESSIONS, gateway.store.database.sessions()
+        wanted, given = workers * server.DATABASE_CONNECTIONS, gateway.store.database.sessions()
         if given is not None and wanted > given:
             click.echo(
                 f"Warning: {workers} workers may want {wanted} connections to the database, which gives {given} to all"
                 " nodes together. Take fewer workers, raise max_connections, or put pgbouncer between.",
                 err=True,
             )
-    # Workers may come and go: while the server runs, nobody restores an older database under it.
-    with explained(gateway.store.database), in_use(url):
+    # Held by the supervisor, since workers restart: no `gateway restore` replaces the database of a running server.
+    with explain_outages(gateway.store.database), in_use(url):
         server.serve(host, port, workers)
 
 
@@ -71,18 +71,21 @@ def migrate(as_json: bool) -> None:
     applied: list[Progress] = []
     named = False
     try:
-        with _told(None if as_json else click.echo) as told, explained(gateway.store.database):
+        with (
+            _progress_display(None if as_json else click.echo) as show_progress,
+            explain_outages(gateway.store.database),
+        ):
 
-            def hear(progress: Progress) -> None:
+            def on_progress(progress: Progress) -> None:
                 nonlocal named
-                if not named:  # once it was reached: until then a failure says where it is
+                if not named:  # when it was reached; a failure before that names it itself
                     name_database(gateway.store.database.place)
                     named = True
-                told(progress)
+                show_progress(progress)
                 if progress.seconds is not None:
                     applied.append(progress)
 
-            gateway.store.database.migrate(hear)
+            gateway.store.database.migrate(on_progress)
         if not named:
             name_database(gateway.store.database.place)
     finally:
@@ -94,9 +97,12 @@ def migrate(as_json: bool) -> None:
 
 
 @contextmanager
-def _told(say: Callable[[str], None] | None) -> Iterator[Callable[[Progress], None]]:
-    """What is under way: a bar for people, a line now and then for a log. What is applied is said."""
-    console, spoken = Console(stderr=True), time.monotonic()
+def _progress_display(print_line: Callable[[str], None] | None) -> Iterator[Callable[[Progress], None]]:
+    """Show the progress of a migration: a bar on a terminal, else a line now and then.
+
+    Yields the progress callback; `print_line` gets a line for each migration that was applied.
+    """
+    console, last_line = Console(stderr=True), time.monotonic()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -106,18 +112,18 @@ def _told(say: Callable[[str], None] | None) -> Iterator[Callable[[Progress], No
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
-        def told(progress: Progress) -> None:
-            nonlocal spoken
+        def show_progress(progress: Progress) -> None:
+            nonlocal last_line
             if progress.seconds is not None:
                 bar.update(task, description="", completed=0, total=None)
-                if say:
-                    say(f"Applied {progress.migration} in {progress.seconds:.1f} s.")
+                if print_line:
+                    print_line(f"Applied {progress.migration} in {progress.seconds:.1f} s.")
                 return
             bar.update(
                 task, description=progress.migration, completed=progress.done, total=progress.total or None
             )
-            if progress.total and not console.is_terminal and time.monotonic() - spoken > SPEAK:
-                spoken = time.monotonic()
+            if progress.total and not console.is_terminal and time.monotonic() - last_line > LOG_INTERVAL:
+                last_line = time.monotonic()
                 click.echo(f"{progress.migration}: {progress.done * 100 // progress.total} %", err=True)
 
-        yield told
+        yield show_progress

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import as_json, echo_json, opened, show
+from gateway.cli.common import as_json, echo_json, open_gateway, print_table
 from gateway.provisioning import Provisioning, Trace
 from gateway.provisioning.admin_tokens import OPERATOR, SCOPES
 from gateway.scim.escaping import check_line
@@ -14,7 +14,7 @@ from gateway.store.ids_and_time import in_days, now, rfc3339
 from gateway.store.records import AdminTokenRecord
 
 _NAME_LENGTH = 200
-_OPENS = {"full": "opens", "read": "reads", "events": "reads the feeds of events of"}
+_VERBS = {"full": "opens", "read": "reads", "events": "reads the feeds of events of"}
 
 
 @click.group("admin-token")
@@ -51,21 +51,21 @@ def create(
             f"The name of a token has {len(name)} characters; at most {_NAME_LENGTH} are kept."
         )
     check_line(name, "The name of a token")
-    with opened() as gateway:
+    with open_gateway() as gateway:
         found = gateway.store.organizations.by_id(organization) if organization is not None else None
         if organization is not None and found is None:
             raise click.ClickException(f"There is no organization with the id {organization!r}.")
         added, token = gateway.admin_access.add_token(
             found, name, scope, in_days(expires_in_days), _trace("create")
         )
-        made = _shown(gateway, added)
+        made = _token_json(gateway, added)
     if as_json:
         echo_json(made | {"token": token})
         return
     whose = f"the organization {found.name}" if found else "all organizations"
     until = f" until {made['expires_at']}" if added.expires is not None else ""
     click.echo(
-        f"The token {name!r} ({added.uid}) {_OPENS[scope]} {whose}{until}. Keep it: it is not shown again.",
+        f"The token {name!r} ({added.uid}) {_VERBS[scope]} {whose}{until}. Keep it: it is not shown again.",
         err=True,
     )
     click.echo(token)
@@ -75,13 +75,15 @@ def create(
 @as_json
 def list_tokens(as_json: bool) -> None:
     """Show all tokens, never their values."""
-    with opened(make_key=False) as gateway:
-        tokens = [_shown(gateway, token) for token in gateway.store.admin_tokens.all()]
+    with open_gateway(make_key=False) as gateway:
+        tokens = [_token_json(gateway, token) for token in gateway.store.admin_tokens.all()]
     if as_json:
         echo_json(tokens)
         return
     rows = [_row(token) for token in tokens]
-    show("Admin tokens", ("id", "name", "organization", "scope", "prefix", "expires", "last used"), rows)
+    print_table(
+        "Admin tokens", ("id", "name", "organization", "scope", "prefix", "expires", "last used"), rows
+    )
 
 
 @admin_token.command()
@@ -89,12 +91,12 @@ def list_tokens(as_json: bool) -> None:
 @as_json
 def revoke(token_id: str, as_json: bool) -> None:
     """Revoke the token with this id, at once."""
-    with opened() as gateway:
+    with open_gateway() as gateway:
         if gateway.store.admin_tokens.by_id(None, token_id) is None:
             raise click.ClickException(
                 f"There is no admin token with the id {token_id!r}; `gateway admin-token list` shows them."
             )
-        revoked = _shown(gateway, gateway.admin_access.revoke_token(None, token_id, _trace("revoke")))
+        revoked = _token_json(gateway, gateway.admin_access.revoke_token(None, token_id, _trace("revoke")))
     if as_json:
         echo_json(revoked)
         return
@@ -102,12 +104,12 @@ def revoke(token_id: str, as_json: bool) -> None:
 
 
 def _trace(command: str) -> Trace:
-    """Who has a shell of the deployment is an operator."""
+    """Return the trace of a command: a user with a shell of the deployment is an operator."""
     name = f"gateway admin-token {command}"
     return Trace(name, name, principal=OPERATOR)
 
 
-def _shown(gateway: Provisioning, token: AdminTokenRecord) -> dict[str, Any]:
+def _token_json(gateway: Provisioning, token: AdminTokenRecord) -> dict[str, Any]:
     key = token.organization_id
     return {
         "id": token.uid,
@@ -131,5 +133,5 @@ def _row(token: dict[str, Any]) -> list[str]:
 
 
 def _minute(moment: str | None) -> str:
-    """A time to the minute: the whole one is in the JSON."""
+    """Return a time to the minute; the JSON has it in full."""
     return f"{moment[:16]}Z" if moment else ""

@@ -1,4 +1,4 @@
-"""`gateway try`: everything that a plugin needs to be tried, made in one go."""
+"""`gateway try`: creates everything that is needed to try a plugin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import as_json, echo_json, opened
+from gateway.cli.common import as_json, echo_json, open_gateway
 from gateway.config import load
 from gateway.demo.metadata import saml_metadata
 from gateway.provisioning import Provisioning, Trace
@@ -26,8 +26,8 @@ def try_idp(idp: str, organization: str, seats: int | None, url: str | None, as_
 
     Each call makes another organization. The token is shown this once.
     """
-    with opened() as gateway:
-        made = _make(
+    with open_gateway() as gateway:
+        made = _set_up(
             gateway,
             idp,
             organization,
@@ -41,7 +41,7 @@ def try_idp(idp: str, organization: str, seats: int | None, url: str | None, as_
         click.echo(f"{name:14}{value}")
 
 
-def _make(gateway: Provisioning, idp: str, name: str, seats: int | None, url: str) -> dict[str, Any]:
+def _set_up(gateway: Provisioning, idp: str, name: str, seats: int | None, url: str) -> dict[str, Any]:
     if gateway.plugins.declared.of(idp) is None:
         known = ", ".join(plugin.name for plugin in gateway.plugins.declared.plugins() if plugin.idp)
         raise click.ClickException(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from gateway.server import GRACE, ServingError, end_with_parent
+from gateway.server import STOP_SECONDS, ServingError, end_with_parent
 
 USUAL_PORT = 8000
 START_SECONDS = 30
@@ -64,7 +64,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
     try:
-        process.wait(GRACE)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

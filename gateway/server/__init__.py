@@ -1,11 +1,11 @@
-"""The production server: a supervisor, its worker processes, and what happens to one request inside a worker.
+"""The production server: a supervisor, its worker processes, and the exchange of one request with a client.
 
 The event loop of granian (Rust) reads requests and sends answers: no thread of the application waits for a client.
 """
 
 from gateway.server.supervisor import (
-    GRACE,
-    SESSIONS,
+    DATABASE_CONNECTIONS,
+    STOP_SECONDS,
     THREADS,
     ServingError,
     default_workers,
@@ -14,8 +14,8 @@ from gateway.server.supervisor import (
 )
 
 __all__ = [
-    "GRACE",
-    "SESSIONS",
+    "DATABASE_CONNECTIONS",
+    "STOP_SECONDS",
     "THREADS",
     "ServingError",
     "default_workers",

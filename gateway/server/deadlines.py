@@ -1,4 +1,4 @@
-"""Deadlines of what a client owes: the rest of a body, or room for the next piece of an answer."""
+"""Deadlines for a client: to send the rest of a body, or to read an answer before its next piece."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from typing import Any
 
 log = logging.getLogger("gateway.server")
 
-#: Seconds between two looks: a deadline is met this much late at the most.
-LOOK_SECONDS = 0.5
+#: Seconds between two checks: an action runs this late at most.
+CHECK_INTERVAL = 0.5
 
 
 class Deadlines:
-    """One deadline for each exchange, watched by one thread of the process.
+    """One deadline for each exchange, checked by one thread of the process.
 
-    Either `clear` or the action takes a deadline away, never both: whoever does goes on with the exchange.
+    A deadline is removed either by `clear` or by its action, never by both: the one that removes it continues the
+    exchange.
     """
 
     def __init__(self) -> None:
-        self._set: dict[Any, tuple[float, Callable[[], None]]] = {}
+        self._deadlines: dict[Any, tuple[float, Callable[[], None]]] = {}
         threading.Thread(target=self._watch, name="gateway-deadlines", daemon=True).start()
 
     def set(self, exchange: Any, seconds: float, action: Callable[[], None]) -> None:
-        """Run `action` in `seconds`, unless the deadline is cleared before."""
-        self._set[exchange] = time.monotonic() + seconds, action
+        """Run `action` after `seconds`, unless the deadline is cleared before."""
+        self._deadlines[exchange] = time.monotonic() + seconds, action
 
     def clear(self, exchange: Any) -> bool:
-        """Take a deadline away; False if it has passed, and its action runs."""
-        return self._set.pop(exchange, None) is not None
+        """Remove a deadline; return False if it has passed and its action runs."""
+        return self._deadlines.pop(exchange, None) is not None
 
     def _watch(self) -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_INTERVAL)
             moment = time.monotonic()
-            for exchange, (at, action) in list(self._set.items()):
+            for exchange, (at, action) in list(self._deadlines.items()):
                 if at <= moment and self.clear(exchange):
                     try:
                         action()

@@ -1,11 +1,12 @@
 """One request and its answer, between granian's event loop and the application.
 
-granian hands a request over as soon as its headers are read, in one of the few threads of the application. What then
-waits for the client is left to the event loop: the exchange is put aside, and goes on in a thread when the client has
-done its part or its time is over. So neither a body that comes slowly or never, nor an answer that is not read, holds a
-thread. Requests that would keep others waiting are put aside as well, for the thread of a queue (`web.queues`).
+granian hands a request over as soon as its headers are read, in one of the few threads of the application. While the
+client has to send or to read, the exchange is suspended in the event loop; it continues in a thread when the client has
+done so or the deadline has passed. So neither a slow body nor an unread answer holds a thread. An expensive request is
+suspended too, until the thread of a queue runs it (`web.queues`).
 
-The interface to granian is that of ASGI, whose futures are not awaited: they call back.
+The interface to granian is that of ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html); its futures are not
+awaited, they call back.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from gateway.web.scim.wsgi import App, Reply
 
 log = logging.getLogger("gateway.server")
 
-#: Pieces that a body may come in: each costs a callback, however small it is.
-MOST_PIECES = 20_000
-#: Seconds that a body which is not read is held after the answer.
+#: Pieces of a body, at most: each costs a callback, however small it is.
+MAX_PIECES = 20_000
+#: Seconds that the connection stays open after the answer to a request whose body was not read.
 LINGER_SECONDS = 0.5
 
 
@@ -44,32 +45,32 @@ class Exchanges:
             queue.start(name)
 
     def __call__(self, watcher: Any) -> None:
-        """Begin with a request; granian calls this. It must not raise: granian would not look."""
+        """Start the exchange of a request; granian calls this, and ignores what it raises."""
         try:
-            _Exchange(self, watcher).begin()
+            _Exchange(self, watcher).start()
         except BaseException:
-            log.exception("a request could not be begun")
+            log.exception("a request could not be started")
             watcher.done()
 
 
 class _Exchange:
     def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
-        self._all, self._watcher, self._proto = exchanges, watcher, watcher.proto
+        self._exchanges, self._watcher, self._proto = exchanges, watcher, watcher.proto
         self._call: Call
         self.received = False
 
-    def begin(self) -> None:
-        environ = environ_of(self._watcher.scope)
-        self._call = call = self._all.app.identify(environ)
+    def start(self) -> None:
+        environ = wsgi_environ(self._watcher.scope)
+        self._call = call = self._exchanges.app.identify(environ)
         if call.awaits_body:
             _Body(self).receive()
         else:
             self.run()
 
     def run(self) -> None:
-        """Answer, in this thread or, where others would have to wait for it, in that of a queue."""
+        """Answer in this thread, or in the thread of a queue if the request is expensive."""
         try:
-            reply = self._all.app.respond(self._call)
+            reply = self._exchanges.app.respond(self._call)
         except Queued as queued:
             self._call.queued = True
             self._submit(queued.queue, queued.key, self._run_queued, self.refuse)
@@ -79,11 +80,11 @@ class _Exchange:
     def _submit(
         self, queue: str, key: str, step: Callable[[], Any], refuse: Callable[[Refusal], None]
     ) -> None:
-        self._all.app.queues[queue].submit(Job(key, self._guarded(step), refuse))
+        self._exchanges.app.queues[queue].submit(Job(key, self._guard(step), refuse))
 
     def _run_queued(self) -> Any:
-        self._watch_client()
-        reply = self._all.app.respond(self._call)
+        self._watch_disconnect()
+        reply = self._exchanges.app.respond(self._call)
         if isinstance(reply.body, bytes):
             self._send(reply.status, reply.headers, reply.body)
             reply.end()
@@ -95,7 +96,7 @@ class _Exchange:
             self._send(reply.status, reply.headers, reply.body)
             reply.end()
         else:
-            self._watch_client()
+            self._watch_disconnect()
 
             def refuse(refusal: Refusal) -> None:
                 reply.end()
@@ -104,47 +105,47 @@ class _Exchange:
             self._submit("expensive", self._call.client_key, lambda: self._stream(reply), refuse)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal instead."""
+        """Answer with a refusal."""
         try:
-            self._reply(self._all.app.refuse(self._call, refusal))
-        except Exception:  # it is called in threads that serve all exchanges
+            self._reply(self._exchanges.app.refuse(self._call, refusal))
+        except Exception:  # its thread serves all exchanges
             log.exception("the refusal of request %s could not be sent", self._call.request_id)
             self._watcher.done()
 
     def drop(self) -> None:
-        """End without an answer: the client is gone."""
+        """End the exchange without an answer: the client has disconnected."""
         self._watcher.done()
 
     def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self._proto.send(_start(status, headers))
+        self._proto.send(_start_message(status, headers))
         self._proto.send({"type": "http.response.body", "body": body})
         if self._call.has_body and not self.received:
-            # Given up at once, the connection would be reset, and a client that still sends would never see the answer.
-            # Held for a moment the body stays unread; what has come of it by then the event loop throws away.
-            self._all.deadlines.set(self, LINGER_SECONDS, self._watcher.done)
+            # Closed at once, the connection would be reset, and a client that still sends would never see the answer.
+            # After this delay the event loop discards the part of the body that has arrived.
+            self._exchanges.deadlines.set(self, LINGER_SECONDS, self._watcher.done)
         else:
             self._watcher.done()
 
     def _stream(self, reply: Reply) -> Any:
-        self._proto.send(_start(reply.status, reply.headers))
+        self._proto.send(_start_message(reply.status, reply.headers))
         return _Stream(self, reply).step
 
-    def _watch_client(self) -> None:
-        """Note when the client hangs up. What is called back is told again, until it is that."""
+    def _watch_disconnect(self) -> None:
+        """Set `gone` when the client disconnects. A future reports one message, so another one is asked for."""
 
-        def heard(future: Any) -> None:
+        def on_result(future: Any) -> None:
             try:
                 gone = future.result()["type"] == "http.disconnect"
-            except Exception:  # noqa: BLE001 - a future that was cancelled: the exchange has ended
+            except Exception:  # noqa: BLE001 - a cancelled future: the exchange has ended
                 gone = True
             if gone:
                 self._call.gone = True
             else:
-                self._proto.receive().add_done_callback(heard)
+                self._proto.receive().add_done_callback(on_result)
 
-        self._proto.receive().add_done_callback(heard)
+        self._proto.receive().add_done_callback(on_result)
 
-    def _guarded(self, step: Callable[[], Any]) -> Callable[[], Any]:
+    def _guard(self, step: Callable[[], Any]) -> Callable[[], Any]:
         def guarded() -> Any:
             try:
                 following = step()
@@ -153,14 +154,14 @@ class _Exchange:
                 self._watcher.done()
                 return DONE
             if isinstance(following, Suspended):
-                return following._replace(step=self._guarded(following.step))
-            return self._guarded(following) if callable(following) else following
+                return following._replace(step=self._guard(following.step))
+            return self._guard(following) if callable(following) else following
 
         return guarded
 
 
 class _Stream:
-    """An answer that is made while it is sent, a piece at a time, each when the client has taken those before."""
+    """An answer that is produced while it is sent: each piece when the client has read those before."""
 
     def __init__(self, exchange: _Exchange, reply: Reply) -> None:
         assert not isinstance(reply.body, bytes)
@@ -168,37 +169,37 @@ class _Stream:
         self._resume: Callable[[], None] = lambda: None
 
     def step(self) -> Any:
-        """Make one piece and send it. Answers the next step, or that it is suspended or done."""
+        """Produce and send one piece; return the next step, `Suspended` or `DONE`."""
         exchange = self._exchange
         if exchange._call.gone:
             return self._end(exchange.drop)
         try:
             piece = next(self._pieces, None)
-        except Exception:  # noqa: BLE001 - it was logged where it arose; the body stays unfinished, which says so
+        except Exception:  # noqa: BLE001 - logged where it arose; the unfinished body shows the client that it failed
             return self._end(exchange.drop)
         if piece is None:
             return self._end(self._finish)
-        taken = exchange._proto.send({"type": "http.response.body", "body": piece, "more_body": True})
-        if not hasattr(taken, "add_done_callback"):
+        sent = exchange._proto.send({"type": "http.response.body", "body": piece, "more_body": True})
+        if not hasattr(sent, "add_done_callback"):
             return self.step
-        return self._suspend(taken)
+        return self._suspend(sent)
 
-    def _suspend(self, taken: Any) -> Any:
-        """Go on when the client has room again, or give it up."""
-        exchanges = self._exchange._all
+    def _suspend(self, sent: Any) -> Any:
+        """Continue when the client has read enough, or end the exchange at the deadline."""
+        exchanges = self._exchange._exchanges
 
         def suspended(resume: Callable[[], None], end: Callable[[], None]) -> None:
             def give_up() -> None:
-                taken.cancel()
+                sent.cancel()
                 self._end(self._exchange.drop)
                 end()
 
-            def heard(_: Any) -> None:
+            def on_result(_: Any) -> None:
                 if exchanges.deadlines.clear(self):
                     resume()
 
             exchanges.deadlines.set(self, exchanges.body_seconds, give_up)
-            taken.add_done_callback(heard)
+            sent.add_done_callback(on_result)
 
         return Suspended(suspended, self.step)
 
@@ -215,7 +216,7 @@ class _Stream:
 
 
 class _Body:
-    """The body of a request, while it comes."""
+    """The body of a request, while it is received."""
 
     def __init__(self, exchange: _Exchange) -> None:
         self._exchange, self._call = exchange, exchange._call
@@ -224,40 +225,41 @@ class _Body:
         environ = self._call.environ
         # RFC 9112, 6.3: the transfer coding wins over a length.
         chunked = "HTTP_TRANSFER_ENCODING" in environ
-        self._told = None if chunked else int(environ["CONTENT_LENGTH"])
-        self._until = time.monotonic() + exchange._all.body_seconds
+        self._length = None if chunked else int(environ["CONTENT_LENGTH"])
+        self._deadline = time.monotonic() + exchange._exchanges.body_seconds
 
     def receive(self) -> None:
-        exchanges = self._exchange._all
-        left = min(exchanges.idle_seconds, self._until - time.monotonic())
+        """Ask for the next piece, with a deadline."""
+        exchanges = self._exchange._exchanges
+        left = min(exchanges.idle_seconds, self._deadline - time.monotonic())
         future = self._exchange._proto.receive()
-        exchanges.deadlines.set(self, left, lambda: self._late(future))
-        future.add_done_callback(self._heard)
+        exchanges.deadlines.set(self, left, lambda: self._on_timeout(future))
+        future.add_done_callback(self._on_result)
 
-    def _heard(self, future: Any) -> None:
-        if not self._exchange._all.deadlines.clear(self):
+    def _on_result(self, future: Any) -> None:
+        if not self._exchange._exchanges.deadlines.clear(self):
             return
         try:
-            self._take(future.result())
+            self._receive_piece(future.result())
         except BaseException:
-            log.exception("the body of request %s could not be taken", self._call.request_id)
+            log.exception("the body of request %s could not be received", self._call.request_id)
             self._exchange.drop()
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _receive_piece(self, message: dict[str, Any]) -> None:
         if message["type"] != "http.request":
             self._exchange.drop()
             return
         self._pieces.append(message["body"])
         self._bytes += len(message["body"])
         most = self._call.max_content_length
-        if self._told is not None:
-            whole = self._bytes >= self._told
+        if self._length is not None:
+            whole = self._bytes >= self._length
         else:
-            # Sent in chunks: nobody says before how much comes.
+            # Sent in chunks: its length is known at the end only.
             whole = not message["more_body"] or (most is not None and self._bytes > most)
         if whole:
             self._run()
-        elif len(self._pieces) > MOST_PIECES:
+        elif len(self._pieces) > MAX_PIECES:
             self._exchange.refuse(
                 RequestTimeout("The body comes in too many pieces. Send it in larger ones.")
             )
@@ -273,11 +275,11 @@ class _Body:
         self._exchange.received = True
         self._exchange.run()
 
-    def _late(self, future: Any) -> None:
+    def _on_timeout(self, future: Any) -> None:
         future.cancel()
-        # The event loop may hold the body for another moment; what was not read of it is given up then.
-        self._exchange._all.deadlines.set(self, 0.0, self._exchange.drop)
-        idle, whole = self._exchange._all.idle_seconds, self._exchange._all.body_seconds
+        # The event loop may hold the body for another moment; the rest of it is discarded then.
+        self._exchange._exchanges.deadlines.set(self, 0.0, self._exchange.drop)
+        idle, whole = self._exchange._exchanges.idle_seconds, self._exchange._exchanges.body_seconds
         self._exchange.refuse(
             RequestTimeout(
                 f"The body did not come in time: {self._bytes} bytes of it are here. The gateway waits {idle:g} seconds"
@@ -286,8 +288,8 @@ class _Body:
         )
 
 
-def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
-    """The environment of WSGI (PEP 3333) for a scope of ASGI."""
+def wsgi_environ(scope: dict[str, Any]) -> dict[str, Any]:
+    """Return the WSGI environment (PEP 3333) for an ASGI scope."""
     raw, (name, port), (address, from_port) = scope["raw_path"], scope["server"], scope["client"]
     path = unquote_to_bytes(raw) if b"%" in raw else raw
     environ = {
@@ -310,7 +312,7 @@ def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for header, value in scope["headers"]:
-        key = _key(header)
+        key = _environ_key(header)
         if key is None:
             continue
         if key in environ:
@@ -322,15 +324,15 @@ def environ_of(scope: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=512)
-def _key(header: bytes) -> str | None:
-    """The name of a header in WSGI; None for one whose underscore would make it look like another."""
+def _environ_key(header: bytes) -> str | None:
+    """Return the WSGI name of a header; None for one with an underscore, which would have the name of another."""
     if b"_" in header:
         return None
     name = header.decode("latin-1").upper().replace("-", "_")
     return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
 
 
-def _start(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
+def _start_message(status: int, headers: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "type": "http.response.start",
         "status": status,

@@ -1,13 +1,13 @@
-"""The supervisor: it starts granian's worker processes, keeps them running, and stops them.
+"""The supervisor: starts granian's worker processes, restarts and stops them.
 
-`gunicorn -c python:gateway.gunicorn` serves the same application for those who prefer it; the README shows how, with
-the two variables that `serve` sets here.
+`gunicorn -c python:gateway.gunicorn` serves the same application; the README shows how, with the two variables that
+`serve` sets here.
 
 granian ends the whole server when a worker dies twice within seconds (its guard against crash loops). Two workers
-killed for want of memory look just like that, so the supervisor starts it again, more slowly each time.
+killed for lack of memory look the same, so the supervisor restarts the server, with a pause that grows each time.
 
-HTTP/1 only, and no websockets: identity providers speak neither HTTP/2 nor those to a SCIM server. A request line above
-65,534 bytes is answered by granian itself, 414 without a body; that limit is built in, and no HTML comes of it.
+HTTP/1 only, no websockets: identity providers use neither HTTP/2 nor websockets with a SCIM server. A request line
+above 65,534 bytes is answered by granian itself, 414 without a body; that limit is built in.
 """
 
 from __future__ import annotations
@@ -38,22 +38,29 @@ from granian.server.mp import MPServer
 
 from gateway.app import create_app
 from gateway.server.exchange import Exchanges
-from gateway.server.worker import GRACE, STOPS, end_at_once_by_signals, end_with_parent, serve_requests
+from gateway.server.worker import (
+    STOP_SECONDS,
+    STOP_SIGNALS,
+    end_with_parent,
+    restore_default_stop,
+    serve_requests,
+)
 
 log = logging.getLogger("gateway.server")
 
-#: Two threads a worker: a short request passes a long one, yet few writers queue for SQLite's one lock. With four,
-#: creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
+#: Threads of a worker: with two a short request passes a long one, and few writers wait for SQLite's one lock. With
+#: four, creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
-#: Connections to the database that a worker may have: its threads, those of the two queues, its background thread,
-#: and the lock of the process that delivers events.
-SESSIONS = THREADS + 4
-#: Connections of clients that a worker holds, and those that wait until one is free: an idle one costs some kilobytes.
+#: Database connections of a worker, at most: its threads, those of the two queues, its background thread, and the lock
+#: of the event relay.
+DATABASE_CONNECTIONS = THREADS + 4
+#: Client connections of a worker, at most, and those that wait for one to end; an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096
 #: Milliseconds that a client has for the headers of a request, idle time between two requests included.
 HEADER_MILLISECONDS = 30_000
-#: Seconds until the server is started again: doubled each time, and small again once it ran for `STEADY`.
-FIRST_PAUSE, LONGEST_PAUSE, STEADY = 0.2, 30.0, 60.0
+#: Bounds of the pause before a restart, in seconds: it doubles each time, and is the shortest again after
+#: `STABLE_SECONDS` of service.
+MIN_RESTART_PAUSE, MAX_RESTART_PAUSE, STABLE_SECONDS = 0.2, 30.0, 60.0
 
 
 # Request headers never reach a log: nothing here writes them, and granian's access log is off.
@@ -69,18 +76,19 @@ LOGGING: dict[str, Any] = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": "INFO", "handlers": ["stderr"]},
-    # A client that hangs up in the middle of its answer is no news.
+    # A client that disconnects in the middle of its answer is usual.
     "loggers": {"_granian": {"level": "INFO"}, "_granian.asgi": {"level": "WARNING"}},
 }
 
 
 class ServingError(Exception):
-    """The server cannot be started; the sentence says why."""
+    """The server cannot be started; its text is a sentence that says why."""
 
 
 def default_workers() -> int:
-    """One for each core this process may use: at least two, so that one serves while another is started again; at
-    most eight, because containers often see the cores of the whole machine.
+    """Return the number of cores that this process may use, between two and eight.
+
+    With two, one serves while the other is restarted; containers often see the cores of the whole machine.
     """
     try:
         cores = len(os.sched_getaffinity(0))
@@ -90,17 +98,20 @@ def default_workers() -> int:
 
 
 def serve(host: str, port: int, workers: int) -> None:
-    """Serve until SIGTERM or SIGINT. Port 0 takes a free one. The first worker that is ready says where."""
+    """Serve until SIGTERM or SIGINT; port 0 takes a free one. The first worker that is ready prints the URL.
+
+    Raises ServingError when the port cannot be opened or no worker can build the application.
+    """
     logging.config.dictConfig(LOGGING)
     _raise_open_files()
-    with reserved(host, port) as (address, bound), _metrics_folder():
-        # What workers read: each takes its share of the rate limit.
+    with reserve_port(host, port) as (address, bound), _metrics_folder():
+        # Workers read it: each takes its share of the rate limit.
         os.environ["GATEWAY_WORKERS"] = str(workers)
         _supervise(address, bound, workers)
 
 
 def _raise_open_files() -> None:
-    """Let workers have as many open files as the system allows: each connection of a client is one."""
+    """Raise the limit of open files to what workers need or the system allows: each client connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS + 1024
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -109,11 +120,12 @@ def _raise_open_files() -> None:
 
 
 @contextmanager
-def reserved(host: str, port: int) -> Iterator[tuple[str, int]]:
-    """Hold a port: the numeric address and the port. Refuses one that is taken.
+def reserve_port(host: str, port: int) -> Iterator[tuple[str, int]]:
+    """Hold a port, and yield its numeric address and number. Raises ServingError for one that is taken.
 
-    Workers listen side by side on one port (SO_REUSEPORT), which would also let a second gateway join in unnoticed. So
-    the port is bound without that option first, by a socket that never listens, and opened to our workers afterwards.
+    Workers listen side by side on one port (SO_REUSEPORT), which would also let a second gateway listen there
+    unnoticed. So the port is bound without that option first, by a socket that never listens, and then shared with our
+    workers.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -126,16 +138,16 @@ def reserved(host: str, port: int) -> Iterator[tuple[str, int]]:
         try:
             holder.bind(address)
             if sys.platform == "linux":
-                # With SO_REUSEADDR a port is taken only once somebody listens: until a worker does, after seconds, a
-                # second server could bind it as well. A name without a file is taken by one at once.
+                # With SO_REUSEADDR a port is taken only once a socket listens: until a worker does, after seconds, a
+                # second server could bind it as well. An abstract socket name is taken at once.
                 claim.bind("\0gateway serves {} {}".format(*holder.getsockname()[:2]))
         except OSError as error:
-            raise ServingError(_no_port(error, host, port)) from None
+            raise ServingError(_port_refusal(error, host, port)) from None
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         yield holder.getsockname()[:2]
 
 
-def _no_port(error: OSError, host: str, port: int) -> str:
+def _port_refusal(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} is taken by another program. Choose another one with --port; 0 takes a free one."
     if error.errno == errno.EACCES:
@@ -147,7 +159,7 @@ def _no_port(error: OSError, host: str, port: int) -> str:
 
 @contextmanager
 def _metrics_folder() -> Iterator[None]:
-    """Where the workers add up their metrics. Empty at the start: numbers of dead processes would stay for ever."""
+    """Provide the folder in which workers add up their metrics, emptied of the files of earlier processes."""
     given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     folder = Path(given or tempfile.mkdtemp(prefix="gateway-metrics-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,27 +175,30 @@ def _metrics_folder() -> Iterator[None]:
 
 
 class _Worker:
-    """Makes the application, inside each worker process."""
+    """Builds the application inside each worker process."""
 
     def __init__(self, address: str, port: int) -> None:
         self._address, self._port = address, port
         self._supervisor = os.getpid()
-        self._unsaid = multiprocessing.Semaphore(1)
+        self._unannounced = multiprocessing.Semaphore(1)
 
     def __call__(self, target: str) -> Any:
-        end_at_once_by_signals()
+        restore_default_stop()
         end_with_parent(self._supervisor)
         app = create_app()
-        # granian has no hook for the end of a worker; this runs once its open requests were answered.
+        # granian has no hook for the end of a worker; this runs after its open requests were answered.
         multiprocessing.util.Finalize(None, app.extensions["gateway"].close, exitpriority=1)
-        # What was untold when the server stopped is told before the first request comes.
+        # Events that were not delivered when the server stopped are delivered before the first request.
         app.extensions["gateway"].worker.start()
-        if self._unsaid.acquire(block=False):
-            threading.Thread(target=self._say_where, daemon=True).start()
+        if self._unannounced.acquire(block=False):
+            threading.Thread(target=self._announce_url, daemon=True).start()
         return Exchanges(app)
 
-    def _say_where(self) -> None:
-        """Once for all workers, as soon as a connection is taken: granian listens only after this call returned."""
+    def _announce_url(self) -> None:
+        """Print the URL once for all workers, as soon as the port accepts a connection.
+
+        granian listens only after `__call__` has returned.
+        """
         while True:
             try:
                 socket.create_connection((self._address, self._port), timeout=1).close()
@@ -194,60 +209,60 @@ class _Worker:
         sys.stdout.write(f"Listening on http://{host}:{self._port}\n")
         sys.stdout.flush()
 
-    def was_ready(self) -> bool:
-        """Whether any worker ever was."""
-        unsaid = self._unsaid.acquire(block=False)
-        if unsaid:
-            self._unsaid.release()
-        return not unsaid
+    def was_announced(self) -> bool:
+        """Return whether any worker was ever ready."""
+        unannounced = self._unannounced.acquire(block=False)
+        if unannounced:
+            self._unannounced.release()
+        return not unannounced
 
 
 def _supervise(address: str, port: int, workers: int) -> None:
     worker, stop = _Worker(address, port), threading.Event()
-    pause = FIRST_PAUSE
-    _on_stop(stop)
+    pause = MIN_RESTART_PAUSE
+    _install_stop_handlers(stop)
     while not stop.is_set():
-        server, began = _server(address, port, workers), time.monotonic()
-        # SystemExit is how granian tells that workers failed.
-        with contextlib.suppress(SystemExit), _insisting(server):
+        server, began = _build_server(address, port, workers), time.monotonic()
+        # granian raises SystemExit when workers failed.
+        with contextlib.suppress(SystemExit), _repeat_stop(server):
             server.serve(serve_requests, worker)
-        _on_stop(stop)  # granian had put its own handlers in place
+        _install_stop_handlers(stop)  # granian had installed its own
         if server.interrupt_signal:
             return
-        if not worker.was_ready():
+        if not worker.was_announced():
             raise ServingError("The application cannot be made in a worker process; the log above says why.")
-        pause = FIRST_PAUSE if time.monotonic() - began > STEADY else pause
+        pause = MIN_RESTART_PAUSE if time.monotonic() - began > STABLE_SECONDS else pause
         log.error("the workers ended; they are started again in %.1f seconds", pause)
         stop.wait(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_RESTART_PAUSE)
 
 
-def _on_stop(stop: threading.Event) -> None:
-    for number in STOPS:
+def _install_stop_handlers(stop: threading.Event) -> None:
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
 
 
 @contextmanager
-def _insisting(server: MPServer) -> Iterator[None]:
-    """While it serves: workers are told to stop again and again once they were told.
+def _repeat_stop(server: MPServer) -> Iterator[None]:
+    """Repeat the stop signal to the workers, once a second, from the first stop until they have ended.
 
-    One that was started a moment before takes the first time for a signal to its parent, whose handlers it still has.
+    A worker that was just forked still has its parent's handlers, and would lose a single signal.
     """
     over = threading.Event()
 
-    def insist() -> None:
+    def repeat() -> None:
         while not over.wait(1):
             for worker in server.wrks if server.interrupt_signal else ():
                 worker.terminate()
 
-    threading.Thread(target=insist, daemon=True).start()
+    threading.Thread(target=repeat, daemon=True).start()
     try:
         yield
     finally:
         over.set()
 
 
-def _server(address: str, port: int, workers: int) -> MPServer:
+def _build_server(address: str, port: int, workers: int) -> MPServer:
     return MPServer(
         target="gateway.app:create_app",
         address=address,
@@ -257,12 +272,12 @@ def _server(address: str, port: int, workers: int) -> MPServer:
         websockets=False,
         workers=workers,
         blocking_threads=THREADS,
-        # A thread has a connection to the database, which ends with it. More than ten minutes is not possible.
+        # The database connection of a thread ends with it. granian allows ten minutes at most.
         blocking_threads_idle_timeout=600,
         backlog=BACKLOG,
         backpressure=CONNECTIONS,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
         respawn_failed_workers=True,
-        workers_kill_timeout=GRACE,
+        workers_kill_timeout=STOP_SECONDS,
         log_dictconfig=LOGGING,
     )

@@ -1,8 +1,8 @@
-"""What runs in a worker process: granian's event loop and the threads of the application, until a signal to stop.
+"""A worker process: granian's event loop and the threads of the application, until a stop signal.
 
-granian is used below its interfaces, by names that a new minor version may change; setup.cfg holds it. Its event loop
-(Rust) reads requests and writes answers. A request is begun in one of a few Python threads by a plain call, without
-asyncio; what the event loop has to say later, it says by calling back in one of these threads.
+granian is used below its interfaces, by names that a new minor version may change; setup.cfg bounds its version. Its
+event loop (Rust) reads requests and writes answers. It starts a request by a plain call in one of a few Python threads,
+without asyncio, and reports later events by callbacks in these threads.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from granian._granian import ASGIWorker, CallbackScheduler, WorkerSignal
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
-#: The signals that end a server.
-STOPS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds that open requests have to end when the server stops.
-GRACE = 30
-#: Milliseconds that a client may leave what it was sent unread, before the kernel closes its connection.
-UNREAD_MILLISECONDS = 30_000
+#: Signals that stop a server.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Seconds that open requests have to end after a stop signal.
+STOP_SECONDS = 30
+#: Milliseconds that sent data may stay unacknowledged before the kernel closes the connection.
+UNACKNOWLEDGED_MILLISECONDS = 30_000
 
 
-class _CallingBack:
-    """In place of an event loop of asyncio: granian's futures call back at once, in the thread that they end in."""
+class _DirectLoop:
+    """Replaces asyncio's event loop: futures of granian call back at once, in the thread in which they complete."""
 
     def call_soon(self, callback: Callable[..., Any], *arguments: Any, context: Any = None) -> None:
         callback(*arguments)
@@ -45,7 +45,7 @@ class _Scheduler(CallbackScheduler):
 @WorkerProcess.wrap_target
 def serve_requests(
     worker_id: int,
-    begin: Callable[[Any], None],
+    start_exchange: Callable[[Any], None],
     sock: Any,
     ipc: Any,
     _loop: Any,
@@ -66,14 +66,14 @@ def serve_requests(
     _scope_options: Any,
     metrics: Any,
 ) -> None:
-    """Serve until a signal. `begin` is called with each request; the other arguments are granian's."""
-    stop, stopped = stop_signal(), threading.Event()
+    """Serve until a stop signal; call `start_exchange` with each request. The other arguments are granian's."""
+    stop, stopped = install_stop_signal(), threading.Event()
     stop.add_cb(stopped.set)
     spec, holder = sock
     if holder is None:
         holder = spec.build()
         limit_unread_answers(holder.get_fd())
-    make: Any = ASGIWorker  # its stub tells of other arguments
+    make: Any = ASGIWorker  # its stub declares other arguments
     worker = make(
         worker_id,
         (None, holder),
@@ -91,55 +91,56 @@ def serve_requests(
         *ssl_context,
         metrics,
     )
-    loop = _CallingBack()
-    scheduler: Any = _Scheduler(loop, begin, None, None, None)
-    scheduler._schedule_fn = begin
+    loop = _DirectLoop()
+    scheduler: Any = _Scheduler(loop, start_exchange, None, None, None)
+    scheduler._schedule_fn = start_exchange
     getattr(worker, WORKERS_METHODS[runtime_mode][False])(scheduler, loop, stop)
     stopped.wait()
 
 
 def limit_unread_answers(listener: int) -> None:
-    """Have the kernel close connections whose client takes nothing of what it was sent (Linux; RFC 5482)."""
+    """Have the kernel close connections whose client reads nothing of an answer (Linux; RFC 5482)."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         with socket.socket(fileno=os.dup(listener)) as listening:
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel stop this process when its parent is gone, so that a killed server leaves no worker behind."""
+    """Have the kernel stop this process when its parent ends, so that a killed server leaves no worker (Linux)."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-        if os.getppid() != parent:  # it was gone before the kernel knew
+        if os.getppid() != parent:  # it ended before the call
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_at_once_by_signals() -> None:
-    """Let a stop end this process while its application is made; the handlers of the parent would swallow it."""
-    for number in STOPS:
+def restore_default_stop() -> None:
+    """Let a stop signal end this process while its application is built: the parent's handlers would ignore it."""
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
-def stop_signal() -> WorkerSignal:
-    """Have granian's worker in this process stop by the first signal, and the kernel end it `GRACE` seconds later.
+def install_stop_signal() -> WorkerSignal:
+    """Return the signal that stops granian's worker in this process at the first stop signal.
 
-    In place of granian's own handlers, for two reasons. Python calls a handler in the main thread alone, which may be
-    about to wait and then sleeps on. And granian 2.8 has room for two signals while open requests end; a third waits
-    for room without giving the interpreter back, so that no request ever ends. Several do come: the kernel tells of a
-    parent's death once for each of its threads, Ctrl-C reaches supervisor and workers, and the supervisor insists.
+    The kernel ends the process `STOP_SECONDS` later. It replaces granian's own handlers, for two reasons. Python calls
+    a handler in the main thread alone, which may be about to wait and then sleeps on. And granian 2.8 queues two
+    signals while open requests end; a third blocks with the interpreter lock held, so that no request ever ends.
+    Several signals do arrive: the kernel reports a parent's death once for each of its threads, Ctrl-C reaches
+    supervisor and workers, and the supervisor repeats the signal.
     """
-    told = WorkerSignal()
-    heard, signalled = os.pipe()
-    os.set_blocking(signalled, False)
+    stop = WorkerSignal()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
 
-    def hear() -> None:
-        while os.read(heard, 1)[0] not in STOPS:
+    def read_signals() -> None:
+        while os.read(read_end, 1)[0] not in STOP_SIGNALS:
             continue
-        signal.alarm(GRACE)
-        told.set()
+        signal.alarm(STOP_SECONDS)
+        stop.set()
 
-    threading.Thread(target=hear, daemon=True).start()
-    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
-    for number in STOPS:
+    threading.Thread(target=read_signals, daemon=True).start()
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: None)
-    return told
+    return stop

@@ -149,7 +149,7 @@ def test_a_worker_ends_by_a_signal_that_came_while_its_main_thread_slept(serve):
     [
         ("worker.end_with_parent(os.getppid() + 1)", signal.SIGTERM),
         (
-            "worker.GRACE = 1; worker.stop_signal(); os.kill(os.getpid(), 15)",
+            "worker.STOP_SECONDS = 1; worker.install_stop_signal(); os.kill(os.getpid(), 15)",
             signal.SIGALRM,
         ),
     ],
