@@ -1,7 +1,7 @@
 """The test kit for plugin authors, and for the core's own tests.
 
-With the core installed pytest offers the fixtures of `gateway.testing.plugin` by itself. What an author imports is
-named here, and loaded when it is asked for: `replay` needs no pytest.
+With the core installed pytest finds the fixtures of `gateway.testing.plugin` by an entry point. The names for authors
+are exported here, and loaded on first use: `replay` needs no pytest.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
     "replay",
 ]
 
-_ROOMS = {
+_MODULES = {
     "Deployment": "deployment",
     "Scim": "deployment",
     "Document": "examples",
@@ -60,4 +60,4 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"gateway.testing has no {name}")
-    return getattr(import_module(f"gateway.testing.{_ROOMS.get(name, 'promises')}"), name)
+    return getattr(import_module(f"gateway.testing.{_MODULES.get(name, 'promises')}"), name)

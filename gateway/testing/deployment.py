@@ -1,4 +1,4 @@
-"""A whole gateway in a temporary folder, and a client for each connection that is made in it."""
+"""A whole gateway in a temporary folder, and a client for each connection that a test creates in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADMIN_TOKEN = "an-operator-of-a-test-and-of-nothing-else"  # noqa: S105 - opens 
 
 
 class Deployment:
-    """The application (`app`), its stories (`gateway`), and shortcuts to set things up."""
+    """The application (`app`), its use cases (`gateway`), and shortcuts for the set-up of a test."""
 
     def __init__(self, instance: Path, **settings: Any) -> None:
         self._instance = instance
@@ -49,7 +49,7 @@ class Deployment:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What another process needs to serve the same data, without anything else that begins with `GATEWAY_`."""
+        """The environment with which another process serves the same data, without any other `GATEWAY_*` variable."""
         config = self.gateway.config
         settings = {"INSTANCE": str(config.instance), "ADMIN_TOKEN": config.admin_token}
         settings |= {"DATABASE_URL": config.database_url, "SECRET_KEY": config.secret_key}
@@ -63,7 +63,7 @@ class Deployment:
         self, name: str = "Acme", seats: int | None = None, plan: str = "enterprise", payment: str = "invoice",
         sso: bool = True,
     ) -> OrganizationRecord:  # fmt: skip
-        """An organization with single sign-on."""
+        """Create an organization, with single sign-on unless `sso` is false."""
         values: dict[str, Any] = {
             "name": name,
             "plan": plan,
@@ -83,7 +83,7 @@ class Deployment:
         self, idp: str, organization: OrganizationRecord | None = None, settings: Mapping[str, Any] | None = None,
         provisioning: bool = True,
     ) -> Scim:  # fmt: skip
-        """A connection with a token, ready to be provisioned; its client."""
+        """Create a connection with a token and, by default, provisioning switched on; return its client."""
         organization = organization or self.organization()
         trace = self.trace(organization)
         declaration = self.gateway.plugins.declared.of(idp)
@@ -100,31 +100,31 @@ class Deployment:
         return Scim(self, connection.uid, token)
 
     def trace(self, organization: OrganizationRecord | None = None) -> Trace:
-        """A trace for a story that a test tells itself."""
+        """Return a trace for a use case that a test calls itself."""
         return Trace("test", "test", organization.id if organization else 0)
 
     # Looking --------------------------------------------------------------------------------------------------------
 
     def used(self, organization: OrganizationRecord) -> int:
-        """Seats in use."""
+        """Return the number of seats in use."""
         return self.gateway.store.organizations.by_key(organization.id).seats_used
 
     def events(self, organization: OrganizationRecord) -> list[tuple[str, dict[str, Any]]]:
-        """All events, as (type, data)."""
+        """Return all events, as (type, data)."""
         records = self.gateway.store.events.page(organization.id, 0, 100_000)
         return [(record.type, json.loads(record.data)) for record in records]
 
     def activity(self, organization: OrganizationRecord, **wanted: Any) -> list[Any]:
-        """The activity, newest first."""
+        """Return the activity, newest first, after the buffered lines were written."""
         self.gateway.activity_writer.flush()
         return self.gateway.store.activity.page(organization.id, None, 100_000, **wanted)
 
     def deliver_events(self) -> None:
-        """Tell listening plugins now what was committed; the background does so half a second later."""
+        """Deliver all committed events to listening plugins now, not half a second later in the background."""
         self.gateway.event_relay.deliver()
 
     def listed(self, path: str) -> list[dict[str, Any]]:
-        """A whole list of the admin REST, by its pages."""
+        """Return a whole list of the admin REST, read page by page."""
         items: list[dict[str, Any]] = []
         after = ""
         while after is not None:
@@ -135,12 +135,12 @@ class Deployment:
     def admin(
         self, method: str, path: str, body: Any = None, *, token: str = ADMIN_TOKEN, **headers: str
     ) -> Answer:
-        """A call of the admin REST; `path` is what follows `/admin/v1`. Header names with `_` for `-`."""
+        """Send a request to the admin REST; `path` follows `/admin/v1`, header names have `_` for `-`."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.call(method, f"/admin/v1{path}", body, {"Authorization": f"Bearer {token}"} | given)
 
     def call(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
-        """Any call. A body of bytes or text is sent as it is, anything else as JSON."""
+        """Send any request. A body of bytes or text is sent as it is, any other as JSON."""
         raw = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
         headers = {"Content-Type": "application/json", **headers} if raw is not None else dict(headers)
         begun = time.perf_counter()
@@ -162,14 +162,14 @@ class Scim:
 
     @property
     def connection(self) -> ConnectionRecord:
-        """The connection as it is stored now."""
+        """The record of the connection as it is stored now."""
         found = self.deployment.gateway.store.connections.by_id(self.uid)
         assert found is not None
         return found[0]
 
     @property
     def organization(self) -> OrganizationRecord:
-        """Its organization as it is stored now."""
+        """The record of its organization as it is stored now."""
         return self.deployment.gateway.store.organizations.by_key(self.connection.organization_id)
 
     @property
@@ -178,7 +178,7 @@ class Scim:
         return f"/scim/v2/{self.connection.slug}"
 
     def caller(self) -> IdpCaller:
-        """The caller that stories want."""
+        """Return the caller that use cases take."""
         return self.deployment.gateway.callers.connection(
             self.connection, self.organization, "http://localhost"
         )
@@ -193,7 +193,7 @@ class Scim:
         return self.deployment.call(method, self.base + path, body, given | dict(headers or {}))
 
     def user(self, name: str = "user1@acme.test", **attributes: Any) -> dict[str, Any]:
-        """Create a user; its representation."""
+        """Create a user; return its representation."""
         body = {
             "schemas": [USER],
             "userName": name,
@@ -205,12 +205,12 @@ class Scim:
         return dict(answer.json)
 
     def group(self, name: str = "Sales", members: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Push a group; its representation."""
+        """Push a group; return its representation."""
         listed = [{"value": member} for member in members]
         answer = self.call("POST", "/Groups", {"schemas": [GROUP], "displayName": name, "members": listed})
         assert answer.status == 201, answer.text
         return dict(answer.json)
 
     def patch(self, path: str, *operations: dict[str, Any]) -> Answer:
-        """PATCH with these operations."""
+        """Send a PATCH with these operations."""
         return self.call("PATCH", path, {"schemas": [PATCH], "Operations": list(operations)})

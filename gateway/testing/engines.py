@@ -1,7 +1,7 @@
-"""Databases for tests: SQLite in the deployment's own folder, or a PostgreSQL that is brought along.
+"""Databases for tests: SQLite in the deployment's own folder, or databases of a PostgreSQL server.
 
-`pytest --engine postgresql` runs whatever uses a deployment on PostgreSQL: the server of `GATEWAY_TEST_DATABASE_URL`
-where that is set (an account that may create databases), else one that is started for this run.
+`pytest --engine postgresql` runs all tests with a deployment on PostgreSQL: the server of `GATEWAY_TEST_DATABASE_URL`
+if that is set (an account that may create databases), else one that is started for this run.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from urllib.parse import urlsplit
 
 DATABASE = "gateway.sqlite3"
 ENGINE, SERVER = "GATEWAY_TEST_ENGINE", "GATEWAY_TEST_DATABASE_URL"
-#: What makes a server quick that nobody will miss after a crash, and lets many tests in at once.
+#: Settings of a server whose data may be lost in a crash, with connections for many tests at once.
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400"}
-#: Databases by the folder of the deployment that has them, and by that of the one that had them last.
+#: Databases by the folder of the deployment that uses them, and by that of the deployment that used them last.
 _taken: dict[Path, str] = {}
 _left: dict[Path, str] = {}
-#: The file of an empty SQLite database with the newest schema, once there was one.
+#: The file of an empty SQLite database with the newest schema, once one was migrated.
 _migrated: list[bytes] = []
 
 
 def is_postgresql() -> bool:
-    """Whether deployments of this run are on PostgreSQL."""
+    """Return whether deployments of this run are on PostgreSQL."""
     return os.environ.get(ENGINE) == "postgresql"
 
 
 def take(instance: Path) -> dict[str, str]:
-    """The settings that give a deployment its database; the same one to the same folder."""
+    """Return the settings with which a deployment gets its database: the same one for the same folder."""
     if not is_postgresql():
         if _migrated and not (file := instance / DATABASE).exists():
             instance.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def take(instance: Path) -> dict[str, str]:
     if instance in _left:
         _taken[instance] = _left.pop(instance)
     elif instance not in _taken:
-        # Making one takes long, so one that was left is used again.
+        # Creating a database takes long, so one that was given back is used again.
         _taken[instance] = (
             _emptied(_left.popitem()[1]) if _left else _made(f"gateway_test_{os.getpid()}_{len(_taken)}")
         )
@@ -51,9 +51,9 @@ def take(instance: Path) -> dict[str, str]:
 
 
 def keep_migrated(instance: Path) -> None:
-    """Keep the database that was just made and migrated there, for deployments that follow: migrating takes longer.
+    """Keep a copy of the empty database that was just migrated there, which later deployments start from.
 
-    Nothing may be stored in it: where a file was there before, it is not to be kept.
+    Not for a database that existed before: nothing may be stored in it.
     """
     if _migrated or is_postgresql():
         return
@@ -66,14 +66,17 @@ def keep_migrated(instance: Path) -> None:
 
 
 def give_back(instance: Path) -> None:
-    """The deployment is closed. Opened again in the same folder it finds its data, unless another has the database."""
+    """Give back the database of a closed deployment.
+
+    A deployment that is opened again in the same folder finds its data, unless another one got the database.
+    """
     with suppress(KeyError):
         _left[instance] = _taken.pop(instance)
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """A PostgreSQL in a temporary folder, until the end; its URL."""
+    """Run a PostgreSQL server in a temporary folder, and yield its URL."""
     with tempfile.TemporaryDirectory(prefix="gateway-postgresql-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)  # noqa: S103 - the server runs as another user where root starts it
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The fixtures that pytest finds through the entry point `pytest11`. Imports the core only once a fixture is used."""
+"""The fixtures that pytest finds by the entry point `pytest11`. The core is imported when a fixture is first used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 if TYPE_CHECKING:
     from gateway.testing.deployment import Deployment, Scim
 
-# Before they are imported: a broken promise shows what was compared.
+# Before their import, so that a failed assertion shows the values that it compared.
 pytest.register_assert_rewrite("gateway.testing.promises")
 
 ENGINES = ("sqlite", "postgresql")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--engine`: where deployments keep their data."""
+    """Add `--engine`, the database of deployments."""
     parser.addoption("--engine", choices=ENGINES, default="sqlite", help="the database of deployments")
 
 
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what looks into the engine that this run is not on, and promises without an example."""
+    """Deselect tests of the engine that this run is not on, and promises without an example."""
     (other,) = set(ENGINES) - {config.getoption("engine")}
     left_out = [item for item in items if any(map(item.get_closest_marker, (other, "no_examples")))]
     if left_out:
