@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from gateway import testing
-from gateway.testing import Deployment, IdpPromises, SeatPromises, engines, examples, promises
+from gateway.testing import Deployment, IdpPromises, SeatPromises, engines, examples
+from gateway.testing.promises.base import find_declaration
 
 
 def test_a_deployment_has_two_names(gateway, deployment):
@@ -47,7 +48,7 @@ def test_settings_are_checked_by_the_plugin_and_have_its_defaults(deployment):
 )
 def test_promises_of_nobody_are_told_so(base, plugin, words):
     with pytest.raises(pytest.UsageError, match=words):
-        promises._declared(type("TestAcme", (base,), {"plugin": plugin}))
+        find_declaration(type("TestAcme", (base,), {"plugin": plugin}))
 
 
 def test_a_plugin_is_asked_by_itself():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from gateway_entra.simulator import SIMULATOR, requests
 
 from gateway import ENTERPRISE_URN
 from gateway.simulation import Answer, SimulationOptions
+from gateway.testing import ScenarioPromises
 
 NOT_FOUND = Answer(404, {"detail": "There is nobody."}, "", 0.0)
 
@@ -185,14 +187,6 @@ def test_one_change_has_its_path_in_either_dialect():
     ]
 
 
-ODD = [None, [], "text", 7, {}, {"Resources": [1], "totalResults": 1}, {"id": "x", "name": []}]
-
-
-@pytest.mark.parametrize("body", ODD)
-@pytest.mark.parametrize("status", [0, 200, 201, 204, 404])
-def test_answers_of_any_shape_are_steps_and_no_crash(body, status):
-    class Odd:
-        def call(self, *args, **kwargs):
-            return Answer(status, body, "", 0.0)
-
-    assert any(not step.ok for step in SIMULATOR.run(Odd(), SimulationOptions()))
+class TestScenario(ScenarioPromises):
+    plugin = "entra"
+    left_active: ClassVar = {("legacy", False): [False] * 2, ("rfc", True): [True, True]}

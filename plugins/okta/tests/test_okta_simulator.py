@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from gateway_okta.simulator import SIMULATOR, requests
 
 from gateway.simulation import SimulationOptions
 from gateway.simulation.scenario import run_concurrently
+from gateway.testing import ScenarioPromises
 
 # Tests are imported by path (importmode=importlib), so a neighbour is too.
 _spec = importlib.util.spec_from_file_location(
@@ -136,26 +138,13 @@ def test_no_answer_at_all_is_a_failed_step():
     assert all("no answer (connection refused)" in each for each in explanations)
 
 
-ODD = [
-    None,
-    [],
-    "text",
-    7,
-    {},
-    {"schemas": "x", "Resources": [1], "totalResults": 1},
-    {"id": "x", "name": []},
-]
-
-
-@pytest.mark.parametrize("style", SIMULATOR.styles)
-@pytest.mark.parametrize("body", ODD)
-@pytest.mark.parametrize("status", [200, 201, 204, 404])
-def test_answers_of_any_shape_are_steps_and_no_crash(style, body, status):
-    class Odd:
-        def call(self, *args, **kwargs):
-            return other_server.Answer(status, body, "", 0.0)
-
-    assert any(not step.ok for step in simulate(Odd(), style=style))
+class TestScenario(ScenarioPromises):
+    plugin = "okta"
+    left_active: ClassVar = {
+        (style, keep): active
+        for style in SIMULATOR.styles
+        for keep, active in ((False, [False] * 3), (True, [True, True, False]))
+    }
 
 
 # Over capacity ----------------------------------------------------------------------------------------------
