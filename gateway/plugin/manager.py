@@ -52,6 +52,8 @@ class PluginError(Exception):
 
 def _check_disabled(names: Sequence[str]) -> None:
     """Refuse names that no installed plugin has."""
+    if not names:
+        return
     known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} | {builtin.NAME})
     for name in names:
         if name not in known:

@@ -9,7 +9,8 @@ outside.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 import flask_smorest
 import flask_swagger_ui
@@ -21,6 +22,9 @@ from gateway.web.admin import admin_tokens, connections, feeds, groups, mapping,
 from gateway.web.admin.auth import admin_key
 from gateway.web.admin.context import PREFIX
 from gateway.web.errors import Errors
+
+if TYPE_CHECKING:
+    from apispec import APISpec
 
 __all__ = ["admin_key", "install"]
 
@@ -48,11 +52,39 @@ _SETTINGS: dict[str, Any] = {
 
 
 class Api(flask_smorest.Api):
-    """The API of flask-smorest, with the errors of the gateway."""
+    """The API of flask-smorest, with the errors of the gateway.
+
+    Resources are documented when somebody asks for the document: that takes a quarter of the time that the application
+    takes to start, and most processes are never asked.
+    """
 
     def __init__(self, app: Flask, errors: Errors) -> None:
         self._errors = errors
+        self._undocumented: list[flask_smorest.Blueprint] = []
+        self._documenting = RLock()
         super().__init__(app)
+
+    def register_blueprint(self, blueprint: flask_smorest.Blueprint) -> None:
+        """Serve a resource, and document it later."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
+        self._app.register_blueprint(blueprint)
+        self._undocumented.append(blueprint)
+
+    @property
+    def spec(self) -> APISpec:
+        """The OpenAPI document, with every resource that is served."""
+        with self._documenting:
+            while self._undocumented:
+                blueprint = self._undocumented.pop(0)
+                blueprint.register_views_in_doc(
+                    self, self._app, self._spec, name=blueprint.name, parameters=None
+                )
+                self._spec.tag({"name": blueprint.name, "description": blueprint.description})
+            return self._spec
+
+    @spec.setter
+    def spec(self, spec: APISpec) -> None:
+        self._spec = spec
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Render an error in the JSON of the gateway instead of flask-smorest's."""
