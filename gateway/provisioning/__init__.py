@@ -22,6 +22,7 @@ from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.outages import Outages
+from gateway.provisioning.queries import Queries
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
@@ -60,7 +61,8 @@ class Provisioning:
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
-        self.admin_access = AdminAccess(store, units_of_work, self.callers)
+        self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
+        self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
     def close(self) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.plugin.contracts import Credentials
 from gateway.provisioning.caller import Callers, Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
-from gateway.scim.errors import Forbidden, InvalidValue, NotFound
+from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, NotFound, Unavailable
 from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
-from gateway.store.ids_and_time import rfc3339
+from gateway.store.engine.base import BRIEF
+from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 
 #: `full`: everything; `read`: what only looks; `events`: the feeds of events only. `gateway.web.admin.auth` holds them.
@@ -23,11 +26,55 @@ OPERATOR = "operator"
 log = logging.getLogger("gateway")
 
 
+#: Microseconds within which a second use of a token is not worth a write.
+_MINUTE = 60_000_000
+
+
+class WrongAdminToken(AuthenticationFailed):
+    """No admin token that is valid. `expired`: the one that was, for the activity; the answer is the same to all."""
+
+    def __init__(self, expired: AdminTokenRecord | None = None) -> None:
+        super().__init__(
+            "The admin token is wrong, has expired, or was revoked. Tokens of connections open the SCIM endpoints only."
+        )
+        self.expired = expired
+
+
 class AdminAccess:
     """Makes and revokes admin tokens. None for an organization stands for all of them: an operator's."""
 
-    def __init__(self, store: Store, changes: UnitsOfWork, callers: Callers) -> None:
-        self._store, self._units_of_work, self._callers = store, changes, callers
+    def __init__(
+        self, store: Store, units_of_work: UnitsOfWork, callers: Callers, configured_token: str
+    ) -> None:
+        self._store, self._units_of_work, self._callers = store, units_of_work, callers
+        self._configured = configured_token.encode()
+
+    def authenticate(self, credentials: Credentials, trace: Trace) -> AdminTokenRecord | None:
+        """Return the admin token that was presented, or None for the configured one, which has no limits.
+
+        Raises AuthenticationFailed, which is a WrongAdminToken where a token was sent.
+        """
+        if credentials.scheme != "bearer" or not credentials.secret:
+            raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
+        if self._configured and hmac.compare_digest(credentials.secret.encode(), self._configured):
+            trace.principal = OPERATOR
+            return None
+        token = self._store.admin_tokens.find(credentials.secret)
+        if token is None or (token.expires is not None and token.expires <= now()):
+            raise WrongAdminToken(token)
+        trace.principal, trace.token_prefix = token.name, token.prefix
+        self._record_use(token, credentials.secret)
+        return token
+
+    def _record_use(self, token: AdminTokenRecord, value: str) -> None:
+        moment = now()
+        if token.last_used is not None and moment - token.last_used < _MINUTE:
+            return
+        try:
+            with self._store.transaction(BRIEF):
+                self._store.admin_tokens.used(token, value, moment)
+        except Unavailable:
+            return  # a database that only reads can still be read
 
     def add_token(
         self, organization: OrganizationRecord | None, name: str, scope: str, expires: int | None, trace: Trace,
@@ -90,6 +137,18 @@ class AdminAccess:
             "admin token %s (%s, %s) %s by %s, request %s",
             token.uid, token.name, token.scope, what, trace.principal, trace.request_id,
         )  # fmt: skip
+
+
+def note_expired(wrong: WrongAdminToken, trace: Trace) -> None:
+    """Have the activity of the token's organization, where it has one, say that the token expired."""
+    token = wrong.expired
+    if token is not None and token.organization_id is not None:
+        trace.organization_id, trace.token_prefix = token.organization_id, token.prefix
+        trace.stranger = f"expired {token.uid}"
+        trace.inside = (
+            f"The admin token {token.name} {token.prefix}… expired on {rfc3339(token.expires or 0)}. Make a new one and"
+            " enter it where the old one is used."
+        )
 
 
 def check_expiry(maker: AdminTokenRecord | None, expires: int | None) -> None:

@@ -23,8 +23,7 @@ from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
 from gateway.store.memberships import MANUAL, MAPPING
-from gateway.store.portions import OutlinedUser
-from gateway.store.records import ConnectionRecord, GroupRecord
+from gateway.store.records import ConnectionRecord, GroupRecord, OutlinedUser
 
 #: Entries of each list of a preview, at most; its summary counts all.
 LIST_LENGTH = 100

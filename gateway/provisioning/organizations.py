@@ -91,9 +91,10 @@ class OrganizationSetup:
     # Connections ----------------------------------------------------------------------------------------------------
 
     def add_connection(
-        self, caller: Caller, idp: str, name: str, settings: Mapping[str, Any], trace: Trace
+        self, caller: Caller, idp: str, name: str | None, settings: Mapping[str, Any], trace: Trace
     ) -> ConnectionRecord:
-        """A new connection, with provisioning switched off."""
+        """Make a connection, with provisioning switched off. Without a name it has the title of its plugin."""
+        name = self._plugins.declared.title(idp) if name is None else name
         with self._units_of_work.open(caller, trace):
             connection = self._store.connections.add(caller.organization, idp, name, settings)
             trace.connection_uid = connection.uid

@@ -24,8 +24,7 @@ from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
-from gateway.store.portions import OutlinedUser
-from gateway.store.records import ConnectionRecord, UserRecord
+from gateway.store.records import ConnectionRecord, OutlinedUser, UserRecord
 
 USER_NAME, EMAIL = MATCHES = "userName", "email"
 #: Entries of each list of a result, at most; the summary counts all.

@@ -333,6 +333,13 @@ class Users:
         trace.user, trace.target = user.user_name, Target("User", user.uid, None)
         return Outcome(user, groups)
 
+    def find(self, caller: Caller, uid: str, trace: Trace) -> UserRecord:
+        """Return a user of an organization for an admin. Raises NotFound."""
+        user = self._store.users.of(caller.organization, uid)
+        if user is None:
+            raise self.absent(caller, uid, trace)
+        return user
+
     def absent(self, caller: Caller, uid: str, trace: Trace) -> NotFound:
         """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
         answer to an admin; an identity provider reads the same sentence for every unknown id."""

@@ -6,28 +6,15 @@ transaction stays open between two of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.store.engine.base import Database
-from gateway.store.records import ConnectionRecord
+from gateway.store.records import ConnectionRecord, OutlinedUser
 
 #: Users of a portion, and bytes of their documents, at most. One user is a portion however large it is.
 ROWS, BYTES = 200, 1 << 20
 #: The way down into a document: names of attributes as documents have them.
 Path = tuple[str, ...]
-
-
-class OutlinedUser(NamedTuple):
-    """A user without its document. `parts` are JSON texts, None where the document has no such part."""
-
-    id: int
-    uid: str
-    connection_id: int | None
-    user_name: str
-    active: int
-    created: int
-    modified: int
-    parts: tuple[str | None, ...]
 
 
 class Portions:

@@ -86,6 +86,19 @@ class UserRecord(NamedTuple):
         return document
 
 
+class OutlinedUser(NamedTuple):
+    """A user without its document. `parts` are JSON texts, None where the document has no such part."""
+
+    id: int
+    uid: str
+    connection_id: int | None
+    user_name: str
+    active: int
+    created: int
+    modified: int
+    parts: tuple[str | None, ...]
+
+
 class GroupRecord(NamedTuple):
     """An application group: canonical document without id and meta; its members are grants."""
 

@@ -29,8 +29,7 @@ def _token_json(token: AdminTokenRecord, organization: str | None) -> dict[str, 
 
 
 def _tokens_json(request: AdminRequest, tokens: Sequence[AdminTokenRecord]) -> list[dict[str, Any]]:
-    keys = sorted({token.organization_id for token in tokens if token.organization_id is not None})
-    names = request.gateway.store.organizations.names(keys)
+    names = request.gateway.queries.organization_names(token.organization_id for token in tokens)
     return [
         _token_json(token, names[token.organization_id]["id"] if token.organization_id in names else None)
         for token in tokens
@@ -53,7 +52,7 @@ def list_admin_tokens_of_all(pagination: Pagination) -> Any:
     """All admin tokens, of operators and of organizations, without their values. For operators only."""
     request = current_request()
     request.require_operator("see the admin tokens of all organizations")
-    return request.gateway.store.admin_tokens.page(None, pagination.after, pagination.fetch)
+    return request.gateway.queries.admin_tokens(None, pagination.after, pagination.fetch)
 
 
 @blueprint.route("/admin-tokens/<token>", methods=["DELETE"])
@@ -79,8 +78,7 @@ def add_admin_token(values: dict[str, Any]) -> Any:
 def list_admin_tokens(pagination: Pagination) -> Any:
     """The admin tokens of an organization, without their values; expired ones stay until they are deleted."""
     request = current_request()
-    tokens = request.gateway.store.admin_tokens
-    return tokens.page(request.organization, pagination.after, pagination.fetch)
+    return request.gateway.queries.admin_tokens(request.organization, pagination.after, pagination.fetch)
 
 
 @blueprint.route("/organizations/<organization>/admin-tokens/<token>", methods=["DELETE"])

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
-
 from flask import current_app, request
 
-from gateway.plugin.contracts import Credentials
 from gateway.provisioning import Provisioning, Trace
-from gateway.provisioning.admin_tokens import OPERATOR
-from gateway.scim.errors import (
-    AuthenticationFailed,
-    Forbidden,
-    Refusal,
-    TooManyRequests,
-    Unavailable,
-)
-from gateway.store.engine.base import BRIEF
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.provisioning.admin_tokens import OPERATOR, WrongAdminToken, note_expired
+from gateway.scim.errors import Forbidden, Refusal, TooManyRequests
 from gateway.store.records import AdminTokenRecord
 from gateway.web.admin.context import PREFIX
 from gateway.web.http import Call
@@ -29,18 +18,6 @@ _OPENED = {
     "read": "GET and what only looks",
     "events": "the feeds of events only (GET /organizations/{organization}/events)",
 }
-#: Microseconds within which a second use of a token is not worth a write.
-_MINUTE = 60_000_000
-
-
-class _WrongToken(AuthenticationFailed):
-    """No admin token that is valid. `expired`: the one that was, for the activity; the answer is the same to all."""
-
-    def __init__(self, expired: AdminTokenRecord | None = None) -> None:
-        super().__init__(
-            "The admin token is wrong, has expired, or was revoked. Tokens of connections open the SCIM endpoints only."
-        )
-        self.expired = expired
 
 
 def authenticate(gateway: Provisioning, call: Call, trace: Trace) -> AdminTokenRecord | None:
@@ -49,11 +26,10 @@ def authenticate(gateway: Provisioning, call: Call, trace: Trace) -> AdminTokenR
     Wrong tokens are counted for each address. Raises AuthenticationFailed and TooManyRequests.
     """
     try:
-        return _find_token(gateway, trace, credentials_of(call))
-    except _WrongToken as wrong:
+        return gateway.admin_access.authenticate(credentials_of(call), trace)
+    except WrongAdminToken as wrong:
         _count_wrong_token()
-        if wrong.expired is not None:
-            _explain(wrong.expired, trace)
+        note_expired(wrong, trace)
         raise
 
 
@@ -65,7 +41,8 @@ def admin_key(gateway: Provisioning, call: Call) -> str:
     if not call.path.startswith(f"{PREFIX}/"):
         return ""
     try:
-        return client_key(_find_token(gateway, Trace("", call.request_id), credentials_of(call)))
+        token = gateway.admin_access.authenticate(credentials_of(call), Trace("", call.request_id))
+        return client_key(token)
     except Refusal:
         return ""
 
@@ -89,32 +66,6 @@ def check_scope(token: AdminTokenRecord | None, operation: str, reads: bool, eve
     )
 
 
-def _find_token(gateway: Provisioning, trace: Trace, credentials: Credentials) -> AdminTokenRecord | None:
-    if credentials.scheme != "bearer" or not credentials.secret:
-        raise AuthenticationFailed("The request carries no token. Send an admin token as a bearer token.")
-    configured = gateway.config.admin_token.encode()
-    if configured and hmac.compare_digest(credentials.secret.encode(), configured):
-        trace.principal = OPERATOR
-        return None
-    token = gateway.store.admin_tokens.find(credentials.secret)
-    if token is None or (token.expires is not None and token.expires <= now()):
-        raise _WrongToken(token)
-    trace.principal, trace.token_prefix = token.name, token.prefix
-    _record_use(gateway, token, credentials.secret)
-    return token
-
-
-def _record_use(gateway: Provisioning, token: AdminTokenRecord, value: str) -> None:
-    moment = now()
-    if token.last_used is not None and moment - token.last_used < _MINUTE:
-        return
-    try:
-        with gateway.store.transaction(BRIEF):
-            gateway.store.admin_tokens.used(token, value, moment)
-    except Unavailable:
-        return  # a database that only reads can still be read
-
-
 def _count_wrong_token() -> None:
     limits: RateLimit = current_app.extensions["wrong_admin_tokens"]
     if wait := limits.wait(request.remote_addr or ""):
@@ -122,15 +73,4 @@ def _count_wrong_token() -> None:
             "Too many requests without a valid admin token come from this address: try again after"
             f" {wait} second{'s' if wait > 1 else ''}.",
             retry_after=wait,
-        )
-
-
-def _explain(token: AdminTokenRecord, trace: Trace) -> None:
-    """Have the activity of the token's organization, where it has one, say that the token expired."""
-    if token.organization_id is not None:
-        trace.organization_id, trace.token_prefix = token.organization_id, token.prefix
-        trace.stranger = f"expired {token.uid}"
-        trace.inside = (
-            f"The admin token {token.name} {token.prefix}… expired on {rfc3339(token.expires or 0)}. Make a new one and"
-            " enter it where the old one is used."
         )

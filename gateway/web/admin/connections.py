@@ -22,19 +22,18 @@ blueprint = Blueprint(
 
 
 def _connection_json(request: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
-    plugins = request.gateway.plugins
-    words = request.gateway.callers.words(connection, request.organization, request.public_url)
+    details = request.gateway.queries.connection_details(connection, request.organization, request.public_url)
     return {
         "id": connection.uid,
         "slug": connection.slug,
-        "base_url": words.base_url,
+        "base_url": details.base_url,
         "idp": connection.idp,
         "name": connection.name,
-        "plugin_missing": plugins.declared.of(connection.idp) is None,
-        "settings": plugins.declared.shown_settings(connection.idp, connection.setting_values),
+        "plugin_missing": details.plugin_missing,
+        "settings": details.settings,
         "provisioning": {"enabled": bool(connection.provisioning)},
-        "setup_steps": plugins.declared.setup_steps(words),
-        "extension_urn": words.extension_urn,
+        "setup_steps": details.setup_steps,
+        "extension_urn": details.extension_urn,
         "created_at": rfc3339(connection.created),
         "updated_at": rfc3339(connection.modified),
     }
@@ -69,8 +68,7 @@ def add_connection(values: dict[str, Any]) -> Any:
         settings = setup.checked_settings(idp, values.get("settings", {}))
     except ValidationError as error:
         raise _settings_refusal(error) from None
-    name = values["name"] if "name" in values else request.gateway.plugins.declared.title(idp)
-    added = setup.add_connection(request.caller, idp, name, settings, request.trace)
+    added = setup.add_connection(request.caller, idp, values.get("name"), settings, request.trace)
     return with_etag(_connection_json(request, added), added)
 
 
@@ -79,7 +77,7 @@ def add_connection(values: dict[str, Any]) -> Any:
 def list_connections(pagination: Pagination) -> Any:
     """The connections of an organization, in the order of making."""
     request = current_request()
-    return request.gateway.store.connections.page(request.organization, pagination.after, pagination.fetch)
+    return request.gateway.queries.connections(request.organization, pagination.after, pagination.fetch)
 
 
 @blueprint.route("/connections/<connection>")
@@ -170,8 +168,7 @@ def add_token(values: dict[str, Any]) -> Any:
 def list_tokens(pagination: Pagination) -> Any:
     """The tokens of a connection, without their values; expired ones stay until they are deleted."""
     request = current_request()
-    tokens = request.gateway.store.tokens.of(request.connection)
-    return [token for token in tokens if token.id > pagination.after]
+    return request.gateway.queries.tokens(request.connection, pagination.after)
 
 
 @blueprint.route("/connections/<connection>/tokens/<token>", methods=["DELETE"])

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flask import g, request
 
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
-from gateway.scim.errors import Forbidden, NotFound
-from gateway.scim.json_text import excerpt
-from gateway.store.portions import OutlinedUser
+from gateway.scim.errors import Forbidden
 from gateway.store.records import (
     AdminTokenRecord,
     ConnectionRecord,
-    GroupRecord,
     OrganizationRecord,
-    UserRecord,
 )
 from gateway.web.errors import current_http_request
 from gateway.web.scim.authentication import public_url
@@ -75,18 +70,13 @@ class AdminRequest:
 
     def resolve_organization(self, uid: str) -> None:
         """Look up the organization in the URL. Raises NotFound, also where the token opens another."""
-        found = self.gateway.store.organizations.by_id(uid)
-        if found is None or self.only_organization not in (None, found.id):
-            raise NotFound(f"There is no organization with the id {excerpt(uid)} here.")
-        self.found_organization = found
+        found = self.found_organization = self.gateway.queries.organization(uid, self.only_organization)
         self.trace.organization_id = found.id
         self.trace.target = Target("Organization", found.uid, found.name)
 
     def resolve_connection(self, uid: str) -> None:
         """Look up the connection in the URL. Raises NotFound, also where the token opens another organization."""
-        found = self.gateway.store.connections.by_id(uid)
-        if found is None or self.only_organization not in (None, found[1].id):
-            raise NotFound(f"There is no connection with the id {excerpt(uid)} here.")
+        found = self.gateway.queries.connection(uid, self.only_organization)
         self.found_connection, self.found_organization = found
         self.trace.organization_id, self.trace.connection_uid = found[1].id, found[0].uid
         self.trace.target = Target("Connection", found[0].uid, found[0].name)
@@ -97,14 +87,6 @@ class AdminRequest:
             raise Forbidden(
                 f"Only an operator of the application can {what}; this token opens one organization."
             )
-
-    def managers(
-        self, records: Iterable[UserRecord | OutlinedUser | GroupRecord]
-    ) -> dict[int | None, dict[str, str] | None]:
-        """Return the manager of each record by the key of its connection; manual ones have none."""
-        keys = sorted({record.connection_id for record in records if record.connection_id is not None})
-        found = self.gateway.store.connections.by_keys(self.organization, keys)
-        return {None: None} | {key: {"connection": c.uid, "idp": c.idp} for key, c in found.items()}
 
 
 def current_request() -> AdminRequest:

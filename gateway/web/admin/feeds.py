@@ -6,11 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.plugin.contracts import SeatRequest
-from gateway.scim.errors import Conflict
-from gateway.store.activity import ActivityFilter
 from gateway.store.ids_and_time import rfc3339
-from gateway.store.records import ActivityRecord, EventRecord
+from gateway.store.records import ActivityRecord, EventRecord, OrganizationRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
@@ -24,12 +21,9 @@ blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 @blueprint.response(200, schemas.SeatsNow)
 def read_seats() -> Any:
     """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
-    request, plugins = current_request(), current_request().gateway.plugins
-    limit = plugins.check_seats(request.caller.tenant, SeatRequest("")).result()
-    return seats_json(request.organization) | {
-        "enforced": plugins.limits_seats(),
-        "message": limit.sentence if limit else None,
-    }
+    request = current_request()
+    enforced, message = request.gateway.queries.seat_limit(request.organization)
+    return seats_json(request.organization) | {"enforced": enforced, "message": message}
 
 
 @blueprint.route("/organizations/<organization>/events", event_feed=True)
@@ -38,14 +32,8 @@ def read_seats() -> Any:
 def list_events(query: dict[str, int]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
     request, after = current_request(), query["after"]
-    events = request.gateway.store.events
-    rows = events.page(request.organization.id, after, query["limit"])
-    if not rows and after > (newest := events.newest(request.organization.id)):
-        raise Conflict(
-            f"after={after} is beyond the newest event, {newest}: the database was restored to an earlier state."
-            " Empty your copy and follow again with after=0."
-        )
-    return {"items": [_event_json(row) for row in rows], "next": rows[-1].seq if rows else query["after"]}
+    rows = request.gateway.queries.events(request.organization, after, query["limit"])
+    return {"items": [_event_json(row) for row in rows], "next": rows[-1].seq if rows else after}
 
 
 @blueprint.route("/organizations/<organization>/activity")
@@ -54,7 +42,7 @@ def list_events(query: dict[str, int]) -> Any:
 def list_activity(query: dict[str, Any]) -> Any:
     """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
     request = current_request()
-    return _activity_page(request, request.organization.id, query)
+    return _activity_page(request, request.organization, query)
 
 
 @blueprint.route("/activity")
@@ -67,18 +55,16 @@ def list_activity_of_all(query: dict[str, Any]) -> Any:
     return _activity_page(request, None, query)
 
 
-def _activity_page(request: AdminRequest, organization_id: int | None, query: dict[str, Any]) -> Any:
-    request.gateway.activity_writer.flush_briefly()
-    store, selection = (
-        request.gateway.store,
-        ActivityFilter(**{name: query[name] for name in ActivityFilter._fields}),
+def _activity_page(
+    request: AdminRequest, organization: OrganizationRecord | None, query: dict[str, Any]
+) -> Any:
+    page = request.gateway.queries.activity(
+        organization, query, _read_bookmark(query["after"]), query["limit"]
     )
-    page = store.activity.search(organization_id, _read_bookmark(query["after"]), query["limit"], selection)
     items = [_record_json(row) for row in page.lines]
-    if organization_id is None:
-        names = store.organizations.names(sorted({row.organization_id for row in page.lines}))
+    if organization is None:
         for item, row in zip(items, page.lines, strict=True):
-            item["organization"] = names.get(row.organization_id)
+            item["organization"] = page.organizations.get(row.organization_id)
     return {"items": items, "next": page.next_start and "{}-{}".format(*page.next_start)}
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from gateway.scim.errors import NotFound
-from gateway.scim.json_text import excerpt
+from gateway.provisioning.queries import GroupMember
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
 from gateway.web.admin import schemas
@@ -19,15 +18,8 @@ blueprint = Blueprint("groups", "Groups of an organization: made by hand, or pus
 _PATH = "/organizations/<organization>/groups"
 
 
-class _Member(NamedTuple):
-    id: int
-    uid: str
-    user_name: str
-    sources: tuple[str, ...]
-
-
 def _groups_json(request: AdminRequest, groups: Sequence[GroupRecord]) -> list[dict[str, Any]]:
-    managers = request.managers(groups)
+    managers = request.gateway.queries.managers(request.organization, groups)
     return [
         {
             "id": group.uid,
@@ -42,7 +34,7 @@ def _groups_json(request: AdminRequest, groups: Sequence[GroupRecord]) -> list[d
     ]
 
 
-def _members_json(_: AdminRequest, members: Sequence[_Member]) -> list[dict[str, Any]]:
+def _members_json(_: AdminRequest, members: Sequence[GroupMember]) -> list[dict[str, Any]]:
     return [
         {"id": member.uid, "user_name": member.user_name, "sources": member.sources} for member in members
     ]
@@ -53,7 +45,7 @@ def _members_json(_: AdminRequest, members: Sequence[_Member]) -> list[dict[str,
 def list_groups(pagination: Pagination) -> Any:
     """Groups in the order of making; with `q` those whose name begins like that."""
     request, prefix = current_request(), pagination.query["q"]
-    return request.gateway.store.groups.page(request.organization, prefix, pagination.after, pagination.fetch)
+    return request.gateway.queries.groups(request.organization, prefix, pagination.after, pagination.fetch)
 
 
 @blueprint.route(_PATH, methods=["POST"])
@@ -70,7 +62,7 @@ def add_group(values: dict[str, str]) -> Any:
 def read_group(group: str) -> Any:
     """A group."""
     request = current_request()
-    return _group_answer(request, _find_group(request, group))
+    return _group_answer(request, request.gateway.queries.group(request.organization, group))
 
 
 @blueprint.route(f"{_PATH}/<group>", methods=["PATCH"])
@@ -80,7 +72,7 @@ def read_group(group: str) -> Any:
 def change_group(values: dict[str, str], group: str) -> Any:
     """Rename a group made by hand; 409 for a pushed one."""
     request = current_request()
-    name = values.get("name", _find_group(request, group).name)
+    name = values.get("name", request.gateway.queries.group(request.organization, group).name)
     return _group_answer(
         request, request.gateway.groups.rename(request.caller, group, name, request.trace, request.if_match)
     )
@@ -99,12 +91,10 @@ def remove_group(group: str) -> None:
 @blueprint.paginate(schemas.Member, _members_json)
 def list_members(pagination: Pagination, group: str) -> Any:
     """Who is in a group, and why."""
-    request, store = current_request(), current_request().gateway.store
-    found = _find_group(request, group)
-    sources = dict(store.memberships.page(found, pagination.after, pagination.fetch))
-    users = store.users.by_keys(request.organization.id, list(sources))
-    members = [_Member(user.id, user.uid, user.user_name, sources[user.id]) for user in users]
-    return sorted(members, key=lambda member: member.id)
+    request = current_request()
+    return request.gateway.queries.group_members(
+        request.organization, group, pagination.after, pagination.fetch
+    )
 
 
 @blueprint.route(f"{_PATH}/<group>/members/<user>", methods=["PUT"])
@@ -125,13 +115,6 @@ def _set_member(group: str, user: str, inside: bool) -> None:
     request = current_request()
     request.trace.status = 204
     request.gateway.groups.set_member(request.caller, group, user, inside, request.trace)
-
-
-def _find_group(request: AdminRequest, uid: str) -> GroupRecord:
-    group = request.gateway.store.groups.of(request.organization, uid)
-    if group is None:
-        raise NotFound(f"There is no group with the id {excerpt(uid)} here.")
-    return group
 
 
 def _group_answer(request: AdminRequest, group: GroupRecord) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.scim.errors import NotFound
-from gateway.scim.json_text import fold
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin import schemas
@@ -75,13 +74,10 @@ def add_organization(values: dict[str, Any]) -> Any:
 @blueprint.paginate(schemas.Organization, _organizations_json, schemas.OrganizationsQuery)
 def list_organizations(pagination: Pagination) -> Any:
     """All organizations that the token opens, in the order of making; with `q` those whose name holds it."""
-    request, store = current_request(), current_request().gateway.store.organizations
-    text, after = pagination.query["q"], pagination.after
-    if request.only_organization is None:
-        return store.found(text, after, pagination.fetch) if text else store.page(after, pagination.fetch)
-    own = store.by_key(request.only_organization)
-    matches = own.id > after and fold(text) in fold(own.name)
-    return [own] if matches or text == own.uid else []
+    request = current_request()
+    return request.gateway.queries.organizations(
+        request.only_organization, pagination.query["q"], pagination.after, pagination.fetch
+    )
 
 
 @blueprint.route("/organizations/<organization>")

@@ -15,8 +15,7 @@ from flask import Response
 
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.store.ids_and_time import rfc3339
-from gateway.store.portions import OutlinedUser
-from gateway.store.records import UserRecord
+from gateway.store.records import OutlinedUser, UserRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
@@ -39,10 +38,9 @@ def _shown_paths(request: AdminRequest) -> tuple[tuple[str, ...], ...]:
 
 
 def _users_json(request: AdminRequest, users: Sequence[UserRecord | OutlinedUser]) -> list[dict[str, Any]]:
-    managers = request.managers(users)
-    groups = request.gateway.store.memberships.sources_of_many(
-        request.organization.id, [user.id for user in users]
-    )
+    queries = request.gateway.queries
+    managers = queries.managers(request.organization, users)
+    groups = queries.memberships(request.organization, users)
     paths = _shown_paths(request)
     return [
         _profile_json(user, *_values_at(user, paths))
@@ -88,17 +86,16 @@ def _groups_json(grants: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]
 @blueprint.paginate(schemas.User, _users_json, schemas.UsersQuery)
 def list_users(pagination: Pagination) -> Any:
     """Users in the order of making, the one of a name, or with `q` those whose names hold a text."""
-    request, store, query = current_request(), current_request().gateway.store, pagination.query
+    request, query = current_request(), pagination.query
+    queries, organization, paths = request.gateway.queries, request.organization, _shown_paths(request)
     if "user_name" in query:
-        found = store.users.by_name(request.organization, query["user_name"])
+        found = queries.user_named(organization, query["user_name"])
         return Page([found] if found else [])
-    key, paths = request.organization.id, _shown_paths(request)
     if query["q"]:
-        keys, following = store.users.search(
-            request.organization, query["q"], pagination.after, pagination.limit
+        return Page(
+            *queries.users_holding(organization, query["q"], paths, pagination.after, pagination.limit)
         )
-        return Page(store.portions.of_keys(key, keys, paths), following)
-    return store.portions.page(key, paths, pagination.after, pagination.fetch)
+    return queries.users(organization, paths, pagination.after, pagination.fetch)
 
 
 @blueprint.route(_PATH, methods=["POST"])
@@ -115,10 +112,7 @@ def add_user(values: dict[str, Any]) -> Any:
 def read_user(user: str) -> Any:
     """A user with its groups and the reasons for them."""
     request = current_request()
-    found = request.gateway.store.users.of(request.organization, user)
-    if found is None:
-        raise request.gateway.users.absent(request.caller, user, request.trace)
-    return _user_answer(request, found)
+    return _user_answer(request, request.gateway.users.find(request.caller, user, request.trace))
 
 
 @blueprint.route(f"{_PATH}/<user>", methods=["PATCH"])
@@ -167,8 +161,8 @@ def _user_answer(request: AdminRequest, user: UserRecord) -> Any:
 def _csv_portions(request: AdminRequest) -> Iterator[str]:
     """Portion by portion: an organization may be large."""
     yield _lines([_COLUMNS])
-    store = request.gateway.store.portions
-    for users in store.of_organization(request.organization.id, _shown_paths(request), rows=_CSV_PORTION):
+    paths = _shown_paths(request)
+    for users in request.gateway.queries.all_users(request.organization, paths, _CSV_PORTION):
         yield _lines([_cells(user) for user in _users_json(request, users)])
 
 
