@@ -46,7 +46,7 @@ def test_systemd_takes_its_unit(tmp_path: Path) -> None:
 def test_an_installed_gateway_brings_its_migrations(tmp_path: Path) -> None:
     """What the image and the unit run is no checkout: files that belong to no package are easily left out."""
     setup = (DEPLOY.parent / "setup.cfg").read_text()
-    listed = re.search(r"gateway\.store =\n    (\S+)", setup)
+    listed = re.search(r"gateway\.store\.engine =\n    (\S+)", setup)
     assert listed
-    store = DEPLOY.parent / "gateway" / "store"
-    assert set(store.glob(listed[1])) == set((store / "migrations").glob("*.py")) != set()
+    engine = DEPLOY.parent / "gateway" / "store" / "engine"
+    assert set(engine.glob(listed[1])) == set((engine / "migrations").glob("*.py")) != set()
