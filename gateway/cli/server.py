@@ -16,7 +16,7 @@ from gateway.app import build
 from gateway.cli.common import as_json, echo_json, explain_outages, name_database, open_gateway
 from gateway.config import load
 from gateway.store import UnusableDatabase
-from gateway.store.engine.backup import in_use
+from gateway.store.engine.backup import hold_in_use
 from gateway.store.engine.migrate import Progress
 
 #: Seconds between two lines on a long migration, where there is no terminal for a bar.
@@ -56,7 +56,7 @@ def serve(host: str, port: int, workers: int | None) -> None:
                 err=True,
             )
     # Held by the supervisor, since workers restart: no `gateway restore` replaces the database of a running server.
-    with explain_outages(gateway.store.database), in_use(url):
+    with explain_outages(gateway.store.database), hold_in_use(url):
         server.serve(host, port, workers)
 
 

@@ -181,9 +181,9 @@ class ActivityWriter:
                 self._write_refusals(refusals)
                 if refused is not None:
                     self._store.activity.refuse_unless_writable()
-                    connections = self._store.connections.at_slugs(sorted(refused))
+                    connections = self._store.connections.by_slugs(sorted(refused))
                     self._write_outage(refused, connections)
-                self._store.tokens.used([(moment, uid) for uid, moment in tokens_used.items()])
+                self._store.tokens.record_use([(moment, uid) for uid, moment in tokens_used.items()])
                 self._prune(len(lines))
         except Unavailable:
             with self._lock:

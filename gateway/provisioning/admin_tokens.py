@@ -72,7 +72,7 @@ class AdminAccess:
             return
         try:
             with self._store.transaction(BRIEF):
-                self._store.admin_tokens.used(token, value, moment)
+                self._store.admin_tokens.record_use(token, value, moment)
         except Unavailable:
             return  # a database that only reads can still be read
 

@@ -62,7 +62,7 @@ class AdmissionControl:
         """
         secret = credentials.secret
         digests = self._store.tokens.digests(secret) if secret else []
-        found = self._store.connections.for_authentication(slug, digests)
+        found = self._store.connections.find_for_authentication(slug, digests)
         if found is None:
             raise NotAuthenticated(NOT_VALID)
         caller = self._caller(found, origin, trace)
@@ -93,7 +93,7 @@ class AdmissionControl:
 
     def find(self, slug: str, origin: Callable[[], str], trace: Trace) -> IdpCaller:
         """Return the connection of a base URL, whoever calls it: for discovery. Raises NotFound."""
-        found = self._store.connections.for_authentication(slug, ())
+        found = self._store.connections.find_for_authentication(slug, ())
         if found is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")
         return self._caller(found, origin, trace)
@@ -101,7 +101,7 @@ class AdmissionControl:
     def attribute(self, slug: str, trace: Trace) -> bool:
         """Note whose activity a refused request belongs to; False where no connection has that slug."""
         try:
-            found = self._store.connections.for_authentication(slug, ())
+            found = self._store.connections.find_for_authentication(slug, ())
         except Unavailable:
             return False
         if found is not None:
@@ -116,7 +116,7 @@ class AdmissionControl:
         if refused.caller is None or not refused.secret:
             return
         connection, tokens = refused.caller.connection, self._store.tokens
-        known = tokens.known(tokens.digests(refused.secret))
+        known = tokens.find_refused(tokens.digests(refused.secret))
         found = self._store.connections.by_key(known.connection_id) if known else None
         if known is None or found is None or found[1].id != refused.caller.organization.id:
             trace.stranger = "unknown token"

@@ -102,7 +102,7 @@ class Diagnostics:
         )
 
     def _token(self, connection: ConnectionRecord) -> Check:
-        tokens, moment = self._store.tokens.of(connection), now()
+        tokens, moment = self._store.tokens.by_connection(connection), now()
         live = [token for token in tokens if token.expires is None or token.expires > moment]
         if not live:
             gone = "All tokens have expired" if tokens else "There is no token"
@@ -131,7 +131,7 @@ class Diagnostics:
             return []
         caller = self._callers.connection(connection, organization, "")
         path, rules = MappedPath.parse(caller.kept, attribute), self._unruled.rules(caller)
-        users = self._store.portions.newest(connection, [path.names], USERS)
+        users = self._store.portions.find_newest(connection, [path.names], USERS)
         met: Counter[str] = Counter()
         without = 0
         for user in users:

@@ -72,7 +72,9 @@ class LongChangeRunner:
             if time.monotonic() - self._searched < SEARCH_INTERVAL:
                 return []
             self._searched = time.monotonic()
-            self._abandoned = self._store.long_changes.untouched(now() - int(ABANDONED_AFTER * 1_000_000))
+            self._abandoned = self._store.long_changes.find_abandoned(
+                now() - int(ABANDONED_AFTER * 1_000_000)
+            )
         if not self._abandoned:
             return []
         with self._store.database.only_one("long-changes") as mine:

@@ -136,7 +136,7 @@ class MapToGroups:
 
     def progress(self, connection: ConnectionRecord) -> Json | None:
         """Return how many users follow the definition that was saved last; None when all do."""
-        long_change = self._store.long_changes.of(connection.organization_id, connection)
+        long_change = self._store.long_changes.find(connection.organization_id, connection)
         if long_change is None or long_change.kind == REMOVE:
             return None
         return {"done": long_change.done, "users": max(long_change.users, long_change.done)}
@@ -219,7 +219,7 @@ class MapToGroups:
     ) -> str | None:
         """Insert the long change that applies a definition in place of an earlier one; return its id."""
         long_changes, organization_id = self._store.long_changes, caller.organization.id
-        left = long_changes.of(organization_id, connection)
+        left = long_changes.find(organization_id, connection)
         if left is not None and left.kind == REMOVE:
             raise Conflict("This connection is being removed.")
         begin = partial(

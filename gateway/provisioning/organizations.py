@@ -68,7 +68,7 @@ class OrganizationSetup:
         with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
             self._store.organizations.close(organization)
-            left = self._store.long_changes.of(organization.id, None)
+            left = self._store.long_changes.find(organization.id, None)
             run = left.uid if left else self._begin(organization.id, None, trace)
         self._finish(run, trace)
         trace.written = False
@@ -166,7 +166,7 @@ class OrganizationSetup:
             change.outdate()
             check_version(self._again(connection), if_match)
             self._store.connections.close(connection)
-            left = self._store.long_changes.of(organization_id, connection)
+            left = self._store.long_changes.find(organization_id, connection)
             removing = left is not None and left.kind == REMOVE
             run = left.uid if left and removing else self._begin(organization_id, connection, trace)
         self._finish(run, trace)
@@ -200,9 +200,9 @@ class OrganizationSetup:
         if found is None:
             return False
         store, connection, organization_id = self._store, found[0], caller.organization.id
-        if keys := store.connections.managed(connection, USERS_PER_PORTION):
+        if keys := store.connections.managed_keys(connection, USERS_PER_PORTION):
             store.memberships.release_users(organization_id, keys)
-            alive = store.connections.free(connection, keys)
+            alive = store.connections.release(connection, keys)
             store.memberships.reveal(organization_id, keys)
             store.organizations.count(organization_id, "User", connection.id, -alive)
             store.organizations.count(organization_id, "User", None, alive)
@@ -218,7 +218,7 @@ class OrganizationSetup:
 
     def check_stays(self, connection: ConnectionRecord) -> None:
         """Refuse to set up what is being removed."""
-        left = self._store.long_changes.of(connection.organization_id, connection)
+        left = self._store.long_changes.find(connection.organization_id, connection)
         if left is not None and left.kind == REMOVE:
             raise Conflict(
                 f"The connection {connection.name!r} is being removed. Make another one, or wait until it is gone."
@@ -269,7 +269,7 @@ class OrganizationSetup:
         """The token opens nothing from now on. Raises NotFound."""
         missing = NotFound(f"There is no token with the id {excerpt(uid)} here.")
         # Looked for first: a write would wait for others.
-        if all(token.uid != uid for token in self._store.tokens.of(caller.connection)):
+        if all(token.uid != uid for token in self._store.tokens.by_connection(caller.connection)):
             raise missing
         with self._units_of_work.open(caller, trace):
             removed = self._store.tokens.remove(caller.connection, uid)

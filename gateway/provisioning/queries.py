@@ -165,7 +165,7 @@ class Queries:
 
     def tokens(self, connection: ConnectionRecord, after: int) -> list[TokenRecord]:
         """Return the tokens of a connection."""
-        return [token for token in self._store.tokens.of(connection) if token.id > after]
+        return [token for token in self._store.tokens.by_connection(connection) if token.id > after]
 
     def managers(
         self, organization: OrganizationRecord, records: Iterable[AnyUser | GroupRecord]
@@ -192,7 +192,7 @@ class Queries:
     ) -> tuple[list[OutlinedUser], int | None]:
         """Return the users whose names hold a text, and where the next page begins."""
         keys, following = self._store.users.search(organization, text, after, limit)
-        return self._store.portions.of_keys(organization.id, keys, paths), following
+        return self._store.portions.by_keys(organization.id, keys, paths), following
 
     def all_users(
         self, organization: OrganizationRecord, paths: Paths, rows: int

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gateway.scim.versions import tag
 from gateway.store.ids_and_time import rfc3339
-from gateway.store.records import GroupRecord, ListedGroup, MemberRecord, UserRecord, remembered
+from gateway.store.records import GroupRecord, ListedGroup, MemberRecord, UserRecord, cache_short
 
 
 class Versioned(Protocol):
@@ -52,7 +52,7 @@ def users_json(
     return rendered
 
 
-@remembered(CACHED_GROUP_LISTS)
+@cache_short(CACHED_GROUP_LISTS)
 def _suffix(groups: tuple[MemberRecord, ...], base_url: str | None) -> tuple[str, str]:
     """Return the text behind the shared part: up to the id in the location, and from there to the end."""
     refs = ",".join(reference_json(group, "Groups", base_url) for group in groups)
@@ -95,7 +95,7 @@ def etag(record: Versioned, groups: tuple[MemberRecord, ...] = ()) -> str:
     return tag(record.version, _digest(groups))
 
 
-@remembered(CACHED_GROUP_LISTS)
+@cache_short(CACHED_GROUP_LISTS)
 def _digest(groups: tuple[MemberRecord, ...]) -> str:
     if not groups:
         return ""

@@ -207,7 +207,7 @@ class Takeover:
         if request.users is None:
             yield from portions.of_connection(source, _PARTS, rows=_USERS_PER_READ)
             return
-        found = self._store.takeovers.named(caller.organization, request.users)
+        found = self._store.takeovers.find_named(caller.organization, request.users)
         own: list[int] = []
         for name in request.users:
             held = found.get(name)
@@ -222,7 +222,7 @@ class Takeover:
             else:
                 own.append(held.id)
         for keys in portions.split(caller.organization.id, sorted(set(own)), _USERS_PER_READ):
-            yield portions.of_keys(caller.organization.id, keys, _PARTS)
+            yield portions.by_keys(caller.organization.id, keys, _PARTS)
 
     def _matchable_users(
         self, source: ConnectionRecord, users: Sequence[AnyUser], match: str, result: TakeoverResult
@@ -235,7 +235,7 @@ class Takeover:
             return
         addresses = {user.id: _addresses(user) for user in users}
         keys = sorted({fold(address) for held in addresses.values() for address in held})
-        holders = self._store.takeovers.holders(source.organization_id, keys)
+        holders = self._store.takeovers.count_holders(source.organization_id, keys)
         for user in users:
             held = addresses[user.id]
             if not held:
@@ -256,10 +256,10 @@ class Takeover:
         store, organization_id, stayed = self._store, caller.organization.id, TakeoverResult()
         with self._units_of_work.open(caller, trace) as unit:
             target = self._reload(target)
-            users = store.takeovers.still(self._reload(source), keys)
+            users = store.takeovers.managed_users(self._reload(source), keys)
             there = {user.id for user in users}
             elsewhere = [key for key in keys if key not in there]
-            for other in store.portions.of_keys(organization_id, elsewhere, ()):
+            for other in store.portions.by_keys(organization_id, elsewhere, ()):
                 reason = "already_managed" if other.connection_id == target.id else "managed_elsewhere"
                 reason = "deleted" if other.connection_id == source.id else reason
                 stayed.add_stay(other.uid, other.user_name, reason)
@@ -295,7 +295,7 @@ class Takeover:
         self, caller: Caller, target: ConnectionRecord, users: Sequence[UserRecord], unit: UnitOfWork
     ) -> None:
         """Add the users to groups that the new identity provider pushed with them as members."""
-        awaited = self._store.takeovers.awaited([user.uid for user in users])
+        awaited = self._store.takeovers.awaited_ids([user.uid for user in users])
         for user in users:
             if user.uid in awaited:
                 self._membership_sync.attach_waiting(replace(caller, connection=target), user, unit)

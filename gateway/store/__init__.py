@@ -1,4 +1,4 @@
-"""Everything that is kept: one `Store` for a database, a room for each thing in it.
+"""Persistence: one `Store` for a database, one repository for each family of tables.
 
 Rows and SQL stay in here. Every function that touches a tenant's data takes the tenant (or one of its connections)
 first, so that a query without one cannot be written by accident.
@@ -30,7 +30,10 @@ __all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_datab
 
 
 def open_database(url: str, sqlite_synchronous: str) -> Database:
-    """The database of a URL, `sqlite:///<path>` or `postgresql://…`. Connects when it is first asked."""
+    """Return the database of a URL, `sqlite:///<path>` or `postgresql://…`; it connects on first use.
+
+    Raises UnusableDatabase if the driver is missing.
+    """
     if url.startswith("sqlite:///"):
         return SqliteDatabase(Path(url.removeprefix("sqlite:///")), sqlite_synchronous)
     if find_spec("psycopg") is None:
@@ -44,7 +47,7 @@ def open_database(url: str, sqlite_synchronous: str) -> Database:
 
 
 class Store:
-    """The rooms of one database."""
+    """The repositories of one database."""
 
     def __init__(
         self,

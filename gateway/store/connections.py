@@ -1,4 +1,4 @@
-"""Connections: which identity provider of which organization a base URL belongs to."""
+"""Connections: the identity provider and organization of each base URL."""
 
 from __future__ import annotations
 
@@ -18,28 +18,31 @@ COLUMNS = (
     " c.mapping_attribute, c.created, c.modified, c.version"
 )
 _WIDTH = len(ConnectionRecord._fields)
-_BY = f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c JOIN organizations o ON o.id = c.organization_id"
+_JOINED = (
+    f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS} FROM connections c"
+    " JOIN organizations o ON o.id = c.organization_id"
+)
 _FOR_AUTHENTICATION = (
     f"SELECT {COLUMNS}, {ORGANIZATION_COLUMNS}, t.uid, t.label, t.prefix, t.expires, t.digest FROM connections c"
     " JOIN organizations o ON o.id = c.organization_id"
     " LEFT JOIN tokens t ON t.digest {} AND t.connection_id = c.id WHERE c.slug = ?"
 )
 _BY_ONE_DIGEST = _FOR_AUTHENTICATION.format("= ?")
-_BY_ID = f"{_BY} WHERE c.uid = ?"
-_BY_KEY = f"{_BY} WHERE c.id = ?"
-# Letters and digits that cannot be taken for one another when read aloud.
+_BY_ID = f"{_JOINED} WHERE c.uid = ?"
+_BY_KEY = f"{_JOINED} WHERE c.id = ?"
+# Letters and digits that are not confused when read aloud.
 _SLUG_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 def _pair(row: tuple[Any, ...] | None) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+    """Split a joined row into connection and organization."""
     if row is None:
         return None
     return ConnectionRecord._make(row[:_WIDTH]), OrganizationRecord._make(row[_WIDTH:])
 
 
 class AuthenticationRecord(NamedTuple):
-    """Whose base URL was called, and which live token of it was presented, if one was: its id, label
-    and prefix."""
+    """The connection and organization of a base URL, and the live token that was presented: id, label, prefix."""
 
     connection: ConnectionRecord
     organization: OrganizationRecord
@@ -49,13 +52,13 @@ class AuthenticationRecord(NamedTuple):
 
 
 class Connections:
-    """Connections, each with its organization beside it."""
+    """The connections of all organizations; look-ups return the organization as well."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def for_authentication(self, slug: str, digests: Sequence[str]) -> AuthenticationRecord | None:
-        """Whose base URL this is, and which token has one of the digests: what a request is let in by, at once."""
+    def find_for_authentication(self, slug: str, digests: Sequence[str]) -> AuthenticationRecord | None:
+        """Find the connection of a slug and the token with one of the digests; None for an unknown slug."""
         if len(digests) > 1:
             marks = ", ".join("?" * len(digests))
             row = self._db.one(_FOR_AUTHENTICATION.format(f"IN ({marks})"), *digests, slug)
@@ -71,8 +74,8 @@ class Connections:
         )
         return AuthenticationRecord(connection, organization, (uid, label, prefix) if live else None, digest)
 
-    def at_slugs(self, slugs: Sequence[str]) -> dict[str, tuple[str, int]]:
-        """Public id and key of the organization of each connection, by the slug of its base URL."""
+    def by_slugs(self, slugs: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """Return public id and organization key of the connections with these slugs, by slug."""
         rows = self._db.among(
             slugs,
             lambda marks: f"SELECT slug, uid, organization_id FROM connections WHERE slug IN ({marks})",
@@ -80,15 +83,15 @@ class Connections:
         return {slug: (uid, organization_id) for slug, uid, organization_id in rows}
 
     def by_id(self, uid: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
-        """By public id."""
+        """Find a connection by its public id."""
         return _pair(self._db.one(_BY_ID, uid))
 
     def by_key(self, key: int) -> tuple[ConnectionRecord, OrganizationRecord] | None:
-        """By the key that other rows refer to; None once it was removed."""
+        """Find a connection by its key, which other rows refer to; None if it was removed."""
         return _pair(self._db.one(_BY_KEY, key))
 
     def page(self, organization: OrganizationRecord, after: int, limit: int) -> list[ConnectionRecord]:
-        """In the order of making."""
+        """List connections of an organization after a key, in order of creation."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM connections c WHERE c.organization_id = ? AND c.id > ? ORDER BY c.id LIMIT ?",
             organization.id,
@@ -98,7 +101,7 @@ class Connections:
         return [ConnectionRecord._make(row) for row in rows]
 
     def by_keys(self, organization: OrganizationRecord, keys: Sequence[int]) -> dict[int, ConnectionRecord]:
-        """Connections by the keys that users and groups refer to."""
+        """Return connections of an organization by their keys."""
         rows = self._db.among(
             keys,
             lambda marks: (
@@ -111,7 +114,7 @@ class Connections:
     def add(
         self, organization: OrganizationRecord, idp: str, name: str, settings: Mapping[str, Any]
     ) -> ConnectionRecord:
-        """A new connection. Its slug holds no `_`, which Okta refuses in a base URL, and cannot be guessed."""
+        """Insert a connection. Its slug cannot be guessed and holds no `_`, which Okta refuses in a base URL."""
         moment = now()
         slug = f"{idp}-{''.join(secrets.choice(_SLUG_LETTERS) for _ in range(10))}".replace("_", "-")
         row = self._db.one(
@@ -131,7 +134,7 @@ class Connections:
         return ConnectionRecord._make(row)
 
     def edit(self, connection: ConnectionRecord, **values: Any) -> None:
-        """Change columns, by name."""
+        """Update columns, given by name, and raise the version."""
         if "settings" in values:
             values["settings"] = json.dumps(dict(values["settings"]))
         sets = "".join(f"{name} = ?, " for name in values)
@@ -143,15 +146,15 @@ class Connections:
         )
 
     def close(self, connection: ConnectionRecord) -> None:
-        """Before it is removed: nobody comes in by it, and no rule of it moves anybody."""
+        """Delete the tokens and rules of a connection and switch it off, before it is removed."""
         for table in ("tokens", "mapping_rules"):
             self._db.run(f"DELETE FROM {table} WHERE connection_id = ?", connection.id)
         self.edit(connection, provisioning=0, mapping_enabled=0)
 
-    def managed(self, connection: ConnectionRecord, limit: int) -> list[int]:
-        """Keys of some users that it manages; deleted ones come last."""
+    def managed_keys(self, connection: ConnectionRecord, limit: int) -> list[int]:
+        """Return the keys of up to `limit` users that the connection manages; deleted users come last."""
         for deleted in (0, 1):
-            # By the indexes of either: they are partial.
+            # Each order follows a partial index.
             order = "id" if not deleted else "user_name_key"
             rows = self._db.all(
                 f"SELECT id FROM users WHERE organization_id = ? AND connection_id = ? AND deleted = {deleted}"
@@ -164,8 +167,8 @@ class Connections:
                 return [row[0] for row in rows]
         return []
 
-    def free(self, connection: ConnectionRecord, user_ids: Sequence[int]) -> int:
-        """Nobody manages these users of it from now on; how many of them are not deleted."""
+    def release(self, connection: ConnectionRecord, user_ids: Sequence[int]) -> int:
+        """Take these users from the connection, so that none manages them; return how many are not deleted."""
         rows = self._db.among(
             user_ids,
             lambda marks: (
@@ -179,7 +182,7 @@ class Connections:
         return sum(not deleted for (deleted,) in rows)
 
     def remove(self, connection: ConnectionRecord) -> None:
-        """Remove it with its tokens and rules. Its users and groups stay, managed by nobody."""
+        """Delete a connection. Its users and groups stay, managed by none."""
         for sql in (
             "UPDATE users SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",
             "UPDATE groups SET connection_id = NULL WHERE organization_id = ? AND connection_id = ?",

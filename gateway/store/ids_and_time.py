@@ -1,4 +1,4 @@
-"""Times and identifiers as they are stored: whole microseconds since 1970 (UTC), and UUIDs that sort by age."""
+"""Times and identifiers as stored: whole microseconds since 1970 (UTC), and UUIDs that sort by age."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 def now() -> int:
-    """Microseconds since 1970."""
+    """Return the microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def in_days(days: int | None) -> int | None:
-    """The moment so many days from now; None for None."""
+    """Return the time `days` from now in microseconds; None for None."""
     return None if days is None else now() + days * _DAY
 
 
 def rfc3339(microseconds: int) -> str:
-    """`2026-11-24T08:00:00.123Z`: RFC 3339, in UTC, to the millisecond."""
+    """Format microseconds as RFC 3339, in UTC, to the millisecond: `2026-11-24T08:00:00.123Z`."""
     seconds, rest = divmod(microseconds, 1_000_000)
     return _to_the_second(seconds) + _MILLISECONDS[rest // 1000]
 
@@ -33,15 +33,15 @@ def _to_the_second(seconds: int) -> str:
 
 
 def microseconds(moment: datetime) -> int:
-    """A moment as it is stored; one without a zone is taken as UTC."""
+    """Convert a datetime to microseconds; one without a zone is taken as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000_000)
 
 
 def new_id() -> str:
-    """A UUID version 7 (RFC 9562, 5.7): its head is the time, so new rows lie side by side in an index.
+    """Generate a UUID version 7 (RFC 9562, 5.7): it begins with the time, so that new rows are adjacent in an index.
 
-    Unique, not secret: who may see a row is decided by its tenant, never by knowing its id.
+    Unique, not secret: access is decided by the tenant, never by knowing an id.
     """
     value = (time.time_ns() // 1_000_000) << 80 | random.getrandbits(80)
     value = value & ~(0xF << 76) | (7 << 76)

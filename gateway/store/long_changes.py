@@ -1,6 +1,6 @@
-"""Changes of very many users that are made in portions, each a transaction: what is left of them, and how far they are.
+"""Long changes: changes of very many users in portions, each a transaction, with the progress of each change.
 
-A row stands from the first transaction of such a change until the last one, so that any process can go on with it.
+A row exists from the first transaction of such a change to the last one, so that any process can continue it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord
 
-#: Users follow new rules; what a mapping granted becomes manual; a connection, an organization is removed.
+#: Kinds: apply new mapping rules; make grants of a mapping manual; remove a connection or organization.
 APPLY, RELEASE, REMOVE = "apply", "release", "remove"
 COLUMNS = "uid, organization_id, connection_id, kind, path, after, until, done, users, principal, request_id, touched"
 
 
 class LongChange(NamedTuple):
-    """One of them. Users with keys above `after` and up to `until` are left; `done` of `users` were looked at."""
+    """A change in progress: users with keys above `after` up to `until` are left; `done` of `users` are processed."""
 
     uid: str
     organization_id: int
@@ -34,7 +34,7 @@ class LongChange(NamedTuple):
 
 
 class LongChanges:
-    """What is being changed in portions. A connection has one at most, an organization another one."""
+    """The changes in progress: at most one for a connection, and one for an organization."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -43,7 +43,7 @@ class LongChanges:
         self, organization_id: int, connection: ConnectionRecord | None, kind: str, path: str = "[]", *,
         principal: str | None = None, request_id: str | None = None,
     ) -> str:  # fmt: skip
-        """Note a change of all users that are there now, in place of what was being changed; its id."""
+        """Insert a change of all users that exist now, in place of the previous one; return its id."""
         self.abandon(organization_id, connection)
         tenant, parameters = "organization_id = ?", [organization_id]
         if connection is not None:
@@ -70,14 +70,14 @@ class LongChanges:
         return uid
 
     def abandon(self, organization_id: int, connection: ConnectionRecord | None) -> None:
-        """What was being changed is left as it is."""
+        """Delete the change in progress; the users processed so far stay changed."""
         which = "IS NULL" if connection is None else f"= {connection.id:d}"
         self._db.run(
             f"DELETE FROM long_changes WHERE organization_id = ? AND connection_id {which}", organization_id
         )
 
-    def of(self, organization_id: int, connection: ConnectionRecord | None) -> LongChange | None:
-        """The one of a connection, or of an organization."""
+    def find(self, organization_id: int, connection: ConnectionRecord | None) -> LongChange | None:
+        """Find the change of a connection, or of an organization (`connection` None)."""
         which = "IS NULL" if connection is None else f"= {connection.id:d}"
         row = self._db.one(
             f"SELECT {COLUMNS} FROM long_changes WHERE organization_id = ? AND connection_id {which}",
@@ -86,19 +86,19 @@ class LongChanges:
         return LongChange._make(row) if row else None
 
     def by_id(self, uid: str) -> LongChange | None:
-        """By the id that `begin` gave; None once it is over."""
+        """Find a change by the id that `begin` returned; None once it has ended."""
         row = self._db.one(f"SELECT {COLUMNS} FROM long_changes WHERE uid = ?", uid)
         return LongChange._make(row) if row else None
 
-    def untouched(self, since: int) -> list[LongChange]:
-        """Those with which nobody went on since a moment, the oldest first."""
+    def find_abandoned(self, since: int) -> list[LongChange]:
+        """List changes without progress since a time in microseconds, oldest first, at most 100."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM long_changes WHERE touched < ? ORDER BY began LIMIT 100", since
         )
         return [LongChange._make(row) for row in rows]
 
     def advance(self, change: LongChange, after: int, done: int) -> None:
-        """So many more users are done, up to this key."""
+        """Record that `done` more users were processed, up to the key `after`."""
         self._db.run(
             "UPDATE long_changes SET after = ?, done = done + ?, touched = ? WHERE uid = ?",
             after,
@@ -108,5 +108,5 @@ class LongChanges:
         )
 
     def end(self, change: LongChange) -> None:
-        """All are done."""
+        """Delete a change that has processed all users."""
         self._db.run("DELETE FROM long_changes WHERE uid = ?", change.uid)

@@ -1,4 +1,4 @@
-"""The rules of Map to groups: which value of a user's attribute puts it into which application group."""
+"""The rules of Map to groups: the application group for each value of a user's attribute."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gateway.store.records import ConnectionRecord
 
 
 class MappingRules:
-    """Rules of connections."""
+    """The mapping rules of connections."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def rules(self, connection: ConnectionRecord) -> list[tuple[str, int, str]]:
-        """All rules of a connection: (value, group key, group name)."""
+        """List the rules of a connection: value, group key, group name."""
         rows = self._db.all(
             "SELECT m.value, g.id, g.name FROM mapping_rules m JOIN groups g ON g.id = m.group_id"
             " WHERE m.connection_id = ? ORDER BY m.id",
@@ -24,12 +24,12 @@ class MappingRules:
         return [(value, group_id, name) for value, group_id, name in rows]
 
     def values(self, connection_id: int) -> list[str]:
-        """The values of all rules of a connection, each once."""
+        """Return the distinct values of all rules of a connection."""
         sql = "SELECT DISTINCT value FROM mapping_rules WHERE connection_id = ? ORDER BY value"
         return [row[0] for row in self._db.all(sql, connection_id)]
 
     def groups_for(self, connection_uid: str, values: Sequence[str]) -> list[str]:
-        """Names of the groups that these values lead to, where the connection's mapping is on."""
+        """Return the names of the groups of these values, if the connection's mapping is enabled."""
         rows = self._db.among(
             values,
             lambda marks: (
@@ -42,7 +42,7 @@ class MappingRules:
         return [row[0] for row in rows]
 
     def replace(self, connection: ConnectionRecord, rules: Iterable[tuple[str, int]]) -> None:
-        """Store (value, group key) rules in place of all others."""
+        """Replace all rules of a connection by these pairs of value and group key."""
         self._db.run("DELETE FROM mapping_rules WHERE connection_id = ?", connection.id)
         self._db.run_many(
             "INSERT INTO mapping_rules (connection_id, value, group_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -50,7 +50,7 @@ class MappingRules:
         )
 
     def connection_using(self, group_id: int) -> str | None:
-        """Name of a connection one of whose rules leads to this group."""
+        """Return the name of a connection with a rule for this group, or None."""
         row = self._db.one(
             "SELECT c.name FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
             " WHERE m.group_id = ? LIMIT 1",

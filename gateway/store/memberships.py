@@ -19,7 +19,7 @@ from gateway.store.records import (
     ListedGroup,
     MemberRecord,
     UserRecord,
-    remembered,
+    cache_short,
 )
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
@@ -405,7 +405,7 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
     return found
 
 
-@remembered(FEW)
+@cache_short(FEW)
 def _groups(told: str) -> tuple[MemberRecord, ...]:
     """The groups of one user as `Dialect.pairs` tells them."""
     return tuple([MemberRecord(uid, name) for uid, name in json.loads(told)])

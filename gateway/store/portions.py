@@ -1,6 +1,7 @@
-"""Users some at a time: portions bounded in rows and in bytes, of which only those parts of a document are read that
-are asked for. Each portion is a statement that has ended before its rows are handed out, so no cursor and no
-transaction stays open between two of them.
+"""Portions: users read in batches that are bounded in rows and in bytes, with only the requested parts of documents.
+
+Each portion is a statement that has ended before its rows are returned, so no cursor and no transaction stays open
+between two of them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import Any
 from gateway.store.engine.base import Database
 from gateway.store.records import ConnectionRecord, OutlinedUser
 
-#: Users of a portion, and bytes of their documents, at most. One user is a portion however large it is.
+#: The most users of a portion, and bytes of their documents. A larger single user is a portion too.
 ROWS, BYTES = 200, 1 << 20
-#: The way down into a document: names of attributes as documents have them.
+#: The keys that lead to a part of a document.
 Path = tuple[str, ...]
 
 
 class Portions:
-    """Reads users in portions."""
+    """A reader of users in portions."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -26,18 +27,23 @@ class Portions:
     def of_organization(
         self, organization_id: int, paths: Sequence[Path], after: int = 0, rows: int = ROWS
     ) -> Iterator[list[OutlinedUser]]:
-        """All users of an organization that are not deleted, in the order of making."""
+        """Yield all users of an organization that are not deleted, in order of creation.
+
+        `paths` name the parts of the documents to read, `after` is a key, `rows` the largest portion.
+        """
         return self._portions("organization_id = ?", (organization_id,), paths, after, rows)
 
     def of_connection(
         self, connection: ConnectionRecord, paths: Sequence[Path], after: int = 0, rows: int = ROWS
     ) -> Iterator[list[OutlinedUser]]:
-        """The same of those that a connection manages."""
+        """Yield all users that a connection manages and that are not deleted, as `of_organization` does."""
         tenant = connection.organization_id, connection.id
         return self._portions("organization_id = ? AND connection_id = ?", tenant, paths, after, rows)
 
-    def newest(self, connection: ConnectionRecord, paths: Sequence[Path], rows: int) -> list[OutlinedUser]:
-        """The users that a connection manages who were made last, at most `rows`, and as many as a portion weighs."""
+    def find_newest(
+        self, connection: ConnectionRecord, paths: Sequence[Path], rows: int
+    ) -> list[OutlinedUser]:
+        """Return the newest users that a connection manages, at most `rows` and one portion."""
         tenant = connection.organization_id, connection.id
         weights = self._db.all(
             f"SELECT id, {self._db.dialect.octets('doc')} FROM users WHERE organization_id = ? AND connection_id = ?"
@@ -45,19 +51,19 @@ class Portions:
             *tenant,
             rows,
         )
-        keys = next(_bounded(weights), None)
+        keys = next(_split_by_weight(weights), None)
         if keys is None:
             return []
-        return self._outlined(
+        return self._outline(
             "organization_id = ? AND connection_id = ? AND id >= ?", (*tenant, keys[-1]), paths, len(keys)
         )
 
     def page(self, organization_id: int, paths: Sequence[Path], after: int, limit: int) -> list[OutlinedUser]:
-        """Users of an organization behind a key, for a list whose length is asked for."""
-        return self._outlined("organization_id = ? AND id > ?", (organization_id, after), paths, limit)
+        """Return the first `limit` users of an organization after a key."""
+        return self._outline("organization_id = ? AND id > ?", (organization_id, after), paths, limit)
 
-    def of_keys(self, organization_id: int, keys: Sequence[int], paths: Sequence[Path]) -> list[OutlinedUser]:
-        """Users of an organization by their keys, deleted ones too, in the order of making."""
+    def by_keys(self, organization_id: int, keys: Sequence[int], paths: Sequence[Path]) -> list[OutlinedUser]:
+        """Return users of an organization by their keys, also deleted ones, in order of creation."""
         rows = self._db.among(
             keys,
             lambda marks: (
@@ -65,10 +71,10 @@ class Portions:
             ),
             organization_id,
         )
-        return sorted(map(_outlined, rows))
+        return sorted(map(_outline, rows))
 
     def split(self, organization_id: int, keys: Sequence[int], rows: int = ROWS) -> Iterator[list[int]]:
-        """Keys of users in the order given, in portions whose documents can be held at once."""
+        """Split keys of users into portions, in the given order, so that the documents of each fit in memory."""
         for start in range(0, len(keys), rows):
             chunk = list(keys[start : start + rows])
             sizes = dict(
@@ -81,12 +87,12 @@ class Portions:
                     organization_id,
                 )
             )
-            yield from _bounded((key, sizes.get(key, 0)) for key in chunk)
+            yield from _split_by_weight((key, sizes.get(key, 0)) for key in chunk)
 
     def _portions(
         self, tenant: str, parameters: tuple[Any, ...], paths: Sequence[Path], after: int, rows: int
     ) -> Iterator[list[OutlinedUser]]:
-        # First what they weigh, so that a statement never reads more than can be held.
+        # Weights first, so that no statement reads more than fits in memory.
         weigh = (
             f"SELECT id, {self._db.dialect.octets('doc')} FROM users WHERE {tenant} AND deleted = 0 AND id > ?"
             " ORDER BY id LIMIT ?"
@@ -95,13 +101,13 @@ class Portions:
         while more:
             weights = self._db.all(weigh, *parameters, after, rows)
             more = len(weights) == rows
-            for keys in _bounded(weights):
+            for keys in _split_by_weight(weights):
                 bounds = *parameters, after, keys[-1]
                 after = keys[-1]
-                if users := self._outlined(f"{tenant} AND id > ? AND id <= ?", bounds, paths, rows):
+                if users := self._outline(f"{tenant} AND id > ? AND id <= ?", bounds, paths, rows):
                     yield users
 
-    def _outlined(
+    def _outline(
         self, where: str, parameters: tuple[Any, ...], paths: Sequence[Path], limit: int
     ) -> list[OutlinedUser]:
         rows = self._db.all(
@@ -109,20 +115,20 @@ class Portions:
             *parameters,
             limit,
         )
-        return list(map(_outlined, rows))
+        return list(map(_outline, rows))
 
     def _columns(self, paths: Sequence[Path]) -> str:
         parts = "".join(f", {self._db.dialect.part('doc', path)}" for path in paths)
         return f"id, uid, connection_id, user_name, active, created, modified{parts}"
 
 
-def _outlined(row: tuple[Any, ...]) -> OutlinedUser:
+def _outline(row: tuple[Any, ...]) -> OutlinedUser:
     width = len(OutlinedUser._fields) - 1
     return OutlinedUser._make((*row[:width], row[width:]))
 
 
-def _bounded(weights: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
-    """Keys in portions that weigh `BYTES` at most, or hold one."""
+def _split_by_weight(weights: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """Yield keys in portions that weigh at most `BYTES`, or hold one key."""
     portion: list[int] = []
     held = 0
     for key, weight in weights:

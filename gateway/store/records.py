@@ -1,4 +1,4 @@
-"""Rows as the stories see them: immutable, without a way back to the database. The field order is the column order."""
+"""Rows as provisioning reads them: immutable, without access to the database. The field order is the column order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OrganizationRecord(NamedTuple):
-    """A tenant. `policy` counts up with whatever plugins judge by, `moves` with whatever users show of their groups."""
+    """A tenant; `policy` counts changes that plugins may judge by, `moves` changes of the groups shown with users."""
 
     id: int
     uid: str
@@ -33,7 +33,7 @@ class OrganizationRecord(NamedTuple):
 
     @property
     def sso_values(self) -> dict[str, Any] | None:
-        """Entity id, sign-on URL and the certificate's last day, or None before SSO is set up."""
+        """Return entity id, sign-on URL and the last day of the certificate, or None before SSO is set up."""
         return json.loads(self.sso) if self.sso else None
 
 
@@ -55,17 +55,17 @@ class ConnectionRecord(NamedTuple):
     version: int
 
     def __repr__(self) -> str:
-        """Without the settings, some of which may be secret."""
+        """Leave out the settings, some of which may be secret."""
         return f"ConnectionRecord(uid={self.uid!r}, slug={self.slug!r}, idp={self.idp!r})"
 
     @property
     def setting_values(self) -> MappingProxyType[str, Any]:
-        """The settings that its plugin understands."""
+        """Return the settings of its plugin."""
         return MappingProxyType(json.loads(self.settings))
 
 
 class UserRecord(NamedTuple):
-    """A user: what is shown of it, whoever looks, and the account state."""
+    """A user: its representation without groups, and the account state."""
 
     id: int
     uid: str
@@ -80,7 +80,7 @@ class UserRecord(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The canonical document: without id, meta and groups."""
+        """Return the canonical document: without id, meta and groups."""
         document: dict[str, Any] = json.loads(self.doc)
         del document["id"], document["meta"]
         return document
@@ -115,7 +115,7 @@ class GroupRecord(NamedTuple):
 
 
 class ListedUser(NamedTuple):
-    """What a list shows of a user, but for its groups."""
+    """The columns of a user in a list, without its groups."""
 
     id: int
     uid: str
@@ -123,7 +123,7 @@ class ListedUser(NamedTuple):
 
 
 class ListedGroup(NamedTuple):
-    """What a list shows of a group, but for its members."""
+    """The columns of a group in a list, without its members."""
 
     id: int
     uid: str
@@ -135,7 +135,7 @@ class ListedGroup(NamedTuple):
 
 
 class TokenRecord(NamedTuple):
-    """A connection's token without its value, which is not kept."""
+    """A connection's token without its value, which is not stored."""
 
     id: int
     uid: str
@@ -148,7 +148,7 @@ class TokenRecord(NamedTuple):
 
 
 class AdminTokenRecord(NamedTuple):
-    """An admin token without its value. `organization_id` None: of an operator, for all organizations."""
+    """An admin token without its value; `organization_id` is None for an operator's."""
 
     id: int
     uid: str
@@ -158,21 +158,21 @@ class AdminTokenRecord(NamedTuple):
     created: int
     expires: int | None
     last_used: int | None
-    #: `full`; `read`: GET and what only looks; `events`: the feeds of events only.
+    #: `full`; `read`: GET and operations that change nothing; `events`: the feeds of events only.
     scope: str
 
 
 class MemberRecord(NamedTuple):
-    """One member of a group, or one group of a user: id as seen from outside, and the name to show."""
+    """One member of a group, or one group of a user: public id and display name."""
 
     uid: str
     display: str
 
 
-def remembered(longest: int) -> Callable[[F], F]:
-    """Keeps what a function makes of the groups of a user, its first argument: very many users are in the same few.
+def cache_short(longest: int) -> Callable[[F], F]:
+    """Cache a function of the groups of a user, its first argument, because very many users have the same few.
 
-    What is longer is worked out each time, so that a process keeps some megabytes at most.
+    Lists of more than `longest` groups are not cached, so that the cache takes some megabytes at most.
     """
 
     def decorate(function: F) -> F:

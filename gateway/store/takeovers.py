@@ -1,4 +1,4 @@
-"""Users on their way from one connection to another of the same organization: who they are, and what goes with them."""
+"""Takeovers: queries for users that move from one connection to another of the same organization."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.store.records import ConnectionRecord, OrganizationRecord, UserReco
 from gateway.store.users import COLUMNS
 
 
-class Found(NamedTuple):
-    """A user that somebody named, deleted or not."""
+class NamedUser(NamedTuple):
+    """A user that a request named, deleted or not."""
 
     id: int
     uid: str
@@ -23,17 +23,17 @@ class Found(NamedTuple):
     deleted: bool
 
 
-_FOUND = "id, uid, connection_id, user_name, deleted"
+_NAMED = "id, uid, connection_id, user_name, deleted"
 
 
 class Takeovers:
-    """What a takeover reads and writes besides the users themselves."""
+    """The reads and writes of a takeover besides those of users."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def still(self, connection: ConnectionRecord, keys: Sequence[int]) -> list[UserRecord]:
-        """Those of these keys that the connection manages (still)."""
+    def managed_users(self, connection: ConnectionRecord, keys: Sequence[int]) -> list[UserRecord]:
+        """Return the users with these keys that the connection still manages."""
         rows = self._db.among(
             keys,
             lambda marks: (
@@ -45,30 +45,30 @@ class Takeovers:
         )
         return [UserRecord._make(row) for row in rows]
 
-    def named(self, organization: OrganizationRecord, names: Sequence[str]) -> dict[str, Found]:
-        """Users by id or userName, letter case aside, whoever manages them. A living one goes before a deleted one."""
+    def find_named(self, organization: OrganizationRecord, names: Sequence[str]) -> dict[str, NamedUser]:
+        """Find users by id or userName, letter case aside, of any connection; a live user precedes a deleted one."""
         rows = self._db.among(
             names,
-            lambda marks: f"SELECT {_FOUND} FROM users WHERE +organization_id = ? AND uid IN ({marks})",
+            lambda marks: f"SELECT {_NAMED} FROM users WHERE +organization_id = ? AND uid IN ({marks})",
             organization.id,
         )
-        by_uid = {found.uid: found for found in map(Found._make, rows)}
+        by_uid = {found.uid: found for found in map(NamedUser._make, rows)}
         rows = self._db.among(
             [fold(name) for name in names],
             lambda marks: (
-                f"SELECT {_FOUND} FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({marks})"
+                f"SELECT {_NAMED} FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({marks})"
             ),
             organization.id,
         )
-        by_name = {fold(found.user_name): found for found in map(Found._make, rows)}
+        by_name = {fold(found.user_name): found for found in map(NamedUser._make, rows)}
         return {
             name: found
             for name in names
             if (found := by_uid.get(name) or by_name.get(fold(name))) is not None
         }
 
-    def holders(self, organization_id: int, addresses: Sequence[str]) -> dict[str, int]:
-        """How many users that are not deleted have each of these e-mail addresses, as they are compared."""
+    def count_holders(self, organization_id: int, addresses: Sequence[str]) -> dict[str, int]:
+        """Return how many users that are not deleted have each of these folded e-mail addresses."""
         rows = self._db.among(
             addresses,
             lambda marks: (
@@ -80,10 +80,11 @@ class Takeovers:
         return dict(rows)
 
     def regrant(self, source: ConnectionRecord, keys: Sequence[int], mapped: bool) -> None:
-        """What the connection that they leave granted becomes manual; nobody moves.
+        """Turn the grants of the connection that the users leave into manual ones; no membership changes.
 
-        Its pushes, which would else end with the next one that leaves them out; and, unless they come under another
-        mapping (`mapped`), what its mapping granted. Groups that they are in are shown otherwise from now on.
+        These are its pushes, which the next push would otherwise end, and, unless another mapping takes them over
+        (`mapped`), the grants of its mapping. The version of the groups is raised, because they are represented
+        differently.
         """
         pushed = "SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?"
         owned = [(PUSH, f" AND group_id IN ({pushed})", (source.organization_id, source.id))]
@@ -110,8 +111,8 @@ class Takeovers:
             [(now(), group, source.organization_id) for group in sorted({row[0] for row in groups})],
         )
 
-    def awaited(self, uids: Sequence[str]) -> set[str]:
-        """Those of these ids that some pushed group waits for."""
+    def awaited_ids(self, uids: Sequence[str]) -> set[str]:
+        """Return those of these ids that a pushed group waits for."""
         rows = self._db.among(
             uids, lambda marks: f"SELECT user_uid FROM waiting_members WHERE user_uid IN ({marks})"
         )

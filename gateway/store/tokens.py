@@ -1,7 +1,7 @@
-"""Tokens: made once, shown once, kept only as a keyed digest.
+"""Tokens: created once, shown once, stored only as a keyed digest.
 
-A token is a word for its kind, 32 random base-62 characters (190 bits) and six that check them for typing errors.
-With that much chance in it a fast keyed hash is enough, and finding it by digest compares nothing secret in time.
+A token is a prefix for its kind, 32 random base-62 characters (190 bits) and six that check them for typing errors.
+With that much entropy a fast keyed hash is enough, and looking it up by digest compares no secret in variable time.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from gateway.store.records import AdminTokenRecord, ConnectionRecord, Organizati
 _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _BODY = 32
 _CHECK = 6
-_SHOWN = 8
+_PREFIX_LENGTH = 8
 _YEAR = 365 * 86_400_000_000
 
 
 def new_token(kind: str) -> str:
-    """`<kind>_<body><check>`."""
+    """Generate a token `<kind>_<body><check>`."""
     body = "".join(secrets.choice(_LETTERS) for _ in range(_BODY))
     return f"{kind}_{body}{_check(body)}"
 
 
-def well_formed(token: str) -> bool:
-    """Whether this can be one of ours at all; saves a look into the database for typing errors."""
+def is_well_formed(token: str) -> bool:
+    """Return True if the checksum of a token is right; spares a database query for typing errors."""
     _, _, rest = token.rpartition("_")
     return len(rest) == _BODY + _CHECK and rest.isascii() and _check(rest[:_BODY]) == rest[_BODY:]
 
@@ -46,22 +46,22 @@ def _check(body: str) -> str:
 
 
 class _Digests:
-    """Digests under the key in force, and under older ones that are still accepted."""
+    """Digests under the current key, and under older ones that are still accepted."""
 
     def __init__(self, secret_key: str, old_keys: Sequence[str]) -> None:
         self._keys = [hashlib.blake2b(key.encode()).digest() for key in (secret_key, *old_keys)]
 
-    def of(self, token: str) -> str:
+    def current(self, token: str) -> str:
         return self.all(token)[0]
 
     def all(self, token: str) -> list[str]:
-        # Keyed (RFC 7693, 2.9), so that a copied database tells nothing.
+        # Keyed (RFC 7693, 2.9), so that a copied database reveals nothing.
         text = token.encode()
         return [hashlib.blake2b(text, key=key, digest_size=32).hexdigest() for key in self._keys]
 
 
-class KnownToken(NamedTuple):
-    """A token that lets nobody in here; the moments are microseconds."""
+class RefusedToken(NamedTuple):
+    """A token that does not authenticate here: expired, revoked or of another connection; times in microseconds."""
 
     connection_id: int
     label: str
@@ -71,13 +71,13 @@ class KnownToken(NamedTuple):
 
 
 class Tokens:
-    """The bearer tokens of a connection; several may live at once, so that a rotation has no gap."""
+    """The bearer tokens of connections; several may be live at once, so that a rotation has no gap."""
 
     def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
         self._db, self._digests = database, _Digests(secret_key, old_keys)
 
     def add(self, connection: ConnectionRecord, label: str, expires: int | None) -> tuple[TokenRecord, str]:
-        """A new token, and its value, which nobody can read again."""
+        """Insert a token; return it and its value, which cannot be read again. `expires` is in microseconds."""
         value = new_token("pgw")
         uid = new_id()
         self._db.run(
@@ -86,16 +86,16 @@ class Tokens:
             uid,
             connection.id,
             label,
-            value[:_SHOWN],
-            self._digests.of(value),
+            value[:_PREFIX_LENGTH],
+            self._digests.current(value),
             now(),
             expires,
         )
-        found = [token for token in self.of(connection) if token.uid == uid]
+        found = [token for token in self.by_connection(connection) if token.uid == uid]
         return found[0], value
 
-    def of(self, connection: ConnectionRecord) -> list[TokenRecord]:
-        """All of a connection."""
+    def by_connection(self, connection: ConnectionRecord) -> list[TokenRecord]:
+        """List all tokens of a connection."""
         rows = self._db.all(
             "SELECT id, uid, connection_id, label, prefix, created, expires, last_used FROM tokens"
             " WHERE connection_id = ? ORDER BY id",
@@ -104,7 +104,7 @@ class Tokens:
         return [TokenRecord._make(row) for row in rows]
 
     def digests(self, token: str) -> list[str]:
-        """What a token is found by: its digest under the key in force, then under older keys."""
+        """Return the digests of a token: under the current key, then under older ones."""
         return self._digests.all(token)
 
     def renew(self, old: str, new: str) -> None:
@@ -112,8 +112,11 @@ class Tokens:
         self._db.run("UPDATE tokens SET digest = ? WHERE digest = ?", new, old)
 
     def remove(self, connection: ConnectionRecord, uid: str) -> TokenRecord | None:
-        """Revoke one; at once, on every node. Its digest is kept apart for a year, to explain refusals."""
-        found = next((token for token in self.of(connection) if token.uid == uid), None)
+        """Revoke a token, on every node at once; return None if there is none.
+
+        Its digest is stored for a year, to explain refusals.
+        """
+        found = next((token for token in self.by_connection(connection) if token.uid == uid), None)
         moment = now()
         gone = self._db.one(
             "DELETE FROM tokens WHERE connection_id = ? AND uid = ? RETURNING digest, label, prefix",
@@ -137,8 +140,8 @@ class Tokens:
         )
         return found
 
-    def known(self, digests: Sequence[str]) -> KnownToken | None:
-        """What one of the digests belongs to, or belonged to: only for the explanation of a refusal."""
+    def find_refused(self, digests: Sequence[str]) -> RefusedToken | None:
+        """Find the live or revoked token of any connection with one of the digests, to explain a refusal."""
         marks = ", ".join("?" * len(digests))
         row = self._db.one(
             f"SELECT connection_id, label, prefix, expires, NULL FROM tokens WHERE digest IN ({marks}) UNION ALL"
@@ -146,17 +149,17 @@ class Tokens:
             *digests,
             *digests,
         )
-        return KnownToken._make(row) if row else None
+        return RefusedToken._make(row) if row else None
 
-    def used(self, moments: Iterable[tuple[int, str]]) -> None:
-        """When each was last used: (microseconds, id)."""
-        # In one order: nodes that note the same tokens at once would else wait for each other in a circle.
+    def record_use(self, moments: Iterable[tuple[int, str]]) -> None:
+        """Store the last use of each token: pairs of microseconds and id."""
+        # Sorted: nodes that update the same tokens at once would otherwise deadlock.
         rows = sorted(moments, key=itemgetter(1))
         self._db.run_many("UPDATE tokens SET last_used = ? WHERE uid = ?", rows)
 
 
 class AdminTokens:
-    """Tokens of the admin REST: an operator's, for all organizations, or one organization's."""
+    """The tokens of the admin REST: of operators, for all organizations, or of one organization."""
 
     def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
         self._db, self._digests = database, _Digests(secret_key, old_keys)
@@ -168,7 +171,7 @@ class AdminTokens:
         scope: str = "full",
         expires: int | None = None,
     ) -> tuple[AdminTokenRecord, str]:
-        """Store a new token. Return it and its value, which nobody can read again. `expires` in microseconds."""
+        """Insert a token; return it and its value, which cannot be read again. `expires` is in microseconds."""
         value, uid = new_token("pga"), new_id()
         self._db.run(
             "INSERT INTO admin_tokens (uid, name, organization_id, prefix, digest, created, expires, scope)"
@@ -176,8 +179,8 @@ class AdminTokens:
             uid,
             name,
             organization.id if organization else None,
-            value[:_SHOWN],
-            _stored(self._digests.of(value), scope, expires),
+            value[:_PREFIX_LENGTH],
+            _stored_digest(self._digests.current(value), scope, expires),
             now(),
             expires,
             scope,
@@ -187,49 +190,49 @@ class AdminTokens:
         return AdminTokenRecord._make(row), value
 
     def find(self, token: str) -> AdminTokenRecord | None:
-        """Find the token behind a value, also one that has expired."""
-        if not well_formed(token):
+        """Find a token by its value, also one that has expired."""
+        if not is_well_formed(token):
             return None
         digests = self._digests.all(token)
         digests += [_LIMITED + digest for digest in digests]
         row = self._db.one(f"{_ADMIN} WHERE digest IN ({', '.join('?' * len(digests))})", *digests)
         return AdminTokenRecord._make(row) if row else None
 
-    def used(self, token: AdminTokenRecord, value: str, moment: int) -> None:
-        """Note when it was last used, in microseconds, and store it under the key in force."""
-        digest = _stored(self._digests.of(value), token.scope, token.expires)
+    def record_use(self, token: AdminTokenRecord, value: str, moment: int) -> None:
+        """Store the last use of a token, in microseconds, and its digest under the current key."""
+        digest = _stored_digest(self._digests.current(value), token.scope, token.expires)
         self._db.run(
             "UPDATE admin_tokens SET last_used = ?, digest = ? WHERE id = ?", moment, digest, token.id
         )
 
     def all(self) -> list[AdminTokenRecord]:
-        """Every one."""
+        """List all admin tokens."""
         return [AdminTokenRecord._make(row) for row in self._db.all(f"{_ADMIN} ORDER BY id")]
 
     def page(self, organization: OrganizationRecord | None, after: int, limit: int) -> list[AdminTokenRecord]:
-        """List tokens of an organization (None: of all, and of operators) behind a key, in the order of making."""
+        """List tokens of an organization (None: all tokens) after a key, in order of creation."""
         where, parameters = _within(organization)
         rows = self._db.all(f"{_ADMIN} WHERE id > ?{where} ORDER BY id LIMIT ?", after, *parameters, limit)
         return [AdminTokenRecord._make(row) for row in rows]
 
     def by_id(self, organization: OrganizationRecord | None, uid: str) -> AdminTokenRecord | None:
-        """Find a token of an organization (None: any one)."""
+        """Find a token of an organization (None: of any) by its public id."""
         where, parameters = _within(organization)
         row = self._db.one(f"{_ADMIN} WHERE uid = ?{where}", uid, *parameters)
         return AdminTokenRecord._make(row) if row else None
 
     def remove(self, token: AdminTokenRecord) -> bool:
-        """Revoke a token, at once, on every node. False where somebody else did so already."""
+        """Revoke a token, on every node at once; return False if it was revoked before."""
         return self._db.run("DELETE FROM admin_tokens WHERE id = ?", token.id) > 0
 
 
 _ADMIN = "SELECT id, uid, organization_id, name, prefix, created, expires, last_used, scope FROM admin_tokens"
-#: Stands before the digest of a token that expires or opens less than everything: the release before knows neither
-#: limit and finds tokens by the plain digest, so that a node of it refuses such a token rather than opens everything.
+#: Prefix of the digest of a token that expires or has a narrower scope: the previous release knows neither
+#: limit and finds tokens by the plain digest, so that a node of it refuses such a token instead of granting all.
 _LIMITED = "limited "
 
 
-def _stored(digest: str, scope: str, expires: int | None) -> str:
+def _stored_digest(digest: str, scope: str, expires: int | None) -> str:
     return digest if scope == "full" and expires is None else _LIMITED + digest
 
 

@@ -54,8 +54,8 @@ def test_a_token_that_is_not_used_meanwhile_keeps_its_key(scim: Scim, restarted:
     other = scim.deployment.gateway.store.tokens.add(scim.connection, "unused", None)[1]
     both = restarted(secret_key=NEW, secret_key_old=(before,))
     assert asked(both, scim).status == 200
-    assert both.gateway.store.tokens.known(both.gateway.store.tokens.digests(other)[:1]) is None
-    assert both.gateway.store.tokens.known(both.gateway.store.tokens.digests(other)) is not None
+    assert both.gateway.store.tokens.find_refused(both.gateway.store.tokens.digests(other)[:1]) is None
+    assert both.gateway.store.tokens.find_refused(both.gateway.store.tokens.digests(other)) is not None
 
 
 def test_a_revoked_token_is_still_explained(scim: Scim, restarted: Any) -> None:
@@ -65,7 +65,7 @@ def test_a_revoked_token_is_still_explained(scim: Scim, restarted: Any) -> None:
     with store.transaction():
         store.tokens.remove(scim.connection, record.uid)
     both = restarted(secret_key=NEW, secret_key_old=(before,))
-    known = both.gateway.store.tokens.known(both.gateway.store.tokens.digests(value))
+    known = both.gateway.store.tokens.find_refused(both.gateway.store.tokens.digests(value))
     assert known is not None
     assert known.label == "gone"
     assert known.revoked

@@ -79,7 +79,7 @@ def test_a_token_revoked_by_another_process_is_shut_out_at_once(scim: Scim) -> N
     """Nothing of a token is kept in memory: what another node revoked is revoked here."""
     assert opens(scim)
     elsewhere = Deployment(scim.deployment.gateway.config.instance)
-    uid = elsewhere.gateway.store.tokens.of(scim.connection)[0].uid
+    uid = elsewhere.gateway.store.tokens.by_connection(scim.connection)[0].uid
     assert elsewhere.admin("DELETE", f"{tokens_path(scim)}/{uid}").status == 204
     elsewhere.close()
     assert not opens(scim)

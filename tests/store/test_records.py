@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.store.records import MemberRecord, remembered
+from gateway.store.records import MemberRecord, cache_short
 
 
 def test_what_is_made_of_few_groups_is_made_once_and_of_many_each_time() -> None:
     made = []
 
-    @remembered(2)
+    @cache_short(2)
     def names(groups: tuple[MemberRecord, ...], joint: str) -> str:
         made.append(len(groups))
         return joint.join(group.display for group in groups)

@@ -494,7 +494,7 @@ def fill(path: str, ids: dict[str, str]) -> str:
 def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     """An id of each kind that belongs to an organization, its users and groups those of a place."""
     scim = world.connections[f"{name} generic"]
-    token = world.deployment.gateway.store.tokens.of(scim.connection)[0].uid
+    token = world.deployment.gateway.store.tokens.by_connection(scim.connection)[0].uid
     ids = {"organization": world.organizations[name].uid, "connection": scim.uid, "token": token}
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 

@@ -1,8 +1,8 @@
-"""Copies of a SQLite database: made while it is written, checked, and put in its place.
+"""Backup and restore of a SQLite database: copied while it is written, checked, put in its place.
 
 SQLite's backup API copies page by page within one read transaction. So the copy is of one moment, no writer waits for
-it, and none makes it begin anew, as each would without that transaction. VACUUM INTO is as consistent, but builds
-every index again and cannot say how far it is. Price: until the copy is done, the log (`-wal`) only grows.
+it, and none restarts it, as each would without that transaction. VACUUM INTO is as consistent, but builds every index
+again and reports no progress. The price: until the copy is done, the log (`-wal`) only grows.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 from gateway.store.engine.base import MIGRATIONS
 from gateway.store.engine.sqlite import Use
 
-#: Told while a copy is made: pages that are copied, and pages in all.
+#: Called while a copy is made with the pages copied and the pages in all.
 Progress = Callable[[int, int], None]
 
-#: Pages between two looks at the progress.
-_STEP = 2000
-#: What SQLite keeps beside a database file. A log without its file, or beside another one, does harm.
+#: Pages between two calls of the progress callback.
+_PAGES_PER_STEP = 2000
+#: The files that SQLite stores beside a database. A log without its database, or beside another one, does harm.
 _COMPANIONS = ("-wal", "-shm", "-journal")
 SQLITE = "sqlite:///"
 _TABLES = {"organizations", "connections", "tokens", "admin_tokens", "users", "groups", "events", "activity"}
@@ -33,16 +33,16 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class CopyError(Exception):
-    """The copy was not made, and all is as it was; the sentence says why."""
+    """The copy was not made and nothing was changed; the sentence says why."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What was found in a copy that is sound."""
+    """The facts about a sound copy."""
 
     bytes: int
     migrations: tuple[str, ...]
-    #: Those of this version that it lacks.
+    #: Migrations of this version that it lacks.
     pending: tuple[str, ...]
     #: The number of the last event of each organization, by its id.
     last_events: dict[str, int]
@@ -51,61 +51,62 @@ class Copy:
 def back_up(database: Path, target: Path, force: bool, progress: Progress) -> Copy:
     """Write a copy of a database that may be in use to `target`, a single file that its owner alone can read.
 
-    It appears under its name once it is whole and sound. Raises CopyError.
+    It appears under its name once it is complete and checked. `progress` gets the pages copied and in all. Raises
+    CopyError.
     """
     if not database.is_file():
         raise CopyError(f"There is no database at {database}.")
     if target.resolve() in (database.resolve(), *_companions(database.resolve())):
         raise CopyError(f"{target} is the database itself. Name another file.")
-    with Use.of(database), written(target, force) as part:
-        return _copied(database, "rw", part, progress)
+    with Use.of(database), write_atomically(target, force) as part:
+        return _copy_and_check(database, "rw", part, progress)
 
 
 @contextmanager
-def written(target: Path, force: bool) -> Iterator[Path]:
-    """Hand out a new file of mode 0600 that gets the name `target` at the end, once it is whole. Raises CopyError."""
+def write_atomically(target: Path, force: bool) -> Iterator[Path]:
+    """Yield a new file of mode 0600 that is renamed to `target` at the end, once it is complete. Raises CopyError."""
     if not target.parent.is_dir():
         raise CopyError(f"There is no folder {target.parent}.")
     if target.is_dir():
         raise CopyError(f"{target} is a folder. Name a file in it.")
     if target.exists() and not force:
         raise CopyError(f"{target} exists already. --force overwrites it.")
-    with _beside(target) as part:
+    with _temporary_file(target) as part:
         yield part
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, target)
-    _keep(target.parent)
+    _sync_folder(target.parent)
 
 
 def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Path | None]:
-    """Put a copy of `source` in the place of the database; also the path of the old file from now on, if any.
+    """Put a copy of `source` in the place of the database; return it and the new path of the old file, if any.
 
-    At any moment the old file is in place or the new one, whole. Raises CopyError, also where somebody has it open.
+    At any moment the old file or the new one is in place, complete. Raises CopyError, also if the database is in use.
     """
     if not source.is_file():
         raise CopyError(f"There is no file {source}.")
     if source.resolve() == database.resolve():
         raise CopyError(f"{source} is the database itself.")
     database.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(database), _beside(database) as part:
-        found = _copied(source, "ro", part, progress)
-        _as_owned(part, database)
+    with _exclusive_use(database), _temporary_file(database) as part:
+        found = _copy_and_check(source, "ro", part, progress)
+        _match_owner(part, database)
         kept = _set_aside(database)
         os.replace(part, database)
-    _keep(database.parent)
+    _sync_folder(database.parent)
     return found, kept
 
 
 @contextmanager
-def in_use(url: str) -> Iterator[None]:
-    """Until the end nothing is restored over the database of a URL. A PostgreSQL looks after itself."""
+def hold_in_use(url: str) -> Iterator[None]:
+    """Prevent restores over the SQLite database of a URL until the end; PostgreSQL needs no such lock."""
     with Use.of(Path(url.removeprefix(SQLITE))) if url.startswith(SQLITE) else nullcontext():
         yield
 
 
 @contextmanager
-def _alone(database: Path) -> Iterator[None]:
+def _exclusive_use(database: Path) -> Iterator[None]:
     try:
         use = Use(database, alone=True)
     except BlockingIOError:
@@ -119,8 +120,8 @@ def _alone(database: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A new file in the same folder, of mode 0600, gone at the end unless it was renamed."""
+def _temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a new file in the same folder, of mode 0600, that is removed at the end unless it was renamed."""
     handle, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)
     os.close(handle)
     part = Path(name)
@@ -135,23 +136,25 @@ def _beside(path: Path) -> Iterator[Path]:
             each.unlink(missing_ok=True)
 
 
-def _copied(source: Path, mode: str, part: Path, progress: Progress) -> Copy:
-    """Copy, have it on disk, and look through it."""
-    with closing(_opened(source, mode)) as live, closing(_opened(part)) as copy:
-        # Nobody needs half a copy, so no page of it is written twice, and it is flushed once.
+def _copy_and_check(source: Path, mode: str, part: Path, progress: Progress) -> Copy:
+    """Copy, check and flush a database."""
+    with closing(_open(source, mode)) as live, closing(_open(part)) as copy:
+        # Half a copy is of no use, so no page is written twice, and it is flushed once.
         copy.execute("PRAGMA journal_mode = OFF")
         copy.execute("PRAGMA synchronous = OFF")
         try:
             live.execute("BEGIN")
             live.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-            live.backup(copy, pages=_STEP, progress=lambda _, left, pages: progress(pages - left, pages))
+            live.backup(
+                copy, pages=_PAGES_PER_STEP, progress=lambda _, left, pages: progress(pages - left, pages)
+            )
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             raise CopyError(f"{source} is damaged, or no database: {error}. Nothing was changed.") from None
-    with closing(_opened(part)) as copy:
+    with closing(_open(part)) as copy:
         try:
-            found = _examined(copy, part, source)
+            found = _check_copy(copy, part, source)
         except sqlite3.DatabaseError as error:
             raise CopyError(f"{source} is damaged: {error}. Nothing was changed.") from None
     with part.open("rb") as file:
@@ -159,11 +162,11 @@ def _copied(source: Path, mode: str, part: Path, progress: Progress) -> Copy:
     return found
 
 
-def _opened(path: Path, mode: str = "rw") -> sqlite3.Connection:
+def _open(path: Path, mode: str = "rw") -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
 
 
-def _examined(copy: sqlite3.Connection, part: Path, source: Path) -> Copy:
+def _check_copy(copy: sqlite3.Connection, part: Path, source: Path) -> Copy:
     # One file, without a log beside it; a gateway that opens it switches back.
     copy.execute("PRAGMA journal_mode = DELETE").fetchone()
     damages = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(1)")]
@@ -187,8 +190,8 @@ def _examined(copy: sqlite3.Connection, part: Path, source: Path) -> Copy:
     return Copy(part.stat().st_size, tuple(seen), pending, last)
 
 
-def _as_owned(part: Path, database: Path) -> None:
-    """A restore by root must leave a file that the server can open."""
+def _match_owner(part: Path, database: Path) -> None:
+    """Give the copy the mode and owner of the database, so that the server can open it after a restore by root."""
     if database.exists():
         shutil.copymode(database, part)
     if os.geteuid() == 0:
@@ -197,16 +200,16 @@ def _as_owned(part: Path, database: Path) -> None:
 
 
 def _set_aside(database: Path) -> Path | None:
-    """Keep what there is under a name with the moment, and leave no log for the file that comes."""
+    """Rename the old file to a name with the time, and leave no log for the new file."""
     if database.exists():
         try:
-            # Its log becomes a part of it. Also proves that no other program has it open.
-            with closing(_opened(database)) as old:
+            # Merges the log. Also proves that no other program has the file open.
+            with closing(_open(database)) as old:
                 old.execute("PRAGMA journal_mode = DELETE").fetchone()
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF in _BUSY:
                 raise CopyError("Another program has the database open. Nothing was changed.") from None
-            # Damaged, which may be why it is replaced: kept as it is, with its log.
+            # Damaged, which may be why it is replaced: saved as it is, with its log.
     present = [each for each in (database, *_companions(database)) if each.exists()]
     kept = database.with_name(f"{database.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     for each in present:
@@ -225,8 +228,8 @@ def _companions(path: Path) -> list[Path]:
     return [path.with_name(path.name + ending) for ending in _COMPANIONS]
 
 
-def _keep(folder: Path) -> None:
-    """Have the names in a folder on disk."""
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
     with suppress(OSError):  # not every file system can
         handle = os.open(folder, os.O_RDONLY)
         try:

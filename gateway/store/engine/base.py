@@ -18,7 +18,7 @@ import peewee
 from gateway.scim.errors import Unavailable
 from gateway.store.engine.dialects import Dialect
 from gateway.store.engine.failures import Outage
-from gateway.store.engine.migrate import QUEUE, Migrator, Told, silent
+from gateway.store.engine.migrate import LOCK_SECONDS, Migrator, ProgressCallback, ignore_progress
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Seconds that a write waits for other writers, at most.
@@ -199,7 +199,7 @@ class Database(ABC):
             # Past peewee's own `execute_sql`, which costs as much as a small statement.
             return self.peewee.connection().execute(sql, parameters)
 
-    def migrate(self, told: Told = silent, folder: Path | None = None) -> list[str]:
+    def migrate(self, told: ProgressCallback = ignore_progress, folder: Path | None = None) -> list[str]:
         """Bring the schema to the newest version; the names of what was applied. Safe when many start at once.
 
         `told` hears when a migration begins, how far it is, and that it is applied. `folder` has other migrations.
@@ -211,7 +211,7 @@ class Database(ABC):
     @contextmanager
     def altering(self) -> Iterator[None]:
         """A transaction of a migration: it waits for others briefly, and its statements take as long as they take."""
-        with self.transaction(QUEUE):
+        with self.transaction(LOCK_SECONDS):
             yield
 
     def index(self, name: str, table: str, columns: str, where: str = "") -> None:

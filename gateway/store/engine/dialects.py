@@ -1,7 +1,7 @@
-"""Where SQLite and PostgreSQL want different words for the same. Everything else is written once, for both.
+"""SQL dialects: the expressions that differ between SQLite and PostgreSQL. All other SQL is written once, for both.
 
-A document is stored twice: as it is shown, and as it is compared (`doc_key`: names and texts folded by Python, for
-engines fold letters differently). SQLite keeps both as text; PostgreSQL keeps the second one as `jsonb`.
+A document is stored twice: as it is represented, and as it is compared (`doc_key`: names and texts folded by Python,
+because engines fold letters differently). SQLite stores both as text; PostgreSQL stores the second one as `jsonb`.
 """
 
 from __future__ import annotations
@@ -12,76 +12,79 @@ from typing import Protocol
 
 
 class Dialect(Protocol):
-    """Pieces of SQL. `document` is the SQL of a document, `names` the way down into it, `kind` the type of an attribute
-    (RFC 7643, 2.3). Values come out as text, number, or 1 and 0 for booleans; NULL where there is none."""
+    """The SQL expressions that an engine provides.
 
-    #: Behind a SELECT: the rows that were found stay until the transaction ends.
+    `document` is the SQL of a document, `names` are the keys that lead to a part of it, `kind` is the type of an
+    attribute (RFC 7643, 2.3). Values are text, numbers, or 1 and 0 for booleans; NULL if there is none.
+    """
+
+    #: The end of a SELECT that locks its rows against removal until the transaction ends.
     keep: str
-    #: Whether rows that are sorted are copied whole: then their keys are sorted, and the rows looked up.
+    #: True if a sort copies whole rows: then keys are sorted, and the rows looked up.
     sorts_copies: bool
-    #: The parameter that is a document as it is compared, also where no column tells it.
+    #: The placeholder of a comparable document, also where no column gives its type.
     comparable: str
-    #: Whether each statement is a turn to a server, which costs more than what is asked for.
+    #: True if each statement is a round trip to a server, which costs more than its execution.
     turns: bool
 
-    def shown(self, table: str) -> str:
-        """The document of a row as it is shown."""
+    def stored_document(self, table: str) -> str:
+        """Return the document of a row as it is represented."""
 
-    def compared(self, table: str) -> str:
-        """The document of a row as it is compared."""
+    def comparable_document(self, table: str) -> str:
+        """Return the document of a row as it is compared."""
 
     def part(self, document: str, names: Sequence[str]) -> str:
-        """A part of a document that is text, as JSON text."""
+        """Return a part of a document that is text, as JSON text."""
 
     def octets(self, sql: str) -> str:
-        """How many bytes a text has."""
+        """Return the number of bytes of a text."""
 
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
-        """A single value."""
+        """Return a single value."""
 
-    def there(self, document: str, names: Sequence[str]) -> str:
-        """Whether there is anything at all."""
+    def exists(self, document: str, names: Sequence[str]) -> str:
+        """Test whether a part exists."""
 
     def elements(self, document: str, names: Sequence[str], alias: str, array: bool) -> str:
-        """For FROM: each element of what is an array, or (not `array`) may stand there alone: `alias` (key, value)."""
+        """Return the FROM item `alias(key, value)` of the elements of an array, or of one value if not `array`."""
 
     def same_key(self, one: str, other: str) -> str:
-        """Whether two of those are the same element."""
+        """Test whether two aliases of `elements` are at the same element."""
 
     def element(self, alias: str, name: str | None, kind: str) -> str:
-        """A value of an element, or (None) the element itself."""
+        """Return a sub-attribute of an element, or the element itself for None."""
 
     def pairs(self, query: str, one: str, other: str) -> str:
-        """Two columns of all rows of a query, in its order, as text: a JSON array of arrays, NULL or empty for none."""
+        """Return two columns of a query, in its order, as a JSON array of arrays; NULL or empty for no rows."""
 
     def key_in(self, query: str, few: bool) -> str:
-        """Whether the key of a row is one of those that a query finds. It is answered first; `few`: some hundreds."""
+        """Test whether the key of a row is in the result of a query, run first; `few` for some hundred keys."""
 
     def numbers(self, sql: str) -> str:
-        """The numbers of a column, of all rows of a group, as text: with commas between them, in any order."""
+        """Aggregate a column of numbers into text with commas, in any order."""
 
     def ordered(self, sql: str) -> str:
-        """Text that is ordered by the numbers of its characters."""
+        """Return a text that is ordered by code points."""
 
     def contains(self, sql: str) -> str:
-        """Whether a text holds another one, the next parameter."""
+        """Test whether a text contains the next parameter."""
 
-    def last(self, sql: str, length: int) -> str:
-        """The last characters of a text."""
+    def last_characters(self, sql: str, length: int) -> str:
+        """Return the last characters of a text."""
 
 
 class SqliteDialect:
-    """JSON functions over text, as SQLite 3.38 and later have them."""
+    """JSON functions over text, of SQLite 3.38 and later."""
 
     keep = ""
     sorts_copies = True
     turns = False
     comparable = "?"
 
-    def shown(self, table: str) -> str:
+    def stored_document(self, table: str) -> str:
         return f"{table}.doc"
 
-    def compared(self, table: str) -> str:
+    def comparable_document(self, table: str) -> str:
         return f"{table}.doc_key"
 
     def part(self, document: str, names: Sequence[str]) -> str:
@@ -93,14 +96,14 @@ class SqliteDialect:
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
         return f"json_extract({document}, {_path(names)})"
 
-    def there(self, document: str, names: Sequence[str]) -> str:
+    def exists(self, document: str, names: Sequence[str]) -> str:
         return f"json_type({document}, {_path(names)}) IS NOT NULL"
 
     def elements(self, document: str, names: Sequence[str], alias: str, array: bool) -> str:
         place = _path(names)
         if array:
             return f"json_each({document}, {place}) {alias}"
-        # An object that stands alone would be taken apart.
+        # A single object would be split into its members.
         alone = f"CASE json_type({document}, {place}) WHEN 'object' THEN json_array({document} -> {place})"
         return f"json_each({alone} ELSE {document} -> {place} END) {alias}"
 
@@ -125,22 +128,22 @@ class SqliteDialect:
     def contains(self, sql: str) -> str:
         return f"instr({sql}, ?) > 0"
 
-    def last(self, sql: str, length: int) -> str:
+    def last_characters(self, sql: str, length: int) -> str:
         return f"substr({sql}, -{length})"
 
 
 class PostgresqlDialect:
-    """`jsonb`, as PostgreSQL 12 and later have it."""
+    """Operators of `jsonb`, of PostgreSQL 12 and later."""
 
     keep = " FOR KEY SHARE"
     sorts_copies = False
     turns = True
     comparable = "?::jsonb"
 
-    def shown(self, table: str) -> str:
+    def stored_document(self, table: str) -> str:
         return f"{table}.doc::jsonb"
 
-    def compared(self, table: str) -> str:
+    def comparable_document(self, table: str) -> str:
         return f"{table}.doc_key"
 
     def part(self, document: str, names: Sequence[str]) -> str:
@@ -153,12 +156,12 @@ class PostgresqlDialect:
     def value(self, document: str, names: Sequence[str], kind: str) -> str:
         return _typed(f"{document}{_steps(names)}", kind)
 
-    def there(self, document: str, names: Sequence[str]) -> str:
+    def exists(self, document: str, names: Sequence[str]) -> str:
         return f"({document}{_steps(names)}) IS NOT NULL"
 
     def elements(self, document: str, names: Sequence[str], alias: str, array: bool) -> str:
         found = f"{document}{_steps(names)}"
-        # In its lax mode a path takes an array apart, and anything else as it is.
+        # In lax mode a path unwraps an array and leaves any other value.
         each = f"jsonb_path_query({found}, '$[*]')"
         return f"{each} WITH ORDINALITY AS {alias}(value, key)"
 
@@ -183,7 +186,7 @@ class PostgresqlDialect:
     def contains(self, sql: str) -> str:
         return f"strpos({sql}, ?) > 0"
 
-    def last(self, sql: str, length: int) -> str:
+    def last_characters(self, sql: str, length: int) -> str:
         return f"right({sql}, {length})"
 
 

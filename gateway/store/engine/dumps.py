@@ -1,4 +1,4 @@
-"""Copies of a PostgreSQL database, made by its own pg_dump."""
+"""Backups of a PostgreSQL database, made by pg_dump."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway.store.engine.backup import CopyError, written
-from gateway.store.engine.postgresql_urls import SECRETS, without_secrets
+from gateway.store.engine.backup import CopyError, write_atomically
+from gateway.store.engine.postgresql_urls import SECRETS, mask_secrets
 
-#: Characters of what pg_dump said that are shown.
-_SAID_LENGTH = 300
+#: The most characters of pg_dump's message that are shown.
+_MESSAGE_LENGTH = 300
 #: The name of the service that holds them (PostgreSQL's documentation, "The Connection Service File").
 _SERVICE = "gateway"
 
 
 def dump(url: str, target: Path, force: bool) -> int:
-    """Write what `pg_dump --format=custom` makes of the database to `target`, with mode 0600; its size in bytes.
+    """Write the output of `pg_dump --format=custom` to `target`, with mode 0600; return its size in bytes.
 
-    The servers of the URL are those that the gateway itself asks. Nothing secret is on the command line, which other
-    users of the machine see: the password is handed on in the environment, other secrets in a service file of mode
-    0600, which is removed at the end. Raises CopyError.
+    The servers of the URL are those that the gateway itself uses. No secret is on the command line, which other users
+    of the machine can read: the password is passed in the environment, other secrets in a service file of mode 0600
+    that is removed at the end. Raises CopyError.
     """
     program = shutil.which("pg_dump")
     if program is None:
@@ -34,13 +34,13 @@ def dump(url: str, target: Path, force: bool) -> int:
             "pg_dump is not on the PATH, and a PostgreSQL is backed up with it. Install the client programs of"
             " PostgreSQL, of the version of the server or newer (postgresql-client)."
         )
-    told = conninfo_to_dict(url)
+    parameters = conninfo_to_dict(url)
     environment = dict(os.environ)
-    if password := told.pop("password", None):
+    if password := parameters.pop("password", None):
         environment["PGPASSWORD"] = str(password)
-    # The others have no variable of the environment.
-    kept = {name: str(told.pop(name)) for name in SECRETS if told.get(name)}
-    with _service(kept, told, environment), written(target, force) as part:
+    # The others have no environment variable.
+    kept = {name: str(parameters.pop(name)) for name in SECRETS if parameters.get(name)}
+    with _service_file(kept, parameters, environment), write_atomically(target, force) as part:
         command = [
             program,
             "--format=custom",
@@ -48,27 +48,27 @@ def dump(url: str, target: Path, force: bool) -> int:
             "--file",
             str(part),
             "--dbname",
-            make_conninfo("", **told),
+            make_conninfo("", **parameters),
         ]
         done = subprocess.run(  # noqa: S603 - the program and its arguments are the operator's
             command, env=environment, capture_output=True, text=True, errors="replace", check=False
         )
         if done.returncode:
-            said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-            said = without_secrets(said, conninfo_to_dict(url))
-            raise CopyError(f"pg_dump failed: {said[:_SAID_LENGTH]}. Nothing was written.")
+            message = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            message = mask_secrets(message, conninfo_to_dict(url))
+            raise CopyError(f"pg_dump failed: {message[:_MESSAGE_LENGTH]}. Nothing was written.")
         return part.stat().st_size
 
 
 @contextmanager
-def _service(
-    secrets: Mapping[str, str], told: dict[str, str | int | None], environment: dict[str, str]
+def _service_file(
+    secrets: Mapping[str, str], parameters: dict[str, str | int | None], environment: dict[str, str]
 ) -> Iterator[None]:
-    """Have these parameters in a service file until the end, and name it in `told` and the environment."""
+    """Provide these parameters in a service file until the end; name it in `parameters` and `environment`."""
     if not secrets:
         yield
         return
-    if told.get("service") or environment.get("PGSERVICE"):
+    if parameters.get("service") or environment.get("PGSERVICE"):
         raise CopyError(
             f"The URL of the database holds {' and '.join(secrets)} beside a service, and pg_dump takes one service"
             " alone. Write them into its service file, and take them out of GATEWAY_DATABASE_URL."
@@ -83,5 +83,5 @@ def _service(
     with tempfile.NamedTemporaryFile("w", prefix="gateway-", suffix=".service", encoding="utf-8") as file:
         file.write(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in secrets.items()))
         file.flush()
-        told["service"], environment["PGSERVICEFILE"] = _SERVICE, file.name
+        parameters["service"], environment["PGSERVICEFILE"] = _SERVICE, file.name
         yield

@@ -1,4 +1,4 @@
-"""The refusal of a database that does not serve. Which error of a driver means that, its engine knows."""
+"""The refusal while a database is out of service. Each engine maps the errors of its driver to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ OUTAGE = "The gateway cannot serve this now: {}. Nothing was changed; try again 
 
 
 class Outage(Unavailable):
-    """The database does not serve. `what` says why in a few words; `detail` replaces the usual sentence.
+    """The database is out of service: `what` says why in a few words, `detail` replaces the usual sentence.
 
-    `lasts`: it does not pass by itself, somebody has to do something about it, and waiting is in vain.
+    `lasts` is True if it does not recover by itself, so that waiting is in vain.
     """
 
     def __init__(self, what: str, detail: str | None = None, lasts: bool = False) -> None:

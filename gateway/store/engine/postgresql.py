@@ -34,12 +34,12 @@ from gateway.store.engine.base import (
 from gateway.store.engine.dialects import PostgresqlDialect
 from gateway.store.engine.failures import Outage
 from gateway.store.engine.postgresql_urls import (
-    PATIENCE,
+    TIMEOUTS,
     check_url,
+    describe_url,
     explain_failure,
     explain_missing_right,
-    place,
-    servers_of,
+    iterate_servers,
 )
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
@@ -99,14 +99,14 @@ class _Connection(psycopg.Connection[Any]):
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
         """A connection to the server that the URL means. A silent one is given up."""
-        told = PATIENCE | conninfo_to_dict(url)
+        told = TIMEOUTS | conninfo_to_dict(url)
         if told.get("target_session_attrs") not in ("read-write", "primary"):
             return cls._asked(told, autocommit)[0]
         # libpq believes what it was told at login, and a pooler tells what its server was when it last looked. So the
         # server itself is asked, one after the other.
         del told["target_session_attrs"]
         failure: psycopg.Error | None = None
-        for server in servers_of(told):
+        for server in iterate_servers(told):
             try:
                 connection, read_only = cls._asked(server, autocommit)
             except psycopg.Error as error:
@@ -412,7 +412,7 @@ class PostgresqlDatabase(Database):
     @property
     def place(self) -> str:
         """See Database. The servers in the order in which they are asked."""
-        return place(self._url)
+        return describe_url(self._url)
 
     def check(self) -> None:
         """See Database. The server tells its encoding when it is connected to."""

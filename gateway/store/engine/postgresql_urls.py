@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL: read, named without what is secret in them, and why nothing can be connected to at one."""
+"""URLs of PostgreSQL: validation, description without secrets, explanation of failed connections."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from gateway.store.engine.base import UnusableDatabase
 
-# How soon a server is given up that is silent: to a new connection, to what was sent (a machine without power answers
-# nothing), to a waiting reader. Seconds, the second one milliseconds. What the URL says wins.
-PATIENCE: dict[str, Any] = {
+# Timeouts of a server that does not answer: a new connection, data that was sent (a machine without power answers
+# nothing), a waiting reader. Seconds, the second one milliseconds. Parameters of the URL take precedence.
+TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
@@ -22,7 +22,7 @@ PATIENCE: dict[str, Any] = {
 }
 #: Parameters of a URL that are secret.
 SECRETS = ("password", "sslpassword", "oauth_client_secret")
-#: What libpq says of a connection that is not made, as a text alone, and how it is told.
+#: Patterns of libpq's messages about failed connections, which have no codes, and their explanations.
 _FAILURES = (
     ("password authentication failed", "refuses the password of the user {user}, or has no such user"),
     ("no password supplied", "asks for a password of the user {user}, and the URL has none"),
@@ -43,16 +43,16 @@ _FAILURES = (
     ("invalid response to SSL negotiation", "is no PostgreSQL: another program listens there"),
     ("server does not support SSL", "speaks no TLS, and the URL requires it (sslmode)"),
 )  # fmt: skip
-#: Characters of what the driver said that are shown.
-_SAID_LENGTH = 300
+#: The most characters of the driver's message that are shown.
+_MESSAGE_LENGTH = 300
 
 
 def check_url(url: str) -> None:
-    """Refuse a URL that libpq cannot read. What libpq says of it may hold the password, so that is not shown."""
+    """Refuse a URL that libpq cannot parse: UnusableDatabase, without its message, which may hold the password."""
     try:
-        told = conninfo_to_dict(url)
+        parameters = conninfo_to_dict(url)
         for name in ("port", "connect_timeout"):
-            if not re.fullmatch(r"[0-9,]*", str(told.get(name, ""))):
+            if not re.fullmatch(r"[0-9,]*", str(parameters.get(name, ""))):
                 raise psycopg.ProgrammingError(name)
     except psycopg.ProgrammingError as error:
         option = re.search(r'invalid URI query parameter: "([a-z_]{1,40})"', str(error))
@@ -66,71 +66,83 @@ def check_url(url: str) -> None:
         )
     else:
         return
-    # Raised out here: the error of libpq would stand in the traceback, as what came before.
+    # Raised out here: otherwise the traceback would show libpq's error as its context.
     raise UnusableDatabase(sentence)
 
 
-def servers_of(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of each server of a URL that names several."""
-    lists = {name: str(told[name]).split(",") for name in ("host", "hostaddr", "port") if told.get(name)}
+def iterate_servers(parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each server of a URL, which may name several."""
+    lists = {
+        name: str(parameters[name]).split(",")
+        for name in ("host", "hostaddr", "port")
+        if parameters.get(name)
+    }
     for number in range(max(map(len, lists.values()), default=1)):
-        yield told | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}
+        yield parameters | {name: values[number if len(values) > 1 else 0] for name, values in lists.items()}
 
 
-def _named(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parameters of each server, with the host and port that are meant where they are left out."""
-    for server in servers_of(told):
+def _iterate_named_servers(parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of each server, with the default host and port where they are missing."""
+    for server in iterate_servers(parameters):
         host = server.get("host") or server.get("hostaddr") or "localhost"
         yield server | {"host": host, "port": server.get("port") or 5432}
 
 
-def place(url: str) -> str:
-    """Name the database of a URL without what is secret, its servers in the order in which they are asked."""
-    told = conninfo_to_dict(url)
-    servers = ",".join(f"{server['host']}:{server['port']}" for server in _named(told))
-    return f"postgresql://{told.get('user', '')}@{servers}/{told.get('dbname') or told.get('user', '')}"
+def describe_url(url: str) -> str:
+    """Return the URL of a database without secrets, with its servers in the order in which they are tried."""
+    parameters = conninfo_to_dict(url)
+    servers = ",".join(f"{server['host']}:{server['port']}" for server in _iterate_named_servers(parameters))
+    user = parameters.get("user", "")
+    return f"postgresql://{user}@{servers}/{parameters.get('dbname') or user}"
 
 
 def explain_failure(url: str) -> str | None:
-    """One sentence for all servers of a URL; None where one of them can be connected to."""
-    told = PATIENCE | conninfo_to_dict(url)
-    told.pop("target_session_attrs", None)
-    user, dbname = told.get("user", ""), told.get("dbname") or told.get("user", "")
+    """Return one sentence on why no server of a URL accepts a connection; None if one does."""
+    parameters = TIMEOUTS | conninfo_to_dict(url)
+    parameters.pop("target_session_attrs", None)
+    user, dbname = parameters.get("user", ""), parameters.get("dbname") or parameters.get("user", "")
     sentences = []
-    for server, named in zip(servers_of(told), _named(told), strict=True):
+    for server, named in zip(iterate_servers(parameters), _iterate_named_servers(parameters), strict=True):
         try:
             psycopg.connect("", **server).close()
         except psycopg.Error as error:
-            said = str(error)
+            message = str(error)
         else:
             return None
-        words = next((words for pattern, words in _FAILURES if re.search(pattern, said)), None)
-        words = words.format(user=repr(user), dbname=repr(dbname)) if words else _shown(said, told)
+        words = next((words for pattern, words in _FAILURES if re.search(pattern, message)), None)
+        words = (
+            words.format(user=repr(user), dbname=repr(dbname))
+            if words
+            else _excerpt_failure(message, parameters)
+        )
         sentences.append(f"the PostgreSQL at {named['host']}, port {named['port']}, {words}")
     text = "; ".join(sentences)
     return f"{text[:1].upper()}{text[1:]}. Correct GATEWAY_DATABASE_URL or the server."
 
 
 def explain_missing_right(url: str, error: psycopg.Error) -> str:
-    """The sentence for a right that the user of a URL lacks."""
-    told = conninfo_to_dict(url)
-    where = ", ".join(f"{server['host']}, port {server['port']}" for server in _named(told))
-    said = error.diag.message_primary or "insufficient privilege"
+    """Return the sentence for a privilege that the user of a URL lacks."""
+    parameters = conninfo_to_dict(url)
+    where = ", ".join(
+        f"{server['host']}, port {server['port']}" for server in _iterate_named_servers(parameters)
+    )
+    message = error.diag.message_primary or "insufficient privilege"
     return (
-        f"The user {told.get('user', '')!r} lacks a right in the database {told.get('dbname')!r} of the PostgreSQL at"
-        f" {where}: {said}. Make it the owner of the database (ALTER DATABASE … OWNER TO …) and of its tables."
+        f"The user {parameters.get('user', '')!r} lacks a right in the database {parameters.get('dbname')!r} of the"
+        f" PostgreSQL at {where}: {message}. Make it the owner of the database (ALTER DATABASE … OWNER TO …) and of its"
+        " tables."
     )
 
 
-def without_secrets(text: str, told: Mapping[str, Any]) -> str:
-    """Mask what is secret among the parameters of a URL in a text of the driver or of a program."""
+def mask_secrets(text: str, parameters: Mapping[str, Any]) -> str:
+    """Mask the secret parameters of a URL in a message of the driver or of a program."""
     for name in SECRETS:
-        if told.get(name):
-            text = text.replace(str(told[name]), "…")
+        if parameters.get(name):
+            text = text.replace(str(parameters[name]), "…")
     return text
 
 
-def _shown(said: str, told: dict[str, Any]) -> str:
-    """The first line of what the driver said, without what is secret in the URL."""
-    first = without_secrets(said.strip().splitlines()[0] if said.strip() else "nothing", told)
-    return f"cannot be connected to: {first.removeprefix('connection failed: ')[:_SAID_LENGTH]}"
+def _excerpt_failure(message: str, parameters: dict[str, Any]) -> str:
+    """Return the first line of the driver's message, without the secrets of the URL."""
+    first = mask_secrets(message.strip().splitlines()[0] if message.strip() else "nothing", parameters)
+    return f"cannot be connected to: {first.removeprefix('connection failed: ')[:_MESSAGE_LENGTH]}"

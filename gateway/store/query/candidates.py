@@ -1,7 +1,7 @@
-"""Which resources may meet a filter, as an index finds them: nobody else needs to be read.
+"""Candidates: the keys of all resources that may meet a filter, found by an index, so that no others are read.
 
-Comparisons by `eq` of one attribute that are joined by `or` count as one, and become one `IN`: that is how clients ask
-for many resources by their ids. What the filter means is compiled in `conditions`; candidates only narrow it.
+Comparisons by `eq` of one attribute that are joined by `or` count as one and become one `IN`: clients ask for many
+resources by their ids in this way. `filter_sql` compiles the meaning of the filter; candidates only narrow it.
 """
 
 from __future__ import annotations
@@ -16,32 +16,35 @@ from gateway.scim.json_text import fold
 from gateway.scim.schemas import ResourceType
 from gateway.store.query.columns import GROUPS, USERS, Lookup, Reach, Table
 
-#: Comparisons in one filter, those that became one counted once. Each is evaluated for every resource that is read.
+#: Comparisons in one filter, merged ones counted once. Each is evaluated for every resource that is read.
 MAX_TERMS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Among:
-    """One attribute equals any of these texts."""
+class OneOf:
+    """A test whether one attribute equals any of these texts."""
 
     path: AttrPath
     values: tuple[str, ...]
 
 
-#: What a filter is made of once it is gathered.
-Leaf = Compare | Among | Present | ValueFilter
-#: A filter whose comparisons by `eq` are gathered.
+#: The leaves of a merged filter.
+Leaf = Compare | OneOf | Present | ValueFilter
+#: A merged filter: a Filter whose leaves may be OneOf.
 Tree = Any
 
 
 def table_of(resource: ResourceType) -> Table:
-    """Where the resources of a type are stored."""
+    """Return the table of a resource type."""
     return USERS if resource.name == "User" else GROUPS
 
 
-def gathered(tree: Filter) -> Tree:
-    """The same filter, in which every `a eq "1" or a eq "2"` is one comparison. Raises TooMany above MAX_TERMS."""
-    tree = _gathered(tree)
+def merge_equals(tree: Filter) -> Tree:
+    """Return the filter with every `a eq "1" or a eq "2"` merged into one comparison.
+
+    Raises TooMany for more than `MAX_TERMS` comparisons.
+    """
+    tree = _merge_equals(tree)
     terms = sum(1 for _ in _leaves(tree))
     if terms > MAX_TERMS:
         raise TooMany(
@@ -51,13 +54,13 @@ def gathered(tree: Filter) -> Tree:
     return tree
 
 
-def _gathered(tree: Filter) -> Tree:
+def _merge_equals(tree: Filter) -> Tree:
     if isinstance(tree, Not):
-        return Not(_gathered(tree.operand))
+        return Not(_merge_equals(tree.operand))
     if isinstance(tree, ValueFilter):
-        return ValueFilter(tree.path, _gathered(tree.filter))
+        return ValueFilter(tree.path, _merge_equals(tree.filter))
     if isinstance(tree, And):
-        return And(tuple(map(_gathered, tree.operands)))
+        return And(tuple(map(_merge_equals, tree.operands)))
     if not isinstance(tree, Or):
         return tree
     values: dict[tuple[str, str, str], dict[str, None]] = {}
@@ -65,7 +68,7 @@ def _gathered(tree: Filter) -> Tree:
     operands: list[Tree] = []
     for operand in tree.operands:
         if not (isinstance(operand, Compare) and operand.op == "eq" and isinstance(operand.value, str)):
-            operands.append(_gathered(operand))
+            operands.append(_merge_equals(operand))
             continue
         path = operand.path
         key = (path.urn or "").lower(), path.name.lower(), (path.sub or "").lower()
@@ -75,7 +78,7 @@ def _gathered(tree: Filter) -> Tree:
         values.setdefault(key, {})[operand.value] = None
     for key, place in places.items():
         if len(values[key]) > 1:
-            operands[place] = Among(operands[place].path, tuple(values[key]))
+            operands[place] = OneOf(operands[place].path, tuple(values[key]))
     return operands[0] if len(operands) == 1 else Or(tuple(operands))
 
 
@@ -92,7 +95,7 @@ def _leaves(tree: Tree) -> Iterator[Leaf]:
 
 
 def reach(resource: ResourceType, tree: Tree) -> Reach:
-    """How many resources of a type a gathered filter may make the engine read. Asks no database."""
+    """Estimate how many resources of a type a merged filter makes the engine read, without asking the database."""
     if isinstance(tree, And):
         return min(reach(resource, operand) for operand in tree.operands)
     if isinstance(tree, Or):
@@ -100,27 +103,27 @@ def reach(resource: ResourceType, tree: Tree) -> Reach:
     if isinstance(tree, Not):
         return Reach.ALL
     if resource.find(tree.path.urn, tree.path.name, None) is None:
-        return Reach.ALL if isinstance(tree, Compare) and not _absent_fails(tree) else Reach.NOBODY
+        return Reach.ALL if isinstance(tree, Compare) and not _fails_if_absent(tree) else Reach.EMPTY
     if is_active(resource, tree):
         return Reach.RANGE
     found = _lookup(resource, tree)
     return Reach.ALL if found is None else found[0].reach
 
 
-def _absent_fails(leaf: Compare) -> bool:
-    """Whether a comparison fails for an attribute that nobody has."""
+def _fails_if_absent(leaf: Compare) -> bool:
+    """Return True if a comparison is false for an absent attribute."""
     return leaf.op != "ne" if leaf.value is not None else leaf.op == "ne"
 
 
 def is_active(resource: ResourceType, tree: Tree) -> bool:
-    """Whether that is the whole filter: `active eq true`, which nearly everybody meets."""
+    """Return True if the whole filter is `active eq true`, which nearly all users meet."""
     if not isinstance(tree, Compare) or (tree.op, tree.value) != ("eq", True) or tree.value is not True:
         return False
     return _name(resource, tree.path) == "active"
 
 
 def is_answered(resource: ResourceType, tree: Tree) -> bool:
-    """Whether the candidates of a gathered filter are those that meet it and are seen, and no others."""
+    """Return True if the candidates of a merged filter are exactly the visible resources that meet it."""
     found = None if isinstance(tree, And | Or | Not) else _lookup(resource, tree)
     return found is not None and found[0].answers
 
@@ -128,8 +131,10 @@ def is_answered(resource: ResourceType, tree: Tree) -> bool:
 def candidates(
     resource: ResourceType, tree: Tree, organization_id: int, connection_id: int
 ) -> list[tuple[str, tuple[Any, ...]]] | None:
-    """SELECTs of keys, each with its parameters: whoever meets a gathered filter is among what they find. None: all
-    resources may."""
+    """Return SELECTs of keys, with parameters, that together find all resources that may meet a merged filter.
+
+    Return None if any resource may meet it.
+    """
     if isinstance(tree, And):
         best = min(tree.operands, key=lambda operand: reach(resource, operand))
         return candidates(resource, best, organization_id, connection_id)
@@ -140,7 +145,7 @@ def candidates(
         return None
     found = _lookup(resource, tree)
     if found is None:
-        return [] if reach(resource, tree) is Reach.NOBODY else None
+        return [] if reach(resource, tree) is Reach.EMPTY else None
     lookup, values = found
     given = {"organization": (organization_id,), "connection": (connection_id,), "values": values}
     sql = lookup.sql.format(values=", ".join("?" * len(values)))
@@ -148,21 +153,21 @@ def candidates(
 
 
 def _lookup(resource: ResourceType, leaf: Leaf) -> tuple[Lookup, tuple[Any, ...]] | None:
-    """The index that answers a comparison, and the values that are looked up there."""
+    """Return the index that answers a comparison, and the values to look up."""
     name, table = _name(resource, leaf.path), table_of(resource)
     if name is None or isinstance(leaf, Present):
         return None
     if isinstance(leaf, ValueFilter):
-        lookup, values = table.lookups.get(f"{name}.value"), _wanted(leaf.filter)
+        lookup, values = table.lookups.get(f"{name}.value"), _required_values(leaf.filter)
     else:
-        op = "eq" if isinstance(leaf, Among) else leaf.op
+        op = "eq" if isinstance(leaf, OneOf) else leaf.op
         lookup = table.lookups.get(name if op == "eq" else f"{name} {op}")
-        values = leaf.values if isinstance(leaf, Among) else (leaf.value,)
+        values = leaf.values if isinstance(leaf, OneOf) else (leaf.value,)
     if lookup is None or not values:
         return None
     if lookup.constant is not None:
         return (lookup, ()) if values[0] is lookup.constant else None
-    # An empty text is looked for in the document alone.
+    # An empty text is compared in the document only.
     if not all(isinstance(value, str) and value for value in values):
         return None
     column = table.by_path.get(name)
@@ -172,20 +177,20 @@ def _lookup(resource: ResourceType, leaf: Leaf) -> tuple[Lookup, tuple[Any, ...]
 
 
 def _name(resource: ResourceType, path: AttrPath) -> str | None:
-    """The name of an attribute of the core schema, dotted; None for others."""
+    """Return the dotted name of an attribute of the core schema; None for others."""
     if path.urn is not None and path.urn.lower() != resource.schema.id.lower():
         return None
     return f"{path.name}.{path.sub}".lower() if path.sub else path.name.lower()
 
 
-def _wanted(tree: Tree) -> Sequence[Any]:
-    """The texts of which `value` must equal one for the filter of an element to hold, where the filter says so."""
+def _required_values(tree: Tree) -> Sequence[Any]:
+    """Return the texts one of which `value` must equal for the filter of an element to be true, if it says so."""
     if isinstance(tree, And):
-        return next(filter(None, map(_wanted, tree.operands)), ())
+        return next(filter(None, map(_required_values, tree.operands)), ())
     if isinstance(tree, Or):
-        parts = [_wanted(operand) for operand in tree.operands]
+        parts = [_required_values(operand) for operand in tree.operands]
         return [value for part in parts for value in part] if all(parts) else ()
-    if isinstance(tree, Among) and tree.path.name.lower() == "value":
+    if isinstance(tree, OneOf) and tree.path.name.lower() == "value":
         return tree.values
     if isinstance(tree, Compare) and tree.op == "eq" and tree.path.name.lower() == "value":
         return (tree.value,)

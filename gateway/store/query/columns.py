@@ -1,4 +1,4 @@
-"""Users and groups as filters and sort keys see them: which attribute has a column, and which is rows elsewhere."""
+"""Users and groups in filters and sort keys: attributes that have a column, and those that are joined rows."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from gateway.store.records import ListedGroup, ListedUser
 
 @dataclass(frozen=True)
 class Column:
-    """An attribute that has a column: the SQL that reads it, how a value is turned into what it holds."""
+    """An attribute that has a column: the SQL that reads it, and the conversion of a filter's value for it."""
 
     sql: str
     convert: Callable[[Any], Any] | None = None
     nullable: bool = False
 
 
-def _moment(value: Any) -> int:
+def _read_moment(value: Any) -> int:
     from_text = read_datetime(value) if isinstance(value, str) else None
     if from_text is None:
         raise InvalidFilter(f"{value!r} is not a date and time such as 2026-11-24T08:00:00Z.")
     return microseconds(from_text)
 
 
-def _tag(value: Any) -> Any:
-    """Without the digest of groups, which is not stored: whoever asks for that tag finds the version it names."""
+def _strip_digest(value: Any) -> Any:
+    """Return an entity tag without the digest of groups, which is not stored; only the version is compared."""
     return re.sub(r'^(W/"\d+)-[0-9a-f]+"$', r'\1"', value) if isinstance(value, str) else value
 
 
 class Reach(IntEnum):
-    """How many resources may have to be read to answer a filter, ascending."""
+    """The number of resources that may have to be read to answer a filter, ascending."""
 
-    #: None: nothing can meet it.
-    NOBODY = 0
-    #: Those with one of the values that are named, found by an index.
+    #: No resource can meet the filter.
+    EMPTY = 0
+    #: The resources with one of the values in the filter, found by an index.
     NAMED = 1
     #: A range of an index, of any length.
     RANGE = 2
-    #: All that the connection sees.
+    #: All resources that are visible to the connection.
     ALL = 3
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A comparison that an index answers: a SELECT of keys, in which `{values}` stands for the values' placeholders."""
+    """A comparison that an index answers: a SELECT of keys; `{values}` stands for the placeholders of the values."""
 
     sql: str
     #: Its parameters in their order: organization (key), connection (key), values.
@@ -58,25 +58,25 @@ class Lookup:
     reach: Reach = Reach.NAMED
     #: Whether letter case matters.
     exact: bool = False
-    #: The one value that it is for, where it is not for any text.
+    #: The only value that the lookup answers, or None for any text.
     constant: bool | None = None
-    #: Whether the keys are those of all that the connection sees and that meet the comparison, and no others.
+    #: True if the keys are exactly those of the visible resources that meet the comparison.
     answers: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """How one resource type is stored."""
+    """The storage of one resource type."""
 
     name: str
     columns: str
     record: Any
     alive: str
     by_path: dict[str, Column]
-    #: Attributes that are rows elsewhere: a FROM … WHERE that joins those that the connection (its one parameter) sees,
+    #: Attributes that are rows of another table: a FROM … WHERE of those visible to the connection (its parameter),
     #: and the SQL of each sub-attribute as it is compared.
     joined: dict[str, tuple[str, dict[str, str]]]
-    #: A column that counts what is shown with a row, and bytes that each of it takes there, about.
+    #: A column that counts the joined rows in a representation, and the approximate bytes of each there.
     counted: tuple[str, int] | None = None
     #: Comparisons that an index answers: by the dotted name alone where it is `eq`, else followed by the operator.
     lookups: dict[str, Lookup] = field(default_factory=dict)
@@ -85,18 +85,18 @@ class Table:
 _COMMON = {
     "id": Column("{t}.uid"),
     "externalid": Column("{t}.external_id", nullable=True),
-    "meta.created": Column("{t}.created", _moment),
-    "meta.lastmodified": Column("{t}.modified", _moment),
-    "meta.version": Column("""('W/"' || {t}.version || '"')""", _tag),
+    "meta.created": Column("{t}.created", _read_moment),
+    "meta.lastmodified": Column("{t}.modified", _read_moment),
+    "meta.version": Column("""('W/"' || {t}.version || '"')""", _strip_digest),
 }
 _USERS = "SELECT id FROM users WHERE organization_id = ? AND deleted = 0"
 # `+`: the range decides which index is used, and the index holds the connection too.
-_SEEN = f"{_USERS} AND (+connection_id = ? OR +connection_id IS NULL)"
+_VISIBLE = f"{_USERS} AND (+connection_id = ? OR +connection_id IS NULL)"
 
 
-def _modified(op: str) -> Lookup:
+def _modified_lookup(op: str) -> Lookup:
     given = "organization", "connection", "values"
-    return Lookup(f"{_SEEN} AND modified {op} {{values}}", given, Reach.RANGE, answers=True)
+    return Lookup(f"{_VISIBLE} AND modified {op} {{values}}", given, Reach.RANGE, answers=True)
 
 
 _EMAILS = Lookup("SELECT user_id AS id FROM emails WHERE organization_id = ? AND value_key IN ({values})")
@@ -145,14 +145,14 @@ USERS = Table(
         "groups": _BELONGING,
         "groups.value": _BELONGING,
         "active": Lookup(
-            f"{_SEEN} AND active = 0",
+            f"{_VISIBLE} AND active = 0",
             ("organization", "connection"),
             Reach.RANGE,
             constant=False,
             answers=True,
         ),
-        "meta.lastmodified gt": _modified(">"),
-        "meta.lastmodified ge": _modified(">="),
+        "meta.lastmodified gt": _modified_lookup(">"),
+        "meta.lastmodified ge": _modified_lookup(">="),
     },
 )
 GROUPS = Table(
@@ -183,7 +183,7 @@ GROUPS = Table(
 )
 
 
-#: A location is the id behind a text that is the same for all of a type.
+#: A location is the id after a prefix that is the same for all resources of a type.
 ONLY_SORTED = {"meta.location": Column("{t}.uid")}
-#: By what the rows elsewhere are ordered where they are shown.
-SHOWN_BY = {"users": "group_id", "groups": "user_id"}
+#: The order of joined rows in a representation.
+ORDER_IN_REPRESENTATION = {"users": "group_id", "groups": "user_id"}

@@ -1,7 +1,7 @@
 """Filters and sort keys as SQL: a filter tree over one table becomes one condition, an attribute one expression.
 
-Every comparison answers true or false, never NULL, so that `not` means what RFC 7644 says. What has a column is
-compared there; everything else in the stored document. An attribute that no schema knows is absent.
+Every comparison is true or false, never NULL, so that `not` means what RFC 7644 says. An attribute with a column is
+compared there, any other in the stored document. An attribute that no schema has is absent.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gateway.scim.json_text import fold
 from gateway.scim.schemas import Attribute, ResourceType
 from gateway.scim.sorting import find_compared
 from gateway.store.engine.dialects import Dialect
-from gateway.store.query.candidates import Among, Leaf, Tree
-from gateway.store.query.columns import ONLY_SORTED, SHOWN_BY, Column, Table
+from gateway.store.query.candidates import Leaf, OneOf, Tree
+from gateway.store.query.columns import ONLY_SORTED, ORDER_IN_REPRESENTATION, Column, Table
 from gateway.store.records import ConnectionRecord
 
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -27,15 +27,15 @@ class Condition(NamedTuple):
 
     sql: str
     parameters: tuple[Any, ...] = ()
-    #: How many brackets stand in each other.
+    #: The depth of nested brackets.
     depth: int = 0
 
 
 TRUE, FALSE, NULL = Condition("TRUE"), Condition("FALSE"), Condition("NULL")
 
 
-class Compiler:
-    """One filter tree, or one sort key, over one table."""
+class FilterCompiler:
+    """A compiler of one filter tree, or one sort key, over one table."""
 
     def __init__(
         self, dialect: Dialect, resource: ResourceType, table: Table, connection: ConnectionRecord
@@ -44,16 +44,16 @@ class Compiler:
         self._connection = connection
 
     def condition(self, tree: Tree) -> Condition:
-        """The whole tree, gathered."""
-        return _logic(tree, self._leaf)
+        """Compile a merged tree (`candidates.merge_equals`). Raises InvalidFilter."""
+        return _combine(tree, self._compile_leaf)
 
     def key(self, path: AttrPath) -> Condition:
-        """What a resource is sorted by; NULL where it has no value (RFC 7644, 3.4.2.3)."""
+        """Return the expression that `sortBy` orders by; NULL for a resource without the value (RFC 7644, 3.4.2.3)."""
         found = find_compared(self._resource, path)
         if found is None:
             return NULL
         attribute, target = found
-        column = (self._table.by_path | ONLY_SORTED).get(_dotted(attribute, path))
+        column = (self._table.by_path | ONLY_SORTED).get(_dotted_name(attribute, path))
         joined = self._table.joined.get(attribute.name.lower())
         if column:
             key = Condition(column.sql.format(t=self._table.name))
@@ -63,11 +63,11 @@ class Compiler:
         return key._replace(sql=self._dialect.ordered(key.sql)) if text else key
 
     def _joined_value(self, target: Attribute, source: str, subs: dict[str, str]) -> Condition:
-        """Of the first row, in the order in which they are shown."""
-        # A `$ref` is the id behind a text that is the same for all.
+        """Return the value of the first row, in the order of the representation."""
+        # A `$ref` is the id after a prefix that is the same for all.
         sql = subs.get("value" if target.name == "$ref" else target.name.lower(), "NULL")
         source = source.format(t=self._table.name)
-        return Condition(f"(SELECT {sql} FROM {source} ORDER BY r.{SHOWN_BY[self._table.name]} LIMIT 1)",
+        return Condition(f"(SELECT {sql} FROM {source} ORDER BY r.{ORDER_IN_REPRESENTATION[self._table.name]} LIMIT 1)",
                          (self._connection.id,))  # fmt: skip
 
     def _value(self, path: AttrPath, attribute: Attribute, target: Attribute) -> Condition:
@@ -83,99 +83,103 @@ class Compiler:
             first = f"COALESCE({self._dialect.element('e', 'primary', 'boolean')}, 0) DESC, "
         return Condition(f"(SELECT {value} FROM {each} ORDER BY {first}e.key LIMIT 1)")
 
-    def _leaf(self, leaf: Leaf) -> Condition:
+    def _compile_leaf(self, leaf: Leaf) -> Condition:
         path = leaf.path
         attribute = self._resource.find(path.urn, path.name, None)
-        if attribute is None or (path.sub and _sub(attribute, path.sub) is None):
-            return _absent(leaf)
+        if attribute is None or (path.sub and _find_sub(attribute, path.sub) is None):
+            return _compile_absent(leaf)
         if isinstance(leaf, ValueFilter) and attribute.type != "complex":
             return FALSE
         joined = self._table.joined.get(attribute.name.lower())
         if joined:
-            return self._joined(leaf, attribute, *joined)
-        column = self._table.by_path.get(_dotted(attribute, path))
+            return self._compile_joined(leaf, attribute, *joined)
+        column = self._table.by_path.get(_dotted_name(attribute, path))
         if column and not isinstance(leaf, ValueFilter):
             sub = self._resource.find(path.urn, path.name, path.sub) if path.sub else attribute
-            return self._simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
+            return self._compile_simple(leaf, column.sql.format(t=self._table.name), sub or attribute, column)
         if attribute.name == "meta" and isinstance(leaf, Present) and not path.sub:
             return TRUE
-        return self._in_document(leaf, attribute)
+        return self._compile_in_document(leaf, attribute)
 
-    def _in_document(self, leaf: Leaf, attribute: Attribute) -> Condition:
+    def _compile_in_document(self, leaf: Leaf, attribute: Attribute) -> Condition:
         names = self._names(leaf.path, attribute)
         if isinstance(leaf, ValueFilter) or attribute.multi or attribute.one_or_many:
-            return self._element(leaf, attribute, names)
+            return self._compile_element(leaf, attribute, names)
         if not leaf.path.sub and attribute.type != "complex":
-            return self._simple(leaf, self._read(attribute, names), attribute)
-        sub = _sub(attribute, leaf.path.sub or "value")
+            return self._compile_simple(leaf, self._read(attribute, names), attribute)
+        sub = _find_sub(attribute, leaf.path.sub or "value")
         if sub is None:
-            return self._there(attribute, names) if isinstance(leaf, Present) else _absent(leaf)
-        return self._simple(leaf, self._read(sub, [*names, sub.name]), sub)
+            return self._presence(attribute, names) if isinstance(leaf, Present) else _compile_absent(leaf)
+        return self._compile_simple(leaf, self._read(sub, [*names, sub.name]), sub)
 
-    def _element(self, leaf: Leaf, attribute: Attribute, names: Sequence[str]) -> Condition:
-        """A multi-valued attribute matches when any one of its elements does."""
+    def _compile_element(self, leaf: Leaf, attribute: Attribute, names: Sequence[str]) -> Condition:
+        """Compile a comparison of a multi-valued attribute, which any one of its elements may meet."""
         if isinstance(leaf, Present) and not leaf.path.sub:
-            return self._there(attribute, names)
-        inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
-        condition = _logic(inner, lambda leaf: self._on_element(leaf, attribute))
-        found = self._any(attribute, names, condition)
+            return self._presence(attribute, names)
+        inner = leaf.filter if isinstance(leaf, ValueFilter) else _element_filter(leaf)
+        condition = _combine(inner, lambda leaf: self._on_element(leaf, attribute))
+        found = self._any_element(attribute, names, condition)
         if isinstance(leaf, Compare) and (leaf.op == "ne" or leaf.value is None):
-            return _of_many(leaf, found, self._any(attribute, names, TRUE))
+            return _complete_for_many(leaf, found, self._any_element(attribute, names, TRUE))
         return found
 
-    def _any(self, attribute: Attribute, names: Sequence[str], condition: Condition) -> Condition:
+    def _any_element(self, attribute: Attribute, names: Sequence[str], condition: Condition) -> Condition:
         dialect, many = self._dialect, attribute.multi
         document, place = self._document(attribute, names)
         each = dialect.elements(document, place, "e", many)
         if any(map(_is_exact, attribute.sub)):
-            # What is compared exactly stands in the document as it is shown.
-            exact = dialect.elements(dialect.shown(self._table.name), names, "x", many)
+            # Values that are compared exactly are in the stored document.
+            exact = dialect.elements(dialect.stored_document(self._table.name), names, "x", many)
             each = f"{each} JOIN {exact} ON {dialect.same_key('x', 'e')}"
         return Condition(f"EXISTS (SELECT 1 FROM {each} WHERE {condition.sql})", condition.parameters)
 
     def _on_element(self, leaf: Leaf, attribute: Attribute) -> Condition:
         if isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
-            return _absent(leaf)  # a part of an element has no parts
+            return _compile_absent(leaf)  # a part of an element has no parts
         if not attribute.sub:
             if leaf.path.name.lower() != "value":
-                return _absent(leaf)
-            return self._simple(leaf, self._of_element(attribute, None, "e"), attribute)
-        sub = _sub(attribute, leaf.path.name)
+                return _compile_absent(leaf)
+            return self._compile_simple(leaf, self._of_element(attribute, None, "e"), attribute)
+        sub = _find_sub(attribute, leaf.path.name)
         if sub is None:
-            return _absent(leaf)
-        return self._simple(leaf, self._of_element(sub, sub.name, "x" if _is_exact(sub) else "e"), sub)
+            return _compile_absent(leaf)
+        return self._compile_simple(
+            leaf, self._of_element(sub, sub.name, "x" if _is_exact(sub) else "e"), sub
+        )
 
-    def _joined(self, leaf: Leaf, attribute: Attribute, source: str, subs: dict[str, str]) -> Condition:
+    def _compile_joined(
+        self, leaf: Leaf, attribute: Attribute, source: str, subs: dict[str, str]
+    ) -> Condition:
         source, seen = source.format(t=self._table.name), (self._connection.id,)
         some = Condition(f"EXISTS (SELECT 1 FROM {source})", seen)
         if isinstance(leaf, Present) and not leaf.path.sub:
             return some
-        inner = leaf.filter if isinstance(leaf, ValueFilter) else _on_element(leaf)
+        inner = leaf.filter if isinstance(leaf, ValueFilter) else _element_filter(leaf)
 
         def on_row(leaf: Leaf) -> Condition:
-            sub, sql = _sub(attribute, leaf.path.name), subs.get(leaf.path.name.lower())
+            sub, sql = _find_sub(attribute, leaf.path.name), subs.get(leaf.path.name.lower())
             if sub is None or sql is None or isinstance(leaf, ValueFilter) or leaf.path.urn or leaf.path.sub:
-                return _absent(leaf)
-            return self._simple(leaf, sql, sub)
+                return _compile_absent(leaf)
+            return self._compile_simple(leaf, sql, sub)
 
-        condition = _logic(inner, on_row)
+        condition = _combine(inner, on_row)
         found = Condition(f"EXISTS (SELECT 1 FROM {source} AND {condition.sql})", seen + condition.parameters)
-        return _of_many(leaf, found, some) if isinstance(leaf, Compare) else found
+        return _complete_for_many(leaf, found, some) if isinstance(leaf, Compare) else found
 
-    # Where a value is read ------------------------------------------------------------------------------------------
+    # Reading of values ----------------------------------------------------------------------------------------------
 
     def _names(self, path: AttrPath, attribute: Attribute) -> list[str]:
-        """The way to an attribute in the document as it is shown."""
+        """Return the keys that lead to an attribute in the stored document."""
         if path.urn is None or path.urn.lower() == self._resource.schema.id.lower():
             return [attribute.name]
         urn = path.urn.lower()
         return [next(e.id for e in self._resource.extensions if e.id.lower() == urn), attribute.name]
 
     def _document(self, attribute: Attribute, names: Sequence[str]) -> tuple[str, Sequence[str]]:
-        """The document in which an attribute is compared, and the way to it there."""
+        """Return the document in which an attribute is compared, and the keys that lead to it there."""
         if _is_exact(attribute):
-            return self._dialect.shown(self._table.name), names
-        return self._dialect.compared(self._table.name), [fold(name) for name in names]
+            return self._dialect.stored_document(self._table.name), names
+        return self._dialect.comparable_document(self._table.name), [fold(name) for name in names]
 
     def _read(self, attribute: Attribute, names: Sequence[str]) -> str:
         document, place = self._document(attribute, names)
@@ -185,17 +189,17 @@ class Compiler:
         name = fold(name) if name and not _is_exact(attribute) else name
         return self._dialect.element(alias, name, attribute.type)
 
-    def _there(self, attribute: Attribute, names: Sequence[str]) -> Condition:
-        return Condition(self._dialect.there(*self._document(attribute, names)))
+    def _presence(self, attribute: Attribute, names: Sequence[str]) -> Condition:
+        return Condition(self._dialect.exists(*self._document(attribute, names)))
 
     # Comparisons of one value ---------------------------------------------------------------------------------------
 
-    def _simple(
-        self, leaf: Compare | Among | Present, sql: str, attribute: Attribute, column: Column | None = None
+    def _compile_simple(
+        self, leaf: Compare | OneOf | Present, sql: str, attribute: Attribute, column: Column | None = None
     ) -> Condition:
         if isinstance(leaf, Present):
             return Condition(f"{sql} IS NOT NULL")
-        if isinstance(leaf, Among):
+        if isinstance(leaf, OneOf):
             return self._one_of(leaf, sql, attribute, column)
         value, op = leaf.value, leaf.op
         if value is None:
@@ -207,12 +211,12 @@ class Compiler:
         if isinstance(value, str) and not attribute.case_exact:
             value = fold(value)
         if op in _COMPARE:
-            return self._compared(sql, op, value, column)
+            return self._compare(sql, op, value, column)
         if not isinstance(value, str):
             raise InvalidFilter(f"{op} compares text, and {attribute.name} is not text.")
-        return self._within(op, sql, value)
+        return self._match_text(op, sql, value)
 
-    def _one_of(self, leaf: Among, sql: str, attribute: Attribute, column: Column | None) -> Condition:
+    def _one_of(self, leaf: OneOf, sql: str, attribute: Attribute, column: Column | None) -> Condition:
         if not _is_text(attribute):
             return FALSE
         values: Sequence[Any] = leaf.values
@@ -225,7 +229,7 @@ class Compiler:
             found = f"({sql} IS NOT NULL AND {found})"
         return Condition(found if column else f"COALESCE({found}, FALSE)", tuple(values))
 
-    def _compared(self, sql: str, op: str, value: Any, column: Column | None) -> Condition:
+    def _compare(self, sql: str, op: str, value: Any, column: Column | None) -> Condition:
         if op not in ("eq", "ne") and isinstance(value, str):
             sql = self._dialect.ordered(sql)
         compared = f"{sql} {_COMPARE[op]} ?"
@@ -236,29 +240,29 @@ class Compiler:
             return Condition(f"({sql} IS NOT NULL AND {compared})", (value,))
         return Condition(f"COALESCE({compared}, {'TRUE' if op == 'ne' else 'FALSE'})", (value,))
 
-    def _within(self, op: str, sql: str, value: str) -> Condition:
+    def _match_text(self, op: str, sql: str, value: str) -> Condition:
         if not value:
             return Condition(f"{sql} IS NOT NULL")
         if op == "co":
             return Condition(f"COALESCE({self._dialect.contains(sql)}, FALSE)", (value,))
         if op == "sw":
             return Condition(f"COALESCE(substr({sql}, 1, {len(value)}) = ?, FALSE)", (value,))
-        return Condition(f"COALESCE({self._dialect.last(sql, len(value))} = ?, FALSE)", (value,))
+        return Condition(f"COALESCE({self._dialect.last_characters(sql, len(value))} = ?, FALSE)", (value,))
 
 
-def _logic(tree: Tree, leaf: Callable[[Any], Condition], negated: bool = False) -> Condition:
+def _combine(tree: Tree, leaf: Callable[[Any], Condition], negated: bool = False) -> Condition:
     if isinstance(tree, And | Or):
         # De Morgan: no condition is ever NULL, so a `not` can go down to the leaves.
         word = "AND" if isinstance(tree, And) is not negated else "OR"
-        return _join(word, [_logic(part, leaf, negated) for part in tree.operands])
+        return _join(word, [_combine(part, leaf, negated) for part in tree.operands])
     if isinstance(tree, Not):
-        return _logic(tree.operand, leaf, not negated)
+        return _combine(tree.operand, leaf, not negated)
     return _not(leaf(tree)) if negated else leaf(tree)
 
 
 def _join(word: str, parts: Sequence[Condition]) -> Condition:
-    # SQLite limits how deep an expression is, not how long, and what its parser keeps in mind to the left of a place:
-    # the deepest part stands first, the others are nested as a balanced tree.
+    # SQLite limits the depth of an expression, not its length, and the parser stack to the left of a position:
+    # the deepest part is first, the others are nested as a balanced tree.
     if len(parts) == 1:
         return parts[0]
     first, *others = sorted(parts, key=lambda part: part.depth, reverse=True)
@@ -275,25 +279,28 @@ def _not(condition: Condition) -> Condition:
     return condition._replace(sql=f"NOT {condition.sql}")
 
 
-def _absent(leaf: Leaf) -> Condition:
-    """An attribute without a value: only `ne` a value, and `eq null`, hold (RFC 7644, 3.4.2.2; RFC 7643, 2.5)."""
+def _compile_absent(leaf: Leaf) -> Condition:
+    """Compile a comparison of an absent attribute: true for `ne` a value and `eq null` (RFC 7643, 2.5)."""
     if isinstance(leaf, Compare):
         return TRUE if (leaf.op == "ne") is (leaf.value is not None) and leaf.op in ("eq", "ne") else FALSE
     return FALSE
 
 
-def _on_element(leaf: Compare | Among | Present) -> Tree:
-    """`emails.type eq "x"` asks the same of an element as `emails[type eq "x"]`; of `ne` this is the opposite."""
+def _element_filter(leaf: Compare | OneOf | Present) -> Tree:
+    """Return `emails.type eq "x"` as the filter `type eq "x"` of an element; `ne` becomes `eq`, to be negated."""
     inner = AttrPath(None, leaf.path.sub or "value", None)
-    if isinstance(leaf, Among):
-        return Among(inner, leaf.values)
+    if isinstance(leaf, OneOf):
+        return OneOf(inner, leaf.values)
     if isinstance(leaf, Present):
         return Present(inner)
     return Compare(inner, "eq" if leaf.op == "ne" else leaf.op, leaf.value)
 
 
-def _of_many(leaf: Compare, found: Condition, some: Condition) -> Condition:
-    """`found`: a value is equal; `some`: there is any. `ne` holds where none is equal, and no value equals null."""
+def _complete_for_many(leaf: Compare, found: Condition, some: Condition) -> Condition:
+    """Add null and `ne` to a condition on elements: `ne` is true where no value is equal, and no value equals null.
+
+    `found` is true if a value is equal, `some` if there is any value.
+    """
     if leaf.value is None:
         found = _join("OR", [found, _not(some)])
     return _not(found) if leaf.op == "ne" else found
@@ -307,11 +314,11 @@ def _comparable(attribute: Attribute, value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _sub(attribute: Attribute, name: str) -> Attribute | None:
+def _find_sub(attribute: Attribute, name: str) -> Attribute | None:
     return next((sub for sub in attribute.sub if sub.name.lower() == name.lower()), None)
 
 
-def _dotted(attribute: Attribute, path: AttrPath) -> str:
+def _dotted_name(attribute: Attribute, path: AttrPath) -> str:
     return f"{attribute.name}.{path.sub}".lower() if path.sub else attribute.name.lower()
 
 

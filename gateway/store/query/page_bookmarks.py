@@ -1,11 +1,12 @@
-"""Walks through a list: where each page ended, so that the next one goes on there, whoever came or went meanwhile.
+"""Page bookmarks: the row where each page of a list ended, so that the next page continues there.
 
-`startIndex` counts positions, and positions shift with every user that goes. So each page leaves a note: behind which
-row the next one begins. Notes of first pages are shared by all who begin the same list, and are rarely written; whoever
-goes on from there has a note of its own, for its last page and for the one that it will ask for next. Several walks of
-one list may be under way at once; a page that could belong to more than one of them begins where the earliest would: a
-user may then be shown twice, never be missed. A page is handed out also while nothing can be remembered of it: the next
-one is then counted from where a walk was known last, for what went before that does not shift it.
+`startIndex` counts positions, and positions shift with every row that is removed. So each page stores a bookmark: the
+row after which the next page begins. Bookmarks of first pages are shared by all clients that begin the same list, and
+are rarely written. A client that continues has a bookmark of its own, for its last page and the next one.
+
+Several clients may page through one list at the same time. A page that could belong to several of them begins at the
+earliest of their rows: a user may then be returned twice, but is never missed. If a bookmark cannot be written, the
+page is returned all the same, and the next one is counted from the last bookmark: rows before it do not shift it.
 """
 
 from __future__ import annotations
@@ -19,29 +20,31 @@ from gateway.store.ids_and_time import now
 from gateway.store.records import ConnectionRecord
 
 _SECOND = 1_000_000
-#: How long a walk may pause between two pages.
-PAUSE = 3600 * _SECOND
-#: The same, once a newer walk of the same list has begun.
-PAUSE_OF_OLDER = 300 * _SECOND
-#: How old a note of a first page may be before it is written anew with a new moment alone.
-FRESH = 60 * _SECOND
-#: How long the last page may still be asked for again.
+#: How long a client may pause between two pages, in microseconds.
+LIFETIME = 3600 * _SECOND
+#: The same, once another client has begun the same list.
+LIFETIME_OF_OLDER = 300 * _SECOND
+#: The age at which the bookmark of a first page is written again although only its time changes.
+REFRESH_AFTER = 60 * _SECOND
+#: How long the last page can still be repeated.
 RETRY = 60 * _SECOND
-#: How many positions behind its last note a walk is still recognized.
-NEAR = 1000
+#: How many positions after the last bookmark a request still continues it.
+NEAR_POSITIONS = 1000
 
 _LIST = "connection_id = ? AND query = ?"
-#: Where whoever begins a list goes on after its first page, if that was written down lately: `fresh_note`.
-FRESH_NOTE = f"SELECT next_after FROM walks WHERE {_LIST} AND page_start = 1 AND next_start = ? AND until > ?"
+#: The row after which the second page of a list begins, if its bookmark is fresh; see `fresh_bookmark_parameters`.
+FRESH_BOOKMARK = (
+    f"SELECT next_after FROM walks WHERE {_LIST} AND page_start = 1 AND next_start = ? AND until > ?"
+)
 
 
-def fresh_note(connection: ConnectionRecord, query: str, next_start: int) -> tuple[Any, ...]:
-    """The parameters of that statement."""
-    return connection.id, query, next_start, now() + PAUSE - FRESH
+def fresh_bookmark_parameters(connection: ConnectionRecord, query: str, next_start: int) -> tuple[Any, ...]:
+    """Return the parameters of `FRESH_BOOKMARK`."""
+    return connection.id, query, next_start, now() + LIFETIME - REFRESH_AFTER
 
 
-class Place(NamedTuple):
-    """Where a page begins: so many rows behind that one, as the next step of that walk (None: a new one)."""
+class PageStart(NamedTuple):
+    """The start of a page: `offset` rows after the row `after`; `walk` is the id of the bookmark to move, or None."""
 
     walk: int | None
     after: int
@@ -49,13 +52,13 @@ class Place(NamedTuple):
 
 
 class PageBookmarks:
-    """Walks of connections."""
+    """The page bookmarks of connections. Failures to write one are ignored."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def place(self, connection: ConnectionRecord, query: str, start: int) -> Place | None:
-        """Where the page at `start`, not the first, begins; None when no walk has come near it."""
+    def find(self, connection: ConnectionRecord, query: str, start: int) -> PageStart | None:
+        """Find where the page at position `start` (from 2) begins; return None if no bookmark is near it."""
         moment = now()
         row = self._db.one(
             "SELECT CASE WHEN page_start > 1 THEN id END, CASE WHEN next_start = ? THEN next_after ELSE page_after END"
@@ -69,34 +72,36 @@ class PageBookmarks:
             start,
             start,
             moment,
-            moment + PAUSE - PAUSE_OF_OLDER,
+            moment + LIFETIME - LIFETIME_OF_OLDER,
         )
-        return Place(row[0], row[1]) if row else self._near(connection, query, start)
+        return PageStart(row[0], row[1]) if row else self._find_near(connection, query, start)
 
-    def _near(self, connection: ConnectionRecord, query: str, start: int) -> Place | None:
-        """Of the page before nothing could be remembered, but of one shortly before that."""
+    def _find_near(self, connection: ConnectionRecord, query: str, start: int) -> PageStart | None:
+        """Find the start of a page whose predecessor has no bookmark by an earlier page."""
         row = self._db.one(
             f"SELECT next_start, next_after FROM walks WHERE {_LIST} AND until > ?"
             " AND next_start BETWEEN ? AND ? ORDER BY next_start DESC, next_after LIMIT 1",
             connection.id,
             query,
             now(),
-            start - NEAR,
+            start - NEAR_POSITIONS,
             start - 1,
         )
-        # A walk of its own: another client may be on that one.
-        return Place(None, row[1], start - row[0]) if row else None
+        # A bookmark of its own: another client may use that one.
+        return PageStart(None, row[1], start - row[0]) if row else None
 
-    def begin(
+    def record_first(
         self, connection: ConnectionRecord, query: str, next_start: int, next_after: int, noted: int | None
     ) -> None:
-        """A first page was handed out: whoever goes on at `next_start` does so behind that row. `noted` is what a fresh
-        note said."""
+        """Record that after the first page the list continues at `next_start`, after the row `next_after`.
+
+        `noted` is the result of `FRESH_BOOKMARK`; if it is as early, nothing is written.
+        """
         if noted is not None and noted <= next_after:
             return
         moment = now()
         with suppress(Unavailable), self._db.transaction(BRIEF):
-            # Of two who began shortly after each other the one goes on that would miss somebody behind the other's row.
+            # Of two first pages shortly after each other the earlier row is stored; the later would skip users.
             self._db.run(
                 "INSERT INTO walks (connection_id, query, page_start, page_after, next_start, next_after, until)"
                 " VALUES (?, ?, 1, 0, ?, ?, ?) ON CONFLICT (connection_id, query, next_start) WHERE page_start = 1"
@@ -106,28 +111,28 @@ class PageBookmarks:
                 query,
                 next_start,
                 next_after,
-                moment + PAUSE,
-                moment + PAUSE - PAUSE_OF_OLDER,
+                moment + LIFETIME,
+                moment + LIFETIME - LIFETIME_OF_OLDER,
             )
 
-    def step(
+    def record_next(
         self,
         connection: ConnectionRecord,
         query: str,
         start: int,
-        place: Place,
+        page: PageStart,
         next_start: int,
         next_after: int,
     ) -> None:
-        """A full page, not the first, was handed out at `start`: the walk expects the next one at `next_start`."""
-        values = (start, place.after, next_start, next_after, now() + PAUSE, connection.id)
+        """Record the page at `start`, and that the next one begins at `next_start`, after the row `next_after`."""
+        values = (start, page.after, next_start, next_after, now() + LIFETIME, connection.id)
         with suppress(Unavailable), self._db.transaction(BRIEF):
-            if place.walk is not None:
+            if page.walk is not None:
                 self._db.run(
                     "UPDATE walks SET page_start = ?, page_after = ?, next_start = ?, next_after = ?, until = ?"
                     " WHERE connection_id = ? AND id = ?",
                     *values,
-                    place.walk,
+                    page.walk,
                 )
                 return
             self._db.run(
@@ -140,25 +145,25 @@ class PageBookmarks:
                 query,
             )
 
-    def end(self, connection: ConnectionRecord, query: str, place: Place) -> None:
-        """The last page was handed out."""
-        if place.walk is None:
+    def record_last(self, connection: ConnectionRecord, query: str, page: PageStart) -> None:
+        """Record that the last page was returned: only this page can still be repeated, for a minute."""
+        if page.walk is None:
             return
         moment = now()
         with suppress(Unavailable), self._db.transaction(BRIEF):
-            # Only that last page may be asked for again; a new walk is not led back by the pages before it.
+            # Only the last page can be repeated; earlier pages would mislead a client that begins again.
             self._db.run(
                 "UPDATE walks SET page_start = next_start, page_after = next_after, until = ?"
                 " WHERE connection_id = ? AND id = ?",
                 moment + RETRY,
                 connection.id,
-                place.walk,
+                page.walk,
             )
-            # Nor by its first page, which others may have been given too.
+            # The same for the first page, whose bookmark other clients may share.
             self._db.run(
                 f"UPDATE walks SET until = ? WHERE {_LIST} AND page_start = 1 AND until > ?",
-                moment + PAUSE_OF_OLDER,
+                moment + LIFETIME_OF_OLDER,
                 connection.id,
                 query,
-                moment + PAUSE_OF_OLDER,
+                moment + LIFETIME_OF_OLDER,
             )

@@ -18,7 +18,7 @@ from gateway.store.events import position
 from gateway.store.memberships import Groups, groups_by_user
 from gateway.store.organizations import AVAILABLE, COUNT, TALLIES, Reservation
 from gateway.store.query.columns import USERS
-from gateway.store.query.page_bookmarks import FRESH_NOTE
+from gateway.store.query.page_bookmarks import FRESH_BOOKMARK
 from gateway.store.records import ConnectionRecord, UserRecord
 from gateway.store.users import UserRewrite, Users, addresses, visible
 
@@ -40,7 +40,7 @@ _PAGE = f"""
         ) r JOIN groups g ON g.id = r.group_id WHERE {visible("+g.")}
     )
     SELECT NULL::bigint AS id, json_build_array(
-        {_TALLY.format(whose="0")}, {_TALLY.format(whose="?")}, ({FRESH_NOTE}),
+        {_TALLY.format(whose="0")}, {_TALLY.format(whose="?")}, ({FRESH_BOOKMARK}),
         (SELECT json_agg(json_build_array(id, uid, name, keys) ORDER BY id) FROM belonging))::text AS uid, NULL AS doc
     UNION ALL SELECT id, uid, CASE WHEN (SELECT SUM(octet_length(doc)) FROM page) <= {{size}} THEN doc END FROM page"""
 

@@ -20,7 +20,7 @@ import pytest
 from gateway.scim.errors import Unavailable
 from gateway.store import open_database
 from gateway.store.engine.base import Database
-from gateway.store.engine.migrate import QUEUE, Progress
+from gateway.store.engine.migrate import LOCK_SECONDS, Progress
 from gateway.testing import Deployment
 from gateway.testing.engines import is_postgresql
 
@@ -196,7 +196,7 @@ def test_a_change_of_a_table_in_use_holds_nobody_up_until_it_can_be_made(
     long.close()
     thread.join(30)
     assert not thread.is_alive()
-    assert max(waits) < QUEUE + 0.5
+    assert max(waits) < LOCK_SECONDS + 0.5
     assert heard[-1].seconds is not None
     assert count(database, "added IS NULL") == ROWS
 
@@ -221,8 +221,8 @@ def test_a_migration_goes_on_when_its_connection_is_lost_in_the_middle(
 def test_what_cannot_be_changed_for_very_long_is_given_up_in_a_sentence(
     deployment: Deployment, database: Database, folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.engine.migrate.INSIST", 0.2)
-    monkeypatch.setattr("gateway.store.engine.migrate.PAUSE", 0.1)
+    monkeypatch.setattr("gateway.store.engine.migrate.GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.store.engine.migrate.RETRY_SECONDS", 0.1)
     config, migrations = deployment.gateway.config, folder(ADD)
     other = open_database(config.database_url, config.sqlite_synchronous)
     with other.transaction():

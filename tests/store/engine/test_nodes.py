@@ -335,7 +335,7 @@ def test_nodes_that_note_the_same_tokens_do_not_wait_for_each_other_in_a_circle(
 
     def note(store: Store, moment: int, uids: list[str]) -> None:
         with store.transaction():
-            store.tokens.used([(moment, uid) for uid in uids])
+            store.tokens.record_use([(moment, uid) for uid in uids])
 
     for moment in range(1, 6):
         for done in at_once(
@@ -343,7 +343,9 @@ def test_nodes_that_note_the_same_tokens_do_not_wait_for_each_other_in_a_circle(
             lambda moment=moment: note(other, moment, tokens[::-1]),
         ):
             done.result(30)
-        seen = {token.last_used for token in one.tokens.of(scim.connection) if token.uid in set(tokens)}
+        seen = {
+            token.last_used for token in one.tokens.by_connection(scim.connection) if token.uid in set(tokens)
+        }
         assert seen == {moment}
 
 

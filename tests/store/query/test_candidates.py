@@ -7,7 +7,7 @@ from gateway.scim.filter_ast import Or
 from gateway.scim.filters import parse_filter
 from gateway.scim.schemas import USER_URN, group_type, user_type
 from gateway.scim.sorting import read_sort
-from gateway.store.query.candidates import MAX_TERMS, Among, gathered
+from gateway.store.query.candidates import MAX_TERMS, OneOf, merge_equals
 from gateway.store.query.search import Query
 
 USER, GROUP = user_type(), group_type()
@@ -101,10 +101,10 @@ def test_of_users_and_groups_both_count():
 
 
 def test_what_one_attribute_may_equal_counts_once():
-    many = gathered(parse_filter(" or ".join(f'id eq "{number}"' for number in range(400))))
-    assert isinstance(many, Among)
+    many = merge_equals(parse_filter(" or ".join(f'id eq "{number}"' for number in range(400))))
+    assert isinstance(many, OneOf)
     assert many.values == tuple(map(str, range(400)))
-    mixed = gathered(parse_filter('id eq "1" or title eq "x" or ID eq "2" or id eq "1"'))
+    mixed = merge_equals(parse_filter('id eq "1" or title eq "x" or ID eq "2" or id eq "1"'))
     assert isinstance(mixed, Or)
     assert [getattr(each, "values", None) for each in mixed.operands] == [("1", "2"), None]
 

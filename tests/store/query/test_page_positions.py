@@ -19,7 +19,7 @@ USERS = 260
 @pytest.fixture(autouse=True)
 def blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones, so that a few hundred users have many."""
-    for name in ("_SEEN", "_COUNT"):
+    for name in ("_VISIBLE", "_COUNT"):
         text = getattr(page_positions, name)
         monkeypatch.setattr(
             page_positions, name, text.replace(f"/ {page_positions.BLOCK}", "/ 10").replace("= 1000", "= 10")
