@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -39,6 +39,18 @@ def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[
     if failures:
         raise failures[0]
     return results
+
+
+@pytest.fixture(scope="module")
+def shared_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment for all tests of a module, each of which makes organizations of its own: far cheaper than one each.
+
+    A module asks for it by a fixture `deployment` that returns it. It is no place for tests that register plugins or
+    count what is in the whole database.
+    """
+    deployment = Deployment(tmp_path_factory.mktemp("shared") / "instance")
+    yield deployment
+    deployment.close()
 
 
 @pytest.fixture

@@ -99,6 +99,11 @@ QUERIES = (
 )
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def rows(acme) -> dict[str, int]:
     """How much of everything is stored, the activity aside."""
     database = acme.deployment.gateway.store.database

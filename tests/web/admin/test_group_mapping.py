@@ -9,6 +9,11 @@ import pytest
 URN = "urn:calendly:scim:schemas:2.0:User"
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def members(acme, name: str) -> list[str]:
     group = next(item for item in acme.get(f"{acme.path}/groups")["items"] if item["name"] == name)
     listed = acme.get(f"{acme.path}/groups/{group['id']}/members")["items"]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
 
 def test_a_group_is_made_renamed_filled_emptied_and_removed(acme) -> None:
     users = [acme.assign(number) for number in range(3)]

@@ -13,6 +13,11 @@ WIDE = "".join(chr(_noise.randrange(0x20000, 0x2A000)) for _ in range(5000))
 GROWING = "".join(chr(_noise.choice((0x1D15E, 0x1D15F, 0x1D160, 0x1D161))) for _ in range(5000))
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def _calls(acme, text: str):
     """Every call that stores a text or looks for one."""
     return {

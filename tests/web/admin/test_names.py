@@ -16,6 +16,11 @@ from gateway.testing.deployment import ADMIN_TOKEN, GROUP, PATCH, USER
 CONTROLS = ["\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\u202e", "\u2066"]
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 @pytest.mark.parametrize("control", CONTROLS, ids=[f"U+{ord(each):04X}" for each in CONTROLS])
 def test_a_name_of_the_admin_rest_is_one_line(acme, control: str) -> None:
     bad = f"a{control}b"

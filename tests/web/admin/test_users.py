@@ -12,6 +12,11 @@ from gateway.testing.deployment import ADMIN_TOKEN
 URN = "urn:calendly:scim:schemas:2.0:User"
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def test_a_user_made_by_hand_takes_a_seat_and_can_be_edited_whole(acme) -> None:
     new = {"user_name": "hand@acme.test", "display_name": "By Hand", "email": "hand@acme.test"}
     made = acme.post(f"{acme.path}/users", new)

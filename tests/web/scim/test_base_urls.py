@@ -5,6 +5,11 @@ import pytest
 from gateway.testing.deployment import GROUP, USER
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def newest(scim):
     return scim.deployment.activity(scim.organization)[0]
 

@@ -17,6 +17,11 @@ LIMIT = 1_048_576
 BODY = json.dumps({"schemas": [USER], "userName": "a@acme.test"}).encode()
 
 
+@pytest.fixture
+def deployment(shared_deployment: Deployment) -> Deployment:
+    return shared_deployment
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", " gzip "])
 def test_a_body_in_gzip_is_read(scim, encoding):
     answer = scim.call("POST", "/Users", gzip.compress(BODY), headers={"Content-Encoding": encoding})

@@ -19,6 +19,11 @@ NOISE = "".join(chr(_noise.randrange(0x4E00, 0x9F00)) for _ in range(9000))
 KEPT = NOISE[:680]  # 2,040 bytes in UTF-8
 
 
+@pytest.fixture
+def deployment(shared_deployment):
+    return shared_deployment
+
+
 def user(**attributes):
     return {"schemas": [USER], "userName": "ann@acme.test", **attributes}
 

@@ -12,9 +12,10 @@ from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 
 
-@pytest.fixture
-def deployment(tmp_path):
-    deployment = Deployment(tmp_path / "instance", page_limit=20)
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory):
+    """One for all tests here: each makes organizations of its own."""
+    deployment = Deployment(tmp_path_factory.mktemp("query") / "instance", page_limit=20)
     yield deployment
     deployment.close()
 
@@ -297,7 +298,7 @@ def test_every_cursor_that_is_not_good_here_is_refused_in_the_same_words(deploym
     """RFC 9865, 5.2: made up, damaged, of another query, of another connection, of another deployment."""
     good = ask(scim, "/Users", count=2, cursor="").json["nextCursor"]
     beside = deployment.connection("generic", scim.organization)
-    strange = Cursors("another key").seal(scim.connection, "User", 1)
+    strange = Cursors("another key").seal(scim.connection, "User", first_key(scim))
     answers = [
         ask(scim, "/Users", cursor="made up"),
         ask(scim, "/Users", cursor=("B" if good[0] == "A" else "A") + good[1:]),
@@ -310,10 +311,16 @@ def test_every_cursor_that_is_not_good_here_is_refused_in_the_same_words(deploym
     assert len({(answer.status, answer.text) for answer in answers}) == 1
 
 
+def first_key(scim):
+    """The number of the first user's row, after which a cursor may go on."""
+    database = scim.deployment.gateway.store.database
+    return database.all("SELECT MIN(id) FROM users WHERE organization_id = ?", scim.organization.id)[0][0]
+
+
 def test_a_cursor_of_another_deployment_is_refused(scim):
-    strange = Cursors("another key").seal(scim.connection, "User", 1)
+    strange = Cursors("another key").seal(scim.connection, "User", first_key(scim))
     refused(ask(scim, "/Users", cursor=strange), "invalidCursor")
-    known = Cursors(scim.deployment.gateway.config.secret_key).seal(scim.connection, "User", 1)
+    known = Cursors(scim.deployment.gateway.config.secret_key).seal(scim.connection, "User", first_key(scim))
     assert names(ask(scim, "/Users", cursor=known)) == ["b", "d", "a", "c"]
 
 
@@ -321,7 +328,7 @@ def test_a_cursor_of_another_deployment_is_refused(scim):
 def test_a_cursor_is_good_for_an_hour(scim, age, good):
     then = time.time_ns() // 1000 - age * 1_000_000
     secret = scim.deployment.gateway.config.secret_key
-    cursor = Cursors(secret, lambda: then).seal(scim.connection, "User", 1)
+    cursor = Cursors(secret, lambda: then).seal(scim.connection, "User", first_key(scim))
     answer = ask(scim, "/Users", cursor=cursor)
     assert names(answer) == ["b", "d", "a", "c"] if good else refused(answer, "expiredCursor") is None
 
