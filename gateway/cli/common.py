@@ -21,7 +21,7 @@ from gateway.plugin.manager import ENTRY_POINTS, PluginError
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.server import ServingError
-from gateway.simulation.report import people
+from gateway.simulation.report import table_console
 from gateway.store import UnusableDatabase
 from gateway.store.engine.base import Database
 from gateway.store.engine.failures import Outage
@@ -102,7 +102,7 @@ def print_table(
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    (console or people()).print(table)
+    (console or table_console()).print(table)
 
 
 def echo_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`gateway conformance`: what a plugin knows of its identity provider, held against any SCIM server."""
+"""`gateway conformance`: test any SCIM server against the transcripts and the simulator of a plugin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.cli.simulate import declared, new_run, session_to
 from gateway.plugin.contracts import Declaration
 from gateway.plugin.declarations import settings_of
 from gateway.simulation.api import Session, SimulationOptions
-from gateway.simulation.report import people, summary
+from gateway.simulation.report import summary, table_console
 from gateway.testing import live, transcripts
 
 _RESULTS = {
@@ -31,10 +31,10 @@ _RESULTS = {
 
 
 @dataclass(frozen=True)
-class Held:
-    """One thing that was held against the server: what, whether it holds, and the differences as sentences.
+class Check:
+    """The result of one transcript or of one style of the simulator, with the differences as sentences.
 
-    `ok` is None where it was left out, since it is told of a connection with other settings.
+    `ok` is None where it was left out, since the transcript is of a connection with other settings.
     """
 
     kind: str
@@ -65,42 +65,54 @@ def conformance(
     """
     declaration = declared(idp)
     try:
-        stories = transcripts.read(declaration.transcripts)
+        recorded = transcripts.read(declaration.transcripts)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     given = _settings(declaration, settings)
     styles = declaration.simulator.styles if declaration.simulator else ()
-    if not stories and not styles:
+    if not recorded and not styles:
         raise click.ClickException(
             f"The plugin {idp} brings neither transcripts nor a simulator: there is nothing to hold a server against."
         )
     with session_to(base_url, token) as session:
         _check_access(session)
-        held: list[Held] = []
+        checks: list[Check] = []
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("", total=len(stories) + len(styles))
-            for name, story in stories.items():
+            task = progress.add_task("", total=len(recorded) + len(styles))
+            for name, transcript in recorded.items():
                 progress.update(task, description=name)
-                held.append(
-                    _told(session, name, story, given == _settings(declaration, story.get("settings", {})))
+                checks.append(
+                    _check_transcript(
+                        session,
+                        name,
+                        transcript,
+                        given == _settings(declaration, transcript.get("settings", {})),
+                    )
                 )
                 progress.advance(task)
             for style in styles:
                 progress.update(task, description=f"simulator {style}")
-                held.append(_played(session, declaration, style))
+                checks.append(_check_simulator(session, declaration, style))
                 progress.advance(task)
             progress.update(task, description="")
-    all_hold = any(each.ok for each in held) and not any(each.ok is False for each in held)
+    all_hold = any(check.ok for check in checks) and not any(check.ok is False for check in checks)
     if as_json:
-        echo_json({"idp": idp, "base_url": base_url, "holds": all_hold, "checks": [asdict(h) for h in held]})
+        echo_json(
+            {
+                "idp": idp,
+                "base_url": base_url,
+                "holds": all_hold,
+                "checks": [asdict(check) for check in checks],
+            }
+        )
     else:
-        people().print(_table(held), _summary(held))
+        table_console().print(_table(checks), _summary(checks))
     ctx.exit(not all_hold)
 
 
 def _check_access(session: Session) -> None:
-    """Told once, not with every story."""
+    """Raise ClickException where the token is refused or no SCIM server answers: once, not for every transcript."""
     answer = session.call("GET", "/Users?startIndex=1&count=1", headers={})
     if answer.status in (401, 403):
         detail = answer.json.get("detail") if isinstance(answer.json, dict) else None
@@ -114,45 +126,49 @@ def _check_access(session: Session) -> None:
 
 
 def _settings(declaration: Declaration, given: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the defaults of the plugin filled in."""
+    """Read the settings, with the defaults of the plugin. Raises ClickException where they are invalid."""
     try:
         return settings_of(declaration, json.loads(given) if isinstance(given, str) else given)
     except (ValueError, TypeError, ValidationError) as error:
         raise click.ClickException(f"These are no settings of {declaration.title}: {error}") from None
 
 
-def _told(session: Session, name: str, story: Mapping[str, Any], same_settings: bool) -> Held:
-    what, source = str(story.get("story")), str(story.get("source"))
+def _check_transcript(
+    session: Session, name: str, transcript: Mapping[str, Any], same_settings: bool
+) -> Check:
+    what, source = str(transcript.get("title")), str(transcript.get("source"))
     if not same_settings:
-        left_out = f"It is told of a connection with the settings {json.dumps(story.get('settings', {}))}."
-        return Held("transcript", name, None, what, source, (left_out,))
-    differences = transcripts.malformed(story) or live.hold(session, story, new_run())
-    return Held("transcript", name, not differences, what, source, tuple(differences))
+        left_out = (
+            f"It is told of a connection with the settings {json.dumps(transcript.get('settings', {}))}."
+        )
+        return Check("transcript", name, None, what, source, (left_out,))
+    differences = transcripts.find_mistakes(transcript) or live.replay_live(session, transcript, new_run())
+    return Check("transcript", name, not differences, what, source, tuple(differences))
 
 
-def _played(session: Session, declaration: Declaration, style: str) -> Held:
+def _check_simulator(session: Session, declaration: Declaration, style: str) -> Check:
     assert declaration.simulator is not None
     steps = list(declaration.simulator.run(session, SimulationOptions(style=style, run=new_run())))
     failed = tuple(f"{step.title}: {step.explanation}" for step in steps if not step.ok)
     name = f"simulator {style}".strip()
-    return Held("simulator", name, not failed, summary(steps), "", failed)
+    return Check("simulator", name, not failed, summary(steps), "", failed)
 
 
-def _table(held: list[Held]) -> Table:
+def _table(checks: list[Check]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD)
     for column in ("held against the server", "result", "what"):
         shown.add_column(column, overflow="fold", no_wrap=column == "result")
-    for each in held:
-        result = _RESULTS[each.ok]
-        what = Text(each.what)
-        for difference in each.differences:
-            what.append(f"\n{difference}", "dim" if each.ok is None else "red")
-        shown.add_row(Text(each.name), result, what)
+    for check in checks:
+        result = _RESULTS[check.ok]
+        what = Text(check.what)
+        for difference in check.differences:
+            what.append(f"\n{difference}", "dim" if check.ok is None else "red")
+        shown.add_row(Text(check.name), result, what)
     return shown
 
 
-def _summary(held: list[Held]) -> str:
-    told = [each.ok for each in held if each.ok is not None]
-    left_out = f" {len(held) - len(told)} left out." if len(told) < len(held) else ""
-    failed = told.count(False)
-    return (f"{failed} of {len(told)} do not hold." if failed else f"All {len(told)} hold.") + left_out
+def _summary(checks: list[Check]) -> str:
+    results = [check.ok for check in checks if check.ok is not None]
+    left_out = f" {len(checks) - len(results)} left out." if len(results) < len(checks) else ""
+    failed = results.count(False)
+    return (f"{failed} of {len(results)} do not hold." if failed else f"All {len(results)} hold.") + left_out

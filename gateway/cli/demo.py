@@ -1,4 +1,4 @@
-"""`gateway demo`: the whole way, from an empty folder to provisioned users, on a real server."""
+"""`gateway demo`: from an empty folder to provisioned users, on a real server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from gateway.app import build
 from gateway.cli.common import explain_outages, name_database, print_table
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
-from gateway.demo import setting
+from gateway.demo.customer import STEPS, Customer
 from gateway.demo.server import running
-from gateway.demo.setting import Setting
 from gateway.provisioning import Provisioning, Trace
 from gateway.scim.errors import NotFound
 from gateway.simulation.api import SimulationOptions, Step
 from gateway.simulation.http_session import HttpSession
-from gateway.simulation.report import summary, table, watch
+from gateway.simulation.report import show_progress, summary, table
 from gateway.store.ids_and_time import in_days
 
 USERS = 3
@@ -73,8 +72,8 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
         console.print(
             Text.assemble("The gateway runs at ", (url, "bold"), f", its log is {log}.\n"), soft_wrap=True
         )
-        customer = Setting(admin, run, seats, config.extension_urn)
-        steps = _play(customer, run, seats, console)
+        customer = Customer(admin, run, seats, config.extension_urn)
+        steps = _simulate(customer, run, seats, console)
         if verbose:
             console.print("", table(steps))
         console.print("", _verdict(steps), "")
@@ -88,25 +87,25 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
 
 @contextmanager
 def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
-    """An operator's token, for as long as the demonstration runs, and for two days where it is killed."""
+    """Make an operator's token for the demonstration. It is revoked at the end, and expires after two days."""
     trace, access = Trace("gateway demo", "gateway demo", principal="operator"), gateway.admin_access
     made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(2), trace)
     gateway.store.database.close()
     try:
         yield token
     finally:
-        with suppress(NotFound):  # somebody who read it above may have revoked it
+        with suppress(NotFound):  # it may be revoked already
             access.revoke_token(None, made.uid, trace)
         gateway.store.database.close()
 
 
-def _play(customer: Setting, run: str, seats: int, console: Console) -> list[Step]:
+def _simulate(customer: Customer, run: str, seats: int, console: Console) -> list[Step]:
     simulator, users = simulator_of("okta"), min(seats, USERS)
     options = SimulationOptions(
         users=users, groups=1, refused=max(0, USERS + 1 - seats), keep_active=True, run=run
     )
 
-    def story() -> Iterator[Step]:
+    def steps() -> Iterator[Step]:
         yield from customer.set_up()
         if customer.token:
             with HttpSession(customer.base_url, customer.token) as scim:
@@ -114,7 +113,7 @@ def _play(customer: Setting, run: str, seats: int, console: Console) -> list[Ste
                 yield from customer.map_groups(options.user_name("user1"), scim)
             yield from customer.compare(users)
 
-    return watch(story(), setting.STEPS + simulator.count_steps(options), console, each=True)
+    return show_progress(steps(), STEPS + simulator.count_steps(options), console, each=True)
 
 
 def _verdict(steps: list[Step]) -> Text:
@@ -122,8 +121,8 @@ def _verdict(steps: list[Step]) -> Text:
     return Text(summary(steps), "bold red" if failed else "bold green")
 
 
-def _show(customer: Setting, console: Console, verbose: bool) -> None:
-    """What the application and the customer see, from the admin REST."""
+def _show(customer: Customer, console: Console, verbose: bool) -> None:
+    """Show what the application and the customer see, from the admin REST."""
     users = [
         [
             user["user_name"],
@@ -131,10 +130,10 @@ def _show(customer: Setting, console: Console, verbose: bool) -> None:
             (user["managed_by"] or {}).get("idp", "manual"),
             ", ".join(f"{group['name']} ({'+'.join(group['sources'])})" for group in user["groups"]),
         ]
-        for user in customer.look("users")
+        for user in customer.list_all("users")
     ]
     print_table("The application sees", ("user", "state", "managed by", "groups"), users, console)
-    events = customer.look("events") if verbose else []
+    events = customer.list_all("events") if verbose else []
     if events:
         print_table(
             f"Events (the last of {len(events)})",
@@ -142,7 +141,7 @@ def _show(customer: Setting, console: Console, verbose: bool) -> None:
             [[str(each["id"]), each["at"][11:19], each["type"], _about(each)] for each in events[-8:]],
             console,
         )
-    refusals = customer.look("activity", "&outcome=failure")[::-1]
+    refusals = customer.list_all("activity", "&outcome=failure")[::-1]
     # Without --verbose those for want of a seat alone, which are the ones that a customer meets.
     shown = [each for each in refusals if verbose or each["status"] == 403]
     print_table(
@@ -158,7 +157,7 @@ def _about(event: dict[str, dict[str, str]]) -> str:
     return str(data.get("userName") or data.get("displayName") or event["resource_id"])
 
 
-def _ways_in(url: str, customer: Setting, operator: str) -> list[tuple[str, str]]:
+def _describe_access(url: str, customer: Customer, operator: str) -> list[tuple[str, str]]:
     of_organization = f"{url}/admin/v1/organizations/{customer.organization}"
     user = (
         '{"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"you@acme.test","active":true}'
@@ -185,15 +184,15 @@ def _ways_in(url: str, customer: Setting, operator: str) -> list[tuple[str, str]
 
 
 def _print_lines(console: Console, lines: list[tuple[str, str]]) -> None:
-    """Whole, so that they can be copied, however wide the terminal is."""
+    """Print lines without breaks, so that they can be copied, however wide the terminal is."""
     for name, value in lines:
         console.print(Text.assemble(f"{name:24}", (value, "bold")) if name else Text(value), soft_wrap=True)
 
 
-def _wait(console: Console, url: str, customer: Setting, operator: str) -> None:
+def _wait(console: Console, url: str, customer: Customer, operator: str) -> None:
     try:
         # In here: whoever reads of Ctrl-C may press it at once.
-        _print_lines(console, _ways_in(url, customer, operator))
+        _print_lines(console, _describe_access(url, customer, operator))
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:

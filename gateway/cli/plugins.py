@@ -23,7 +23,7 @@ SKELETON = Path(__file__).with_name("skeleton")
 KINDS = {
     "idp": ("its dialect, its setup steps, its recorded conversations", ("py.typed", "transcripts/*.json")),
     "listener": ("what happens after a change", ("py.typed",)),
-    "auth": ("who calls, and its setup steps", ("py.typed",)),
+    "auth": ("authentication of its requests, and its setup steps", ("py.typed",)),
 }
 _NAME = re.compile(r"[a-z][a-z0-9]{0,39}")
 _TITLE_LENGTH = 60
@@ -62,7 +62,7 @@ def plugin() -> None:
     type=click.Choice(list(KINDS)),
     default="idp",
     show_default=True,
-    help="idp: an identity provider and its dialect. listener: told of changes. auth: another way to authenticate.",
+    help="idp: an identity provider and its dialect. listener: handles changes. auth: another way to authenticate.",
 )
 @click.option("--title", help="How people call it. Default: NAME, capitalized")
 @click.option("--into", type=click.Path(path_type=Path), metavar="FOLDER", help="Default: ./gateway-NAME")

@@ -18,7 +18,7 @@ from gateway.plugin.declarations import PluginInfo
 from gateway.simulation.api import SimulationOptions, Simulator
 from gateway.simulation.http_session import HttpSession
 from gateway.simulation.report import as_json as steps_as_json
-from gateway.simulation.report import people, summary, table, watch
+from gateway.simulation.report import show_progress, summary, table, table_console
 
 
 @click.command()
@@ -56,11 +56,13 @@ def simulate(
         users=users, groups=groups, style=style, concurrency=concurrency, run=new_run()
     )
     with session_to(base_url, token) as session:
-        steps = watch(simulator.run(session, options), simulator.count_steps(options), Console(stderr=True))
+        steps = show_progress(
+            simulator.run(session, options), simulator.count_steps(options), Console(stderr=True)
+        )
     if as_json:
         echo_json(steps_as_json(steps))
     else:
-        people().print(table(steps), summary(steps))
+        table_console().print(table(steps), summary(steps))
     ctx.exit(any(not step.ok for step in steps))
 
 

@@ -1,4 +1,4 @@
-"""What `gateway demo` shows: a server of its own, an organization set up through the admin REST, and what comes of it.
+"""The demonstration: a server of its own, and an organization that is set up and provisioned.
 
-Only the doors are used that any customer uses: the command line, the admin REST, SCIM.
+It uses the public interfaces only: the command line, the admin REST, SCIM.
 """

@@ -1,4 +1,4 @@
-"""A session of a simulator over HTTP."""
+"""The session of a simulator over HTTP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 
 from gateway.simulation.api import Answer
 
-#: Okta waits as long for an answer.
+#: Seconds to wait for an answer, as Okta does.
 TIMEOUT = 60.0
-_AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
+_UNESCAPED = "!#$%&'()*+,/:;=?@[]~"
 
 
 class HttpSession:
@@ -34,7 +34,7 @@ class HttpSession:
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._path, self._token, self._timeout = parts.path.rstrip("/"), token, timeout
         self._context = ssl.create_default_context() if self._secure else None
-        self._kept = threading.local()
+        self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
 
     def __enter__(self) -> Self:
@@ -65,21 +65,23 @@ class HttpSession:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Answer, Message]:
-        """The same, with the headers of the answer."""
-        given = dict(headers or {})
-        names = {name.lower() for name in given}
+        """Send one request as `call` does; return the answer and its headers."""
+        sent = dict(headers or {})
+        names = {name.lower() for name in sent}
         if "authorization" not in names:
-            given["Authorization"] = f"Bearer {self._token if token is None else token}"
+            sent["Authorization"] = f"Bearer {self._token if token is None else token}"
         if body is not None and "content-type" not in names:
-            given["Content-Type"] = "application/scim+json"
+            sent["Content-Type"] = "application/scim+json"
         data = None if body is None else json.dumps(body).encode()
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
-            status, text, told = self._exchange(method, quote(self._path + path, safe=_AS_IT_IS), data, given)
+            status, text, received = self._exchange(
+                method, quote(self._path + path, safe=_UNESCAPED), data, sent
+            )
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._drop()
-            return Answer(0, None, _reason(error, self._timeout), time.perf_counter() - began), Message()
-        return Answer(status, _parsed(text), text, time.perf_counter() - began), told
+            return Answer(0, None, _reason(error, self._timeout), time.perf_counter() - started), Message()
+        return Answer(status, _parsed(text), text, time.perf_counter() - started), received
 
     def _exchange(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str]
@@ -91,14 +93,18 @@ class HttpSession:
         return response.status, text, response.headers
 
     def _connection(self) -> http.client.HTTPConnection:
-        """This thread's connection. A request is never sent twice, so one that the server closed is noticed before."""
-        kept: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
-        if kept is not None and kept.sock is not None and select.select([kept.sock], [], [], 0)[0]:
-            kept.close()
-        if kept is None:
-            kept = self._kept.connection = self._new_connection()
-            self._connections.append(kept)
-        return kept
+        """Return this thread's connection, closed first where the server closed it: no request is sent twice."""
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if (
+            connection is not None
+            and connection.sock is not None
+            and select.select([connection.sock], [], [], 0)[0]
+        ):
+            connection.close()
+        if connection is None:
+            connection = self._local.connection = self._new_connection()
+            self._connections.append(connection)
+        return connection
 
     def _new_connection(self) -> http.client.HTTPConnection:
         if self._context:
@@ -109,7 +115,7 @@ class HttpSession:
 
     def _drop(self) -> None:
         with suppress(AttributeError):
-            self._kept.connection.close()
+            self._local.connection.close()
 
 
 def _parsed(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""The steps of a simulator for people and programs: progress bar, table, summary, JSON."""
+"""Reports on the steps of a simulator: progress bar, table, summary, JSON."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from rich.text import Text
 from gateway.simulation.api import Step
 
 #: With more steps than this the table shows counts and the steps that failed.
-MOST_ROWS = 80
+MAX_ROWS = 80
 #: Columns of a table that no terminal shows.
 WIDE = 160
 #: The calls of a step, as explanations begin.
 _SENT = re.compile(r"Sent .*?\(\d+\)\. ", re.DOTALL)
 
 
-def watch(steps: Iterable[Step], total: int, console: Console, *, each: bool = False) -> list[Step]:
-    """Take all steps, with a progress bar; with `each`, a line for every step as well."""
+def show_progress(steps: Iterable[Step], total: int, console: Console, *, each: bool = False) -> list[Step]:
+    """Collect all steps with a progress bar; with `each`, print a line for every step as well."""
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    taken: list[Step] = []
+    collected: list[Step] = []
     with Progress(*columns, console=console, transient=each) as progress:
         task = progress.add_task("", total=total)
         for step in steps:
-            taken.append(step)
+            collected.append(step)
             progress.update(task, advance=1, description=step.phase)
             if each:
                 progress.console.print(_line(step), no_wrap=step.ok, overflow="ellipsis" if step.ok else None)
-        progress.update(task, total=len(taken), description=summary(taken))
-    return taken
+        progress.update(task, total=len(collected), description=summary(collected))
+    return collected
 
 
 def _line(step: Step) -> Text:
-    """One line of a step that went well, cut at the console's width; everything about one that failed."""
+    """Return one line for a step that succeeded, and the whole explanation of one that failed."""
     line = Text.assemble(_result(step), "  ", (step.phase, "dim"), "  ", step.title)
     if not step.ok:
         return line.append(f"\n        {step.explanation}", "red")
-    # What came of it alone; the calls are in the table.
+    # The outcome alone; the calls are in the table.
     return line.append(f"  {_SENT.sub('', step.explanation)}", "dim")
 
 
@@ -52,30 +52,30 @@ def _result(step: Step) -> Text:
     return Text("ok    ", "green") if step.ok else Text("FAILED", "bold red")
 
 
-def people() -> Console:
-    """The console for tables. Text that goes to a file or another program is not held to 80 columns."""
+def table_console() -> Console:
+    """Return the console for tables: wide where the output is no terminal, which would be taken for 80 columns."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
 
 
 def table(steps: list[Step]) -> Table:
-    """The steps for people, by phase: each in a row, or where there are very many, those that failed."""
-    shown = Table(box=box.SIMPLE_HEAD)
+    """Return a table of the steps by phase: each in a row, or where there are very many, those that failed."""
+    result = Table(box=box.SIMPLE_HEAD)
     for column in ("step", "result", "explanation"):
-        shown.add_column(column, overflow="fold", no_wrap=column == "result")
+        result.add_column(column, overflow="fold", no_wrap=column == "result")
     for phase, of_phase in groupby(steps, key=lambda step: step.phase):
-        taken = list(of_phase)
-        shown.add_section()
-        shown.add_row(Text(phase, "bold"), "", Text(summary(taken), "dim"))
-        for step in taken:
-            if len(steps) <= MOST_ROWS or not step.ok:
+        steps_of_phase = list(of_phase)
+        result.add_section()
+        result.add_row(Text(phase, "bold"), "", Text(summary(steps_of_phase), "dim"))
+        for step in steps_of_phase:
+            if len(steps) <= MAX_ROWS or not step.ok:
                 style = "" if step.ok else "red"
-                shown.add_row(Text(f"  {step.title}"), _result(step), Text(step.explanation), style=style)
-    return shown
+                result.add_row(Text(f"  {step.title}"), _result(step), Text(step.explanation), style=style)
+    return result
 
 
 def summary(steps: list[Step]) -> str:
-    """How it went, in a sentence."""
+    """Return the counts of steps and failures in a sentence."""
     failed = sum(not step.ok for step in steps)
     if not steps:
         return "No step was taken."
@@ -84,7 +84,7 @@ def summary(steps: list[Step]) -> str:
 
 
 def as_json(steps: list[Step]) -> list[dict[str, Any]]:
-    """The steps for programs."""
+    """Return the steps as JSON."""
     return [
         {
             "phase": step.phase,

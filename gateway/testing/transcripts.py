@@ -1,7 +1,7 @@
-"""Transcripts: what an identity provider sends and what it needs to hear, told as data and replayed here.
+"""Transcripts: recorded requests of an identity provider with the answers that it needs, and their replay.
 
-The format stands in `plugins/README.md`, under «Transcripts». Nothing here knows a server: a session
-sends, and every difference comes back as a sentence.
+`plugins/README.md` describes the format under «Transcripts». Requests go through a session; each difference between an
+answer and the transcript is a sentence.
 """
 
 from __future__ import annotations
@@ -17,48 +17,50 @@ from gateway.simulation.api import Answer, Session
 PLACEHOLDER = re.compile(r"\{\{([\w.-]+)\}\}")
 ANYTHING = "{{any}}"
 ELLIPSIS = "…"
-#: Where a story may come from; each transcript says one of these words.
+#: Kinds of sources; the `source` of each transcript has one of these words.
 SOURCES = ("documented", "captured", "reported", "made up")
-_KEYS = {"story", "source", "headers", "settings", "exchanges", "application_sees"}
-_EXCHANGE = {"tells", "request", "expect", "capture"}
+_KEYS = {"title", "source", "headers", "settings", "exchanges", "application_sees"}
+_EXCHANGE = {"why", "request", "expect", "capture"}
 _REQUEST = {"method", "path", "headers", "body", "token"}
 _EXPECT = {"status", "json", "absent"}
 
 
 def read(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """The transcripts of a folder by their names, in order. Raises ValueError for a file that is no JSON object."""
-    stories: dict[str, dict[str, Any]] = {}
+    """Read the transcripts of a folder, by name. Raises ValueError for a file that is no JSON object."""
+    transcripts: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")) if folder else ():
         try:
-            stories[path.stem] = json.loads(path.read_text("utf-8"))
+            transcripts[path.stem] = json.loads(path.read_text("utf-8"))
         except ValueError as error:
             raise ValueError(f"The transcript {path} cannot be read: {error}.") from None
-        if not isinstance(stories[path.stem], dict):
+        if not isinstance(transcripts[path.stem], dict):
             raise ValueError(f"The transcript {path} is no JSON object.")
-    return stories
+    return transcripts
 
 
-def malformed(transcript: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the form of a transcript: unknown keys, no source, values that nobody captured."""
-    told = _unknown("the transcript", transcript, _KEYS)
-    told += [f"{key} is missing" for key in ("story", "source", "exchanges") if not transcript.get(key)]
+def find_mistakes(transcript: Mapping[str, Any]) -> list[str]:
+    """Return the mistakes in the form of a transcript: unknown keys, no source, values that were not captured."""
+    mistakes = _unknown("the transcript", transcript, _KEYS)
+    mistakes += [f"{key} is missing" for key in ("title", "source", "exchanges") if not transcript.get(key)]
     if not any(word in transcript.get("source", "") for word in SOURCES):
-        told.append(f"source says none of {', '.join(SOURCES)}")
+        mistakes.append(f"source says none of {', '.join(SOURCES)}")
     known = {"any"}
     for number, exchange in enumerate(transcript.get("exchanges", ()), 1):
         at = f"exchange {number}"
-        told += _unknown(at, exchange, _EXCHANGE)
-        told += _unknown(f"the request of {at}", exchange.get("request", {}), _REQUEST)
-        told += _unknown(f"what {at} expects", exchange.get("expect", {}), _EXPECT)
-        told += [f"{at} has no {key}" for key in ("method", "path") if key not in exchange.get("request", {})]
+        mistakes += _unknown(at, exchange, _EXCHANGE)
+        mistakes += _unknown(f"the request of {at}", exchange.get("request", {}), _REQUEST)
+        mistakes += _unknown(f"what {at} expects", exchange.get("expect", {}), _EXPECT)
+        mistakes += [
+            f"{at} has no {key}" for key in ("method", "path") if key not in exchange.get("request", {})
+        ]
         used = {name for key in ("request", "expect") for name in _placeholders(exchange.get(key))}
-        told += [f"{at} needs {name}, which was not captured before" for name in sorted(used - known)]
+        mistakes += [f"{at} needs {name}, which was not captured before" for name in sorted(used - known)]
         known |= set(exchange.get("capture", {}))
-    return told
+    return mistakes
 
 
-def refusals(transcript: Mapping[str, Any]) -> list[int]:
-    """The statuses of the refused requests, in order: the failures that the activity of the connection must show.
+def list_refusals(transcript: Mapping[str, Any]) -> list[int]:
+    """Return the statuses of the refused requests, sorted: the failures that the activity must show.
 
     An exchange that takes several statuses alike is not counted.
     """
@@ -71,25 +73,25 @@ def _unknown(what: str, given: Mapping[str, Any], known: set[str]) -> list[str]:
 
 
 def replay(session: Session, transcript: Mapping[str, Any]) -> list[str]:
-    """Send all requests of a transcript and compare the answers. No sentence means that the story holds.
+    """Send all requests of a transcript, compare the answers, and return the differences as sentences.
 
-    A story is not gone on with after an answer that lacked what a later request needs.
+    The replay ends where an earlier answer lacked what a request needs.
     """
     known: dict[str, Any] = {}
-    told: list[str] = []
+    sentences: list[str] = []
     for number, exchange in enumerate(transcript["exchanges"], 1):
-        wanted = _filled({key: exchange.get(key) for key in ("request", "expect")}, known)
+        wanted = _fill({key: exchange.get(key) for key in ("request", "expect")}, known)
         if missing := ", ".join(sorted(set(_placeholders(wanted)))):
-            return [*told, f"Exchange {number} needs {missing}, which no answer gave."]
+            return [*sentences, f"Exchange {number} needs {missing}, which no answer gave."]
         answer = _send(session, transcript.get("headers", {}), wanted["request"])
         title = f"Exchange {number}, {wanted['request']['method']} {wanted['request']['path']}"
-        told += [f"{title}: {each}" for each in _compare(answer, wanted["expect"] or {})]
+        sentences += [f"{title}: {each}" for each in _compare(answer, wanted["expect"] or {})]
         known |= _captured(answer, exchange.get("capture", {}))
-    return told
+    return sentences
 
 
-def unseen(transcript: Mapping[str, Any], **lists: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What `application_sees` promises and the application does not see.
+def compare_lists(transcript: Mapping[str, Any], **lists: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the differences between `application_sees` and what the application sees.
 
     `lists` are those of the admin API, as `users=` and `groups=`, each whole.
     """
@@ -98,7 +100,7 @@ def unseen(transcript: Mapping[str, Any], **lists: Iterable[Mapping[str, Any]]) 
 
 
 def differences(wanted: Any, found: Any, at: str = "the body") -> Iterator[str]:
-    """Each way in which `found` is not what was wanted.
+    """Yield each way in which `found` is not what was wanted.
 
     An object may hold more than is wanted; a list holds just as many entries, in any order; text that begins
     or ends with an ellipsis may go on there; `{{any}}` is anything but null and empty.
@@ -166,7 +168,7 @@ def _captured(answer: Answer, capture: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _at(document: Any, path: str) -> Any:
-    """The value at a dotted path; a number in it is a place in a list. None where there is nothing.
+    """Return the value at a dotted path; a number in it is a place in a list. None where there is nothing.
 
     A key may hold dots itself, as a URN does: the longest key that the path goes on with is meant.
     """
@@ -182,12 +184,12 @@ def _at(document: Any, path: str) -> Any:
     return None if longest is None else _at(document[longest], path[len(longest) + 1 :])
 
 
-def _filled(value: Any, known: Mapping[str, Any]) -> Any:
-    """The same with its placeholders filled in; text that is nothing but one takes the type of the value."""
+def _fill(value: Any, known: Mapping[str, Any]) -> Any:
+    """Fill in the placeholders; text that is nothing but one takes the type of the value."""
     if isinstance(value, dict):
-        return {name: _filled(held, known) for name, held in value.items()}
+        return {name: _fill(held, known) for name, held in value.items()}
     if isinstance(value, list):
-        return [_filled(held, known) for held in value]
+        return [_fill(held, known) for held in value]
     if not isinstance(value, str):
         return value
     if (whole := PLACEHOLDER.fullmatch(value)) and whole[1] in known:

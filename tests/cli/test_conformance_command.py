@@ -157,7 +157,7 @@ def test_names_are_marked_wherever_they_stand_and_nothing_else_is():
             exchange("PUT", "/Users/{{u.id}}", {"displayName": "Sales", "title": "unusual"}),
         ]
     }
-    told = json.dumps(list(live.apart(story, "m1")["exchanges"]))
+    told = json.dumps(list(live.mark_names(story, "m1")["exchanges"]))
     assert told == json.dumps(
         [
             exchange(
@@ -191,7 +191,7 @@ def test_what_a_story_made_is_deleted_also_when_it_does_not_hold(deployment):
     scim = deployment.connection("generic")
     story = {"exchanges": [exchange("POST", "/Users", {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
                                                        "userName": "user1@acme.test"}, active=False)]}  # fmt: skip
-    assert live.hold(scim, story, "m1") != []
+    assert live.replay_live(scim, story, "m1") != []
     kinds = [kind for kind, _ in deployment.events(scim.organization)]
     assert kinds == ["user.created", "user.deleted"]
     assert transcripts.replay(scim, {"exchanges": [exchange("GET", "/Users", totalResults=0)]}) == []

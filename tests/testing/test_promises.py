@@ -209,7 +209,7 @@ def failures(folder):
     lines = ["from gateway.testing import *"]
     (folder / "transcripts").mkdir()
     (folder / "transcripts" / "one.json").write_text(
-        '{"story": "s", "source": "made up", "exchanges": [{"request": {"method": "GET", "path": "/Users"},'
+        '{"title": "s", "source": "made up", "exchanges": [{"request": {"method": "GET", "path": "/Users"},'
         ' "expect": {"json": {"totalResults": 0}}}]}'
     )
     for name, (hooks, promises, examples, _) in BROKEN.items():

@@ -9,12 +9,12 @@ import pytest
 from gateway.simulation import Answer
 from gateway.testing.transcripts import (
     ANYTHING,
+    compare_lists,
     differences,
-    malformed,
+    find_mistakes,
+    list_refusals,
     read,
-    refusals,
     replay,
-    unseen,
 )
 
 
@@ -119,8 +119,8 @@ def test_what_counts_as_different(wanted, found):
 
 def test_what_the_application_should_see_is_compared_with_its_whole_lists():
     story = {"application_sees": {"users": [{"user_name": "a@b"}]}}
-    assert unseen(story, users=[{"user_name": "a@b", "active": True}]) == []
-    assert unseen(story, users=[]) == [
+    assert compare_lists(story, users=[{"user_name": "a@b", "active": True}]) == []
+    assert compare_lists(story, users=[]) == [
         "users has no entry like {'user_name': 'a@b'}: []",
         "users has 0 entries, expected 1",
     ]
@@ -128,11 +128,11 @@ def test_what_the_application_should_see_is_compared_with_its_whole_lists():
 
 # The files --------------------------------------------------------------------------------------------------
 
-WHOLE = {"story": "A user is made and read.", "source": "made up", **CREATE_AND_READ}
+WHOLE = {"title": "A user is made and read.", "source": "made up", **CREATE_AND_READ}
 
 MALFORMED = [
     ({"source": "heard of"}, "source says none of documented, captured, reported, made up"),
-    ({"story": ""}, "story is missing"),
+    ({"title": ""}, "title is missing"),
     ({"exchanges": []}, "exchanges is missing"),
     ({"setting": {}}, "the transcript has a key 'setting' that means nothing"),
     ({"exchanges": [{"request": {"method": "GET"}}]}, "exchange 1 has no path"),
@@ -149,8 +149,8 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("changes", "told"), MALFORMED, ids=[told for _, told in MALFORMED])
 def test_a_transcript_that_is_not_well_formed_is_told_so(changes, told):
-    assert malformed(WHOLE) == []
-    assert malformed(WHOLE | changes) == [told]
+    assert find_mistakes(WHOLE) == []
+    assert find_mistakes(WHOLE | changes) == [told]
 
 
 def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
@@ -167,4 +167,4 @@ def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
 def test_the_refusals_of_a_story_are_all_of_one_status_whatever_path_they_have():
     paths = [("/Users", 404), ("/Groups/1", 409), ("/Nothing", 404), ("/Users", 405), ("/Users", [200, 404])]
     told = [{"request": {"path": path}, "expect": {"status": status}} for path, status in paths]
-    assert refusals({"exchanges": [*told, {"request": {"path": "/Users"}}]}) == [404, 404, 405, 409]
+    assert list_refusals({"exchanges": [*told, {"request": {"path": "/Users"}}]}) == [404, 404, 405, 409]

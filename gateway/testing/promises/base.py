@@ -80,7 +80,7 @@ class PluginPromises:
             self.asked.connection({**self.settings, "no_such_setting": 1})
 
 
-def _stories(promises: Any) -> dict[str, Any]:
+def _transcripts(promises: Any) -> dict[str, Any]:
     return dict(transcripts.read(find_declaration(promises).transcripts))
 
 
@@ -109,7 +109,7 @@ def find_declaration(promises: Any) -> Declaration:
 _EXAMPLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "document": lambda promises: dict(promises.documents),
     "patch": lambda promises: dict(promises.patches),
-    "transcript": _stories,
+    "transcript": _transcripts,
     "style": _styles,
     "fault": lambda promises: {f"{each[0].__name__}-{each[1]}": each for each in promises.faults},
     "ending": _endings,

@@ -83,7 +83,7 @@ class TranscriptPromises(PluginPromises):
 
     def test_a_transcript_is_well_formed(self, transcript: Mapping[str, Any]) -> None:
         """It has the keys of the format, says where it comes from, and needs nothing that no answer gave."""
-        assert transcripts.malformed(transcript) == []
+        assert transcripts.find_mistakes(transcript) == []
         self.asked.connection({**self.settings, **transcript.get("settings", {})})
 
     def test_a_server_that_says_yes_to_everything_does_not_hold(self, transcript: Mapping[str, Any]) -> None:
@@ -97,9 +97,9 @@ class TranscriptPromises(PluginPromises):
         assert transcripts.replay(client, transcript) == []
         path = f"/organizations/{client.organization.uid}"
         lists = {name: deployment.listed(f"{path}/{name}") for name in ("users", "groups")}
-        assert transcripts.unseen(transcript, **lists) == []
+        assert transcripts.compare_lists(transcript, **lists) == []
         refused = deployment.activity(client.organization, outcome="failure")
-        assert sorted(line.status for line in refused) == transcripts.refusals(transcript)
+        assert sorted(line.status for line in refused) == transcripts.list_refusals(transcript)
         assert deployment.used(client.organization) == sum(user["active"] for user in lists["users"])
 
 

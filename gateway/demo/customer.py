@@ -1,4 +1,4 @@
-"""An organization that is set up, mapped and looked at through the admin REST; each call is a step."""
+"""Sets up an organization of the demonstration, maps groups and compares, through the admin REST, in steps."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from urllib.parse import quote
 
 from gateway.demo.metadata import saml_metadata
 from gateway.simulation.api import Answer, Step
+from gateway.simulation.client import ExpectationError
 from gateway.simulation.http_session import HttpSession
 
 Json = Any
 #: The value of the attribute `group` that the demonstration maps, and the application group it maps it to.
 VALUE, GROUP = "Sales EMEA", "Sales"
-SET_UP, MAPPING, SEEN = "Set up", "Map to groups", "The application sees"
+SET_UP, MAPPING, COMPARISON = "Set up", "Map to groups", "The application sees"
 #: How many steps there are when all goes well.
 STEPS = 5 + 4 + 2
 
 
-class Unmet(Exception):
-    """An answer that is not what the contract promises; the end of a sentence that begins with «expected»."""
-
-
-class Setting:
-    """One customer of the application, who provisions by Okta."""
+class Customer:
+    """An organization of the application, which provisions by Okta. Each method yields steps."""
 
     def __init__(self, admin: HttpSession, run: str, seats: int, extension: str) -> None:
         self._admin, self._run, self._seats, self._extension = admin, run, seats, extension
@@ -32,15 +29,15 @@ class Setting:
     # Set up -----------------------------------------------------------------------------------------------------
 
     def set_up(self) -> Iterator[Step]:
-        """Up to a base URL and a token. Ends at the first step that failed: the others would say nothing new."""
-        for title, take in (
+        """Make organization, single sign-on, connection and token. Ends at the first step that fails."""
+        for title, action in (
             ("make the organization", self._make_organization),
             ("store the SAML metadata", self._store_sso),
             ("add the Okta connection", self._add_connection),
             ("switch provisioning on", self._switch_on),
             ("make a token", self._make_token),
         ):
-            step = self._step(SET_UP, title, take)
+            step = self._step(SET_UP, title, action)
             yield step
             if not step.ok:
                 return
@@ -76,7 +73,7 @@ class Setting:
     # Map to groups ----------------------------------------------------------------------------------------------
 
     def map_groups(self, user_name: str, scim: HttpSession) -> Iterator[Step]:
-        """The identity provider names a value, the admin previews what it would do, and saves just that."""
+        """Send a value as the identity provider, preview the mapping of it as the admin, and save just that."""
         mapped: list[str] = []
         rules = [{"value": VALUE, "group": GROUP}]
         attribute = f"{self._extension}:group"
@@ -87,7 +84,7 @@ class Setting:
             wanted = quote(f'userName eq "{user_name}"', safe="")
             found = call("GET", f"/Users?filter={wanted}", 200)["Resources"]
             if len(found) != 1:
-                raise Unmet(f"{user_name} to be found once")
+                raise ExpectationError(f"{user_name} to be found once")
             user = {**found[0], "schemas": [*found[0]["schemas"], self._extension]}
             call("PUT", f"/Users/{user['id']}", 200, {**user, self._extension: {"group": VALUE}})
             return f'Okta puts the value "{VALUE}" into the attribute group of {user_name}.'
@@ -95,7 +92,7 @@ class Setting:
         def preview(call: _Calls) -> str:
             effect = call("POST", f"{path}/preview", 200, body)
             if {"user": user_name, "group": GROUP} not in effect["joins"]:
-                raise Unmet(f"{user_name} to be about to join {GROUP}")
+                raise ExpectationError(f"{user_name} to be about to join {GROUP}")
             mapped.append(call.etag)
             return f"{user_name} would join {GROUP}, which would be made. Nothing was changed yet."
 
@@ -103,28 +100,30 @@ class Setting:
             call("PUT", path, 200, body, {"If-Match": mapped[0]})
             return "What was previewed is what was done; another effect would have been refused with 412."
 
-        def look(call: _Calls) -> str:
+        def check_groups(call: _Calls) -> str:
             user = next((each for each in self._users(call) if each["user_name"] == user_name), None)
             groups = {each["name"]: each["sources"] for each in (user or {}).get("groups", ())}
             if "mapping" not in groups.get(GROUP, ()):
-                raise Unmet(f"{user_name} to be in {GROUP} by mapping, and not in {sorted(groups)}")
+                raise ExpectationError(
+                    f"{user_name} to be in {GROUP} by mapping, and not in {sorted(groups)}"
+                )
             return f"{user_name} is in {' and '.join(sorted(groups))}."
 
         yield self._step(MAPPING, f"{user_name}: send the value", send_value, scim)
         yield self._step(MAPPING, "preview", preview)
         if mapped:
             yield self._step(MAPPING, "save what was previewed", save)
-            yield self._step(MAPPING, f"{user_name}: is in the group", look)
+            yield self._step(MAPPING, f"{user_name}: is in the group", check_groups)
 
     # What the application sees ----------------------------------------------------------------------------------
 
     def compare(self, users: int) -> Iterator[Step]:
-        """Whether the application sees as many users and seats as were provisioned."""
+        """Compare the users and seats that the application sees with those that were provisioned."""
 
         def count_users(call: _Calls) -> str:
             states = [user["active"] for user in self._users(call)]
             if len(states) != users or states.count(False) != 1:
-                raise Unmet(
+                raise ExpectationError(
                     f"{users} users, all but the last active, and not {len(states)} with the states {states}"
                 )
             return f"{users} users, all but the last active."
@@ -132,16 +131,18 @@ class Setting:
         def count_seats(call: _Calls) -> str:
             seats = call("GET", f"/organizations/{self.organization}/seats", 200)
             if seats["used"] != users - 1:
-                raise Unmet(f"{users - 1} seats in use, one for each active user, and not {seats['used']}")
+                raise ExpectationError(
+                    f"{users - 1} seats in use, one for each active user, and not {seats['used']}"
+                )
             return f"{seats['used']} of {seats['limit']} seats are in use, one for each active user."
 
-        yield self._step(SEEN, "count the users", count_users)
-        yield self._step(SEEN, "count the seats", count_seats)
+        yield self._step(COMPARISON, "count the users", count_users)
+        yield self._step(COMPARISON, "count the seats", count_seats)
 
-    def look(self, kind: str, wanted: str = "") -> list[Json]:
-        """All entries of one of the organization's lists, page by page, as far as they can be had."""
+    def list_all(self, kind: str, query: str = "") -> list[Json]:
+        """Return all entries of one of the organization's lists, page by page, up to a page that fails."""
         entries: list[Json] = []
-        path = f"/organizations/{self.organization}/{kind}?limit=100{wanted}"
+        path = f"/organizations/{self.organization}/{kind}?limit=100{query}"
         page = self._admin.call("GET", path)
         while page.status == 200 and page.json["items"]:
             entries += page.json["items"]
@@ -155,26 +156,26 @@ class Setting:
         return list(call("GET", f"/organizations/{self.organization}/users?limit=100", 200)["items"])
 
     def _step(
-        self, phase: str, title: str, take: Callable[[_Calls], str], session: HttpSession | None = None
+        self, phase: str, title: str, action: Callable[[_Calls], str], session: HttpSession | None = None
     ) -> Step:
         calls = _Calls(session or self._admin)
         try:
-            ok, outcome = True, take(calls)
-        except Unmet as unmet:
-            ok, outcome = False, f"Expected {unmet}."
+            ok, outcome = True, action(calls)
+        except ExpectationError as expected:
+            ok, outcome = False, f"Expected {expected}."
         except (KeyError, TypeError, IndexError) as missing:
             ok, outcome = False, f"The answer is not what the contract promises: {missing!r}."
-        return Step(phase, title, ok, f"{calls.told} {outcome}".strip(), tuple(calls.answers))
+        return Step(phase, title, ok, f"{calls.failed} {outcome}".strip(), tuple(calls.answers))
 
 
 class _Calls:
-    """The calls of one step."""
+    """Sends the calls of one step, and keeps their answers, the last ETag, and the call that failed."""
 
     def __init__(self, session: HttpSession) -> None:
         self._session = session
         self.answers: list[Answer] = []
         self.etag = ""
-        self.told = ""
+        self.failed = ""
 
     def __call__(
         self,
@@ -184,12 +185,12 @@ class _Calls:
         body: Json = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
-        answer, told = self._session.exchange(method, path, body, headers=headers)
+        answer, received = self._session.exchange(method, path, body, headers=headers)
         self.answers.append(answer)
-        self.etag = told.get("ETag", "")
+        self.etag = received.get("ETag", "")
         if answer.status != expected:
-            said = answer.json if isinstance(answer.json, dict) else {}
-            detail = said.get("message") or said.get("detail") or answer.text[:200]
-            self.told = f"Sent {method} {path}, came {answer.status or 'no answer'} ({detail.rstrip('.')})."
-            raise Unmet(f"status {expected}")
+            body = answer.json if isinstance(answer.json, dict) else {}
+            detail = body.get("message") or body.get("detail") or answer.text[:200]
+            self.failed = f"Sent {method} {path}, came {answer.status or 'no answer'} ({detail.rstrip('.')})."
+            raise ExpectationError(f"status {expected}")
         return answer.json
