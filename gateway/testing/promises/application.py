@@ -128,7 +128,7 @@ class SeatPromises(PluginPromises):
                 assert self.mends.get(payment, "") in verdict.sentence
 
     def test_the_same_question_has_the_same_answer(self, limit: int | None) -> None:
-        """A story is told again when something changed under it, and is then judged anew."""
+        """An operation is retried after a conflict, and asks again."""
         assert self._verdicts(limit, "card") == self._verdicts(limit, "card")
 
     def test_seats_are_taken_up_to_the_ceiling_and_then_refused(
@@ -170,19 +170,19 @@ class SeatPromises(PluginPromises):
 
 
 class ListenerPromises(PluginPromises):
-    """What a plugin promises that is told of changes."""
+    """What a plugin promises that handles events."""
 
-    def test_it_hears_every_event_twice_and_those_of_tomorrow(self) -> None:
-        """At least once means that it may be told again, and kinds of events are added."""
+    def test_every_event_may_come_twice_and_may_be_of_an_unknown_kind(self) -> None:
+        """Events are delivered at least once, so each may come again; kinds of events are added."""
         user = {"schemas": [USER], "userName": "user1@acme.test", "active": True}
         group = {"schemas": [GROUP], "displayName": "Sales"}
         kinds: tuple[tuple[ResourceType, Any], ...] = (("User", user), ("Group", group))
         verbs = ("created", "updated", "deactivated", "reactivated", "restored", "deleted", "of_tomorrow")
         for number, verb in enumerate((*verbs, *verbs)):
             for kind, data in kinds:
-                told, name = copy.deepcopy(data), f"{kind.lower()}.{verb}"
+                received, name = copy.deepcopy(data), f"{kind.lower()}.{verb}"
                 event = Event(
-                    number, name, "2026-01-01T00:00:00.000Z", organization(), "c1", kind, "r1", told
+                    number, name, "2026-01-01T00:00:00.000Z", organization(), "c1", kind, "r1", received
                 )
                 self.asked.ask("gateway_provisioned", event=event)
-                assert told == data, "the event was changed"
+                assert received == data, "the event was changed"

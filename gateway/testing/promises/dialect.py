@@ -129,7 +129,7 @@ class DialectPromises(PluginPromises):
                 elif matters and not _alike(junk, place.value(example)):
                     assert received != proper, f"{what} is taken for what belongs there"
                     dropped = junk in FULL and received == left_out
-                    assert not dropped, f"{what} is dropped, and nobody is told"
+                    assert not dropped, f"{what} is dropped without a word"
 
     def _stored(self, kind: str, sent: Any) -> CleanDocument | Refusal:
         """What the core would store of a document as it is sent, or the refusal."""

@@ -32,12 +32,12 @@ class DeclarationPromises(PluginPromises):
         assert self.asked.declaration.idp
 
     def test_what_a_connection_keeps_is_known_to_the_schemas(self) -> None:
-        """The host refuses a path that no schema has; a user name is kept in any case."""
+        """The plugin manager refuses a path that no schema has; a user name is kept in any case."""
         kept = manager_with(self.plugin).declared.kept(self.words)
         assert "userName".lower() in {name.lower() for name in kept.user.root.table}
 
     def test_the_steps_are_sentences_with_the_connections_own_values(self) -> None:
-        """An admin follows them, and needs the base URL; before it is known they can be told as well."""
+        """An admin follows them, and needs the base URL; they can be shown before it is known as well."""
         steps = list(self.asked.declaration.setup_steps(self.words))
         assert steps, "there are no setup steps"
         assert [step for step in steps if not step.endswith((".", "!", "?"))] == []
@@ -50,7 +50,7 @@ class DeclarationPromises(PluginPromises):
 
 
 class CredentialPromises(PluginPromises):
-    """What a plugin promises of who knocks."""
+    """What a plugin promises of the authentication of callers."""
 
     def test_the_credentials_of_others_are_not_its_own(self, foreign: Credentials) -> None:
         """None, so that the next one is asked; nobody who knows them is 401."""
@@ -66,10 +66,10 @@ class CredentialPromises(PluginPromises):
         assert refused.status == 401
         activity = repr(connection.deployment.activity(connection.organization))
         shown = connection.deployment.admin("GET", f"/connections/{connection.uid}").text
-        told = refused.text + caplog.text + activity + shown
+        shown_text = refused.text + caplog.text + activity + shown
         secrets = {"token": SECRET, "own token": connection.token}
         secrets |= _secrets(self.asked.declaration, self.words.settings)
-        assert [name for name, value in secrets.items() if value in told] == []
+        assert [name for name, value in secrets.items() if value in shown_text] == []
 
 
 class TranscriptPromises(PluginPromises):
@@ -91,7 +91,7 @@ class TranscriptPromises(PluginPromises):
         assert transcripts.replay(FixedAnswerServer(200, echo=True), transcript) != []
 
     def test_a_transcript_holds(self, deployment: Deployment, transcript: Mapping[str, Any]) -> None:
-        """The identity provider hears what it needs, the application sees what was said, and nothing else happened."""
+        """The answers and what the application sees are as the transcript says, and nothing else happened."""
         settings = {**self.settings, **transcript.get("settings", {})}
         client = deployment.connection(self.plugin, settings=settings)
         assert transcripts.replay(client, transcript) == []

@@ -1,6 +1,6 @@
 """Billing for the provisioning gateway: which plans have SCIM, and how many seats an organization may use.
 
-Only the hooks are here; the sentences are in `wording`, the setting in `plans`.
+The hook implementations; `wording` has the sentences of refusals, `plans` the setting.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from gateway_billing import plans, wording
 
 log = logging.getLogger("gateway.billing")
 
-#: Changes after which an active user holds a seat that it did not hold before.
-TAKES_A_SEAT = frozenset({"user.created", "user.reactivated", "user.restored"})
+#: Events after which an active user may hold a seat that it did not hold before.
+SEAT_EVENTS = frozenset({"user.created", "user.reactivated", "user.restored"})
 
 
 @hookimpl
@@ -25,10 +25,10 @@ def gateway_declare() -> Declaration:
 def gateway_check_entitlement(organization: Organization, feature: str) -> Verdict | None:
     if feature != "scim":
         return None
-    with_scim = plans.with_scim()
-    if plans.has_scim(organization.plan, with_scim):
+    names = plans.plans_with_scim()
+    if plans.has_scim(organization.plan, names):
         return Verdict(allowed=True)
-    return Verdict(allowed=False, sentence=wording.plan_without_scim(organization, with_scim))
+    return Verdict(allowed=False, sentence=wording.plan_without_scim(organization, names))
 
 
 @hookimpl
@@ -41,9 +41,9 @@ def gateway_check_seats(organization: Organization, request: SeatRequest) -> Sea
 
 @hookimpl
 def gateway_provisioned(event: Event) -> None:
-    """Warn the operator while there is still time to sell seats: from nine tenths of them on."""
+    """Log a warning to the operator once nine tenths of the seats are in use: there is time to sell more."""
     seats = event.organization.seats
-    if seats.limit is None or not _took_a_seat(event):
+    if seats.limit is None or not _takes_seat(event):
         return
     if seats.used * 10 >= seats.limit * 9:
         log.warning(
@@ -55,5 +55,5 @@ def gateway_provisioned(event: Event) -> None:
         )
 
 
-def _took_a_seat(event: Event) -> bool:
-    return event.type in TAKES_A_SEAT and event.data.get("active") is True
+def _takes_seat(event: Event) -> bool:
+    return event.type in SEAT_EVENTS and event.data.get("active") is True

@@ -1,4 +1,4 @@
-"""The plugin's one setting: the plans that have SCIM, from the environment of the gateway."""
+"""The setting of the plugin: the plans that include SCIM, from the environment of the gateway."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ VARIABLE = "GATEWAY_BILLING_SCIM_PLANS"
 DEFAULT = "enterprise"
 
 
-def with_scim() -> tuple[str, ...]:
-    """The plans with SCIM, in the order in which the operator wrote them; blank means the default."""
-    return _names(os.environ.get(VARIABLE, "")) or _names(DEFAULT)
+def plans_with_scim() -> tuple[str, ...]:
+    """Return the plans with SCIM, in the order of the variable; the default where it is blank."""
+    return _parse(os.environ.get(VARIABLE, "")) or _parse(DEFAULT)
 
 
 def has_scim(plan: str, names: Sequence[str]) -> bool:
-    """Plans are typed by people, here as in the organization: their letter case says nothing."""
+    """Return whether a plan is one of these, letter case aside: people type them."""
     return plan.strip().lower() in {name.lower() for name in names}
 
 
 @lru_cache(maxsize=16)
-def _names(text: str) -> tuple[str, ...]:
+def _parse(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())

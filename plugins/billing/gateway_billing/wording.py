@@ -1,6 +1,6 @@
-"""The sentences of this plugin, written for the admin of an identity provider, who reads them word for word.
+"""The sentences of this plugin's refusals, which the admin of an identity provider reads word for word.
 
-Each says who can mend what, and where. None depends on the moment: the same question gets the same sentence.
+Each says who can do what about it, and where. The same question always has the same sentence.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from gateway import Billing, Organization, SeatRequest
 
 
 def over_capacity(organization: Organization, limit: int, request: SeatRequest) -> str:
-    """Why one more active user was refused, and how to get a seat for it.
+    """Return why another active user was refused, and how to get a seat for it.
 
-    The seats in use are not counted in it: many requests arrive together, and a number that was read before
-    the refusal may be another one by then. What is said stays true also when the limit was lowered below
-    the use.
+    It has no number of seats in use: many requests arrive together, and a number that was read before the refusal
+    may have changed. The sentence is true also where the limit was lowered below the use.
     """
     parts = [_seats(organization.name, limit, request.seats), _nobody(request), _more_seats(organization)]
     return "You're over capacity: " + " ".join(part for part in parts if part)
 
 
 def plan_without_scim(organization: Organization, names: Sequence[str]) -> str:
-    """Why an organization may not use SCIM at all, and who can change that."""
+    """Return why an organization may not use SCIM, and who can change that."""
     return (
         f"{organization.name} is on the {organization.plan} plan, "
         f"and provisioning by SCIM is part of the {_choice(names)}. {_another_plan(organization)}"
