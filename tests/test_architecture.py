@@ -71,6 +71,18 @@ def test_every_room_has_its_floor():
     assert rooms - {"gateway.__init__"} <= set(re.findall(r"[\w.]+", layers))
 
 
+@each_module
+def test_web_reaches_neither_repositories_nor_plugins_through_an_attribute(name):
+    """What the contracts of setup.cfg cannot see: `gateway.store` and `gateway.plugins` are there for commands."""
+    if name.startswith("gateway.web"):
+        reached = [
+            (node.lineno, node.attr)
+            for node in ast.walk(TREES[name])
+            if isinstance(node, ast.Attribute) and node.attr in ("store", "plugins", "database")
+        ]
+        assert reached == []
+
+
 def is_package(path):
     return (path / "__init__.py").exists()
 

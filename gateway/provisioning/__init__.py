@@ -65,6 +65,17 @@ class Provisioning:
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
+    def pending_migrations(self) -> list[str]:
+        """Return the migrations that the database lacks. Raises Unavailable."""
+        return self.store.database.pending_migrations()
+
+    def limit_waits(self, seconds: float | None) -> None:
+        """Bound how long the changes of this thread wait for other writers; None: as long as usual.
+
+        They raise Busy then.
+        """
+        self.store.database.limit_waits(seconds)
+
     def close(self) -> None:
         """Stop the worker and write the activity that is buffered. The database stays open."""
         self.worker.stop()

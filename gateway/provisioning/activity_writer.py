@@ -17,8 +17,8 @@ from gateway.provisioning.worker import Worker
 from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import ActivityLine, RefusalCount, RefusalKey
-from gateway.store.engine.base import BRIEF, BUSY_SECONDS, Busy
-from gateway.store.engine.failures import Outage
+from gateway.store.engine.base import BRIEF
+from gateway.store.engine.failures import BUSY_SECONDS, Busy, Outage
 from gateway.store.ids_and_time import now
 
 log = logging.getLogger("gateway")

@@ -75,7 +75,7 @@ class Queries:
             activity_writer,
         )
 
-    def plugins(self) -> list[PluginInfo]:
+    def installed_plugins(self) -> list[PluginInfo]:
         """Return all plugins with the hooks that they implement."""
         return self._plugins.declared.plugins()
 

@@ -23,7 +23,7 @@ def blueprint(gateway: Provisioning, metrics: Metrics) -> Blueprint:
 
     @blueprint.get("/ready")
     def ready() -> Response:
-        pending = gateway.store.database.pending_migrations()
+        pending = gateway.pending_migrations()
         if pending:
             raise Unavailable(
                 f"The database lacks the migrations {', '.join(pending)}; run `gateway migrate`."

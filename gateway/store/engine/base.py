@@ -17,13 +17,11 @@ import peewee
 
 from gateway.scim.errors import Unavailable
 from gateway.store.engine.dialects import Dialect
-from gateway.store.engine.failures import Outage
+from gateway.store.engine.failures import BUSY_SECONDS, Outage
 from gateway.store.engine.migrate import LOCK_SECONDS, Migrator, ProgressCallback, ignore_progress
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-#: Seconds that a write waits for other writers, at most.
-BUSY_SECONDS = 5.0
-#: The same for a write that the request can do without.
+#: Seconds that a write waits for other writers, at most, if the request can do without it.
 BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
@@ -264,15 +262,6 @@ class Database(ABC):
 def _insertion(into: str, columns: int, rows: int) -> str:
     row = f"({','.join('?' * columns)})"
     return f"INSERT INTO {into} VALUES {','.join([row] * rows)}"
-
-
-class Busy(Unavailable):
-    """Another process or thread held the lock of writers for too long. No outage: whoever held it was served."""
-
-
-def busy() -> Busy:
-    """The refusal of a database whose lock is held by others."""
-    return Busy(unavailable("the database is busy").detail, retry_after=10)
 
 
 def unavailable(outage: str, lasts: bool = False) -> Outage:

@@ -21,7 +21,6 @@ from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
 from gateway.store.engine.base import (
-    BUSY_SECONDS,
     Database,
     First,
     Overrun,
@@ -32,7 +31,7 @@ from gateway.store.engine.base import (
     unavailable,
 )
 from gateway.store.engine.dialects import PostgresqlDialect
-from gateway.store.engine.failures import Outage
+from gateway.store.engine.failures import BUSY_SECONDS, Outage
 from gateway.store.engine.postgresql_urls import (
     TIMEOUTS,
     check_url,

@@ -18,17 +18,16 @@ import peewee
 
 from gateway.scim.errors import NotFound
 from gateway.store.engine.base import (
-    BUSY_SECONDS,
     Database,
     First,
     Overrun,
     Row,
     UnusableDatabase,
     Weight,
-    busy,
     unavailable,
 )
 from gateway.store.engine.dialects import SqliteDialect
+from gateway.store.engine.failures import BUSY_SECONDS, busy
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001

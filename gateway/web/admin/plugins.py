@@ -15,4 +15,4 @@ blueprint = Blueprint("plugins", "What this deployment knows of identity provide
 @blueprint.response(200, schemas.Plugins)
 def list_plugins() -> Any:
     """All plugins with the hooks that they implement, the core's `generic` included."""
-    return {"items": current_request().gateway.queries.plugins()}
+    return {"items": current_request().gateway.queries.installed_plugins()}

@@ -59,7 +59,8 @@ class Authentication:
             self._limits.admit(admission.caller.connection.uid)
         if large:
             call.expensive()
-        _permit(admission, trace)
+        if admission.refusal or admission.decisions:
+            _permit(admission, trace)
 
     def again(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
         """The same for an operation of a bulk request, which was counted as one request when it came in."""

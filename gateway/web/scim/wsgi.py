@@ -15,7 +15,7 @@ from werkzeug.routing import MapAdapter, Rule
 
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
-from gateway.store.engine.base import BUSY_SECONDS, Busy, busy
+from gateway.store.engine.failures import BUSY_SECONDS, Busy, busy
 from gateway.web.base_urls import ENDPOINTS, refuse_too_long, without_slashes
 from gateway.web.errors import Errors, current_http_request
 from gateway.web.http import Answer, Call
@@ -60,7 +60,7 @@ class App(Flask):
             "expensive": RequestQueue(PATIENCE, too_many),
             "blocked": RequestQueue(BUSY_SECONDS, busy),
         }
-        self._database = gateway.store.database
+        self._limit_waits = gateway.limit_waits
         #: Who the credentials of a request to the admin REST belong to, or nothing.
         self.admin_key: Callable[[Call], str] = lambda call: ""
 
@@ -93,9 +93,9 @@ class App(Flask):
         if not _is_scim(call.environ):
             # What a read writes, such as when a token was used, it can do without.
             reads = call.method in ("GET", "HEAD")
-            self._database.limit_waits(BLOCKED_SECONDS if reads else None)
+            self._limit_waits(BLOCKED_SECONDS if reads else None)
             return self._by_flask(call)
-        self._database.limit_waits(None if call.queued else BLOCKED_SECONDS)
+        self._limit_waits(None if call.queued else BLOCKED_SECONDS)
         answered = self._answered(call, until_blocked=not call.queued)
         body = b"" if call.method == "HEAD" else answered.content
         return Reply(answered.status, answered.sent_headers(), body, answered.end)
