@@ -25,7 +25,7 @@ log = logging.getLogger("gateway.plugins")
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """A plugin as the operator sees it."""
+    """A plugin as operators are shown it."""
 
     name: str
     version: str
@@ -36,16 +36,16 @@ class PluginInfo:
 
 @dataclass(frozen=True, slots=True)
 class KeptAttributes:
-    """The resource types as one connection keeps them."""
+    """The resource types reduced to the attributes that a connection keeps."""
 
     user: ResourceType
     group: ResourceType
-    #: Whether a PATCH without any operation is taken.
+    #: Whether a PATCH without any operation is accepted.
     empty_patches: bool = False
 
 
 class Declarations:
-    """Those of the plugins of one application."""
+    """The declarations of the plugins of one application."""
 
     def __init__(self, call_stats: CallStats, extension: Schema) -> None:
         self._call_stats, self._extension = call_stats, extension
@@ -53,25 +53,25 @@ class Declarations:
         self._kept = lru_cache(maxsize=512)(self._keep)
 
     def read(self, plugins: Mapping[str, PluginInfo]) -> None:
-        """From now on these are the plugins, by name."""
+        """Replace the plugins, given by name."""
         self._plugins = dict(plugins)
 
     def plugins(self) -> list[PluginInfo]:
-        """All plugins, the core's defaults included, by name."""
+        """Return all plugins, the built-in one included, sorted by name."""
         return sorted(self._plugins.values(), key=lambda plugin: plugin.name)
 
     def of(self, idp: str) -> Declaration | None:
-        """What an identity provider declares; None where no plugin of that name is an identity provider."""
+        """Return the declaration of an identity provider; None where no plugin of that name is one."""
         plugin = self._plugins.get(idp)
         return plugin.declaration if plugin and plugin.idp else None
 
     def title(self, idp: str) -> str:
-        """What people call an identity provider."""
+        """Return the name of an identity provider that people know."""
         declaration = self.of(idp)
         return declaration.title if declaration else idp
 
     def setup_steps(self, connection: Connection) -> list[str]:
-        """What an admin does at the identity provider; nothing where its plugin is gone or fails to say."""
+        """Return the steps that an admin takes at the identity provider; none where its plugin is missing or fails."""
         declaration = self.of(connection.idp)
         try:
             return list(declaration.setup_steps(connection)) if declaration else []
@@ -81,7 +81,10 @@ class Declarations:
             return []
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as the plugin of an identity provider takes them. Raises marshmallow's ValidationError."""
+        """Return settings as the plugin of an identity provider loads them.
+
+        Raises marshmallow's ValidationError, and Unavailable where the plugin fails.
+        """
         declaration = self.of(idp)
         assert declaration is not None
         try:
@@ -94,7 +97,7 @@ class Declarations:
             raise self._failed(idp, "settings") from error
 
     def shown_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as they may be shown: secrets are not. None at all where nobody can say which are secret."""
+        """Return the settings that are no secrets; none where the plugin cannot say which are."""
         declaration = self.of(idp)
         if declaration is None:
             return {}
@@ -109,7 +112,10 @@ class Declarations:
         return {name: value for name, value in values.items() if name not in secret}
 
     def kept(self, connection: Connection) -> KeptAttributes:
-        """The resource types as this connection keeps them: discovery and validation follow from it."""
+        """Return the resource types reduced to what a connection keeps; discovery and validation follow from them.
+
+        Raises Unavailable where the plugin is missing or fails.
+        """
         declaration = self.of(connection.idp)
         if declaration is None:
             raise Unavailable(
@@ -125,7 +131,7 @@ class Declarations:
             raise self._failed(connection.idp, "keeps") from error
 
     def would_keep(self, idp: str, settings: Mapping[str, Any]) -> KeptAttributes:
-        """What a connection with these settings would keep. Raises ValueError for what no schema knows."""
+        """Return what a connection with these settings would keep. Raises ValueError for an unknown attribute."""
         declaration = self.of(idp)
         try:
             told = declaration.keeps(freeze(settings)) if declaration and declaration.keeps else None
@@ -143,7 +149,7 @@ class Declarations:
         return KeptAttributes(narrow(whole, (*paths, "active", f"{self._extension.id}:group")), group_type())
 
     def _failed(self, plugin: str, name: str) -> Unavailable:
-        """The refusal of a request that cannot do without what a plugin declares; call it where that was caught."""
+        """Return the refusal of a request that needs the declaration; call it where that was caught: it is logged."""
         log.exception("plugin %s failed in %s", plugin, name)
         self._count(plugin, name)
         return unusable(plugin)
@@ -153,7 +159,7 @@ class Declarations:
 
 
 def unusable(plugin: str) -> Unavailable:
-    """The refusal of whoever asks for something that a plugin failed at."""
+    """Return the refusal of a request that a plugin failed at."""
     return Unavailable(
         f"The gateway's plugin {plugin} failed, so nothing was changed. Try again later; if it stays, give the request"
         " id to the operator of the application.",
@@ -162,7 +168,7 @@ def unusable(plugin: str) -> Unavailable:
 
 
 def settings_of(declaration: Declaration, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A connection's settings, checked by the schema of its plugin. Raises marshmallow's ValidationError."""
+    """Return settings loaded by the schema of a plugin. Raises marshmallow's ValidationError."""
     if declaration.settings is not None:
         return dict(declaration.settings().load(dict(values)))
     if values:

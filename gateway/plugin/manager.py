@@ -1,4 +1,4 @@
-"""The plugin host: finds plugins, asks the right ones, folds their answers. Nobody else touches pluggy.
+"""The plugin manager: loads plugins, calls the hooks of the right ones and combines their answers.
 
 A plugin is asked by itself, so that the activity can say who answered what, and so that no answer rests on the order
 in which plugins were found.
@@ -47,7 +47,7 @@ ENTRY_POINTS = "gateway.plugins"
 
 
 class PluginError(Exception):
-    """A plugin that cannot be used; the sentence names it. Stops start-up."""
+    """A plugin that cannot be loaded or declares what is invalid; the sentence names it. It ends the start."""
 
 
 def _check_disabled(names: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ def _check_disabled(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One hook of one plugin: how it is called, how its answer is read, and the tally of its calls.
+    """One hook of one plugin: how it is called, how its answer is validated, and the counts of its calls.
 
     `read` hands back the answer as the core takes it, or raises NotPlainJson.
     """
@@ -87,7 +87,7 @@ class PluginManager:
         disabled: Sequence[str] = (),
         seconds: float = 1,
     ) -> None:
-        #: What plugins were seen doing; a call that takes more than `seconds` is slow.
+        #: Counts of the calls of plugins; one that takes more than `seconds` is slow.
         self.call_stats = CallStats(seconds)
         self.declared = Declarations(self.call_stats, application_extension(extension_urn, application))
         self._since: dict[str, int] = {}
@@ -103,7 +103,7 @@ class PluginManager:
         self._describe()
 
     def add(self, plugin: object, name: str) -> None:
-        """Register one more plugin (a test's)."""
+        """Register one more plugin, as tests do. Raises PluginError."""
         self._manager.register(plugin, name)
         self._describe()
 
@@ -141,7 +141,7 @@ class PluginManager:
         moment = now()
         self._since = {name: self._since.get(name, moment) for name in names}
         self.declared.read(self._plugins)
-        self._having = {
+        self._plugins_by_hook = {
             hook: [name for name in names if hook in self._callers[name]]
             for hook in vars(hookspecs)
             if hook.startswith("gateway_")
@@ -157,7 +157,7 @@ class PluginManager:
             found[hook] = Hook(
                 name,
                 called,
-                _answer_of_one(caller),
+                _single_caller(caller),
                 READERS.get(hook, accept_any),
                 self.call_stats.calls(name, called),
             )
@@ -189,31 +189,31 @@ class PluginManager:
         except PackageNotFoundError:
             return ""
 
-    # Looking ----------------------------------------------------------------------------------------------------
+    # What is installed -------------------------------------------------------------------------------------------
 
     def limits_seats(self) -> bool:
-        """Whether any plugin judges seats at all."""
+        """Return whether any plugin limits seats."""
         return any("gateway_check_seats" in callers for callers in self._callers.values())
 
     def listeners(self) -> list[str]:
-        """Plugins that want to be told of changes."""
+        """Return the names of the plugins that listen to events."""
         return [name for name, callers in self._callers.items() if "gateway_provisioned" in callers]
 
     def resolves_groups(self, idp: str) -> bool:
-        """Whether a plugin besides the defaults may put users of this identity provider into groups."""
+        """Return whether a plugin besides the built-in one may put users of an identity provider into groups."""
         return any(
             "gateway_resolve_groups" in self._callers[name]
-            for name in self._audience(idp)
+            for name in self._plugins_for(idp)
             if name != builtin.NAME
         )
 
-    def _audience(self, idp: str) -> list[str]:
-        """Whom a question about a connection of this identity provider may reach: never another one's plugin."""
+    def _plugins_for(self, idp: str) -> list[str]:
+        """Return the plugins that may be asked about a connection of an identity provider: never another one's."""
         return [
             name for name, plugin in self._plugins.items() if not plugin.idp or name in (idp, builtin.NAME)
         ]
 
-    # Asking -----------------------------------------------------------------------------------------------------
+    # Hooks --------------------------------------------------------------------------------------------------------
 
     def authenticate(self, connection: Connection, credentials: Credentials) -> Answered[Principal | None]:
         """Ask who presented these credentials; None when no plugin knows them."""
@@ -227,7 +227,7 @@ class PluginManager:
             decisions += answered.decisions
             principal: Principal | None = answered.value
             if principal is not None and principal.token_id is not None and principal.token_id != own:
-                # It would be shown as used, whoever's it is.
+                # It would be shown as used, and may be of another connection.
                 answered = self._invalid(hook, "names a token that was not presented")
                 return Answered(None, decisions + answered.decisions, answered.refusal)
             if principal is not None or answered.refusal is not None:
@@ -274,12 +274,12 @@ class PluginManager:
         """Ask for the groups that a user should be in, by the source that wants it (`mapping`, or a plugin's name)."""
         resolved: dict[str, frozenset[str]] = {}
         decisions: tuple[Decision, ...] = ()
-        for name in self._audience(connection.idp):
+        for name in self._plugins_for(connection.idp):
             hook = self._callers[name].get("gateway_resolve_groups")
             if hook is None:
                 continue
             # What is about to be stored is not handed out.
-            shown = user if name == builtin.NAME else replace(user, document=_shown(user.document))
+            shown = user if name == builtin.NAME else replace(user, document=_read_only_copy(user.document))
             answered = self._ask(hook, {"connection": connection, "user": shown})
             decisions += answered.decisions
             if answered.refusal is not None:
@@ -294,7 +294,7 @@ class PluginManager:
     def check_entitlement(self, organization: Organization, feature: str) -> Answered[str | None]:
         """Ask whether an organization may use a feature: the sentence of a denial, or None when it may."""
         decisions: tuple[Decision, ...] = ()
-        for name in self._having["gateway_check_entitlement"]:
+        for name in self._plugins_by_hook["gateway_check_entitlement"]:
             hook = self._callers[name]["gateway_check_entitlement"]
             answered = self._ask(hook, {"organization": organization, "feature": feature})
             decisions += answered.decisions
@@ -310,7 +310,7 @@ class PluginManager:
         """Ask for the lowest ceiling; None when no plugin sets a limit."""
         lowest: SeatLimit | None = None
         decisions: tuple[Decision, ...] = ()
-        for name in self._having["gateway_check_seats"]:
+        for name in self._plugins_by_hook["gateway_check_seats"]:
             hook = self._callers[name]["gateway_check_seats"]
             answered = self._ask(hook, {"organization": organization, "request": request})
             decisions += answered.decisions
@@ -325,22 +325,22 @@ class PluginManager:
         return Answered(lowest, decisions)
 
     def deliver(self, plugin: str, events: Sequence[Event], seconds: float) -> tuple[int, bool]:
-        """Tell one plugin of events in their order, for so long: how many were told, and whether it can go on.
+        """Deliver events to one plugin in their order for `seconds`; return how many, and whether it takes more.
 
-        It cannot when the plugin raised, which was logged, or when it is still at an event.
+        It takes no more when it raised, which is logged, or when a call outlasts the time.
         """
         return self._listeners[plugin].deliver(events, seconds)
 
     def is_late(self, plugin: str) -> bool:
-        """Whether a call of a listener outlasted its turn and how it ended was not taken over yet."""
+        """Return whether the result of a call of a listener that outlasted its time was not taken yet."""
         return self._listeners[plugin].late
 
     def take_late_result(self, plugin: str) -> tuple[int, bool] | None:
-        """How a late call ended: events told since `deliver` returned, and whether it went well; None while it runs."""
+        """Return events delivered since `deliver` returned, and whether the late call succeeded; None while it runs."""
         return self._listeners[plugin].take_late_result()
 
     def listening_since(self, plugin: str) -> int:
-        """The moment in microseconds from which a listener that is new to the database hears; 0 = of all history."""
+        """Return the moment from which a listener without a position gets events, in microseconds; 0 = all history."""
         return 0 if self._plugins[plugin].declaration.history else self._since[plugin]
 
     def _delivery_of(self, hook: Hook) -> Callable[[Event], bool]:
@@ -348,7 +348,10 @@ class PluginManager:
             began = perf_counter()
             try:
                 hook.call({"event": event})
-            except (Exception, SystemExit):  # it may fail in any way; the change stands, and it is told again
+            except (
+                Exception,
+                SystemExit,
+            ):  # it may fail in any way; the event is delivered again
                 log.exception(
                     "plugin %s failed at event %s of organization %s",
                     hook.plugin,
@@ -363,7 +366,10 @@ class PluginManager:
         return deliver
 
     def _ask(self, hook: Hook, arguments: Mapping[str, Any], default: Any = None) -> Answered[Any]:
-        """Ask one plugin. Whatever it does but answer ends here, named in the activity; `default` is for no answer."""
+        """Call a hook of one plugin; `default` stands for no answer.
+
+        Whatever else it does than to answer becomes a refusal, and a decision that the activity shows.
+        """
         began = perf_counter()
         try:
             answer = hook.call(arguments)
@@ -397,7 +403,7 @@ class PluginManager:
         return Answered(default if answer is None else answer)
 
     def _count(self, hook: Hook, outcome: str, what: str, seconds: float) -> Decision:
-        """Count a call that failed or was slow; what the activity says of it."""
+        """Count a call that failed or was slow; return what the activity shows of it."""
         late = self.call_stats.count_ended(hook.calls, outcome, seconds)
         return Decision(hook.plugin, hook.name, ", ".join(part for part in (what, late) if part))
 
@@ -415,8 +421,8 @@ class PluginManager:
 _NOTHING: Mapping[str, Hook] = {}
 
 
-def _answer_of_one(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
-    """Call the hook of one plugin; what it answers, None where it does not."""
+def _single_caller(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a function that calls the hook of one plugin; it returns None where the plugin does not answer."""
     first = caller.spec is not None and caller.spec.opts["firstresult"]
 
     def call(arguments: Mapping[str, Any]) -> Any:
@@ -426,6 +432,6 @@ def _answer_of_one(caller: pluggy.HookCaller) -> Callable[[Mapping[str, Any]], A
     return call
 
 
-def _shown(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A document to look at: what is done to it reaches nobody else."""
+def _read_only_copy(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a read-only copy of a document: a plugin cannot change what is stored."""
     return MappingProxyType(copy_json(dict(document)))

@@ -1,4 +1,4 @@
-"""On whose behalf a story is told: an identity provider's connection or an admin, and the trace that it leaves."""
+"""Callers of operations, an identity provider's connection or an admin, and the trace that a request leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASE_PATH = "/scim/v2"
 
 @dataclass(frozen=True)
 class Caller:
-    """A tenant, as stored and as plugins see it: an admin of it, or an operator who acts in it."""
+    """An admin of an organization, or an operator who acts in it; `tenant` is the organization as plugins see it."""
 
     organization: OrganizationRecord
     tenant: Organization
@@ -42,7 +42,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class IdpCaller(Caller):
-    """An identity provider: its connection, as stored and as plugins see it, and what that connection keeps."""
+    """An identity provider: its connection, as stored and as plugins see it, and the attributes that it keeps."""
 
     connection: ConnectionRecord
     words: Connection
@@ -52,7 +52,7 @@ class IdpCaller(Caller):
 
 
 class Callers:
-    """Builds callers from what is stored."""
+    """Builds callers from stored records."""
 
     def __init__(self, config: Config, plugins: PluginManager) -> None:
         self._config, self._plugins = config, plugins
@@ -62,7 +62,7 @@ class Callers:
         self._known = lru_cache(maxsize=256)(self._caller)
 
     def tenant(self, organization: OrganizationRecord) -> Organization:
-        """An organization as plugins see it."""
+        """Return an organization as plugins see it."""
         config = self._config
         return Organization(
             id=organization.uid,
@@ -81,7 +81,7 @@ class Callers:
     def words(
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
     ) -> Connection:
-        """A connection as plugins see it."""
+        """Return a connection as plugins see it."""
         return Connection(
             id=connection.uid,
             slug=connection.slug,
@@ -101,7 +101,7 @@ class Callers:
     def connection(
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
     ) -> IdpCaller:
-        """An identity provider."""
+        """Return an identity provider. Raises Unavailable where its plugin is missing or fails."""
         return self._known(connection, organization, public_url)
 
     def _caller(
@@ -112,7 +112,7 @@ class Callers:
         return IdpCaller(organization, words.organization, connection, words, kept, public_url)
 
     def _keeps(self, connection: ConnectionRecord, words: Connection) -> KeptAttributes:
-        """What a connection keeps depends on its plugin and settings alone, so it is worked out once."""
+        """Return what a connection keeps: it depends on plugin and settings alone, so it is computed once."""
         kept = self._kept.get((connection.idp, connection.settings))
         if kept is None:
             if len(self._kept) > 1024:
@@ -144,7 +144,7 @@ LINE_TEXT_LENGTH = 2000
 
 
 class TraceState(NamedTuple):
-    """What a trace says at a moment of whatever a new attempt finds out anew."""
+    """The part of a trace that a new attempt of an operation finds out anew."""
 
     ignored: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
@@ -157,7 +157,7 @@ class TraceState(NamedTuple):
 
 @dataclass(slots=True)
 class Trace:
-    """What the activity will say about one request. Filled while it is served; secrets have no place in it."""
+    """What the activity will say about one request. It is filled while the request is served; it holds no secrets."""
 
     operation: str
     request_id: str
@@ -194,7 +194,7 @@ class Trace:
     written: bool = False
     #: True between the first and the last transaction of a change that takes several.
     in_part: bool = False
-    #: Called before the first of several transactions: the web layer makes a long request wait for its turn there.
+    #: Called before the first of several transactions: the web layer puts a long request into a queue there.
     before_portions: Callable[[], None] = lambda: None
 
     def record(self, answered: Answered[Value]) -> Value:
@@ -213,39 +213,39 @@ class Trace:
         )  # fmt: skip
 
     def restore(self, noted: TraceState) -> None:
-        """Forget what an attempt noted that left nothing: the next one finds out anew what holds by then."""
+        """Discard what an attempt noted that was rolled back."""
         self.ignored, self.decisions = list(noted.ignored), list(noted.decisions)
         self.left_out, self.changed = list(noted.left_out), noted.changed
         self.members, self.waiting, self.restored = noted.members, noted.waiting, noted.restored
 
     def line(self, status: int, detail: str | None = None) -> ActivityLine:
-        """The line as it is stored."""
+        """Return the line as it is stored. `detail` is the sentence of a refusal."""
         ignored = json.dumps(_first(list(dict.fromkeys(self.ignored)))) if self.ignored else "[]"
         if status < 400:
             left_out = self._left_out()
             outcome, detail = "partial" if left_out else "success", detail or " ".join(left_out) or None
         else:
             outcome, detail = "failure", self.inside or detail
-        told = [{"plugin": d.plugin, "hook": d.hook, "verdict": _cut(d.verdict)} for d in self.decisions]
-        if len(told) > LINE_COUNT:
-            more = f"… and {len(told) - LINE_COUNT} more"
-            told[LINE_COUNT:] = [{"plugin": "gateway", "hook": "activity", "verdict": more}]
+        decisions = [{"plugin": d.plugin, "hook": d.hook, "verdict": _cut(d.verdict)} for d in self.decisions]
+        if len(decisions) > LINE_COUNT:
+            more = f"… and {len(decisions) - LINE_COUNT} more"
+            decisions[LINE_COUNT:] = [{"plugin": "gateway", "hook": "activity", "verdict": more}]
         detail = detail and _cut(detail)
         return ActivityLine(
             self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, outcome,
-            detail, ignored, json.dumps(told) if told else "[]", self.request_id,
+            detail, ignored, json.dumps(decisions) if decisions else "[]", self.request_id,
             self.target.id if self.target else None, self._facts(status),
         )  # fmt: skip
 
     def _left_out(self) -> list[str]:
-        told = list(dict.fromkeys(self.left_out))
+        sentences = list(dict.fromkeys(self.left_out))
         if self.waiting:
             many = f"{self.waiting} members are" if self.waiting > 1 else "1 member is"
-            told.append(
+            sentences.append(
                 f"{many} not here: the group waits for them. Provision those users on this connection, or remove them"
                 " from the group at the identity provider."
             )
-        return told
+        return sentences
 
     def _facts(self, status: int) -> str:
         facts: dict[str, Any] = {}
@@ -271,12 +271,12 @@ class Trace:
 
 @lru_cache(maxsize=1024)
 def _facts_of_read(prefix: str, kind: str) -> str:
-    """The facts of most lines, which are of reads."""
+    """Return the facts of a read, as most lines are."""
     return json.dumps({"prefix": prefix, "type": kind})
 
 
 def _first(names: list[str]) -> list[str]:
-    """As many names as a line holds, each cut where it is long, and how many more there are."""
+    """Return as many names as a line holds, each cut where it is long, and how many more there are."""
     kept = [_cut(name) for name in names[:LINE_COUNT]]
     return [*kept, f"… and {len(names) - LINE_COUNT} more"] if len(names) > LINE_COUNT else kept
 

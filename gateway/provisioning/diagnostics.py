@@ -1,4 +1,4 @@
-"""Whether a connection can work and does: what an admin asks when an identity provider reports an error."""
+"""Diagnostics of a connection, for an admin whose identity provider reports an error."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _DAY = 86_400_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at, and what was found, in plain words.
+    """One check of a connection, and its finding in plain words.
 
-    `ok` says whether the connection can work as it is set up. What was called, and how that went, is only told: a
-    refused call may be as it should be.
+    `ok` says whether the connection can work as it is set up. Calls and their outcomes are
+    findings without a verdict: a refused call may be as it should be.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
 
 class Diagnostics:
-    """Looks at a connection. Changes nothing and asks no identity provider."""
+    """Checks connections. Changes nothing and calls no identity provider."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Diagnostics:
         self._unruled = unruled
 
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
-        """All checks, in the order in which they should be mended."""
-        # What was called a moment ago should be seen.
+        """Return all checks of a connection, in the order in which they should be mended."""
+        # The activity of a moment ago is part of it.
         self._activity_writer.flush_briefly()
         return [
             self._plan(organization),
@@ -121,7 +121,7 @@ class Diagnostics:
     # Warnings of what was left out: nothing where there is nothing to warn of.
 
     def _map_to_groups(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
-        """Which values of the newest users no rule covers."""
+        """Name the values of the newest users that no rule covers."""
         attribute = connection.mapping_attribute
         if (
             not connection.mapping_enabled
@@ -150,7 +150,7 @@ class Diagnostics:
         ]
 
     def _waiting(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
-        """Members of pushed groups who are not here."""
+        """Name members of pushed groups who are not provisioned."""
         found = self._store.waiting_members.newest(organization.id, connection.id, MEMBERS + 1, GROUPS)
         if not found:
             return []
@@ -170,7 +170,7 @@ class Diagnostics:
             Check(
                 "last_partial",
                 True,
-                f"The last call that left something out was {_told(line)}: {line.detail}"
+                f"The last call that left something out was {_describe_line(line)}: {line.detail}"
                 f"{self._since(organization, connection, line)}",
             )
             for line in found
@@ -179,7 +179,7 @@ class Diagnostics:
     def _since(
         self, organization: OrganizationRecord, connection: ConnectionRecord, line: ActivityRecord
     ) -> str:
-        """A sentence where a call after that line was done in full."""
+        """Return a sentence where a later call was done in full."""
         later = self._store.activity.last_call(organization.id, connection.uid, "success")
         return " A later call went well." if later and (later.at, later.id) > (line.at, line.id) else ""
 
@@ -191,16 +191,18 @@ class Diagnostics:
                 " stays as it is, its base URL is not that of this connection: copy it again."
             )
             return Check("last_call", True, message)
-        return Check("last_call", True, f"The last call was {_told(line)}.")
+        return Check("last_call", True, f"The last call was {_describe_line(line)}.")
 
     def _last_failure(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
         line = self._store.activity.last_call(organization.id, connection.uid, "failure")
         if line is None:
             return Check("last_failure", True, "No call was refused, as far back as the activity goes.")
         since = self._since(organization, connection, line)
-        return Check("last_failure", True, f"The last refused call was {_told(line)}: {line.detail}{since}")
+        return Check(
+            "last_failure", True, f"The last refused call was {_describe_line(line)}: {line.detail}{since}"
+        )
 
 
-def _told(line: ActivityRecord) -> str:
+def _describe_line(line: ActivityRecord) -> str:
     whom = f" for {line.user}" if line.user else ""
     return f"{line.operation}{whom} at {rfc3339(line.at)}, answered with {line.status}"

@@ -1,4 +1,4 @@
-"""Lists: users, groups, or both, found, sorted and paged as a search asks for (RFC 7644, 3.4.2; RFC 9865)."""
+"""Lists of users, groups or both: filtered, sorted and paginated (RFC 7644, 3.4.2; RFC 9865)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Lists:
 
     @property
     def usual(self) -> int:
-        """How many resources a page holds when the client does not say."""
+        """The number of resources of a page when the client does not say."""
         return min(self._page_limit, PAGE)
 
     def answer(
@@ -48,31 +48,32 @@ class Lists:
         trace: Trace,
         expensive: Callable[[], None],
     ) -> str:
-        """Answer a search with a ListResponse; of several types those of the first one come first.
+        """Return the ListResponse to a search; of several types those of the first one come first.
 
-        `expensive` is called before a search that is expensive is made.
+        `expensive` is called before a search that takes long. Raises InvalidFilter, InvalidValue, InvalidCount,
+        InvalidCursor, ExpiredCursor and TooMany.
         """
         if asked.filter and len(asked.filter) > LONG_FILTER:
             expensive()
-        tree, sort = self._tree(caller, asked, types, trace), _sort(asked, types, trace)
+        tree, sort = self._read_filter(caller, asked, types, trace), _read_sort(asked, types, trace)
         query = Query(types, tree, sort, selects("members", asked))
         count = self.usual if asked.count is None else min(self._page_limit, asked.count)
         looks_up = asked.cursor is None and asked.start == 1 and count > 0
-        found = self._looked_up(caller, query) if looks_up else None
+        found = self._look_up(caller, query) if looks_up else None
         if found is not None and len(found) <= 1:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
             return list_response(len(found), 1, project_texts(caller.kept.user, shown, asked))
         if count > LARGE_PAGE or query.expensive:
             expensive()
         if asked.cursor is not None:
-            return self._by_cursor(caller, query, asked, asked.cursor)
+            return self._page_by_cursor(caller, query, asked, asked.cursor)
         page = self._store.search.page(caller.connection, query, asked.start, max(0, count))
-        return list_response(page.total, asked.start, self._shown(caller, types, page, asked))
+        return list_response(page.total, asked.start, self._resources_json(caller, types, page, asked))
 
-    def _tree(
+    def _read_filter(
         self, caller: IdpCaller, asked: Search, types: tuple[ResourceType, ...], trace: Trace
     ) -> Filter | None:
-        """The filter, out of the identity provider's dialect, then checked like any stranger's."""
+        """Return the filter, translated from the dialect of the connection, then validated like any other."""
         text = asked.filter
         if text is None:
             return None
@@ -85,10 +86,10 @@ class Lists:
             trace.user = tree.value[:320]
         return tree
 
-    def _looked_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
-        """What identity providers ask before each create: who has this name, or this id of theirs? Found at once.
+    def _look_up(self, caller: IdpCaller, query: Query) -> Sequence[Seen] | None:
+        """Find a user by userName or externalId, which identity providers ask before each create, in one statement.
 
-        None where anything else is asked; the general way answers that, and would answer this the same.
+        Return None for any other query: the general way answers those, and would answer this one alike.
         """
         tree = query.tree
         if not isinstance(tree, Compare) or tree.op != "eq" or query.types != (caller.kept.user,):
@@ -103,7 +104,7 @@ class Lists:
             return memberships.users_known_as(caller.connection, value)
         return None
 
-    def _by_cursor(self, caller: IdpCaller, query: Query, asked: Search, cursor: str) -> str:
+    def _page_by_cursor(self, caller: IdpCaller, query: Query, asked: Search, cursor: str) -> str:
         if asked.start > 1:
             raise InvalidValue("A list is paged by cursor or by startIndex, not by both.")
         if query.sort:
@@ -121,22 +122,22 @@ class Lists:
         more = None
         if page.next is not None:
             more = self._cursors.seal(caller.connection, query.digest, page.next)
-        return list_response(page.total, None, self._shown(caller, query.types, page, asked), more)
+        return list_response(page.total, None, self._resources_json(caller, query.types, page, asked), more)
 
-    def _shown(
+    def _resources_json(
         self, caller: IdpCaller, types: tuple[ResourceType, ...], page: Page, asked: Search
     ) -> list[str]:
-        """The resources as JSON, in their order; what belongs to them is read once for all of a kind."""
+        """Return the resources as JSON in their order; members and groups are read once for all of a type."""
         records = page.records
         if types == (caller.kept.user,):
-            return project_texts(caller.kept.user, self._users(caller, records, page.groups), asked)
+            return project_texts(caller.kept.user, self._users_json(caller, records, page.groups), asked)
         users = [record for record in records if isinstance(record, ListedUser)]
         groups = [record for record in records if isinstance(record, ListedGroup)]
-        of_users = iter(project_texts(caller.kept.user, self._users(caller, users), asked))
-        of_groups = iter(project_texts(caller.kept.group, self._groups(caller, groups, asked), asked))
+        of_users = iter(project_texts(caller.kept.user, self._users_json(caller, users), asked))
+        of_groups = iter(project_texts(caller.kept.group, self._groups_json(caller, groups, asked), asked))
         return [next(of_users if isinstance(record, ListedUser) else of_groups) for record in records]
 
-    def _users(
+    def _users_json(
         self, caller: IdpCaller, users: Sequence[ListedUser], groups: Groups | None = None
     ) -> list[str]:
         if groups is None:
@@ -145,7 +146,7 @@ class Lists:
             )
         return users_json(users, groups, caller.words.base_url)
 
-    def _groups(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
+    def _groups_json(self, caller: IdpCaller, groups: Sequence[ListedGroup], asked: Search) -> list[str]:
         base, memberships = caller.words.base_url, self._store.memberships
         if not selects("members", asked):
             return [group_json(group, None, base) for group in groups]
@@ -161,7 +162,7 @@ class Lists:
         ]
 
 
-def _sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:
+def _read_sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:
     if not asked.sort_by:
         return None
     sort = read_sort(asked.sort_by, asked.descending, types)

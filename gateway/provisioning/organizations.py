@@ -1,4 +1,4 @@
-"""The stories of setting up: organizations, their single sign-on, connections, tokens, provisioning on and off."""
+"""Operations on organizations: their single sign-on, connections, tokens, and the switch of provisioning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROWS_PER_PORTION = 500
 
 
 class OrganizationSetup:
-    """Tells the stories of setting up."""
+    """Runs the operations of setting up."""
 
     def __init__(
         self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
@@ -45,7 +45,7 @@ class OrganizationSetup:
     # Organizations --------------------------------------------------------------------------------------------------
 
     def add_organization(self, values: Mapping[str, Any], trace: Trace) -> OrganizationRecord:
-        """A new customer of the application."""
+        """Add an organization, a customer of the application."""
         with self._store.transaction():
             organization = self._store.organizations.add(values)
             trace.organization_id = organization.id
@@ -56,21 +56,27 @@ class OrganizationSetup:
     def edit_organization(
         self, caller: Caller, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> OrganizationRecord:
-        """Change plan, seats, billing or name. A lower limit evicts nobody."""
+        """Change plan, seats, billing or name. A lower limit deactivates nobody.
+
+        Raises PreconditionFailed.
+        """
         trace.changed = sorted(values)
         with self._units_of_work.open(caller, trace):
             check_version(self._store.organizations.by_key(caller.organization.id), if_match)
             return self._store.organizations.edit(caller.organization, values)
 
     def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:
-        """Remove a customer with everything of it: connections, tokens, users, groups, events, activity."""
+        """Remove an organization with all that belongs to it: connections, tokens, users, groups, events, activity.
+
+        It takes several transactions; what breaks off is finished by the worker. Raises PreconditionFailed.
+        """
         organization = caller.organization
         with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
             self._store.organizations.close(organization)
             left = self._store.long_changes.find(organization.id, None)
-            run = left.uid if left else self._begin(organization.id, None, trace)
-        self._finish(run, trace)
+            run = left.uid if left else self._begin_removal(organization.id, None, trace)
+        self._finish_removal(run, trace)
         trace.written = False
         # Its activity went with it, so this line is all that is left.
         log.warning(
@@ -79,13 +85,13 @@ class OrganizationSetup:
         )  # fmt: skip
 
     def set_sso(self, caller: Caller, metadata_xml: str, trace: Trace) -> Json:
-        """Take in the identity provider's SAML metadata."""
+        """Store the identity provider's SAML metadata; return what was read from it. Raises InvalidValue."""
         values = read_metadata(metadata_xml)
         self.edit_organization(caller, {"sso": json.dumps(values)}, trace)
         return values
 
     def remove_sso(self, caller: Caller, trace: Trace) -> None:
-        """Single sign-on is no longer set up; provisioning is refused from now on."""
+        """Remove single sign-on; provisioning is refused from then on."""
         self.edit_organization(caller, {"sso": None}, trace)
 
     # Connections ----------------------------------------------------------------------------------------------------
@@ -93,7 +99,7 @@ class OrganizationSetup:
     def add_connection(
         self, caller: Caller, idp: str, name: str | None, settings: Mapping[str, Any], trace: Trace
     ) -> ConnectionRecord:
-        """Make a connection, with provisioning switched off. Without a name it has the title of its plugin."""
+        """Add a connection, with provisioning switched off. Without a name it has the title of its plugin."""
         name = self._plugins.declared.title(idp) if name is None else name
         with self._units_of_work.open(caller, trace):
             connection = self._store.connections.add(caller.organization, idp, name, settings)
@@ -106,26 +112,32 @@ class OrganizationSetup:
         self, caller: Caller, connection: ConnectionRecord, values: Mapping[str, Any], trace: Trace,
         if_match: str | None = None,
     ) -> ConnectionRecord:  # fmt: skip
-        """Change name or settings. Settings that are not named stay as they are; null takes one away."""
-        stored, changed = self._again(connection), dict(values)
+        """Change name or settings. Settings that are not named stay as they are; null removes one.
+
+        Raises PreconditionFailed, Conflict, and ValidationError of the plugin's schema.
+        """
+        stored, changed = self._read_again(connection), dict(values)
         trace.changed = [name for name in sorted(values) if name != "settings"] + [
             f"settings.{name}" for name in sorted(values.get("settings", {}))
         ]
         check_version(stored, if_match)
         if "settings" in values:
-            changed["settings"] = self._merged(stored, values["settings"])
+            changed["settings"] = self._merge_settings(stored, values["settings"])
         with self._units_of_work.open(caller, trace) as change:
             change.outdate()
-            if self._again(connection).version != stored.version:
+            if self._read_again(connection).version != stored.version:
                 raise WriteConflict
             self._store.connections.edit(connection, **changed)
-            return self._again(connection)
+            return self._read_again(connection)
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as the plugin of that identity provider takes them. Its schema raises ValidationError."""
-        return self._checked(idp, values)[0]
+        """Return settings as the plugin of an identity provider loads them.
 
-    def _checked(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], KeptAttributes]:
+        Raises InvalidValue for an unknown identity provider, and ValidationError of the plugin's schema.
+        """
+        return self._check_settings(idp, values)[0]
+
+    def _check_settings(self, idp: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], KeptAttributes]:
         declaration = self._plugins.declared.of(idp)
         if declaration is None:
             known = ", ".join(plugin.name for plugin in self._plugins.declared.plugins() if plugin.idp)
@@ -136,9 +148,9 @@ class OrganizationSetup:
         except ValueError as error:
             raise InvalidValue(f"settings name what cannot be kept. {error}") from None
 
-    def _merged(self, connection: ConnectionRecord, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _merge_settings(self, connection: ConnectionRecord, given: Mapping[str, Any]) -> dict[str, Any]:
         merged = {**connection.setting_values, **given}
-        settings, kept = self._checked(
+        settings, kept = self._check_settings(
             connection.idp, {name: value for name, value in merged.items() if value is not None}
         )
         if connection.mapping_enabled and connection.mapping_attribute:
@@ -151,7 +163,7 @@ class OrganizationSetup:
                 ) from None
         return settings
 
-    def _again(self, connection: ConnectionRecord) -> ConnectionRecord:
+    def _read_again(self, connection: ConnectionRecord) -> ConnectionRecord:
         found = self._store.connections.by_key(connection.id)
         if found is None:
             raise NotFound("This connection was removed meanwhile.")
@@ -160,23 +172,26 @@ class OrganizationSetup:
     def remove_connection(
         self, caller: Caller, connection: ConnectionRecord, trace: Trace, if_match: str | None = None
     ) -> None:
-        """Revoke its tokens and rules. Users and groups stay with their memberships, managed by nobody."""
+        """Remove a connection with its tokens and rules. Users and groups stay with their memberships, unmanaged.
+
+        It takes several transactions; what breaks off is finished by the worker. Raises PreconditionFailed.
+        """
         organization_id = caller.organization.id
         with self._units_of_work.open(caller, trace) as change:
             change.outdate()
-            check_version(self._again(connection), if_match)
+            check_version(self._read_again(connection), if_match)
             self._store.connections.close(connection)
             left = self._store.long_changes.find(organization_id, connection)
             removing = left is not None and left.kind == REMOVE
-            run = left.uid if left and removing else self._begin(organization_id, connection, trace)
-        self._finish(run, trace)
+            run = left.uid if left and removing else self._begin_removal(organization_id, connection, trace)
+        self._finish_removal(run, trace)
 
-    def _begin(self, organization_id: int, connection: ConnectionRecord | None, trace: Trace) -> str:
+    def _begin_removal(self, organization_id: int, connection: ConnectionRecord | None, trace: Trace) -> str:
         return self._store.long_changes.begin(
             organization_id, connection, REMOVE, principal=trace.principal, request_id=trace.request_id
         )
 
-    def _finish(self, run: str, trace: Trace) -> None:
+    def _finish_removal(self, run: str, trace: Trace) -> None:
         try:
             self._long_changes.finish(run, trace)
         except Refusal as refusal:
@@ -185,7 +200,7 @@ class OrganizationSetup:
             raise
 
     def _remove_organization(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
-        """Remove some of what is in an organization; in the end what is left, and itself."""
+        """Remove a portion of an organization's rows, the last time itself too. Return whether there are more."""
         gone = self._store.organizations.remove_some(caller.organization, _ROWS_PER_PORTION)
         if gone:
             self._store.long_changes.advance(run, 0, gone)
@@ -194,7 +209,10 @@ class OrganizationSetup:
         return False
 
     def _remove_connection(self, caller: Caller, run: LongChange, change: UnitOfWork) -> bool:
-        """Free some users of a connection, then what it pushed; in the end its groups, and itself."""
+        """Release a portion of a connection's users or pushed memberships, the last time its groups and itself.
+
+        Return whether there are more.
+        """
         assert run.connection_id is not None
         found = self._store.connections.by_key(run.connection_id)
         if found is None:
@@ -212,20 +230,22 @@ class OrganizationSetup:
             store.long_changes.advance(run, run.after, 0)
             return True
         change.outdate()
-        self._free_names(organization_id, connection, change)
+        self._rename_clashing(organization_id, connection, change)
         store.connections.remove(connection)
         return False
 
-    def check_stays(self, connection: ConnectionRecord) -> None:
-        """Refuse to set up what is being removed."""
+    def check_not_removing(self, connection: ConnectionRecord) -> None:
+        """Refuse to change a connection that is being removed. Raises Conflict."""
         left = self._store.long_changes.find(connection.organization_id, connection)
         if left is not None and left.kind == REMOVE:
             raise Conflict(
                 f"The connection {connection.name!r} is being removed. Make another one, or wait until it is gone."
             )
 
-    def _free_names(self, organization_id: int, connection: ConnectionRecord, change: UnitOfWork) -> None:
-        """Two groups that nobody pushes cannot have one name: the one that is released takes another."""
+    def _rename_clashing(
+        self, organization_id: int, connection: ConnectionRecord, change: UnitOfWork
+    ) -> None:
+        """Rename the groups whose names would be those of manual groups once no connection pushes them."""
         for group in self._store.groups.clashing(connection):
             number, name = 1, f"{group.name} ({connection.name})"
             while self._store.groups.namesake(organization_id, connection.id, name):
@@ -237,14 +257,14 @@ class OrganizationSetup:
             change.record_event("group.updated", "Group", group.uid, group_json(renamed, None, None))
 
     def set_provisioning(self, caller: IdpCaller, enabled: bool, trace: Trace) -> None:
-        """Switch provisioning on or off; on only once plan and single sign-on allow it."""
+        """Switch provisioning on or off. Raises Conflict while plan or single sign-on do not allow it."""
         connection = caller.connection
         if enabled and (reasons := trace.record(obstacles(self._plugins, caller.tenant))):
             raise Conflict(" ".join(reasons))
         trace.changed = ["provisioning"]
         with self._units_of_work.open(caller, trace):
             if enabled:
-                self.check_stays(connection)
+                self.check_not_removing(connection)
             self._store.connections.edit(connection, provisioning=int(enabled))
 
     # Tokens ---------------------------------------------------------------------------------------------------------
@@ -260,13 +280,13 @@ class OrganizationSetup:
         """
         check_expiry(maker, expires)
         with self._units_of_work.open(caller, trace):
-            self.check_stays(caller.connection)
+            self.check_not_removing(caller.connection)
             token, value = self._store.tokens.add(caller.connection, label, expires)
             trace.target = Target("Token", token.uid, f"{token.label} ({token.prefix}…)".strip())
             return token, value
 
     def revoke_token(self, caller: IdpCaller, uid: str, trace: Trace) -> None:
-        """The token opens nothing from now on. Raises NotFound."""
+        """Revoke a token of a connection, at once. Raises NotFound."""
         missing = NotFound(f"There is no token with the id {excerpt(uid)} here.")
         # Looked for first: a write would wait for others.
         if all(token.uid != uid for token in self._store.tokens.by_connection(caller.connection)):

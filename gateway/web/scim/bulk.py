@@ -26,13 +26,13 @@ _CIRCLE = (
 
 
 class Bulk:
-    """Does bulk requests."""
+    """Runs bulk requests."""
 
     def __init__(self, gateway: Provisioning, authentication: Authentication) -> None:
         self._gateway, self._authentication = gateway, authentication
 
     def run(self, call: Call, caller: IdpCaller, body: Json, trace: Trace) -> str:
-        """Do what a BulkRequest asks for; the BulkResponse, in the order of the request.
+        """Run the operations of a BulkRequest; return the BulkResponse, in the order of the request.
 
         Each operation has a line of its own in the activity; that of the whole, `trace`, counts those not done.
         """
@@ -44,7 +44,7 @@ class Bulk:
 
 
 class _Run:
-    """One bulk request while it is done."""
+    """One bulk request that is being run."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class _Run:
         self._unserved = 0
 
     def answers(self) -> list[Json]:
-        """The answers; an operation that was not attempted has none."""
+        """Run the operations; return the answers of those that were attempted."""
         order, circular = self._job.order()
         answered: dict[int, Json] = {}
         for number in order + circular:
@@ -77,21 +77,21 @@ class _Run:
         return [answered[number] for number in sorted(answered)]
 
     def left_out(self, answered: int) -> list[str]:
-        """What was not done, each in a sentence."""
-        told, asked = [], len(self._job.operations)
+        """Return sentences on what was not done; `answered` operations were attempted."""
+        sentences, asked = [], len(self._job.operations)
         if self._errors:
             were = "was" if self._errors == 1 else "were"
             where = ""
             if self._unserved:
                 where = f", but for {self._unserved} for want of the database: the line of that outage counts those"
-            told.append(
+            sentences.append(
                 f"{self._errors} of {asked} operations {were} refused: the lines of this request id say which and"
                 f" why{where}. Mend those and send them again."
             )
         if answered < asked:
             were = "was" if asked - answered == 1 else "were"
-            told.append(f"{asked - answered} of {asked} {were} not begun. Send them again.")
-        return told
+            sentences.append(f"{asked - answered} of {asked} {were} not begun. Send them again.")
+        return sentences
 
     def _answer(self, operation: BulkOperation, circular: bool) -> Json:
         slug = self._caller.connection.slug
@@ -153,7 +153,7 @@ class _Run:
         return answer | {"status": str(status)}
 
     def _where(self, operation: BulkOperation) -> Json:
-        """The location of what an operation failed at: it is left out after a POST only (RFC 7644, 3.7)."""
+        """Return the location of the resource that an operation failed at, but for a POST (RFC 7644, 3.7)."""
         uid = operation.uid or ""
         uid = self._ids.get(uid.removeprefix("bulkId:"), "") if uid.startswith("bulkId:") else uid
         if operation.method == "POST" or operation.collection not in _KINDS or not uid:
@@ -162,12 +162,15 @@ class _Run:
 
 
 def _label(operation: BulkOperation) -> str:
-    """As single requests are named in the activity; a path that nobody serves is cut."""
+    """Name an operation as the activity names single requests; an unknown path is cut."""
     return f"{operation.method} {operation.collection[:40]}{'' if operation.uid is None else '/{id}'}"
 
 
 def _check(operation: BulkOperation) -> None:
-    """Refuse what no single request could do, or none within another."""
+    """Refuse what no single request could do, or none within another.
+
+    Raises InvalidValue, NotFound and MethodNotAllowed.
+    """
     path = operation.collection + ("" if operation.uid is None else f"/{operation.uid}")
     if operation.collection.lower() == "/bulk":
         raise InvalidValue("A bulk request cannot hold another one. Send its operations instead.")
