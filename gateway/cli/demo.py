@@ -16,7 +16,7 @@ from gateway.cli.common import explain_outages, name_database, print_table
 from gateway.cli.simulate import new_run, simulator_of
 from gateway.config import load
 from gateway.demo.customer import STEPS, Customer
-from gateway.demo.server import running
+from gateway.demo.server import run_server
 from gateway.provisioning import Provisioning, Trace
 from gateway.scim.errors import NotFound
 from gateway.simulation.api import SimulationOptions, Step
@@ -66,7 +66,7 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
     with (
         explain_outages(database),
         _operator(gateway, run) as operator,
-        running(environment, log) as url,
+        run_server(environment, log) as url,
         HttpSession(f"{url}/admin/v1", operator) as admin,
     ):
         console.print(

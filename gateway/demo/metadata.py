@@ -1,4 +1,4 @@
-"""The SAML metadata of an identity provider that exists for a demonstration only."""
+"""SAML metadata of an identity provider for demonstrations and trials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATE = """<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" en
 
 
 def saml_metadata(entity: str) -> str:
-    """Metadata with a certificate made on the spot, good for a year. Its key is thrown away: nobody signs on."""
+    """Return metadata with a new certificate that is valid for a year. Its key is discarded: no sign-on is possible."""
     return _TEMPLATE.format(entity=entity, certificate=base64.b64encode(_certificate()).decode())
 
 

@@ -1,4 +1,4 @@
-"""The server of a demonstration: `gateway serve` in a process of its own, ended with whoever started it."""
+"""The server of a demonstration: `gateway serve` in a child process, which ends with its parent."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from pathlib import Path
 
 from gateway.server import STOP_SECONDS, ServingError, end_with_parent
 
-USUAL_PORT = 8000
+DEFAULT_PORT = 8000
 START_SECONDS = 30
-_SAID = "Listening on "
+_URL_LINE = "Listening on "
 
 
 @contextmanager
-def running(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Its URL, once it answers: at the usual port, or at a free one where that is taken. What it logs goes to `log`."""
+def run_server(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Run a server that logs to `log`, and yield its URL, with the default port or, if that is taken, a free one.
+
+    Raises ServingError when it does not start.
+    """
     url, process = None, None
     try:
-        for port in (USUAL_PORT, 0):
-            process = _started(port, environment, log)
-            if url := _listening(process):
+        for port in (DEFAULT_PORT, 0):
+            process = _start(port, environment, log)
+            if url := _read_url(process):
                 break
             _stop(process)
         if url is None:
@@ -37,7 +40,7 @@ def running(environment: Mapping[str, str], log: Path) -> Iterator[str]:
             _stop(process)
 
 
-def _started(port: int, environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
+def _start(port: int, environment: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)]
     with log.open("w") as file:
         return subprocess.Popen(  # noqa: S603 - our own command
@@ -46,18 +49,18 @@ def _started(port: int, environment: Mapping[str, str], log: Path) -> subprocess
             stdout=subprocess.PIPE,
             stderr=file,
             text=True,
-            # Ctrl-C reaches the demonstration alone, which then stops the server in its own time.
+            # Ctrl-C reaches the demonstration alone, which then stops the server.
             start_new_session=True,
             preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509  (no thread runs yet)
         )
 
 
-def _listening(process: subprocess.Popen[str]) -> str | None:
+def _read_url(process: subprocess.Popen[str]) -> str | None:
     assert process.stdout is not None
     if not select.select([process.stdout], [], [], START_SECONDS)[0]:
         return None
     line = process.stdout.readline()
-    return line.removeprefix(_SAID).strip() if line.startswith(_SAID) else None
+    return line.removeprefix(_URL_LINE).strip() if line.startswith(_URL_LINE) else None
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -33,19 +33,19 @@ class Deployment:
         own = "database_url" in settings
         new = not own and not (instance / engines.DATABASE).exists()
         if not own:
-            usual |= engines.take(instance)
+            usual |= engines.take_database(instance)
         settings = usual | settings
         self.app: Flask = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
         if new:
-            engines.keep_migrated(instance)
+            engines.cache_migrated(instance)
 
     def close(self) -> None:
         """Stop the background worker and close the database."""
         self.gateway.close()
         self.gateway.store.database.close()
-        engines.give_back(self._instance)
+        engines.return_database(self._instance)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -22,8 +22,8 @@ ENGINE, SERVER = "GATEWAY_TEST_ENGINE", "GATEWAY_TEST_DATABASE_URL"
 #: Settings of a server whose data may be lost in a crash, with connections for many tests at once.
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400"}
 #: Databases by the folder of the deployment that uses them, and by that of the deployment that used them last.
-_taken: dict[Path, str] = {}
-_left: dict[Path, str] = {}
+_in_use: dict[Path, str] = {}
+_returned: dict[Path, str] = {}
 #: The file of an empty SQLite database with the newest schema, once one was migrated.
 _migrated: list[bytes] = []
 
@@ -33,24 +33,29 @@ def is_postgresql() -> bool:
     return os.environ.get(ENGINE) == "postgresql"
 
 
-def take(instance: Path) -> dict[str, str]:
+def take_database(instance: Path) -> dict[str, str]:
     """Return the settings with which a deployment gets its database: the same one for the same folder."""
     if not is_postgresql():
         if _migrated and not (file := instance / DATABASE).exists():
             instance.mkdir(parents=True, exist_ok=True)
             file.write_bytes(_migrated[0])
         return {}
-    if instance in _left:
-        _taken[instance] = _left.pop(instance)
-    elif instance not in _taken:
+    if instance in _returned:
+        _in_use[instance] = _returned.pop(instance)
+    elif instance not in _in_use:
         # Creating a database takes long, so one that was given back is used again.
-        _taken[instance] = (
-            _emptied(_left.popitem()[1]) if _left else _made(f"gateway_test_{os.getpid()}_{len(_taken)}")
+        _in_use[instance] = (
+            _empty_database(_returned.popitem()[1])
+            if _returned
+            else _create_database(f"gateway_test_{os.getpid()}_{len(_in_use)}")
         )
-    return {"database_url": _taken[instance], "secret_key": f"the key of the tests' deployment in {instance}"}
+    return {
+        "database_url": _in_use[instance],
+        "secret_key": f"the key of the tests' deployment in {instance}",
+    }
 
 
-def keep_migrated(instance: Path) -> None:
+def cache_migrated(instance: Path) -> None:
     """Keep a copy of the empty database that was just migrated there, which later deployments start from.
 
     Not for a database that existed before: nothing may be stored in it.
@@ -65,13 +70,13 @@ def keep_migrated(instance: Path) -> None:
         _migrated.append(copy.serialize())
 
 
-def give_back(instance: Path) -> None:
+def return_database(instance: Path) -> None:
     """Give back the database of a closed deployment.
 
     A deployment that is opened again in the same folder finds its data, unless another one got the database.
     """
     with suppress(KeyError):
-        _left[instance] = _taken.pop(instance)
+        _returned[instance] = _in_use.pop(instance)
 
 
 @contextmanager
@@ -119,7 +124,7 @@ def stopped(url: str) -> Iterator[None]:
         _commands.pg_ctl(start, pgdata=pgdata, user=user)  # type: ignore[attr-defined]
 
 
-def _made(name: str) -> str:
+def _create_database(name: str) -> str:
     import psycopg
 
     url = os.environ[SERVER]
@@ -130,7 +135,7 @@ def _made(name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
-def _emptied(url: str) -> str:
+def _empty_database(url: str) -> str:
     import psycopg
 
     with psycopg.connect(url) as connection:

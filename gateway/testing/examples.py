@@ -30,10 +30,10 @@ _STORED: Mapping[str, Json] = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole user or group as it is sent, and what the plugin makes of it.
+    """A whole user or group as it is sent, and its translation by the plugin.
 
-    With `becomes` it is translated to just that; with `refused` it is a refusal that says these words, which name the
-    remedy; with neither it is canonical already and left alone.
+    With `becomes` it is translated to exactly that; with `refused` it is refused in a sentence with these words, which
+    name the remedy; with neither it is canonical already and left alone.
     """
 
     sent: Json
@@ -44,7 +44,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The operations of a PATCH as they are sent, and what the plugin makes of them; see `Document`.
+    """The operations of a PATCH as they are sent, and their translation by the plugin; see `Document`.
 
     `current` is the stored document they meet, of a group without its members; a plain user or group where left out.
     """
@@ -71,14 +71,14 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Installed:
-    """One installed plugin, asked alone: no other plugin and no default of the core answers in its place."""
+    """One installed plugin, whose hooks are called alone: neither other plugins nor the core's defaults answer."""
 
     name: str
     manager: pluggy.PluginManager
     hooks: frozenset[str]
 
     def ask(self, hook: str, **arguments: Any) -> Any:
-        """What the plugin answers to a hook; None where it has none. What it raises goes through."""
+        """Call a hook of the plugin and return its result; None if it does not implement it. Exceptions propagate."""
         if hook not in self.hooks:
             return None
         answer = getattr(self.manager.hook, hook)(**arguments)
@@ -87,11 +87,11 @@ class Installed:
 
     @property
     def declaration(self) -> Declaration:
-        """What the plugin says of itself."""
+        """The plugin's declaration, or one with its name as title."""
         return self.ask("gateway_declare") or Declaration(title=self.name)
 
     def connection(self, settings: Mapping[str, Any] | None = None) -> Connection:
-        """A connection of the plugin, with these settings as its schema has them."""
+        """Return a connection of the plugin, with these settings and its schema's defaults."""
         return Connection(
             id="c1",
             slug=f"{self.name}-1",
@@ -106,7 +106,7 @@ class Installed:
 
 @lru_cache
 def installed(name: str) -> Installed:
-    """The plugin of that name. Raises LookupError where none is installed."""
+    """Return the plugin of that name. Raises LookupError if none is installed."""
     manager = pluggy.PluginManager("gateway")
     manager.add_hookspecs(hookspecs)
     found = entry_points(group=ENTRY_POINTS, name=name)
@@ -125,7 +125,7 @@ def installed(name: str) -> Installed:
 def organization(
     limit: int | None = 3, used: int = 0, plan: str = "enterprise", payment: str = "invoice"
 ) -> Organization:
-    """An organization as plugins see it."""
+    """Return an organization as plugins see it."""
     addresses = ("https://acme.test/billing", "https://acme.test/contact")
     billing = Billing("card" if payment == "card" else "invoice", *addresses)
     return Organization("o1", "Acme", plan, True, Seats(limit, used), billing)
@@ -133,13 +133,13 @@ def organization(
 
 @lru_cache
 def manager_with(name: str) -> PluginManager:
-    """Build a manager that has this plugin and no other, in no instance: what a connection keeps needs none."""
+    """Return a manager that has this plugin and no other, without an instance."""
     with TemporaryDirectory() as folder:
         overrides = {"instance": folder, "secret_key": "unused" * 6, "plugins_disabled": others(name)}
         return build(load(overrides, {})).plugins
 
 
 def others(name: str) -> tuple[str, ...]:
-    """All installed plugins but this one and the core's own, for a deployment that leaves them out."""
+    """Return the names of all other installed plugins, for a deployment that disables them."""
     names = {point.name for point in entry_points(group=ENTRY_POINTS)}
     return tuple(sorted(names - {name, builtin.NAME}))

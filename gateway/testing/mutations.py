@@ -1,4 +1,4 @@
-"""Examples made wrong: junk at each place of a JSON value, and names in other letter case. Pure."""
+"""Mutations of examples: junk at each place of a JSON value, and names in other letter case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 #: What identity providers, proxies and templates put where another value belongs.
 JUNK: tuple[Any, ...] = (None, 3, "x", [], {}, [None])
-#: Junk that holds something: a receiver that does what it does without it has swallowed it.
+#: Junk that is not empty: a receiver that acts as if it were absent has dropped it silently.
 FULL = (3, "x")
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")')
 #: The letter cases in which names are tried (RFC 7643, 2.1: they are case insensitive).
@@ -26,17 +26,17 @@ class Place:
         return ".".join(map(str, self.keys))
 
     def value(self, whole: Any) -> Any:
-        """Return what stands there."""
+        """Return the value at this place."""
         for key in self.keys:
             whole = whole[key]
         return whole
 
     def replaced(self, whole: Any, value: Any) -> Any:
-        """Return a copy with another value there."""
+        """Return a copy with another value at this place."""
         return _changed(whole, self.keys, lambda holder, key: {**holder, key: value}, lambda _: [value])
 
     def removed(self, whole: Any) -> Any:
-        """Return a copy without it."""
+        """Return a copy without this place."""
         return _changed(
             whole,
             self.keys,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.demo.server import running
+from gateway.demo.server import run_server
 from gateway.scim.errors import TooManyRequests, Unavailable
 from gateway.store import open_database
 from gateway.testing import Deployment, Scim, engines
@@ -93,7 +93,7 @@ def test_one_connection_in_a_storm_starves_no_other(
     wild = deployment.connection("generic", deployment.organization())
     calm = deployment.connection("generic", deployment.organization("Other"))
     limits = {"GATEWAY_RATE_LIMIT": str(RATE), "GATEWAY_WORKERS": str(WORKERS)}
-    with running(deployment.environment | limits, tmp_path / "log") as url:
+    with run_server(deployment.environment | limits, tmp_path / "log") as url:
         flood = [Client(url, wild, f"wild{number}", 0, 10 ** (1 + number)) for number in range(FLOODERS)]
         other = Client(url, calm, "calm", 2 / RATE)
         begun = time.monotonic()

@@ -46,7 +46,7 @@ def test_settings_are_checked_by_the_plugin_and_have_its_defaults(deployment):
         (SeatPromises, "acme", "No installed plugin is called"),
     ],
 )
-def test_promises_of_nobody_are_told_so(base, plugin, words):
+def test_promises_without_a_plugin_are_a_usage_error(base, plugin, words):
     with pytest.raises(pytest.UsageError, match=words):
         find_declaration(type("TestAcme", (base,), {"plugin": plugin}))
 
@@ -58,7 +58,7 @@ def test_a_plugin_is_asked_by_itself():
     assert {each.name for each in examples.manager_with("okta").declared.plugins()} == {"okta", "generic"}
 
 
-def test_the_kit_offers_what_it_names_and_a_story_is_told_without_pytest():
+def test_the_kit_exports_its_names_and_replays_a_transcript_without_pytest():
     assert [name for name in testing.__all__ if not hasattr(testing, name)] == []
     with pytest.raises(AttributeError, match="has no Promises"):
         _ = testing.Promises

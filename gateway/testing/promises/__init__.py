@@ -1,4 +1,4 @@
-"""What a plugin promises, as test classes: subclass one, name the plugin, give examples.
+"""The promises of plugins, as test classes: subclass one, name the plugin, give examples.
 
     from gateway.testing import Document, IdpPromises, Patch
 
@@ -15,10 +15,10 @@
         }
 
 The keys are the names of the tests. `IdpPromises` is everything that an identity provider promises; the parts may be
-taken one by one. A plugin that judges seats takes `SeatPromises`, and so on. What is asked is the installed plugin by
-itself; what goes through a gateway goes through one that has no other plugin, on the engine of the run. A test of your
-own in such a class may take `document`, `patch`, `transcript` or `style` as an argument as well, and the fixture
-`connection`, which is one of this plugin with these `settings`.
+taken one by one. A plugin that decides on seats takes `SeatPromises`, and so on. Hooks of the installed plugin are
+called directly; requests go through a gateway that has no other plugin, on the engine of the run. A test of your own in
+such a class may take `document`, `patch`, `transcript` or `style` as an argument as well, and the fixture `connection`,
+which is one of this plugin with these `settings`.
 """
 
 from gateway.testing.promises.application import (

@@ -34,7 +34,7 @@ FOREIGN = {
 
 
 class PluginPromises:
-    """What every plugin promises: it is installed, says what it is, and repeats no secret."""
+    """The promises of every plugin: it is installed, has a declaration, and repeats no secret."""
 
     #: The name of the plugin: that of its entry point.
     plugin: ClassVar[str] = ""
@@ -42,7 +42,7 @@ class PluginPromises:
     settings: ClassVar[Mapping[str, Any]] = {}
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """A test for each example."""
+        """Parametrize a test by the examples of its class."""
         for argument in _EXAMPLES.keys() & set(metafunc.fixturenames):
             found = _EXAMPLES[argument](type(self))
             nothing = [pytest.param(None, marks=pytest.mark.no_examples)]
@@ -50,14 +50,14 @@ class PluginPromises:
 
     @pytest.fixture
     def deployment(self, tmp_path: Path) -> Iterator[Deployment]:
-        """A gateway that has this plugin and no other."""
+        """Provide a gateway that has this plugin and no other."""
         deployment = Deployment(tmp_path / "instance", plugins_disabled=others(self.plugin))
         yield deployment
         deployment.close()
 
     @property
     def asked(self) -> Installed:
-        """The plugin, asked by itself."""
+        """The plugin, whose hooks are called directly."""
         return installed(self.plugin)
 
     @property

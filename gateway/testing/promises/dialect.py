@@ -26,7 +26,7 @@ from gateway.testing.promises.base import PluginPromises
 
 
 class DialectPromises(PluginPromises):
-    """What a plugin promises of the documents and PATCHes that it translates."""
+    """The promises of a plugin that translates documents, PATCHes and filters."""
 
     documents: ClassVar[Mapping[str, Document]] = {}
     patches: ClassVar[Mapping[str, Patch]] = {}
@@ -35,7 +35,7 @@ class DialectPromises(PluginPromises):
 
     def test_a_document_becomes_what_it_should(self, document: Document) -> None:
         """It is translated, refused with the remedy, or left alone."""
-        _holds(document, self._resource(document.kind), document.sent)
+        _check_example(document, self._resource(document.kind), document.sent)
 
     def test_what_a_document_becomes_passes_the_tables_of_the_core(self, document: Document) -> None:
         """Like any stranger's."""
@@ -48,7 +48,7 @@ class DialectPromises(PluginPromises):
     def test_what_a_document_becomes_is_left_alone(self, document: Document) -> None:
         """Canonical is canonical: a translation is not translated again."""
         if document.becomes is not None:
-            _holds(
+            _check_example(
                 Document(document.becomes, kind=document.kind),
                 self._resource(document.kind),
                 document.becomes,
@@ -57,7 +57,7 @@ class DialectPromises(PluginPromises):
     def test_operations_become_what_they_should(self, patch: Patch) -> None:
         """They are translated, refused with the remedy, or left alone."""
         stored = copy.deepcopy(patch.stored)
-        _holds(patch, self._patch(patch, stored), patch.sent)
+        _check_example(patch, self._patch(patch, stored), patch.sent)
         assert stored == patch.stored, "the stored document was changed"
 
     def test_what_operations_become_is_applied_by_the_core(self, patch: Patch) -> None:
@@ -82,27 +82,27 @@ class DialectPromises(PluginPromises):
 
     def test_junk_anywhere_in_a_document_is_refused_or_told(self, document: Document) -> None:
         """Null, a number, a text, an empty list: never a crash, and never taken for what belongs there."""
-        self._junk_is_told(document.sent, lambda sent: self._stored(document.kind, sent))
+        self._check_junk(document.sent, lambda sent: self._clean_document(document.kind, sent))
 
     def test_junk_anywhere_in_operations_is_refused_or_told(self, patch: Patch) -> None:
         """As in documents."""
-        self._junk_is_told(patch.sent, lambda sent: self._patched(patch, sent))
+        self._check_junk(patch.sent, lambda sent: self._clean_patched(patch, sent))
 
     @pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
     def test_names_of_a_document_mean_the_same_in_any_letter_case(
         self, document: Document, case: Callable[[str], str]
     ) -> None:
         """RFC 7643, 2.1: names are case insensitive."""
-        again = self._stored(document.kind, recased(document.sent, case))
-        assert _folded(again) == _folded(self._stored(document.kind, document.sent))
+        again = self._clean_document(document.kind, recased(document.sent, case))
+        assert _comparable(again) == _comparable(self._clean_document(document.kind, document.sent))
 
     @pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
     def test_names_in_operations_mean_the_same_in_any_letter_case(
         self, patch: Patch, case: Callable[[str], str]
     ) -> None:
         """In paths and in values."""
-        again = self._patched(patch, [recased_operation(operation, case) for operation in patch.sent])
-        assert _folded(again) == _folded(self._patched(patch, patch.sent))
+        again = self._clean_patched(patch, [recased_operation(operation, case) for operation in patch.sent])
+        assert _comparable(again) == _comparable(self._clean_patched(patch, patch.sent))
 
     def test_junk_is_never_answered_with_a_5xx(self, connection: Scim) -> None:
         """By the whole gateway: the first example of each kind, with junk at each place."""
@@ -116,23 +116,23 @@ class DialectPromises(PluginPromises):
                     if answer.status == 201:
                         connection.call("DELETE", f"{path}/{answer.json['id']}")
 
-    def _junk_is_told(self, example: Any, receive: Callable[[Any], Any]) -> None:
+    def _check_junk(self, example: Any, receive: Callable[[Any], Any]) -> None:
         proper = receive(example)
         for place in places(example):
             left_out = receive(_without(place, example))
-            matters = _folded(left_out) != _folded(proper)
+            matters = _comparable(left_out) != _comparable(proper)
             for junk in JUNK:
                 received, what = receive(place.replaced(example, junk)), f"{junk!r} at {place}"
                 if isinstance(received, Refusal):
                     assert 400 <= received.status < 500, what
                     assert received.detail.endswith((".", "!", "?")), f"{what}: the refusal is no sentence"
-                elif matters and not _alike(junk, place.value(example)):
+                elif matters and not _is_equivalent(junk, place.value(example)):
                     assert received != proper, f"{what} is taken for what belongs there"
                     dropped = junk in FULL and received == left_out
                     assert not dropped, f"{what} is dropped without a word"
 
-    def _stored(self, kind: str, sent: Any) -> CleanDocument | Refusal:
-        """What the core would store of a document as it is sent, or the refusal."""
+    def _clean_document(self, kind: str, sent: Any) -> CleanDocument | Refusal:
+        """Return the document that the core would store of one as it is sent, or the refusal."""
         kept = manager_with(self.plugin).declared.kept(self.words)
         try:
             answer = self._resource(kind)(copy.deepcopy(sent))
@@ -141,8 +141,8 @@ class DialectPromises(PluginPromises):
         except Refusal as refused:
             return refused
 
-    def _patched(self, example: Patch, sent: Any) -> CleanDocument | Refusal:
-        """What the core would store after operations as they are sent, or the refusal."""
+    def _clean_patched(self, example: Patch, sent: Any) -> CleanDocument | Refusal:
+        """Return the document that the core would store after operations as they are sent, or the refusal."""
         kept = manager_with(self.plugin).declared.kept(self.words)
         empty = self.asked.declaration.empty_patches
         changes: list[Any] = []
@@ -185,8 +185,8 @@ class DialectPromises(PluginPromises):
         apply(kept.user if example.kind == "User" else kept.group, example.stored, read)
 
 
-def _holds(example: Document | Patch, ask: Callable[[Any], Any], sent: Any) -> None:
-    """The example is answered as it says, twice, and what was given is unchanged unless something came back."""
+def _check_example(example: Document | Patch, ask: Callable[[Any], Any], sent: Any) -> None:
+    """Assert that the plugin answers as the example says, twice, and changes its argument only if it returns it."""
     for _ in range(2):
         given = copy.deepcopy(sent)
         if example.refused:
@@ -206,9 +206,9 @@ def _holds(example: Document | Patch, ask: Callable[[Any], Any], sent: Any) -> N
 
 
 def _without(place: Place, example: Any) -> Any:
-    """The example without what stands there: without its value an operation changes nothing.
+    """Return the example without the value at a place: an operation without its value changes nothing.
 
-    What a remove names is what goes; another name is nobody's, and null is no name (RFC 7643, 2.5).
+    A `remove` with a value removes the entries that it names; null names none (RFC 7643, 2.5).
     """
     number, *keys = place.keys
     if isinstance(number, int) and keys in ([], ["value"]):
@@ -218,11 +218,11 @@ def _without(place: Place, example: Any) -> Any:
     return place.removed(example)
 
 
-def _alike(junk: Any, value: Any) -> bool:
-    """Whether the junk is the value itself, or empty as it is."""
+def _is_equivalent(junk: Any, value: Any) -> bool:
+    """Return whether the junk is the value itself, or both are empty."""
     return (type(junk) is type(value) and junk == value) or (is_empty(junk) and is_empty(value))
 
 
-def _folded(received: CleanDocument | Refusal) -> Any:
-    """What is compared between letter cases: the document, and the status of a refusal."""
+def _comparable(received: CleanDocument | Refusal) -> Any:
+    """Return what is compared between letter cases: the document, or the status of a refusal."""
     return received.status if isinstance(received, Refusal) else received.document

@@ -40,7 +40,7 @@ class _Simulations(PluginPromises):
 
 
 class SimulatorPromises(_Simulations):
-    """What a plugin promises of its simulator, where it brings one."""
+    """The promises of a plugin's simulator, where it has one."""
 
     def test_the_gateway_passes_the_simulator(self, connection: Scim, style: str) -> None:
         """In each style, and the steps are as many as were announced."""
