@@ -54,9 +54,9 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
         with store.transaction():
             store.organizations.count(organization.id, "User", connection.id, copies)
             store.organizations.reserve(Reservation(organization.id, organization.policy, copies, 0))
-            store.groups.recount(organization.id, few, SMALL - 1)
+            store.groups.add_members(organization.id, few, SMALL - 1)
             for place, key in enumerate(many):
-                store.groups.recount(organization.id, key, min(LARGE, copies - place * LARGE))
+                store.groups.add_members(organization.id, key, min(LARGE, copies - place * LARGE))
         for table in ("users", "emails", "grants"):
             settled(raw, table)
     subject = Subject(scim.base, scim.token, users, uid, {"small": pushed[0], "large": pushed[1]})

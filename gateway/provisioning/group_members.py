@@ -15,7 +15,7 @@ from gateway.scim.matching import element_matches
 from gateway.scim.members import MemberChange
 from gateway.scim.schemas import GROUP
 from gateway.store import Store
-from gateway.store.memberships import PUSH
+from gateway.store.memberships import PUSH, Candidate
 from gateway.store.records import GroupRecord
 
 #: Members of one group that may wait for users who are not here yet.
@@ -42,32 +42,28 @@ class GroupMembers:
         caller: Caller,
         group: GroupRecord,
         changes: Sequence[MemberChange],
-        change: UnitOfWork,
+        unit: UnitOfWork,
         trace: Trace,
     ) -> GroupRecord:
-        """Apply membership changes in order, and record an event of their sum; the group as it is then."""
-        balance: dict[int, int] = {}
+        """Apply membership changes in order and record events of their sum; return the group as it is then."""
+        moved: dict[str, tuple[int, int]] = {}
         trace.waiting = 0
         for step in changes:
-            joined, left = self._step(caller, group, step, trace)
-            for user_id in joined:
-                balance[user_id] = balance.get(user_id, 0) + 1
-            for user_id in left:
-                balance[user_id] = balance.get(user_id, 0) - 1
-        added = [user_id for user_id, sum_ in balance.items() if sum_ > 0]
-        removed = [user_id for user_id, sum_ in balance.items() if sum_ < 0]
+            joined, left = self._apply_one(caller, group, step, trace)
+            for by, candidates in ((1, joined), (-1, left)):
+                for each in candidates:
+                    moved[each.uid] = each.user_id, moved.get(each.uid, (0, 0))[1] + by
+        # In the order of the users' creation, as in an answer.
+        ordered = sorted(moved, key=lambda uid: moved[uid][0])
+        added = [uid for uid in ordered if moved[uid][1] > 0]
+        removed = [uid for uid in ordered if moved[uid][1] < 0]
         if changes:
             trace.members = len(added), len(removed)
         if not added and not removed:
             return group
-        organization_id = caller.organization.id
-        self._store.groups.recount(organization_id, group.id, len(added) - len(removed))
         # As it is now: it may have been renamed since it was read.
-        group = self._store.groups.by_keys(organization_id, [group.id])[0]
-        uids = self._store.memberships.uids
-        change.record_member_events(
-            group.uid, group.name, uids(organization_id, added), uids(organization_id, removed)
-        )
+        group = self._store.groups.add_members(caller.organization.id, group.id, len(added) - len(removed))
+        unit.record_member_events(group.uid, group.name, added, removed)
         return group
 
     # In several -------------------------------------------------------------------------------------------------
@@ -88,7 +84,7 @@ class GroupMembers:
         here = self._resolve(caller, arriving)
         missing = dict.fromkeys(uid for uid in arriving if uid not in here)
         if missing:
-            waiting = set(self._store.waiting_members.of(group.id)) if group else set()
+            waiting = set(self._store.waiting_members.list_of(group.id)) if group else set()
             replaced = any(change.kind == "replace" for change in changes)
             of_group = len(missing) if replaced else len(waiting.union(missing))
             name = group.name if group else "that is made"
@@ -148,10 +144,10 @@ class GroupMembers:
         with self._units_of_work.open(caller, trace, line=False) as unit:
             group, organization_id = read(caller), caller.organization.id
             gone = self._store.memberships.expel(group.id, PORTION)
-            self._store.groups.recount(organization_id, group.id, -len(gone))
+            group = self._store.groups.add_members(organization_id, group.id, -len(gone))
             uids = self._store.memberships.uids(organization_id, gone)
             unit.record_member_events(group.uid, group.name, (), uids)
-            return self._store.groups.by_keys(organization_id, [group.id])[0], len(gone)
+            return group, len(gone)
 
     def _portions(
         self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]
@@ -163,11 +159,11 @@ class GroupMembers:
             arriving: Sequence[str] = change.ids if change.kind in ("add", "replace") else ()
             if change.kind == "remove_where":
                 assert change.filter is not None
-                leaving = memberships.uids(organization_id, self._selected(caller, group, change.filter))
+                leaving = self._select(caller, group, change.filter)
             elif change.kind in ("replace", "clear"):
                 granted = set(memberships.uids(organization_id, memberships.granted(group.id, PUSH)))
                 leaving = sorted(
-                    (granted | set(self._store.waiting_members.of(group.id))).difference(arriving)
+                    (granted | set(self._store.waiting_members.list_of(group.id))).difference(arriving)
                 )
                 arriving = [uid for uid in arriving if uid not in granted]
             yield from _split("remove", leaving)
@@ -175,35 +171,43 @@ class GroupMembers:
 
     # One change -------------------------------------------------------------------------------------------------
 
-    def _step(
-        self, caller: Caller, group: GroupRecord, step: MemberChange, trace: Trace
-    ) -> tuple[Iterable[int], Iterable[int]]:
-        """One membership change: the keys of those who came in, and of those who are out."""
-        memberships = self._store.memberships
-        if step.kind == "add":
-            return memberships.grant(group.id, self._arrive(caller, group, step.ids, trace), PUSH), ()
-        if step.kind == "remove":
-            self._store.waiting_members.forget(group.id, step.ids)
-            # Whoever manages a member by now: in a group of its own a connection takes out whom it put in.
-            return (), memberships.withdraw(
-                group.id, memberships.known(caller.organization.id, step.ids), PUSH
-            )
-        if step.kind == "remove_where":
-            assert step.filter is not None
-            return (), memberships.withdraw(group.id, self._selected(caller, group, step.filter), PUSH)
+    def _apply_one(
+        self, caller: Caller, group: GroupRecord, change: MemberChange, trace: Trace
+    ) -> tuple[Iterable[Candidate], Iterable[Candidate]]:
+        """Apply one membership change; return the users who joined and those who left."""
+        memberships, organization_id = self._store.memberships, caller.organization.id
+        if change.kind == "add":
+            return memberships.add_pushes(group.id, self._find_arriving(caller, group, change.ids, trace)), ()
+        if change.kind == "remove":
+            # Whichever connection manages a member by now: out of its own group a connection takes whom it put in.
+            leaving = memberships.find_known(organization_id, group.id, change.ids)
+            present = {each.uid for each in leaving if not each.is_awaited}
+            self._store.waiting_members.forget(group.id, [uid for uid in change.ids if uid not in present])
+            return (), memberships.remove_pushes(group.id, leaving)
+        if change.kind == "remove_where":
+            assert change.filter is not None
+            selected = self._select(caller, group, change.filter)
+            leaving = memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
+            return (), memberships.remove_pushes(group.id, leaving)
         self._store.waiting_members.forget(group.id, None)
-        wanted = self._arrive(caller, group, step.ids, trace)
-        there = set(wanted)
-        gone = [key for key in memberships.granted(group.id, PUSH) if key not in there]
-        return memberships.grant(group.id, wanted, PUSH), memberships.withdraw(group.id, gone, PUSH)
+        arriving = self._find_arriving(caller, group, change.ids, trace)
+        staying = {each.user_id for each in arriving}
+        gone = [key for key in memberships.granted(group.id, PUSH) if key not in staying]
+        leaving = memberships.find_by_keys(organization_id, group.id, gone)
+        return memberships.add_pushes(group.id, arriving), memberships.remove_pushes(group.id, leaving)
 
     def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
         return self._store.memberships.resolve(caller.organization.id, caller.connection_id, uids)
 
-    def _arrive(self, caller: Caller, group: GroupRecord, uids: Sequence[str], trace: Trace) -> list[int]:
-        """The keys of members that are here. One unknown id must not fail the rest: the group waits for it."""
-        here = self._resolve(caller, uids)
-        missing = [uid for uid in uids if uid not in here]
+    def _find_arriving(
+        self, caller: Caller, group: GroupRecord, uids: Sequence[str], trace: Trace
+    ) -> list[Candidate]:
+        """Return the users that are provisioned; for the others the group waits, so that one of them fails no other."""
+        found = self._store.memberships.find_visible(
+            caller.organization.id, caller.connection_id, group.id, uids
+        )
+        known = {each.uid for each in found}
+        missing = [uid for uid in uids if uid not in known]
         if missing:
             self._store.waiting_members.add(group.id, missing)
             self._check_waiting(caller, group.name, missing, self._store.waiting_members.count(group.id))
@@ -211,7 +215,7 @@ class GroupMembers:
             trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing[:LINE_COUNT]]
             if len(missing) > LINE_COUNT:
                 trace.ignored.append(f"members: {len(missing) - LINE_COUNT} more that are not here")
-        return list(here.values())
+        return found
 
     def _check_waiting(
         self, caller: Caller, name: str, missing: Sequence[str], of_group: int, more: int = 0
@@ -225,7 +229,7 @@ class GroupMembers:
                 f"More than {MOST_WAITING} members of the group {name[:200]!r} would wait for users whom this"
                 f" connection does not know, {missing[0][:80]!r} among them. Provision the users first."
             )
-        if self._store.waiting_members.are_more(
+        if self._store.waiting_members.exceed(
             caller.organization.id, caller.connection_id, max(MOST_WAITING_OF_CONNECTION - more, 0)
         ):
             raise InvalidValue(
@@ -234,18 +238,17 @@ class GroupMembers:
                 " users first."
             )
 
-    def _selected(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[int]:
-        """Members that a filter picks by more than their id."""
+    def _select(self, caller: Caller, group: GroupRecord, tree: Filter) -> list[str]:
+        """Return the ids of members that a filter selects by more than their id."""
         attribute = next(attribute for attribute in GROUP.attributes if attribute.name == "members")
         members = self._store.memberships.members_of(caller.organization.id, caller.connection_id, group)
-        picked = [
+        return [
             member.uid
             for member in members
             if element_matches(
                 tree, {"value": member.uid, "display": member.display, "type": "User"}, attribute
             )
         ]
-        return list(self._resolve(caller, picked).values())
 
 
 def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:

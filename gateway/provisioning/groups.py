@@ -211,7 +211,7 @@ class Groups:
             trace.target, trace.members = Target("Group", group.uid, group.name), (0, 0)
             act = memberships.grant if inside else memberships.withdraw
             if act(group.id, [user.id], MANUAL):
-                self._store.groups.recount(caller.organization.id, group.id, 1 if inside else -1)
+                self._store.groups.add_members(caller.organization.id, group.id, 1 if inside else -1)
                 trace.members = (1, 0) if inside else (0, 1)
                 change.record_member_events(
                     group.uid, group.name, [user.uid] if inside else [], [] if inside else [user.uid]

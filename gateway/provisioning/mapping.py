@@ -408,10 +408,10 @@ class MapToGroups:
             for (group_id, source), keys in sorted(grants.items()):
                 changed.setdefault(group_id, []).extend(write(group_id, keys, source))
         uids = {user.id: user.uid for user in users}
-        for group in self._store.groups.by_keys(organization_id, sorted(added.keys() | removed.keys())):
-            joined, left = added.get(group.id, []), removed.get(group.id, [])
+        for group_id in sorted(added.keys() | removed.keys()):
+            joined, left = added.get(group_id, []), removed.get(group_id, [])
             if joined or left:
-                self._store.groups.recount(organization_id, group.id, len(joined) - len(left))
+                group = self._store.groups.add_members(organization_id, group_id, len(joined) - len(left))
                 unit.record_member_events(
                     group.uid, group.name, [uids[key] for key in joined], [uids[key] for key in left]
                 )

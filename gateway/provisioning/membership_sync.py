@@ -83,13 +83,9 @@ class MembershipSync:
         before, after = {group for group, _ in held}, {group for group, _ in target}
         if before == after:
             return
-        groups = {
-            group.id: group for group in self._store.groups.by_keys(organization_id, sorted(before ^ after))
-        }
         for group_id in sorted(before ^ after):
             joined = group_id in after
-            self._store.groups.recount(organization_id, group_id, 1 if joined else -1)
-            group = groups[group_id]
+            group = self._store.groups.add_members(organization_id, group_id, 1 if joined else -1)
             change.record_member_events(
                 group.uid, group.name, [user.uid] if joined else [], [] if joined else [user.uid]
             )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from gateway.scim.json_text import Json, dumps, fold, fold_json
-from gateway.store.engine.base import Database
+from gateway.store.engine.base import Database, WriteConflict
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord
 from gateway.store.users import VISIBLE
@@ -36,15 +35,6 @@ class Groups:
             f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND organization_id = ?", uid, organization.id
         )
         return GroupRecord._make(row) if row else None
-
-    def by_keys(self, organization_id: int, keys: Sequence[int]) -> list[GroupRecord]:
-        """Groups by the keys that grants refer to."""
-        rows = self._db.among(
-            keys,
-            lambda marks: f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id IN ({marks})",
-            organization_id,
-        )
-        return [GroupRecord._make(row) for row in rows]
 
     def manual(self, organization_id: int, name: str) -> GroupRecord | None:
         """The group of that name, letter case aside, that nobody pushes."""
@@ -126,16 +116,22 @@ class Groups:
         )
         return GroupRecord._make(row) if row else None
 
-    def recount(self, organization_id: int, group_id: int, by: int) -> None:
-        """Members came or went: keep their number, and let the version tell it."""
-        self._db.run(
+    def add_members(self, organization_id: int, group_id: int, by: int) -> GroupRecord:
+        """Change the number of members by so many and count up the version; return the group as it is now stored.
+
+        Raises WriteConflict when it was removed.
+        """
+        row = self._db.one(
             "UPDATE groups SET members = members + ?, modified = ?, version = version + 1"
-            " WHERE organization_id = ? AND id = ?",
+            f" WHERE organization_id = ? AND id = ? RETURNING {COLUMNS}",
             by,
             now(),
             organization_id,
             group_id,
         )
+        if row is None:
+            raise WriteConflict
+        return GroupRecord._make(row)
 
     def remove(self, organization_id: int, group: GroupRecord) -> bool:
         """Remove it with its grants."""

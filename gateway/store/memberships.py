@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
@@ -41,6 +41,28 @@ _GROUPS_OF_USER = (
 Seen = tuple[UserRecord, tuple[MemberRecord, ...]]
 #: The groups of users by their keys.
 Groups = dict[int, tuple[MemberRecord, ...]]
+
+
+class Candidate(NamedTuple):
+    """A user whose membership of a group is to be changed by a push, and what is stored of both."""
+
+    uid: str
+    user_id: int
+    #: It is a member because of a push.
+    is_pushed: bool
+    #: It is a member for another reason.
+    is_granted: bool
+    #: The group waits for its id.
+    is_awaited: bool
+
+
+#: What `Candidate` holds; its three parameters are the group.
+_CANDIDATES = (
+    "SELECT users.uid, users.id, EXISTS (SELECT 1 FROM grants r WHERE r.group_id = ? AND r.user_id = users.id"
+    f" AND r.source = '{PUSH}'), EXISTS (SELECT 1 FROM grants r WHERE r.group_id = ? AND r.user_id = users.id"
+    f" AND r.source <> '{PUSH}'), EXISTS (SELECT 1 FROM waiting_members w WHERE w.group_id = ?"
+    " AND w.user_uid = users.uid) FROM users WHERE users.deleted = 0 AND "
+)
 
 
 class Memberships:
@@ -209,16 +231,32 @@ class Memberships:
         )
         return dict(rows)
 
-    def known(self, organization_id: int, uids: Sequence[str]) -> list[int]:
-        """The keys of those ids whose users are here, whoever manages them."""
-        rows = self._db.among(
-            uids,
-            lambda marks: (
-                f"SELECT id FROM users WHERE deleted = 0 AND +organization_id = ? AND uid IN ({marks})"
-            ),
-            organization_id,
+    def find_visible(
+        self, organization_id: int, connection_id: int | None, group_id: int, uids: Sequence[str]
+    ) -> list[Candidate]:
+        """Return the users with these ids that a connection sees, with what they are in a group for."""
+        where = visible("+users.")
+        return self._candidates("users.uid", uids, f"{where} AND", group_id, organization_id, connection_id)
+
+    def find_known(self, organization_id: int, group_id: int, uids: Sequence[str]) -> list[Candidate]:
+        """Return the users with these ids, whichever connection manages them, with what they are in a group for."""
+        return self._candidates(
+            "users.uid", uids, "+users.organization_id = ? AND", group_id, organization_id
         )
-        return [row[0] for row in rows]
+
+    def find_by_keys(self, organization_id: int, group_id: int, user_ids: Sequence[int]) -> list[Candidate]:
+        """Return users by their keys, with what they are in a group for."""
+        return self._candidates(
+            "users.id", user_ids, "+users.organization_id = ? AND", group_id, organization_id
+        )
+
+    def _candidates(
+        self, column: str, values: Sequence[Any], where: str, group_id: int, *tenant: int | None
+    ) -> list[Candidate]:
+        rows = self._db.among(
+            values, lambda marks: f"{_CANDIDATES}{where} {column} IN ({marks})", *(group_id,) * 3, *tenant
+        )
+        return [Candidate._make(row) for row in rows]
 
     def uids(self, organization_id: int, user_ids: Sequence[int]) -> list[str]:
         """The public ids behind keys."""
@@ -265,6 +303,26 @@ class Memberships:
         return [row[0] for row in rows]
 
     # Writing ----------------------------------------------------------------------------------------------------
+
+    def add_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Make users members by a push; return those who were no members."""
+        self._db.run_many(
+            f"INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, '{PUSH}') ON CONFLICT DO NOTHING",
+            [(group_id, each.user_id) for each in candidates if not each.is_pushed],
+        )
+        return [each for each in candidates if not each.is_pushed and not each.is_granted]
+
+    def remove_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Take the pushes of users back; return those who are no members any more."""
+        pushed = [each for each in candidates if each.is_pushed]
+        self._db.run_among(
+            [each.user_id for each in pushed],
+            lambda marks: (
+                f"DELETE FROM grants WHERE group_id = ? AND source = '{PUSH}' AND user_id IN ({marks})"
+            ),
+            group_id,
+        )
+        return [each for each in pushed if not each.is_granted]
 
     def grant(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
         """Give each user a reason to be in the group; the keys of those who were not in it."""

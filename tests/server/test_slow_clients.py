@@ -135,7 +135,7 @@ def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, 
             f"INSERT INTO grants (group_id, user_id, source) SELECT {kept.id}, id, 'push' FROM users"
             f" WHERE organization_id = {scim.organization.id}"
         )
-        store.groups.recount(scim.organization.id, kept.id, 60_000)
+        store.groups.add_members(scim.organization.id, kept.id, 60_000)
     _, usual = quick(served, scim)
     slow = [
         served.connect().send("GET", f"{scim.base}/Groups/{group['id']}", scim.token) for _ in range(MANY)

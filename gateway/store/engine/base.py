@@ -192,6 +192,12 @@ class Database(ABC):
             rows += self.all(query(",".join("?" * len(chunk))), *parameters, *chunk)
         return rows
 
+    def run_among(self, values: Sequence[Any], query: Callable[[str], str], *parameters: Any) -> None:
+        """Run a statement that returns no rows over many values: see `among`."""
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            self.run(query(",".join("?" * len(chunk))), *parameters, *chunk)
+
     def _execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         with self._outages():
             # Past peewee's own `execute_sql`, which costs as much as a small statement.

@@ -31,7 +31,7 @@ class Crowd:
         with self.store.transaction():
             keys = self.keys(self.uids[:members])
             self.store.memberships.grant(record.id, keys, "push")
-            self.store.groups.recount(self.scim.connection.organization_id, record.id, members)
+            self.store.groups.add_members(self.scim.connection.organization_id, record.id, members)
 
     def settle(self, users):
         """Rows as the store makes them, straight into the table: thousands of stories would take a minute."""

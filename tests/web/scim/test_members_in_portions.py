@@ -158,15 +158,15 @@ def test_a_replacement_by_as_many_waiting_members_as_before_is_taken(scim, monke
 def test_a_request_that_was_broken_off_is_finished_by_the_next_one(scim, uids, monkeypatch):
     group_id = scim.group("Everyone", tuple(uids[:6]))["id"]
     memberships = scim.deployment.gateway.store.memberships
-    grant, calls = memberships.grant, []
+    add_pushes, calls = memberships.add_pushes, []
 
     def broken(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
             raise Unavailable("The database does not answer. Try again later.")
-        return grant(*arguments)
+        return add_pushes(*arguments)
 
-    monkeypatch.setattr(memberships, "grant", broken)
+    monkeypatch.setattr(memberships, "add_pushes", broken)
     answer = scim.call("PUT", f"/Groups/{group_id}", group_of(uids[6:]))
     assert answer.status == 503
     assert "9 of its members were moved" in answer.json["detail"]
@@ -202,7 +202,7 @@ def test_a_create_that_was_broken_off_names_the_group_that_is_there(scim, uids, 
         raise Unavailable("The database does not answer. Nothing was changed; try again later.")
 
     told = []
-    monkeypatch.setattr(scim.deployment.gateway.store.memberships, "grant", broken)
+    monkeypatch.setattr(scim.deployment.gateway.store.memberships, "add_pushes", broken)
     monkeypatch.setattr(scim.deployment.gateway.activity_writer, "record_change", told.append)
     answer = scim.call("POST", "/Groups", group_of(uids))
     assert answer.status == 503

@@ -33,7 +33,7 @@ def scim(tmp_path_factory):
             group = store.groups.add(*tenant, {"schemas": [GROUP], "displayName": f"Group {number:02}"})
             inside = keys if number % 4 == 1 else keys[:2]
             store.memberships.grant(group.id, inside, "push")
-            store.groups.recount(scim.organization.id, group.id, len(inside))
+            store.groups.add_members(scim.organization.id, group.id, len(inside))
         store.organizations.count(scim.organization.id, "User", scim.connection.id, MEMBERS)
         store.organizations.count(scim.organization.id, "Group", scim.connection.id, 12)
     yield scim
