@@ -11,8 +11,11 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
 from gateway.web import admin, health
-from gateway.web.scim import endpoints
-from gateway.web.scim.wsgi import App
+from gateway.web.dispatch import Dispatcher
+from gateway.web.errors import Errors
+from gateway.web.flask_app import FlaskApp
+from gateway.web.queues import request_queues
+from gateway.web.scim.wsgi import ScimApp
 
 
 def build(config: Config) -> Provisioning:
@@ -29,15 +32,16 @@ def build(config: Config) -> Provisioning:
     return Provisioning(config, store, plugins)
 
 
-def create_app(overrides: Mapping[str, Any] | None = None) -> App:
-    """The WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
+def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
+    """Make the WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
     gateway = build(load(overrides))
-    metrics = Metrics(gateway.plugins.call_stats)
-    app = App(gateway, metrics)
-    admin.install(app, app.errors)
+    metrics, errors, queues = Metrics(gateway.plugins.call_stats), Errors(gateway), request_queues()
+    app = FlaskApp(gateway, metrics, errors, queues)
+    admin.install(app, errors)
     app.admin_key = partial(admin.admin_key, gateway)
-    app.register_blueprint(endpoints.blueprint(gateway))
     app.register_blueprint(health.blueprint(gateway, metrics))
+    dispatcher = Dispatcher(app, ScimApp(gateway, metrics, errors, queues), queues)
+    app.extensions["dispatcher"] = app.wsgi_app = dispatcher  # type: ignore[method-assign]
     return app

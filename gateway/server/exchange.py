@@ -22,9 +22,10 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.scim.errors import Refusal, RequestTimeout
 from gateway.server.deadlines import Deadlines
-from gateway.web.http import Call
+from gateway.web.dispatch import Dispatcher
+from gateway.web.flask_app import FlaskApp
+from gateway.web.http import Reply, Request
 from gateway.web.queues import DONE, Job, Queued, Suspended
-from gateway.web.scim.wsgi import App, Reply
 
 log = logging.getLogger("gateway.server")
 
@@ -37,11 +38,12 @@ LINGER_SECONDS = 0.5
 class Exchanges:
     """The exchanges of one worker process."""
 
-    def __init__(self, app: App) -> None:
-        self.app, self.deadlines = app, Deadlines()
+    def __init__(self, app: FlaskApp) -> None:
+        self.app: Dispatcher = app.extensions["dispatcher"]
+        self.deadlines = Deadlines()
         config = app.extensions["gateway"].config
         self.idle_seconds, self.body_seconds = float(config.idle_seconds), float(config.body_seconds)
-        for name, queue in app.queues.items():
+        for name, queue in self.app.queues.items():
             queue.start(name)
 
     def __call__(self, watcher: Any) -> None:
@@ -56,7 +58,7 @@ class Exchanges:
 class _Exchange:
     def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
         self._exchanges, self._watcher, self._proto = exchanges, watcher, watcher.proto
-        self._call: Call
+        self._call: Request
         self.received = False
 
     def start(self) -> None:

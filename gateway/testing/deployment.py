@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
-
 from gateway.app import create_app
 from gateway.plugin.declarations import settings_of
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.simulation.api import Answer
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.testing import engines
+from gateway.web.flask_app import FlaskApp
 
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
@@ -35,7 +34,7 @@ class Deployment:
         if not own:
             usual |= engines.take_database(instance)
         settings = usual | settings
-        self.app: Flask = create_app(settings)
+        self.app: FlaskApp = create_app(settings)
         self.gateway: Provisioning = self.app.extensions["gateway"]
         self.gateway.store.database.migrate()
         if new:

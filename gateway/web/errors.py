@@ -21,7 +21,7 @@ from gateway.scim.escaping import escape_controls
 from gateway.store.engine.failures import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.encodings import ACCEPTED, too_large
-from gateway.web.http import Answer, Call, answer
+from gateway.web.http import Answer, Call, Request, answer
 
 log = logging.getLogger("gateway")
 
@@ -92,15 +92,16 @@ class Errors:
         call = current_http_request()
         return self.refused(_failure(error, call), call)
 
-    def refused(self, refusal: Refusal, call: Call) -> Response:
+    def refused(self, refusal: Refusal, call: Request) -> Response:
         """Answer with a refusal outside of SCIM."""
         if refusal.scim_type == "invalidValue":
             refusal = Unprocessable(refusal.detail)
         return admin_answer(self._recorded(refusal, call))
 
-    def _recorded(self, refusal: Refusal, call: Call) -> Refusal:
+    def _recorded(self, refusal: Refusal, call: Request) -> Refusal:
         if trace := call.trace:
-            _name_target(trace, call)
+            if isinstance(call, Call):
+                _name_target(trace, call)
             if trace.written and refusal.status >= 500:
                 refusal.detail = (
                     f"The change was stored, but the gateway failed to answer it (request id {call.request_id}). Read"
@@ -111,7 +112,7 @@ class Errors:
             self._gateway.activity_writer.record_outage(refusal)
         return refusal
 
-    def _as_refusal(self, error: Exception, call: Call) -> Refusal:
+    def _as_refusal(self, error: Exception, call: Request) -> Refusal:
         if isinstance(error, Refusal):
             return error
         if not isinstance(error, HTTPException):
@@ -125,7 +126,7 @@ class Errors:
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 
-def current_http_request() -> Call:
+def current_http_request() -> Request:
     """Return the HTTP request that Flask serves in this thread."""
     return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
@@ -152,7 +153,7 @@ def _allowed(error: Exception) -> str | None:
     return ", ".join(methods) if methods else None
 
 
-def _failure(error: Exception, call: Call) -> Unexpected:
+def _failure(error: Exception, call: Request) -> Unexpected:
     """What went wrong here; the log has it, the answer does not."""
     original = getattr(error, "original_exception", None) or error
     log.error("request %s %s failed", call.request_id, call.path, exc_info=original)

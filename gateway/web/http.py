@@ -1,20 +1,21 @@
-"""A request as it comes in and an answer as it goes out, for the SCIM endpoints, which use nothing else of Flask.
+"""Requests of the gateway and responses of SCIM, on werkzeug's.
 
-Pushing Flask's contexts, reading through its proxies and building its responses cost more than all that is done for a
-read; so a view of a SCIM endpoint is given its request, and answers with headers that are ready to be sent.
+What Flask adds (contexts, proxies, its responses) costs more than all that is done for a read, so SCIM does without it:
+a view is given its request, and responds with headers that are ready to be sent.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from flask import Request
+import werkzeug.wrappers
 from werkzeug.exceptions import ClientDisconnected, SecurityError
 from werkzeug.sansio.utils import get_host
 from werkzeug.urls import iri_to_uri
@@ -32,8 +33,8 @@ _SEVERAL = frozenset({"attributes", "excludedAttributes"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class Call(Request):
-    """A request, and what becomes known of it on its way: its id, its trace, the kind of its identity provider."""
+class Request(werkzeug.wrappers.Request):
+    """A request of SCIM or of Flask, and what is known of it: its id, its client, its activity record."""
 
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
@@ -42,23 +43,17 @@ class Call(Request):
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
         self.trace: Trace | None = None
         self._body: bytes | None = None
-        #: The view of a SCIM endpoint, what its path says, and its caller once that is authenticated.
-        self.view: Any = None
-        self.arguments: dict[str, Any] = {}
-        self.admission: Admission | None = None
-        #: The answer where there is one already: a refusal before the body was read.
+        #: The response where there is one already: a refusal before the body was read.
         self.answered: Answer | None = None
-        #: Who calls, once that is known: the connection or the admin token, for what each may do one at a time.
+        #: The connection or the admin token, once it is known: the queues give each client its share.
         self.client_key = ""
-        #: How many answers of plugins its trace had when the caller was known; it had nothing else.
-        self.decided = 0
-        #: Whether it is run by a queue, where it may take its time.
+        #: True while a queue runs it, where it may take its time.
         self.queued = False
-        #: Whether the client has hung up, where the server can tell.
+        #: True once the client has hung up, where the server can tell.
         self.gone = False
         #: A label of the metrics.
         self.idp = ""
-        #: The method and the route, never the path: a label of the metrics. None where no route was met.
+        #: The method and the route, never the path: a label of the metrics. None where no route matched.
         self.operation: str | None = None
 
     @property
@@ -79,10 +74,6 @@ class Call(Request):
         """Go on only in the queue of expensive requests. Call it before anything is changed."""
         if not self.queued:
             raise Queued("expensive", self.client_key)
-
-    def header(self, name: str) -> str | None:
-        """A header, by its name in the environment of WSGI: `HTTP_IF_MATCH`."""
-        return self.environ.get(name)
 
     def body(self) -> bytes:
         """The whole body. Raises RequestEntityTooLarge and ClientDisconnected, as werkzeug does."""
@@ -129,6 +120,18 @@ class Call(Request):
             ) from None
 
 
+class Call(Request):
+    """A request of a SCIM endpoint."""
+
+    #: The endpoint, the slug of the connection, and the arguments in the path.
+    view: Any = None
+    slug = ""
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    admission: Admission | None = None
+    #: How many decisions of plugins its activity record had when the caller was known.
+    decided = 0
+
+
 def _plain(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
@@ -138,19 +141,25 @@ def _origin(scheme: str, header: str | None, server: tuple[str, int | None] | No
     return iri_to_uri(f"{scheme}://{get_host(scheme, header, server)}")
 
 
+class Reply(NamedTuple):
+    """What a server sends: the body whole or in pieces, and what to call when it has ended one way or another."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes | Iterator[bytes]
+    end: Callable[[], None]
+
+
 class Answer:
     """What goes out: a status, headers as they are sent, and a body in one piece or in many."""
 
     def __init__(self, body: str | Iterator[str], status: int, headers: list[tuple[str, str]]) -> None:
         self.status, self.headers = status, headers
         self._pieces = None if isinstance(body, str) else body
+        #: True for a body that is made while it is sent.
+        self.streamed = self._pieces is not None
         self._body = body.encode() if isinstance(body, str) else b""
         self._closing: list[Callable[[], None]] = []
-
-    @property
-    def streamed(self) -> bool:
-        """Whether its body is made while it is sent."""
-        return self._pieces is not None
 
     @property
     def content(self) -> bytes | Iterator[bytes]:

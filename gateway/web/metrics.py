@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.plugin.call_stats import CallStats, HookCalls
-from gateway.web.http import Call
+from gateway.web.http import Request
 
 #: Seconds between two looks at what plugins did. Counting each call here would cost a read as much as two of them.
 LOOK_SECONDS = 1.0
@@ -63,29 +62,25 @@ class Metrics:
         # Finding the children of a metric by their labels costs more than counting.
         self._known: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
 
-    def answering(self, call: Call, status: int) -> Callable[[], None]:
-        """What to call once a request was answered."""
-        key = (call.operation, call.idp, status)
+    def count(self, request: Request, status: int) -> None:
+        """Count a request that was answered with this status."""
+        key = (request.operation, request.idp, status)
         found = self._known.get(key)
         if found is None:
             # A request that met no route is `unknown`, whatever its method.
-            operation = call.operation or "unknown"
+            operation = request.operation or "unknown"
             found = (
-                self._requests.labels(operation, call.idp, status),
-                self._seconds.labels(operation, call.idp),
+                self._requests.labels(operation, request.idp, status),
+                self._seconds.labels(operation, request.idp),
             )
             self._known[key] = found
         requests, seconds = found
-
-        def answered() -> None:
-            moment = time.perf_counter()
-            requests.inc()
-            seconds.observe(moment - call.began)
-            if moment - self._looked > LOOK_SECONDS:
-                self._looked = moment
-                self.look()
-
-        return answered
+        moment = time.perf_counter()
+        requests.inc()
+        seconds.observe(moment - request.began)
+        if moment - self._looked > LOOK_SECONDS:
+            self._looked = moment
+            self.look()
 
     def look(self) -> None:
         """Take over what plugins were seen doing since the last look."""

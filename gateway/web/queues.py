@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import Refusal, TooManyRequests
+from gateway.store.engine.failures import BUSY_SECONDS, busy
 
 #: Seconds that a request waits for those of its own client, and for those of others.
 PATIENCE = 10.0
+#: Seconds that a request waits for the lock of the database before it leaves its thread to others.
+BLOCKED_SECONDS = 0.1
 #: Seconds after which a client is asked to come again.
 COME_AGAIN = 5
 #: Requests that one client may have waiting, and those that may be under way, most of them while they are read.
@@ -170,6 +173,11 @@ class RequestQueue:
                 ]
             for job in late:
                 job.refuse(self._refusal())
+
+
+def request_queues() -> dict[str, RequestQueue]:
+    """Make the queues of a process: of expensive requests, and of those that wait for the lock of the database."""
+    return {"expensive": RequestQueue(PATIENCE, too_many), "blocked": RequestQueue(BUSY_SECONDS, busy)}
 
 
 def too_many() -> TooManyRequests:

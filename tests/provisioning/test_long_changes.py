@@ -84,7 +84,7 @@ class Mapped:
             while "applying" not in self.mapping() and not answers and time.monotonic() < until:
                 time.sleep(0.001)
             # Expensive requests of one process follow each other; what comes now comes to another one.
-            app.queues["expensive"] = RequestQueue(PATIENCE, too_many)
+            app.extensions["dispatcher"].queues["expensive"] = RequestQueue(PATIENCE, too_many)
             yield answers
         finally:
             thread.join(60)

@@ -18,8 +18,8 @@ DAY = 86_400_000_000
 @pytest.fixture
 def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """A deployment that soon slows wrong tokens down, however slow the machine is."""
-    for module in ("authentication", "wsgi"):
-        monkeypatch.setattr(f"gateway.web.scim.{module}.WRONG_TOKENS", 1)
+    for module in ("scim.authentication", "flask_app"):
+        monkeypatch.setattr(f"gateway.web.{module}.WRONG_TOKENS", 1)
     deployment = Deployment(tmp_path / "slow")
     yield deployment
     deployment.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from werkzeug.routing import Map
 
 from gateway.simulation.api import Answer
 from gateway.store.ids_and_time import new_id
@@ -53,8 +54,8 @@ class World:
 @pytest.fixture(autouse=True)
 def _unslowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let hundreds of wrong tokens a second in; tests/provisioning/test_refused_tokens.py slows them down."""
-    for module in ("authentication", "wsgi"):
-        monkeypatch.setattr(f"gateway.web.scim.{module}.WRONG_TOKENS", 0)
+    for module in ("scim.authentication", "flask_app"):
+        monkeypatch.setattr(f"gateway.web.{module}.WRONG_TOKENS", 0)
 
 
 @pytest.fixture
@@ -84,10 +85,10 @@ def world(deployment: Deployment) -> World:
     return world
 
 
-def endpoints(world: World, prefix: str) -> Iterator[tuple[str, str]]:
+def endpoints(url_map: Map, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Every (method, rule) below a prefix."""
     found = 0
-    for rule in world.deployment.app.url_map.iter_rules():
+    for rule in url_map.iter_rules():
         if rule.rule.startswith(prefix):
             for method in sorted(rule.methods - {"OPTIONS", "HEAD"}):
                 found += 1
@@ -97,7 +98,7 @@ def endpoints(world: World, prefix: str) -> Iterator[tuple[str, str]]:
 
 def scim_endpoints(world: World) -> list[tuple[str, str]]:
     """Every (method, path) below a base URL."""
-    return list(endpoints(world, "/scim/v2/<slug>"))
+    return list(endpoints(world.deployment.app.extensions["dispatcher"].scim.url_map))
 
 
 def body_for(method: str, path: str) -> Any:
@@ -475,7 +476,7 @@ ADMIN_BODIES: dict[str, Any] = {
 
 def admin_endpoints(world: World) -> Iterator[tuple[str, str, Any]]:
     """Every (method, path, valid body) of the admin REST that holds anything of anybody."""
-    for method, path in endpoints(world, "/admin/v1"):
+    for method, path in endpoints(world.deployment.app.url_map, "/admin/v1"):
         if not path.startswith(DOCUMENTATION):
             yield method, path, ADMIN_BODIES.get(f"{method} {path}")
 

@@ -9,7 +9,7 @@ from gateway.provisioning.admin_tokens import OPERATOR, WrongAdminToken, note_ex
 from gateway.scim.errors import Forbidden, Refusal, TooManyRequests
 from gateway.store.records import AdminTokenRecord
 from gateway.web.admin.context import PREFIX
-from gateway.web.http import Call
+from gateway.web.http import Request
 from gateway.web.scim.authentication import credentials_of
 from gateway.web.scim.rate_limit import RateLimit
 
@@ -20,7 +20,7 @@ _OPENED = {
 }
 
 
-def authenticate(gateway: Provisioning, call: Call, trace: Trace) -> AdminTokenRecord | None:
+def authenticate(gateway: Provisioning, call: Request, trace: Trace) -> AdminTokenRecord | None:
     """Return the admin token that was presented, or None for the configured one.
 
     Wrong tokens are counted for each address. Raises AuthenticationFailed and TooManyRequests.
@@ -33,7 +33,7 @@ def authenticate(gateway: Provisioning, call: Call, trace: Trace) -> AdminTokenR
         raise
 
 
-def admin_key(gateway: Provisioning, call: Call) -> str:
+def admin_key(gateway: Provisioning, call: Request) -> str:
     """Return the key of the admin who calls, "" for nobody: whether a body is worth waiting for.
 
     It neither counts nor refuses; `authenticate` does, once the body is there.

@@ -6,14 +6,12 @@ import base64
 import binascii
 import re
 
-from flask import Request
-
 from gateway.config import Config
 from gateway.plugin.contracts import Credentials
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.admission import NOT_VALID, Admission, NotAuthenticated
 from gateway.scim.errors import TooManyRequests
-from gateway.web.http import Call
+from gateway.web.http import Call, Request
 from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
 #: Bytes of a body that takes long to read and to do: a group with thousands of members, a Bulk request.
@@ -110,6 +108,6 @@ def credentials_of(call: Request) -> Credentials:
     return Credentials("bearer", rest[doubled.end() :].strip() if doubled else rest.strip())
 
 
-def public_url(call: Call, config: Config) -> str:
+def public_url(call: Request, config: Config) -> str:
     """What base URLs begin with: as configured, else as the request came in."""
     return config.public_url or call.called_at()

@@ -21,7 +21,9 @@ _ELEMENT = re.compile(r'[ \t]*(?:(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:
 
 def kept(call: Call, tag: str, resource: ResourceType, asked: Search) -> bool:
     """Whether the client says that it has what it asks for, as it would be shown."""
-    header = call.header("HTTP_IF_NONE_MATCH")
+    header = call.headers.get("If-None-Match")
+    if header is None:
+        return False
     return _any(header) or (_names(header, tag) and not is_projected(resource, asked))
 
 
@@ -32,17 +34,17 @@ def unmodified(location: str, tag: str) -> Answer:
 
 def only_new(call: Call) -> bool:
     """Whether a PUT asks to create only (RFC 9110, 13.1.2), which no PUT of SCIM does."""
-    return _any(call.header("HTTP_IF_NONE_MATCH"))
+    return _any(call.headers.get("If-None-Match"))
 
 
 def _any(header: str | None) -> bool:
     return header is not None and header.strip() == "*"
 
 
-def _names(header: str | None, tag: str) -> bool:
+def _names(header: str, tag: str) -> bool:
     """Whether a list of tags names this one, weak or not (RFC 9110, 8.8.3.2). What is no such list names none."""
     at, named = 0, False
-    while header and at < len(header):
+    while at < len(header):
         element = _ELEMENT.match(header, at)
         if element is None:
             return False

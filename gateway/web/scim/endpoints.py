@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from flask import Blueprint
+from werkzeug.routing import Rule
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.activity_writer import ActivityWriter
-from gateway.provisioning.caller import BASE_PATH, TraceState
+from gateway.provisioning.caller import TraceState
 from gateway.provisioning.cursors import LIFETIME
 from gateway.provisioning.groups import is_large
 from gateway.provisioning.rendering import etag, group_json, user_json
@@ -38,62 +38,10 @@ from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
 from gateway.web.scim.conditional import kept, only_new, unmodified
 
-#: Where the endpoints of a connection begin.
-PREFIX = f"{BASE_PATH}/<slug>"
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 #: Digits that any database can count to. Python would take other alphabets' and 1_000, too.
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
-
-
-def blueprint(gateway: Provisioning) -> Blueprint:
-    """All endpoints of all connections."""
-    scim = Endpoints(gateway)
-    blueprint = Blueprint("scim", __name__, url_prefix=PREFIX)
-    # Slashes too many are taken out before (`base_urls`): a redirect would be HTML, and an IdP does not follow it with
-    # its body.
-    blueprint.record_once(lambda state: setattr(state.app.url_map, "merge_slashes", False))
-
-    def rule(
-        path: str, method: str, story: Callable[..., Answer], open_: bool = False, label: str = ""
-    ) -> None:
-        label = label or path.replace("<uid>", "{id}")
-        view = scim.view(f"{method} {label}", story, open_)
-        blueprint.add_url_rule(
-            path,
-            f"{method} {label}".replace(".", ""),
-            view,
-            methods=[method],
-            provide_automatic_options=False,
-            # The root is served with and without its slash, for the reason why slashes are not merged.
-            strict_slashes=path != "/",
-        )
-
-    rule("/", "GET", scim.list_all)
-    rule("/.search", "POST", scim.search_all)
-    rule("/Users", "GET", scim.list_users)
-    rule("/Users", "POST", scim.create_user)
-    rule("/Users/.search", "POST", scim.search_users)
-    rule("/Users/<uid>", "GET", scim.read_user)
-    rule("/Users/<uid>", "PUT", scim.replace_user)
-    rule("/Users/<uid>", "PATCH", scim.patch_user)
-    rule("/Users/<uid>", "DELETE", scim.delete_user)
-    rule("/Groups", "GET", scim.list_groups)
-    rule("/Groups", "POST", scim.create_group)
-    rule("/Groups/.search", "POST", scim.search_groups)
-    rule("/Groups/<uid>", "GET", scim.read_group)
-    rule("/Groups/<uid>", "PUT", scim.replace_group)
-    rule("/Groups/<uid>", "PATCH", scim.patch_group)
-    rule("/Groups/<uid>", "DELETE", scim.delete_group)
-    rule("/ServiceProviderConfig", "GET", scim.service_provider_config, open_=True)
-    rule("/ResourceTypes", "GET", scim.resource_types, open_=True)
-    rule("/ResourceTypes/<uid>", "GET", scim.resource_types, open_=True)
-    rule("/Schemas", "GET", scim.schemas, open_=True)
-    rule("/Schemas/<path:uid>", "GET", scim.schemas, open_=True)
-    rule("/Bulk", "POST", scim.bulk)
-    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        rule("/Me", method, scim.not_supported)
-    return blueprint
 
 
 class View:
@@ -104,23 +52,26 @@ class View:
 
     def __init__(
         self,
-        operation: str,
-        story: Callable[..., Answer],
+        method: str,
+        path: str,
+        operation: Callable[..., Answer],
         open_: bool,
         activity_writer: ActivityWriter,
         authentication: Authentication,
     ) -> None:
-        self._operation, self._story, self._open = operation, story, open_
+        #: The path of its route below a base URL.
+        self.path = path
+        self._label = f"{method} {path.replace('<uid>', '{id}')}"
+        self._operation, self._open = operation, open_
         self._activity_writer, self._authentication = activity_writer, authentication
 
     def identify(self, call: Call) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
-        slug = call.arguments.pop("slug")
         trace = call.trace = Trace(
-            self._operation, call.request_id, slug=slug, before_portions=call.expensive
+            self._label, call.request_id, slug=call.slug, before_portions=call.expensive
         )
         identify = self._authentication.find if self._open else self._authentication.identify
-        call.admission = identify(call, slug, trace)
+        call.admission = identify(call, call.slug, trace)
         call.decided = len(trace.decisions)
 
     def __call__(self, call: Call) -> Answer:
@@ -132,7 +83,7 @@ class View:
             trace.restore(TraceState(decisions=tuple(trace.decisions[: call.decided])))
         if not self._open:
             self._authentication.admit(call, admission, trace)
-        answered = self._story(call, admission.caller, trace, **call.arguments)
+        answered = self._operation(call, admission.caller, trace, **call.arguments)
         trace.status = answered.status
         if trace.written:
             self._activity_writer.record_change(trace)
@@ -150,9 +101,45 @@ class Endpoints:
         self._gateway, self._authentication = gateway, Authentication(gateway)
         self._bulk, self._lists = Bulk(gateway, self._authentication), gateway.lists
 
-    def view(self, operation: str, story: Callable[..., Answer], open_: bool) -> View:
-        """A Flask view: the gate, the story, the line in the activity. Refusals are answered by the application."""
-        return View(operation, story, open_, self._gateway.activity_writer, self._authentication)
+    def rules(self) -> list[Rule]:
+        """Return the routes below the base URL of a connection; the endpoint of each is a `View`."""
+        routes: list[tuple[str, str, Callable[..., Answer]]] = [
+            ("GET", "/", self.list_all),
+            ("POST", "/.search", self.search_all),
+            ("GET", "/Users", self.list_users),
+            ("POST", "/Users", self.create_user),
+            ("POST", "/Users/.search", self.search_users),
+            ("GET", "/Users/<uid>", self.read_user),
+            ("PUT", "/Users/<uid>", self.replace_user),
+            ("PATCH", "/Users/<uid>", self.patch_user),
+            ("DELETE", "/Users/<uid>", self.delete_user),
+            ("GET", "/Groups", self.list_groups),
+            ("POST", "/Groups", self.create_group),
+            ("POST", "/Groups/.search", self.search_groups),
+            ("GET", "/Groups/<uid>", self.read_group),
+            ("PUT", "/Groups/<uid>", self.replace_group),
+            ("PATCH", "/Groups/<uid>", self.patch_group),
+            ("DELETE", "/Groups/<uid>", self.delete_group),
+            ("POST", "/Bulk", self.bulk),
+        ]
+        routes += [
+            (method, "/Me", self.not_supported) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        ]
+        #: Discovery needs no token.
+        discovery_routes: list[tuple[str, str, Callable[..., Answer]]] = [
+            ("GET", "/ServiceProviderConfig", self.service_provider_config),
+            ("GET", "/ResourceTypes", self.resource_types),
+            ("GET", "/ResourceTypes/<uid>", self.resource_types),
+            ("GET", "/Schemas", self.schemas),
+            ("GET", "/Schemas/<path:uid>", self.schemas),
+        ]
+        return [self._rule(*route, open_=False) for route in routes] + [
+            self._rule(*route, open_=True) for route in discovery_routes
+        ]
+
+    def _rule(self, method: str, path: str, operation: Callable[..., Answer], open_: bool) -> Rule:
+        view = View(method, path, operation, open_, self._gateway.activity_writer, self._authentication)
+        return Rule(path, methods=[method], endpoint=view)
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
@@ -183,7 +170,7 @@ class Endpoints:
         user, groups = outcome
         tag = etag(user, groups)
         if kept(call, tag, caller.kept.user, _chosen(call)):
-            return unmodified(f"{_base(caller)}/Users/{user.uid}", tag)
+            return unmodified(f"{caller.words.base_url}/Users/{user.uid}", tag)
         return self._user(call, caller, outcome, tag=tag)
 
     def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
@@ -193,25 +180,25 @@ class Endpoints:
 
     def replace_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         outcome = self._gateway.users.replace(
-            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"), only_new(call)
+            caller, uid, self._body(call), trace, call.headers.get("If-Match"), only_new(call)
         )
         return self._user(call, caller, outcome)
 
     def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         outcome = self._gateway.users.patch(
-            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH")
+            caller, uid, self._body(call), trace, call.headers.get("If-Match")
         )
         return self._user(call, caller, outcome)
 
     def delete_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         trace.status = 204
-        self._gateway.users.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        self._gateway.users.delete(caller, uid, trace, call.headers.get("If-Match"))
         return empty()
 
     def _user(
         self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200, tag: str | None = None
     ) -> Answer:
-        user, base = outcome.user, _base(caller)
+        user, base = outcome.user, caller.words.base_url
         body = user_json(user, outcome.groups, base)
         if call.environ.get("QUERY_STRING"):
             body = project_texts(caller.kept.user, [body], _chosen(call))[0]
@@ -234,7 +221,7 @@ class Endpoints:
     def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         group = self._gateway.groups.read(caller, uid, trace)
         if kept(call, etag(group), caller.kept.group, _chosen(call)):
-            return unmodified(f"{_base(caller)}/Groups/{group.uid}", etag(group))
+            return unmodified(f"{caller.words.base_url}/Groups/{group.uid}", etag(group))
         return self._group(call, caller, group, trace)
 
     def create_group(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
@@ -244,7 +231,7 @@ class Endpoints:
 
     def replace_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         group = self._gateway.groups.replace(
-            caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"), only_new(call)
+            caller, uid, self._body(call), trace, call.headers.get("If-Match"), only_new(call)
         )
         return self._group(call, caller, group, trace)
 
@@ -253,18 +240,18 @@ class Endpoints:
         # list of all back.
         shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
-        group = self._gateway.groups.patch(caller, uid, self._body(call), trace, call.header("HTTP_IF_MATCH"))
+        group = self._gateway.groups.patch(caller, uid, self._body(call), trace, call.headers.get("If-Match"))
         return self._group(call, caller, group, trace) if shown else empty(etag(group))
 
     def delete_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
         trace.status = 204
-        self._gateway.groups.delete(caller, uid, trace, call.header("HTTP_IF_MATCH"))
+        self._gateway.groups.delete(caller, uid, trace, call.headers.get("If-Match"))
         return empty()
 
     def _group(
         self, call: Call, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200
     ) -> Answer:
-        asked, base, resource = _chosen(call), _base(caller), caller.kept.group
+        asked, base, resource = _chosen(call), caller.words.base_url, caller.kept.group
         location = f"{base}/Groups/{group.uid}"
         if selects("members", asked):
             pages = self._gateway.groups.member_pages(caller, group)
@@ -286,7 +273,7 @@ class Endpoints:
     def service_provider_config(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         _refuse_filter(call)
         config = discovery.service_provider_config(
-            _base(caller),
+            caller.words.base_url,
             filter_max=self._gateway.config.page_limit,
             body_max=self._gateway.config.body_limit,
             page=self._lists.usual,
@@ -295,10 +282,10 @@ class Endpoints:
         return _described(config)
 
     def resource_types(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
-        return _catalogue(call, discovery.resource_types(_types(caller), _base(caller)), uid)
+        return _catalogue(call, discovery.resource_types(_types(caller), caller.words.base_url), uid)
 
     def schemas(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
-        return _catalogue(call, discovery.schemas(_types(caller), _base(caller)), uid)
+        return _catalogue(call, discovery.schemas(_types(caller), caller.words.base_url), uid)
 
     def not_supported(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
         raise NotSupported(
@@ -318,7 +305,7 @@ class Endpoints:
         if call.content_length is None and len(data) >= most:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
             raise too_large(most)
-        data = unpacked(data, call.header("HTTP_CONTENT_ENCODING"), most)
+        data = unpacked(data, call.headers.get("Content-Encoding"), most)
         refuse_many_parts(data, usual)
         return read_json(data)
 
@@ -340,10 +327,6 @@ class Endpoints:
 
 def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:
     return caller.kept.user, caller.kept.group
-
-
-def _base(caller: IdpCaller) -> str:
-    return caller.words.base_url
 
 
 def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -> Answer:

@@ -253,7 +253,10 @@ def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
     scim, uids, monkeypatch, method
 ):
     group_id = scim.group("Old", tuple(uids[:6]))["id"]
-    told, queue = len(scim.deployment.events(scim.organization)), scim.deployment.app.queues["expensive"]
+    told, queue = (
+        len(scim.deployment.events(scim.organization)),
+        scim.deployment.app.extensions["dispatcher"].queues["expensive"],
+    )
     alone, found = queue.alone, []
 
     def counted():
