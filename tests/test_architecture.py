@@ -123,7 +123,7 @@ def test_nothing_asks_whether_it_is_under_test(name):
 
 
 @each_module
-def test_a_plugin_imports_the_door_only(name):
+def test_a_plugin_imports_public_modules_only(name):
     if name.split(".")[0] != "gateway":
         assert {found for found in imported(name) if found.split(".")[0] == "gateway"} <= {
             "gateway",

@@ -63,7 +63,7 @@ def test_a_hook_says_so_exactly_when_its_first_answer_stands(name):
 
 
 @each_hook
-def test_a_hook_tells_of_each_argument_and_of_its_answer(name):
+def test_a_hook_documents_each_argument_and_its_answer(name):
     told = set(re.findall(r":param (\w+):", SPECS[name].__doc__))
     assert told == set(inspect.signature(SPECS[name]).parameters)
     answers = typing.get_type_hints(SPECS[name])["return"] not in (type(None), Declaration)
@@ -89,13 +89,13 @@ VALUES = re.findall(
 
 
 @pytest.mark.parametrize(("name", "told"), [value for value in VALUES if hasattr(gateway, value[0])])
-def test_the_guide_tells_every_field_of_a_value(name, told):
+def test_the_guide_has_every_field_of_a_value(name, told):
     names = {field.name for field in dataclasses.fields(getattr(gateway, name))}
     shown = {word.rstrip("?") for word in re.findall(r"`(\w+\??)`", told)}
     assert names <= shown
 
 
-def test_the_guide_tells_every_value_that_a_hook_takes_or_gives():
+def test_the_guide_has_every_value_that_a_hook_takes_or_returns():
     hints = [hint for spec in SPECS.values() for hint in typing.get_type_hints(spec).values()]
     used = {word for hint in hints for word in re.findall(r"\bcontracts\.(\w+)|'(\w+)'", repr(hint)) if word}
     named = {
@@ -362,7 +362,7 @@ def test_a_plugin_that_crashes_or_answers_rubbish_is_a_503_and_stores_nothing(tm
     deployment.close()
 
 
-def test_a_listener_that_fails_is_told_again_and_nobody_else_hears_of_it(deployment):
+def test_a_failing_listener_receives_the_event_again_and_affects_no_other(deployment):
     heard = []
 
     class Listener:

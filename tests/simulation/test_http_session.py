@@ -108,7 +108,7 @@ def test_a_connection_is_kept_open_and_each_thread_has_its_own(server, session):
 
 def test_a_connection_that_the_server_closed_is_opened_again_and_nothing_is_sent_twice(server, session):
     assert session.call("GET", "/goodbye").status == 200
-    connection = session._kept.connection
+    connection = session._local.connection
     connection.sock.settimeout(5)
     assert connection.sock.recv(1, socket.MSG_PEEK) == b""  # the end of it has arrived
     assert session.call("POST", "/Users", {}).status == 200

@@ -49,7 +49,7 @@ CREATE_AND_READ = {
 }
 
 
-def test_a_story_that_holds_has_no_differences():
+def test_a_transcript_that_holds_has_no_differences():
     session = Scripted((201, {"id": "7"}), (200, {"id": "7", "more": 1}))
     assert replay(session, CREATE_AND_READ) == []
     assert session.sent == [
@@ -58,7 +58,7 @@ def test_a_story_that_holds_has_no_differences():
     ]
 
 
-def test_differences_are_told_with_the_exchange_that_shows_them():
+def test_differences_name_the_exchange_that_shows_them():
     session = Scripted((201, {"id": "7", "password": "x"}), (200, {"id": "8"}))
     assert replay(session, CREATE_AND_READ) == [
         "Exchange 1, POST /Users: password should be absent, and is 'x'",
@@ -75,7 +75,7 @@ def test_what_should_be_absent_is_looked_for_under_names_that_hold_dots_too():
     assert [line.rsplit(" ", 1)[1] for line in told] == ["'8'", "'7'"]
 
 
-def test_a_story_ends_where_an_answer_lacked_what_is_needed_next():
+def test_a_replay_ends_where_an_answer_lacked_what_is_needed_next():
     session = Scripted((500, None))
     assert replay(session, CREATE_AND_READ) == [
         "Exchange 1, POST /Users: status 500, expected 201: null",
@@ -118,9 +118,9 @@ def test_what_counts_as_different(wanted, found):
 
 
 def test_what_the_application_should_see_is_compared_with_its_whole_lists():
-    story = {"application_sees": {"users": [{"user_name": "a@b"}]}}
-    assert compare_lists(story, users=[{"user_name": "a@b", "active": True}]) == []
-    assert compare_lists(story, users=[]) == [
+    transcript = {"application_sees": {"users": [{"user_name": "a@b"}]}}
+    assert compare_lists(transcript, users=[{"user_name": "a@b", "active": True}]) == []
+    assert compare_lists(transcript, users=[]) == [
         "users has no entry like {'user_name': 'a@b'}: []",
         "users has 0 entries, expected 1",
     ]
@@ -148,7 +148,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("changes", "told"), MALFORMED, ids=[told for _, told in MALFORMED])
-def test_a_transcript_that_is_not_well_formed_is_told_so(changes, told):
+def test_mistakes_in_the_form_of_a_transcript_are_found(changes, told):
     assert find_mistakes(WHOLE) == []
     assert find_mistakes(WHOLE | changes) == [told]
 
@@ -164,7 +164,7 @@ def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
             read(tmp_path)
 
 
-def test_the_refusals_of_a_story_are_all_of_one_status_whatever_path_they_have():
+def test_refusals_of_a_transcript_are_counted_by_status_whatever_their_path():
     paths = [("/Users", 404), ("/Groups/1", 409), ("/Nothing", 404), ("/Users", 405), ("/Users", [200, 404])]
     told = [{"request": {"path": path}, "expect": {"status": status}} for path, status in paths]
     assert list_refusals({"exchanges": [*told, {"request": {"path": "/Users"}}]}) == [404, 404, 405, 409]

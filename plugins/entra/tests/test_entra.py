@@ -358,7 +358,7 @@ def test_what_is_understood_by_nobody_is_refused_and_nothing_is_stored(deploymen
     assert {kind: entra.call("GET", path).json for kind, path in paths.items()} == before
 
 
-def test_a_name_that_is_left_out_is_named_in_the_activity_and_no_rename_is_told(deployment):
+def test_an_ignored_user_name_is_named_in_the_activity_and_makes_no_rename_event(deployment):
     entra = deployment.connection("entra")
     uid = entra.user("user1@acme.test")["id"]
     entra.patch(f"/Users/{uid}", replace("userName", SOFT_DELETED), replace("active", "False"))

@@ -1,4 +1,4 @@
-"""One story, told in either dialect or in both by turns, ends in the same user: the one that was told."""
+"""The same changes, sent in either dialect or in both mixed, make the same user: the one that was sent."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ LISTED = {
 
 words = st.sampled_from(["A", "b", "True", "å é", '"quoted"', "a@b", "urn:x:y", "[1]", "{}"])
 cleared = st.sampled_from(["", None])
-#: One cycle: what changed of the user, by the path of each mapping. What is told of a name is a mark: each has its own.
+#: One cycle: what changed of the user, by the path of each mapping. Of `userName` the value is a key of `names`.
 changes = st.dictionaries(st.sampled_from([*SINGLE, *LISTED]), words | cleared, min_size=1, max_size=6)
 cycles = st.fixed_dictionaries(
     {}, optional={"active": st.booleans(), "userName": st.sampled_from(["own", "soft-deleted"])}
 )
-stories = st.lists(st.tuples(changes, cycles).map(lambda both: both[0] | both[1]), min_size=1, max_size=5)
+histories = st.lists(st.tuples(changes, cycles).map(lambda both: both[0] | both[1]), min_size=1, max_size=5)
 
 
 def legacy(cycle):
     """An operation for each, capitalised; booleans as text."""
-    told = {path: str(value) if isinstance(value, bool) else value for path, value in cycle.items()}
+    values = {path: str(value) if isinstance(value, bool) else value for path, value in cycle.items()}
     return [
         {"op": "Add" if number % 2 else "Replace", "path": path, "value": value}
-        for number, (path, value) in enumerate(told.items())
+        for number, (path, value) in enumerate(values.items())
     ]
 
 
@@ -64,8 +64,8 @@ def rfc(cycle):
     """Filtered paths apart, all else in one object."""
     apart = {path: value for path, value in cycle.items() if "[" in path}
     rest = {path: value for path, value in cycle.items() if "[" not in path}
-    told = [{"op": "replace", "path": path, "value": value} for path, value in apart.items()]
-    return told + ([{"op": "replace", "value": rest}] if rest else [])
+    operations = [{"op": "replace", "path": path, "value": value} for path, value in apart.items()]
+    return operations + ([{"op": "replace", "value": rest}] if rest else [])
 
 
 DIALECTS = {
@@ -77,40 +77,42 @@ DIALECTS = {
 NAME = "user1@acme.test"
 
 
-@given(story=stories)
+@given(history=histories)
 @settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_the_same_user_comes_out_whichever_dialect_told_the_story(story, deployment):
-    outcomes = {name: told(deployment, story, dialect) for name, dialect in DIALECTS.items()}
-    expected = what_was_told(story)
+def test_every_dialect_makes_the_same_user_of_the_same_changes(history, deployment):
+    outcomes = {name: provision(deployment, history, dialect) for name, dialect in DIALECTS.items()}
+    expected = last_values(history)
     for name, outcome in outcomes.items():
         assert (name, outcome) == (name, outcomes["legacy"])
         assert {path: found(outcome, path) for path in expected} == expected
 
 
-def told(deployment, story, dialect):
-    """The user after the story, told to an organization of its own."""
+def provision(deployment, history, dialect):
+    """Return the user after all cycles, in an organization of its own."""
     entra = deployment.connection("entra")
     uid = entra.user(NAME)["id"]
     names = {"own": NAME, "soft-deleted": "0a21f0f28d2a4f8ebf987363c4aed4ef" + NAME}
-    for number, cycle in enumerate(story):
+    for number, cycle in enumerate(history):
         sent = {path: names[value] if path == "userName" else value for path, value in cycle.items()}
         answer = entra.patch(f"/Users/{uid}", *dialect(number)(sent))
         assert answer.status == 200, answer.text
     document = entra.call("GET", f"/Users/{uid}").json
     assert document["userName"] == NAME
-    kept = {key: value for key, value in document.items() if key not in ("id", "meta")}
+    stored = {key: value for key, value in document.items() if key not in ("id", "meta")}
     # An unordered set (RFC 7643, 2.4).
-    return {key: sorted(value, key=repr) if isinstance(value, list) else value for key, value in kept.items()}
+    return {
+        key: sorted(value, key=repr) if isinstance(value, list) else value for key, value in stored.items()
+    }
 
 
-def what_was_told(story):
-    """By its path, the last that was said of it; None where that was nothing."""
-    said = {path: value or None for cycle in story for path, value in cycle.items() if path != "userName"}
-    return said | {path: value for cycle in story for path, value in cycle.items() if path == "active"}
+def last_values(history):
+    """Return the last value of each path; None where it was empty."""
+    values = {path: value or None for cycle in history for path, value in cycle.items() if path != "userName"}
+    return values | {path: value for cycle in history for path, value in cycle.items() if path == "active"}
 
 
 def found(document, path):

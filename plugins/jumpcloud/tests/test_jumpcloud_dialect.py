@@ -106,7 +106,7 @@ def test_an_activation_that_finds_no_seat_free_says_so(deployment):
     assert "seat" in refused.json["detail"]
 
 
-def test_before_the_connection_is_known_the_steps_can_be_told_too():
+def test_setup_steps_need_no_base_url():
     organization = Organization("o1", "Acme", "enterprise", True, Seats(3, 0), Billing("card", "", ""))
     bare = Connection("c1", "jumpcloud-1", "jumpcloud", "JumpCloud", organization)
     steps = gateway_jumpcloud.gateway_declare().setup_steps(bare)

@@ -93,7 +93,7 @@ def steps(connection=CONNECTION):
     return list(gateway_okta.gateway_declare().setup_steps(connection))
 
 
-def test_all_steps_of_the_guide_are_told_in_its_order():
+def test_setup_steps_follow_the_order_of_the_guide():
     told = steps()
     assert len(told) == 19 + 6
     milestones = [
@@ -122,7 +122,7 @@ def test_a_step_is_short_and_whole():
         assert len(step) < 420
 
 
-def test_steps_can_be_told_before_base_url_and_namespace_are_known():
+def test_setup_steps_need_neither_base_url_nor_namespace():
     bare = Connection("c1", "okta-1", "okta", "Okta", ORGANIZATION)
     assert "shown beside it" in steps(bare)[9]
     assert "the one shown at the connection" in steps(bare)[19]

@@ -118,7 +118,7 @@ class TestOkta(IdpPromises):
             assert not (request["method"] == "DELETE" and request["path"].startswith("/Users/"))
             assert request["path"].startswith(("/Users", "/Groups", "/Nothing"))
 
-    def test_a_story_is_documented_captured_or_reported(self, transcript):
+    def test_a_transcript_is_documented_captured_or_reported(self, transcript):
         assert any(word in transcript["source"] for word in ("documented", "captured", "reported"))
 
 

@@ -213,7 +213,7 @@ def test_filters_are_percent_encoded():
     )
 
 
-def test_a_put_carries_back_what_the_server_had_told():
+def test_a_put_returns_what_the_server_had_sent():
     fetched = {"id": "1", "meta": {}, "name": {"formatted": "Old Name", "givenName": "Old"}, "nickName": "O"}
     body = requests.overlay(fetched, requests.profile("new@acme.test", "New", "Name", "00u1"))
     assert body["id"] == "1"
