@@ -11,10 +11,14 @@ DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/s
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
-.PHONY: demo test test-lowest lint build version serve bench overload failover onboarding soak fuzz slowest docs clean
+.PHONY: demo check test test-lowest lint build version serve bench overload failover onboarding soak fuzz slowest docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
+
+# Every package of the core and every plugin, on SQLite: all but what is marked slow. Before each commit.
+check: $(STAMP)
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
 # Twice: all of it on SQLite, and what reaches the database once more on PostgreSQL. Plugins rewrite messages, which no
 # engine sees.

@@ -22,20 +22,22 @@ _TEMPLATE = """<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" en
 
 def saml_metadata(entity: str) -> str:
     """Return metadata with a new certificate that is valid for a year. Its key is discarded: no sign-on is possible."""
-    return _TEMPLATE.format(entity=entity, certificate=base64.b64encode(_certificate()).decode())
+    now = datetime.now(UTC)
+    certificate = signing_certificate(now - timedelta(days=1), now + timedelta(days=365))
+    return _TEMPLATE.format(entity=entity, certificate=base64.b64encode(certificate).decode())
 
 
-def _certificate() -> bytes:
+def signing_certificate(begins: datetime, ends: datetime) -> bytes:
+    """Make a certificate for signing, in DER. Its key is discarded."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp.acme.test")])
-    now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=365))
+        .not_valid_before(begins)
+        .not_valid_after(ends)
     )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)

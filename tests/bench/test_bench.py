@@ -6,6 +6,8 @@ import pytest
 
 from gateway.testing import Deployment
 
+pytestmark = pytest.mark.slow
+
 
 def rows(target, speeds, **others):
     return [

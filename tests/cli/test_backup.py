@@ -28,7 +28,7 @@ from gateway.store.engine.sqlite import Use
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH, USER
 
-pytestmark = pytest.mark.sqlite
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 Gateway = Callable[..., Result]
 WRITERS = 4
 

@@ -15,6 +15,8 @@ import pytest
 
 from gateway.testing import Deployment, Scim, engines
 
+pytestmark = pytest.mark.slow
+
 KEY = "k" * 40
 #: Which the command is run without, like everything that begins with `GATEWAY_`.
 OF_TESTS = {name: os.environ[name] for name in (engines.ENGINE, engines.SERVER) if name in os.environ}

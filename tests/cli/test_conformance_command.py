@@ -14,6 +14,8 @@ from gateway.plugin.manager import ENTRY_POINTS
 from gateway.testing import Deployment, live, transcripts
 from gateway.testing.examples import installed
 
+pytestmark = pytest.mark.slow
+
 IDPS = [
     name
     for name in sorted(point.name for point in entry_points(group=ENTRY_POINTS))

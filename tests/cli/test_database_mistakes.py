@@ -16,6 +16,8 @@ import pytest
 
 from gateway.testing import engines
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hidden-password"
 
 

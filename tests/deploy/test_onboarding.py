@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.slow, pytest.mark.postgresql]
 
 
 def test_many_connections_through_two_nodes_overshoot_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from gateway.store import open_database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.slow, pytest.mark.postgresql]
 THREADS, TURNS = 32, 12
 KEY = "a-key-for-tests-only" * 2
 

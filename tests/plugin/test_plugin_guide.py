@@ -17,6 +17,8 @@ import pytest
 
 from gateway.simulation import SimulationOptions
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "plugins" / "README.md"
 OURS = re.compile(r"gateway(_.*)?$|provisioning[_-]gateway.*|__editable__.*|.*\.pth|gateway_\w+-.*")

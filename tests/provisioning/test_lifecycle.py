@@ -14,6 +14,7 @@ import pytest
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
+from tests.support.admin import AdminClient
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
@@ -53,16 +54,11 @@ def groups(scim: Scim, user: str) -> list[str]:
     return [each["display"] for each in scim.call("GET", f"/Users/{user}").json.get("groups", ())]
 
 
-class Admin:
-    """An admin of one organization."""
-
-    def __init__(self, deployment: Deployment, organization: OrganizationRecord) -> None:
-        self._deployment, self._path = deployment, f"/organizations/{organization.uid}"
+class Admin(AdminClient):
+    """An admin of one organization, with paths below it."""
 
     def __call__(self, method: str, path: str, body: Any = None, expect: int = 200) -> Any:
-        answer = self._deployment.admin(method, self._path + path, body)
-        assert answer.status == expect, answer.text
-        return answer.json
+        return self.call(method, self.path + path, body, expect)
 
     def user(self, name: str, active: bool = True) -> dict[str, Any]:
         """A manual user."""
@@ -84,7 +80,7 @@ class Admin:
 @pytest.fixture
 def admin(deployment: Deployment, acme: OrganizationRecord) -> Admin:
     """Its admin."""
-    return Admin(deployment, acme)
+    return Admin(deployment, acme.uid)
 
 
 # Deleted, and back ----------------------------------------------------------------------------------------------
@@ -557,6 +553,7 @@ def full(deployment: Deployment) -> Iterator[None]:
     database.run("PRAGMA max_page_count = 1000000")
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 @pytest.mark.parametrize(("state", "says"), [(locked, "busy"), (read_only, "read-only")])
 def test_no_write_is_half_done_when_the_database_is_shut(
@@ -619,6 +616,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(deployment: Deployment
     assert scim.call("POST", "/Users", refused).status == 201
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 def test_a_database_that_stays_busy_is_waited_for_as_long_as_is_promised(
     deployment: Deployment, scim: Scim

@@ -17,7 +17,9 @@ from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
 from gateway.web.queues import PATIENCE, RequestQueue, too_many
-from tests.system.test_kill import Server, get
+from tests.system.test_kill import get, serve
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
 Audit = Callable[[Deployment], None]
@@ -291,7 +293,7 @@ def test_a_killed_server_goes_on_with_a_mapping_after_its_start(deployment: Depl
             acme.okta.caller(), document, deployment.trace(acme.okta.organization)
         )
     etag = acme.etag("A")
-    server = Server(deployment)
+    server = serve(deployment)
     put = threading.Thread(target=_put, args=(server.port, acme, etag))
     try:
         put.start()
@@ -304,7 +306,7 @@ def test_a_killed_server_goes_on_with_a_mapping_after_its_start(deployment: Depl
     left = store.database.one("SELECT done, users FROM long_changes")
     assert left is not None
     assert 0 < left[0] < left[1] == users
-    server = Server(deployment)
+    server = serve(deployment)
     try:
         until = time.monotonic() + 60
         scim = f"{acme.okta.base}/Users?count=1"

@@ -130,6 +130,7 @@ def test_of_fifty_reactivations_one_gets_the_last_seat(
     audit(deployment)
 
 
+@pytest.mark.slow
 def test_many_processes_share_the_seats_exactly(deployment: Deployment, audit: Any) -> None:
     acme = deployment.organization(seats=20)
     scim = deployment.connection("generic", acme)

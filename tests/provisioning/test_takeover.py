@@ -13,26 +13,21 @@ from gateway import Unavailable
 from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
+from tests.support.admin import AdminClient
 
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
 Audit = Callable[[Deployment], None]
 
 
-class Move:
+class Move(AdminClient):
     """Acme with its old identity provider, Okta, and the new one, Entra."""
 
     def __init__(self, deployment: Deployment, seats: int | None = None, old: str = "okta") -> None:
-        self.deployment = deployment
         self.organization = deployment.organization("Acme", seats=seats)
+        super().__init__(deployment, self.organization.uid)
         self.okta = deployment.connection(old, self.organization)
         self.entra = deployment.connection("entra", self.organization)
-        self.path = f"/organizations/{self.organization.uid}"
         self.takeover = f"/connections/{self.entra.uid}/takeover"
-
-    def admin(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
-        answer = self.deployment.admin(method, path, body, **headers)
-        assert answer.status == status, answer.text
-        return answer.json
 
     def body(self, **wish: Any) -> dict[str, Any]:
         return {"from": self.okta.uid, "match": "userName"} | wish
@@ -40,7 +35,7 @@ class Move:
     def preview(self, **wish: Any) -> Any:
         """What would happen; nothing does."""
         before = rows(self.deployment)
-        shown = self.admin("POST", self.takeover, self.body(**wish))
+        shown = self.call("POST", self.takeover, self.body(**wish))
         assert shown["preview"] is True
         assert rows(self.deployment) == before
         return shown
@@ -48,20 +43,17 @@ class Move:
     def take(self, **wish: Any) -> Any:
         """Look, then do it."""
         shown = self.preview(**wish)
-        done = self.admin("POST", self.takeover, self.body(preview=False, **wish), 200, If_Match=self.etag())
+        done = self.call("POST", self.takeover, self.body(preview=False, **wish), 200, If_Match=self.etag())
         assert done["preview"] is False
         assert done["moves"] == shown["moves"]
         return done
 
-    def etag(self) -> str:
-        return str(self.deployment.last_headers["ETag"])
-
     def manager(self, user: dict[str, Any]) -> str | None:
-        shown = self.admin("GET", f"{self.path}/users/{user['id']}")["managed_by"]
+        shown = self.call("GET", f"{self.path}/users/{user['id']}")["managed_by"]
         return shown and {self.okta.uid: "okta", self.entra.uid: "entra"}.get(shown["connection"], "other")
 
     def groups(self, user: dict[str, Any]) -> dict[str, list[str]]:
-        shown = self.admin("GET", f"{self.path}/users/{user['id']}")
+        shown = self.call("GET", f"{self.path}/users/{user['id']}")
         return {group["name"]: group["sources"] for group in shown["groups"]}
 
     def assign(self, number: int, **attributes: Any) -> dict[str, Any]:
@@ -99,9 +91,9 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     okta, entra = move.okta, move.entra
     first, second = move.assign(1, **{SCHEMA: {"group": "Sales"}}), move.assign(2)
     pushed = okta.group("Pushed", (first["id"], second["id"]))
-    hand = move.admin("POST", f"{move.path}/groups", {"name": "By hand"}, 201)
-    move.admin("PUT", f"{move.path}/groups/{hand['id']}/members/{first['id']}", None, 204)
-    seats = move.admin("GET", f"{move.path}/seats")["used"]
+    hand = move.call("POST", f"{move.path}/groups", {"name": "By hand"}, 201)
+    move.call("PUT", f"{move.path}/groups/{hand['id']}/members/{first['id']}", None, 204)
+    seats = move.call("GET", f"{move.path}/seats")["used"]
 
     # Before: Entra neither sees nor makes them, and is told how an admin helps.
     assert found(entra, "user1@acme.test") == []
@@ -123,11 +115,11 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     assert (move.manager(first), move.manager(second)) == ("entra", "okta")
 
     # Nothing is renamed, the seat and the groups are what they were; what Okta pushed is now theirs by hand.
-    kept = move.admin("GET", f"{move.path}/users/{first['id']}")
+    kept = move.call("GET", f"{move.path}/users/{first['id']}")
     assert (kept["user_name"], kept["active"], kept["idp_group"]) == ("user1@acme.test", True, ["Sales"])
     assert move.groups(first) == {"Pushed": ["manual"], "By hand": ["manual"]}
     assert move.groups(second) == {"Pushed": ["push"]}
-    assert move.admin("GET", f"{move.path}/seats")["used"] == seats
+    assert move.call("GET", f"{move.path}/seats")["used"] == seats
 
     # Okta no longer sees the user, in whatever way it tries, and harms nothing.
     uid = first["id"]
@@ -160,7 +152,7 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     assert (linked.status, linked.json["externalId"][:8]) == (200, "0a21f0f2")
     assert (linked.json["displayName"], linked.json["meta"]["version"]) != (None, version)
     assert entra.patch(f"/Users/{uid}", {"op": "Replace", "path": "active", "value": "False"}).status == 200
-    assert move.admin("GET", f"{move.path}/seats")["used"] == seats - 1
+    assert move.call("GET", f"{move.path}/seats")["used"] == seats - 1
     assert entra.patch(f"/Users/{uid}", {"op": "Replace", "path": "active", "value": "True"}).status == 200
 
     # Everybody else follows, and Okta has nobody left.
@@ -171,18 +163,18 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     assert move.take()["summary"] == {"moves": 0, "stays": 0, "more": False}
 
     # Followers of the feed and the activity can tell what happened.
-    feed = move.admin("GET", f"{move.path}/events?after=0&limit=100")["items"]
+    feed = move.call("GET", f"{move.path}/events?after=0&limit=100")["items"]
     moved = [event for event in feed if event["type"] == "user.updated" and event["connection"] is None]
     assert [event["resource_id"] for event in moved] == [first["id"], second["id"]]
     assert "externalId" not in moved[0]["data"]
     assert [group["display"] for group in moved[0]["data"]["groups"]] == ["By hand"]
-    lines = move.admin("GET", f"{move.path}/activity?user=user1@acme.test")["items"]
+    lines = move.call("GET", f"{move.path}/activity?user=user1@acme.test")["items"]
     line = next(line for line in lines if "takeover" in line["operation"])
     assert (line["status"], line["connection"]) == (200, entra.uid)
     assert line["detail"] == "The connection 'Entra' took the user over from 'Okta'."
 
     # In the end Okta goes; its groups are there for Entra to link by their name.
-    move.admin("DELETE", f"/connections/{okta.uid}", None, 204)
+    move.call("DELETE", f"/connections/{okta.uid}", None, 204)
     assert move.groups(first) == {"Pushed": ["manual"], "By hand": ["manual"]}
     audit(move.deployment)
 
@@ -249,7 +241,7 @@ def test_by_e_mail_only_who_is_found_for_certain_moves(deployment: Deployment, a
 def test_whoever_is_named_and_cannot_move_is_told_why(move: Move) -> None:
     okta = move.assign(1)
     entra = move.entra.user("entra@acme.test")
-    hand = move.admin("POST", f"{move.path}/users", {"user_name": "hand@acme.test"}, 201)
+    hand = move.call("POST", f"{move.path}/users", {"user_name": "hand@acme.test"}, 201)
     gone = move.assign(2)
     assert move.okta.call("DELETE", f"/Users/{gone['id']}").status == 204
     foreign = move.deployment.connection("okta").user("foreign@acme.test")
@@ -296,7 +288,7 @@ def test_no_seat_is_needed_however_full_it_is(deployment: Deployment, audit: Aud
     move = Move(deployment, seats=2)
     for number in (1, 2):
         move.assign(number)
-    move.admin("PATCH", move.path, {"seats": {"limit": 1}})
+    move.call("PATCH", move.path, {"seats": {"limit": 1}})
     assert move.take()["summary"]["moves"] == 2
     assert deployment.used(move.organization) == 2
     audit(deployment)
@@ -309,8 +301,8 @@ def save_mapping(move: Move, connection: Scim, **mapping: str) -> None:
     rules = [{"value": value, "group": group} for value, group in mapping.items()]
     body = {"enabled": True, "attribute": f"{SCHEMA}:group", "rules": rules, "apply_to_existing": True}
     path = f"/connections/{connection.uid}/group-mapping"
-    move.admin("POST", f"{path}/preview", body)
-    move.admin("PUT", path, body, 200, If_Match=move.etag())
+    move.call("POST", f"{path}/preview", body)
+    move.call("PUT", path, body, 200, If_Match=move.etag())
 
 
 def test_what_a_mapping_granted_is_kept(move: Move, audit: Audit) -> None:
@@ -388,15 +380,15 @@ def test_who_changed_between_the_look_and_the_move_is_looked_at_again(
             assert move.okta.call("DELETE", f"/Users/{gone['id']}").status == 204
             for user, target in ((elsewhere, third), (already, move.entra)):
                 url, wish = f"/connections/{target.uid}/takeover", move.body(users=[user["id"]])
-                move.admin("POST", url, wish)
-                move.admin("POST", url, wish | {"preview": False}, 200, If_Match=move.etag())
+                move.call("POST", url, wish)
+                move.call("POST", url, wish | {"preview": False}, 200, If_Match=move.etag())
             third.user("other@acme.test", emails=mail("user5@acme.test"))
         return shown
 
-    move.admin("POST", move.takeover, move.body(match="email"))
+    move.call("POST", move.takeover, move.body(match="email"))
     etag = move.etag()
     monkeypatch.setattr(takeover, "preview", and_then)
-    done = move.admin("POST", move.takeover, move.body(match="email", preview=False), 200, If_Match=etag)
+    done = move.call("POST", move.takeover, move.body(match="email", preview=False), 200, If_Match=etag)
     assert [user["user_name"] for user in done["moves"]] == ["user1@acme.test"]
     assert {each["user_name"]: each["reason"] for each in done["stays"]} == {
         "user2@acme.test": "deleted",
@@ -542,6 +534,7 @@ def test_okta_writes_on_while_it_is_taken_over(deployment: Deployment, audit: Au
     audit(deployment)
 
 
+@pytest.mark.slow
 def test_ten_thousand_users_move_in_seconds_and_in_little_memory(deployment: Deployment) -> None:
     move, number = Move(deployment), 10_000
     store, record = deployment.gateway.store, move.okta.connection
@@ -555,13 +548,13 @@ def test_ten_thousand_users_move_in_seconds_and_in_little_memory(deployment: Dep
         store.database.run(
             "UPDATE organizations SET seats_used = ? WHERE id = ?", number, record.organization_id
         )
-    shown = move.admin("POST", move.takeover, move.body(match="email"))
+    shown = move.call("POST", move.takeover, move.body(match="email"))
     assert (shown["summary"]["moves"], len(shown["moves"])) == (number, 100)
     etag = move.etag()
     tracemalloc.start()
     began = time.process_time()
     body = move.body(match="email", preview=False)
-    done = move.admin("POST", move.takeover, body, 200, If_Match=etag)
+    done = move.call("POST", move.takeover, body, 200, If_Match=etag)
     seconds = time.process_time() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -28,7 +28,7 @@ from tests.oracles.scim_peer.patches import ours_after, theirs_after
 from tests.oracles.scim_peer.resources import resources
 
 # Long texts make long examples.
-pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Generating overly large repr")]
 
 FILTERS = int(os.environ.get("GATEWAY_DIFFERENTIAL_FILTERS", "300"))
 PATCHES = int(os.environ.get("GATEWAY_DIFFERENTIAL_PATCHES", "100"))

@@ -45,6 +45,8 @@ from gateway.store.query.candidates import MAX_TERMS
 from gateway.web.http import Call
 from gateway.web.scim.authentication import credentials_of
 
+pytestmark = pytest.mark.slow
+
 USERS, GROUPS = user_type(ENTERPRISE), group_type()
 USER = {
     "schemas": [USER_URN],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.testing import Deployment, Scim
+from tests.support.server import Server
 
 
 class Served:
@@ -22,28 +21,15 @@ class Served:
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
         self.deployment, self._wires = Deployment(folder / "instance"), list[Wire]()
         environment = self.deployment.environment | settings
-        self.log = folder / "server.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", "--port", "0", "--workers", "1"],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("Listening on "), self.log.read_text()
-        self.port = int(line.rpartition(":")[2])
+        self.server = Server(environment, folder / "server.log", "--workers", "1")
+        self.process, self.port, self.log = self.server.process, self.server.port, self.server.log
 
     def close(self) -> None:
         """Stop the server, and fail where it logged a traceback."""
         for wire in self._wires:
             wire.close()
-        self.process.terminate()
-        self.process.wait(timeout=40)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.server.stop(seconds=40)
+        self.server.close()
         self.deployment.close()
         assert "Traceback" not in self.log.read_text(), self.log.read_text()
 

@@ -17,6 +17,8 @@ from gateway.store import open_database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
+pytestmark = pytest.mark.slow
+
 THREADS = 8
 #: A stall of the database shows itself as five seconds or ten; this is far above what any of these takes.
 SOON = 1.5

@@ -10,9 +10,7 @@ import http.client
 import json
 import os
 import random
-import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,6 +27,9 @@ import pytest
 from gateway.scim.errors import Unavailable
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
+from tests.support.server import Server
+
+pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "3"))
 WORKERS, CLIENTS = 2, 4
@@ -36,40 +37,11 @@ WORKERS, CLIENTS = 2, 4
 SHORTEST, LONGEST = 0.1, 1.0
 
 
-class Server:
-    """`gateway serve` in a process group of its own."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        arguments = ["serve", "--port", "0", "--workers", str(WORKERS)]
-        deployment.gateway.config.instance.mkdir(exist_ok=True)
-        self.log = deployment.gateway.config.instance / "server.log"
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", *arguments],
-                env=deployment.environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
-            )  # fmt: skip
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert found, line + self.log.read_text()
-        self.port = int(found[1])
-
-    def workers(self) -> list[int]:
-        """Process ids of the workers."""
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-    def kill(self) -> None:
-        """All of it at once, without a warning."""
-        workers = self.workers()
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        assert self.process.wait(10) == -signal.SIGKILL
-        assert self.process.stdout
-        self.process.stdout.close()
-        until = time.monotonic() + 5
-        while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < until:
-            time.sleep(0.01)
+def serve(deployment: Deployment) -> Server:
+    """Start a server of a deployment."""
+    folder = deployment.gateway.config.instance
+    folder.mkdir(exist_ok=True)
+    return Server(deployment.environment, folder / "server.log", "--workers", str(WORKERS))
 
 
 @dataclass
@@ -180,7 +152,7 @@ def test_a_killed_server_has_kept_every_create_it_answered(
 
     with stream.flowing():
         for _ in range(KILLS):
-            server = Server(deployment)
+            server = serve(deployment)
             try:
                 stream.port = server.port
                 stream.up.set()
@@ -198,7 +170,7 @@ def test_a_killed_server_has_kept_every_create_it_answered(
             assert promised.items() <= stored_names(deployment).items()
 
     assert set(stream.statuses) == {201}
-    server = Server(deployment)
+    server = serve(deployment)
     try:
         # The seats are those of the users, by what the server says as well.
         seats = get(server.port, f"/admin/v1/organizations/{acme.uid}/seats", ADMIN_TOKEN)
@@ -231,7 +203,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
     instance = tmp_path / "instance"
     deployment = Deployment(instance, sqlite_synchronous="FULL")
     scim = deployment.connection("generic", deployment.organization())
-    stream, server = Stream(scim), Server(deployment)
+    stream, server = Stream(scim), serve(deployment)
     try:
         with stream.flowing():
             stream.port = server.port
@@ -268,7 +240,7 @@ def test_a_push_that_was_killed_halfway_is_not_there_at_all(
     body = json.dumps(
         {"schemas": [GROUP], "displayName": "Everybody", "members": [{"value": uid} for uid in people]}
     )
-    server = Server(deployment)
+    server = serve(deployment)
     headers = {"Authorization": f"Bearer {scim.token}", "Content-Type": "application/scim+json"}
     base = scim.base
     try:
@@ -354,7 +326,7 @@ def test_a_database_server_that_breaks_down_has_kept_every_create_that_was_answe
     acme = deployment.organization(seats=1_000_000)
     stream, gaps = Stream(deployment.connection("generic", acme)), []
     assert stream.base
-    server = Server(deployment)
+    server = serve(deployment)
     assert within(20, lambda: len(server.workers()) == WORKERS)
     workers = server.workers()
     try:

@@ -21,6 +21,8 @@ from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import USER
 
+pytestmark = pytest.mark.slow
+
 Away = Callable[[], Any]
 PERSON = {"schemas": [USER], "userName": "late@acme.test"}
 

@@ -25,6 +25,8 @@ from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.web.scim.rate_limit import BURST, RateLimit
 
+pytestmark = pytest.mark.slow
+
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 #: Seconds within which a database that cannot serve is told of.
 SOON = 6.0

@@ -31,6 +31,8 @@ from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
 
+pytestmark = pytest.mark.slow
+
 #: Asked of the plugin of the connection's identity provider alone.
 NARROWED = ("gateway_authenticate", "gateway_map_resource", "gateway_map_patch", "gateway_resolve_groups")
 #: Asked of every plugin, for every organization.

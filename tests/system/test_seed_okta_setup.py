@@ -4,21 +4,17 @@ sends. A step that happens in Okta's own pages is told by what arrives because o
 
 from __future__ import annotations
 
-import base64
-import datetime
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from gateway.demo.metadata import saml_metadata
 from gateway.simulation.api import Answer
 from gateway.testing import Deployment
 from gateway.testing.deployment import PATCH, USER
+from tests.support.admin import AdminClient
 
 NAMESPACE = "urn:calendly:scim:schemas:2.0:User"
 OKTA = {
@@ -30,60 +26,31 @@ OKTA = {
 PAGE = Path(__file__).parents[2] / "docs" / "setup-okta.md"
 
 
-def metadata() -> str:
-    """SAML metadata as an identity provider shows it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp.acme.test")])
-    day = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(day)
-        .not_valid_after(day + datetime.timedelta(days=3650))
-        .sign(key, hashes.SHA256())
-    )
-    der = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
-    return (
-        '<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="https://idp.acme.test">'
-        '<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">'
-        '<KeyDescriptor use="signing">'
-        f'<KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>{der}</X509Certificate></X509Data>'
-        '</KeyInfo></KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"'
-        ' Location="https://idp.acme.test/sso"/></IDPSSODescriptor></EntityDescriptor>'
-    )
-
-
-class Story:
+class OktaSetup(AdminClient):
     """What admin and Okta know as they go along."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.organization: str = self.admin(
-            "POST", "/organizations", {"name": "Acme", "plan": "enterprise", "seats": {"limit": 3}}, 201
-        )["id"]
+        body = {"name": "Acme", "plan": "enterprise", "seats": {"limit": 3}}
+        super().__init__(deployment, deployment.admin("POST", "/organizations", body).json["id"])
         self.connection: dict[str, Any] = {}
         self.token = ""
 
-    def admin(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
-        answer = self.deployment.admin(method, path, body, **headers)
-        assert answer.status == status, answer.text
-        return answer.json
-
     def sso(self) -> None:
-        self.admin("PUT", f"/organizations/{self.organization}/sso", {"metadata_xml": metadata()})
+        self.call(
+            "PUT",
+            f"{self.path}/sso",
+            {"metadata_xml": saml_metadata("https://idp.acme.test")},
+        )
 
     def connect(self, **extra: Any) -> None:
         body = {"idp": "okta", "name": "Okta"} | extra
-        self.connection = self.admin("POST", f"/organizations/{self.organization}/connections", body, 201)
-        self.token = self.admin(
+        self.connection = self.call("POST", f"{self.path}/connections", body, 201)
+        self.token = self.call(
             "POST", f"/connections/{self.connection['id']}/tokens", {"label": "Okta"}, 201
         )["token"]
 
     def switch_on(self) -> None:
-        self.admin("PUT", f"/connections/{self.connection['id']}/provisioning", {"enabled": True})
+        self.call("PUT", f"/connections/{self.connection['id']}/provisioning", {"enabled": True})
 
     def okta(self, method: str, path: str, body: Any = None, authorization: str | None = None) -> Answer:
         base = self.connection["base_url"].removeprefix("http://localhost")
@@ -106,7 +73,7 @@ class Story:
         return self.okta("PUT", f"/Users/{uid}", self.okta("GET", f"/Users/{uid}").json | body)
 
     def user(self, number: int) -> dict[str, Any]:
-        page = self.admin("GET", f"/organizations/{self.organization}/users")
+        page = self.call("GET", f"{self.path}/users")
         return next(user for user in page["items"] if user["user_name"] == f"user{number}@acme.test")
 
     def mapping(self, *rules: tuple[str, str], apply: bool = True) -> dict[str, Any]:
@@ -120,9 +87,9 @@ class Story:
 
 
 @pytest.fixture
-def story(deployment: Deployment) -> Story:
+def setup(deployment: Deployment) -> OktaSetup:
     """Everything up to step 13."""
-    told = Story(deployment)
+    told = OktaSetup(deployment)
     told.sso()
     told.connect()
     told.switch_on()
@@ -148,158 +115,156 @@ def test_steps_01_02_03_before_the_start_plan_and_single_sign_on_are_asked_for(
     deployment: Deployment,
 ) -> None:
     """Whoever opens the application in Okta too early is told what is missing, and by whom it is mended."""
-    story = Story(deployment)
-    story.connect()
-    too_early = story.okta("GET", "/Users?startIndex=1&count=2")
+    setup = OktaSetup(deployment)
+    setup.connect()
+    too_early = setup.okta("GET", "/Users?startIndex=1&count=2")
     assert too_early.status == 403
     assert "Single sign-on is not set up for Acme" in too_early.json["detail"]
 
 
 def test_step_04_a_user_name_that_is_no_email_address_sends_the_admin_to_the_sign_on_tab(
-    story: Story,
+    setup: OktaSetup,
 ) -> None:
-    refused = story.assign(1, userName="just.a.name")
+    refused = setup.assign(1, userName="just.a.name")
     assert (refused.status, refused.json["scimType"]) == (400, "invalidValue")
     assert 'set "Application username format" to Email on the Sign On tab' in refused.json["detail"]
-    assert story.assign(1, userName="user@corp.local").status == 201
+    assert setup.assign(1, userName="user@corp.local").status == 201
 
 
-def test_steps_05_06_the_integration_needs_no_call_of_its_own(story: Story) -> None:
+def test_steps_05_06_the_integration_needs_no_call_of_its_own(setup: OktaSetup) -> None:
     """Okta reads no ServiceProviderConfig; a server that waits for one would never be provisioned."""
-    assert story.assign(1).status == 201
+    assert setup.assign(1).status == 201
 
 
-def test_steps_07_08_an_admin_of_the_organization_finds_its_single_sign_on_page(story: Story) -> None:
-    sso = story.admin("GET", f"/organizations/{story.organization}/sso")
+def test_steps_07_08_an_admin_of_the_organization_finds_its_single_sign_on_page(setup: OktaSetup) -> None:
+    sso = setup.call("GET", f"{setup.path}/sso")
     assert sso["entity_id"] == "https://idp.acme.test"
-    connections = story.admin("GET", f"/organizations/{story.organization}/connections")["items"]
+    connections = setup.call("GET", f"{setup.path}/connections")["items"]
     assert [connection["idp"] for connection in connections] == ["okta"]
 
 
 def test_step_09_provisioning_is_turned_on_once_plan_and_single_sign_on_allow_it(
     deployment: Deployment,
 ) -> None:
-    story = Story(deployment)
-    story.connect()
-    path = f"/connections/{story.connection['id']}/provisioning"
-    refused = story.admin("PUT", path, {"enabled": True}, 409)
+    setup = OktaSetup(deployment)
+    setup.connect()
+    path = f"/connections/{setup.connection['id']}/provisioning"
+    refused = setup.call("PUT", path, {"enabled": True}, 409)
     assert "Single sign-on" in refused["message"]
-    story.sso()
-    assert story.okta("GET", "/Users?startIndex=1&count=2").status == 403  # still switched off
-    assert story.admin("PUT", path, {"enabled": True}) == {"enabled": True}
-    assert story.okta("GET", "/Users?startIndex=1&count=2").status == 200
-    story.admin("PATCH", f"/organizations/{story.organization}", {"plan": "standard"})
-    assert "enterprise plan" in story.okta("GET", "/Users").json["detail"]
+    setup.sso()
+    assert setup.okta("GET", "/Users?startIndex=1&count=2").status == 403  # still switched off
+    assert setup.call("PUT", path, {"enabled": True}) == {"enabled": True}
+    assert setup.okta("GET", "/Users?startIndex=1&count=2").status == 200
+    setup.call("PATCH", setup.path, {"plan": "standard"})
+    assert "enterprise plan" in setup.okta("GET", "/Users").json["detail"]
 
 
-def test_step_10_the_base_url_is_one_that_okta_takes(story: Story) -> None:
-    assert re.fullmatch(r"http://localhost/scim/v2/[a-z0-9-]+", story.connection["base_url"])
-    assert any(story.connection["base_url"] in step for step in story.connection["setup_steps"])
+def test_step_10_the_base_url_is_one_that_okta_takes(setup: OktaSetup) -> None:
+    assert re.fullmatch(r"http://localhost/scim/v2/[a-z0-9-]+", setup.connection["base_url"])
+    assert any(setup.connection["base_url"] in step for step in setup.connection["setup_steps"])
 
 
-def test_steps_11_12_the_token_is_shown_once_and_taken_however_it_was_pasted(story: Story) -> None:
-    made = story.admin("POST", f"/connections/{story.connection['id']}/tokens", {"expires_in_days": 365}, 201)
+def test_steps_11_12_the_token_is_shown_once_and_taken_however_it_was_pasted(setup: OktaSetup) -> None:
+    made = setup.call("POST", f"/connections/{setup.connection['id']}/tokens", {"expires_in_days": 365}, 201)
     assert made["token"].startswith(made["prefix"])
-    listed = story.admin("GET", f"/connections/{story.connection['id']}/tokens")["items"]
+    listed = setup.call("GET", f"/connections/{setup.connection['id']}/tokens")["items"]
     assert all("token" not in token for token in listed)
     for pasted in (f"Bearer {made['token']}", f"Bearer Bearer {made['token']}", made["token"]):
-        assert story.okta("GET", "/Users?startIndex=1&count=2", authorization=pasted).status == 200
+        assert setup.okta("GET", "/Users?startIndex=1&count=2", authorization=pasted).status == 200
 
 
-def test_step_13_test_api_credentials_answers_and_explains(story: Story) -> None:
-    listed = story.okta("GET", "/Users?startIndex=1&count=2").json
+def test_step_13_test_api_credentials_answers_and_explains(setup: OktaSetup) -> None:
+    listed = setup.okta("GET", "/Users?startIndex=1&count=2").json
     assert [listed[key] for key in ("totalResults", "startIndex", "itemsPerPage")] == [0, 1, 0]
-    refused = story.okta("GET", "/Users?startIndex=1&count=2", authorization="non-token")
+    refused = setup.okta("GET", "/Users?startIndex=1&count=2", authorization="non-token")
     assert (refused.status, refused.json["status"], refused.json["schemas"]) == (
         401, "401", ["urn:ietf:params:scim:api:messages:2.0:Error"],
     )  # fmt: skip
-    checked = story.admin("POST", f"/connections/{story.connection['id']}/test")
+    checked = setup.call("POST", f"/connections/{setup.connection['id']}/test")
     assert checked["ok"]
     assert any("token" in check["message"].lower() for check in checked["checks"])
 
 
-def test_steps_14_15_16_users_are_created_updated_and_deactivated_from_now_on(story: Story) -> None:
-    uid = story.assign(1).json["id"]
-    profile = story.okta("GET", f"/Users/{uid}").json | {"displayName": "New Name"}
-    assert story.okta("PUT", f"/Users/{uid}", profile).json["displayName"] == "New Name"
+def test_steps_14_15_16_users_are_created_updated_and_deactivated_from_now_on(setup: OktaSetup) -> None:
+    uid = setup.assign(1).json["id"]
+    profile = setup.okta("GET", f"/Users/{uid}").json | {"displayName": "New Name"}
+    assert setup.okta("PUT", f"/Users/{uid}", profile).json["displayName"] == "New Name"
     off = {"schemas": [PATCH], "Operations": [{"op": "replace", "value": {"active": False}}]}
-    assert story.okta("PATCH", f"/Users/{uid}", off).status == 200
-    assert story.okta("GET", f"/Users/{uid}").json["active"] is False
-    assert [story.user(1)[key] for key in ("display_name", "active")] == ["New Name", False]
+    assert setup.okta("PATCH", f"/Users/{uid}", off).status == 200
+    assert setup.okta("GET", f"/Users/{uid}").json["active"] is False
+    assert [setup.user(1)[key] for key in ("display_name", "active")] == ["New Name", False]
 
 
-def test_step_17_five_attributes_are_kept_and_the_rest_is_ignored_and_named(story: Story) -> None:
-    user = story.assign(1, title="Engineer", emails=[]).json
+def test_step_17_five_attributes_are_kept_and_the_rest_is_ignored_and_named(setup: OktaSetup) -> None:
+    user = setup.assign(1, title="Engineer", emails=[]).json
     assert user["emails"] == [{"value": "user1@acme.test", "primary": True, "type": "work"}]
     assert not {"title", "locale", "password"} & user.keys()
-    line = story.admin("GET", f"/organizations/{story.organization}/activity?user=user1@acme.test")["items"][
-        0
-    ]
+    line = setup.call("GET", f"{setup.path}/activity?user=user1@acme.test")["items"][0]
     assert set(line["ignored"]) == {"locale", "password", "title"}
-    schemas = {schema["id"]: schema for schema in story.okta("GET", "/Schemas").json["Resources"]}
+    schemas = {schema["id"]: schema for schema in setup.okta("GET", "/Schemas").json["Resources"]}
     kept = {attribute["name"] for attribute in schemas[USER]["attributes"]}
     assert kept == {"userName", "name", "displayName", "emails", "active", "groups"}
     assert [a["name"] for a in schemas[NAMESPACE]["attributes"]] == ["group"]
 
 
-def test_step_17_an_admin_who_wants_more_attributes_sets_them_at_the_connection(story: Story) -> None:
-    story.connect(settings={"extra_attributes": ["title"]})
-    story.switch_on()
-    assert story.assign(2, title="Engineer").json["title"] == "Engineer"
+def test_step_17_an_admin_who_wants_more_attributes_sets_them_at_the_connection(setup: OktaSetup) -> None:
+    setup.connect(settings={"extra_attributes": ["title"]})
+    setup.switch_on()
+    assert setup.assign(2, title="Engineer").json["title"] == "Engineer"
 
 
-def test_steps_18_19_assigned_people_arrive_are_linked_and_take_seats(story: Story) -> None:
+def test_steps_18_19_assigned_people_arrive_are_linked_and_take_seats(setup: OktaSetup) -> None:
     by_hand = {"user_name": "user1@acme.test", "display_name": "By Hand", "email": "user1@acme.test"}
-    made = story.admin("POST", f"/organizations/{story.organization}/users", by_hand, 201)
-    assert story.assign(1).json["id"] == made["id"]  # linked, not doubled
-    assert story.user(1)["managed_by"]["idp"] == "okta"
-    assert [story.assign(number).status for number in (2, 3, 4)] == [201, 201, 403]
-    seats = story.admin("GET", f"/organizations/{story.organization}/seats")
+    made = setup.call("POST", f"{setup.path}/users", by_hand, 201)
+    assert setup.assign(1).json["id"] == made["id"]  # linked, not doubled
+    assert setup.user(1)["managed_by"]["idp"] == "okta"
+    assert [setup.assign(number).status for number in (2, 3, 4)] == [201, 201, 403]
+    seats = setup.call("GET", f"{setup.path}/seats")
     assert (seats["limit"], seats["used"], seats["available"]) == (3, 3, 0)
 
 
-def test_over_capacity_is_refused_in_words_that_say_what_to_do(story: Story) -> None:
-    path = f"/organizations/{story.organization}"
-    story.admin("PATCH", path, {"seats": {"limit": 0}})
-    invoice = story.assign(1)
+def test_over_capacity_is_refused_in_words_that_say_what_to_do(setup: OktaSetup) -> None:
+    path = setup.path
+    setup.call("PATCH", path, {"seats": {"limit": 0}})
+    invoice = setup.assign(1)
     assert invoice.status == 403
     assert invoice.json["detail"].startswith("You're over capacity: Acme")
     assert "contact support by opening a new request" in invoice.json["detail"]
-    story.admin("PATCH", path, {"billing": {"payment": "card"}})
-    assert "Billing page" in story.assign(1).json["detail"]
-    assert story.admin("GET", f"{path}/users")["items"] == []
+    setup.call("PATCH", path, {"billing": {"payment": "card"}})
+    assert "Billing page" in setup.assign(1).json["detail"]
+    assert setup.call("GET", f"{path}/users")["items"] == []
     assert (
-        story.admin("GET", f"{path}/activity?outcome=failure")["items"][0]["detail"]
-        == story.assign(1).json["detail"]
+        setup.call("GET", f"{path}/activity?outcome=failure")["items"][0]["detail"]
+        == setup.assign(1).json["detail"]
     )
 
 
-def test_mapping_1_2_3_the_attribute_arrives_with_the_user_and_moves_nobody_yet(story: Story) -> None:
-    story.assign(1, **{NAMESPACE: {"group": "Sales EMEA"}})
-    assert (story.user(1)["idp_group"], story.user(1)["groups"]) == (["Sales EMEA"], [])
+def test_mapping_1_2_3_the_attribute_arrives_with_the_user_and_moves_nobody_yet(setup: OktaSetup) -> None:
+    setup.assign(1, **{NAMESPACE: {"group": "Sales EMEA"}})
+    assert (setup.user(1)["idp_group"], setup.user(1)["groups"]) == (["Sales EMEA"], [])
 
 
-def test_mapping_4_5_6_values_are_matched_exactly_previewed_and_saved(story: Story) -> None:
+def test_mapping_4_5_6_values_are_matched_exactly_previewed_and_saved(setup: OktaSetup) -> None:
     for number, value in ((1, "Sales EMEA"), (2, "sales emea"), (3, "Legal")):
-        story.assign(number, **{NAMESPACE: {"group": value}})
-    path = f"/connections/{story.connection['id']}/group-mapping"
-    assert story.admin("GET", path)["enabled"] is False
-    plan = story.mapping(("Sales EMEA", "Sales"))
-    preview = story.admin("POST", f"{path}/preview", plan)
+        setup.assign(number, **{NAMESPACE: {"group": value}})
+    path = f"/connections/{setup.connection['id']}/group-mapping"
+    assert setup.call("GET", path)["enabled"] is False
+    plan = setup.mapping(("Sales EMEA", "Sales"))
+    preview = setup.call("POST", f"{path}/preview", plan)
     assert preview["groups_to_create"] == ["Sales"]
     assert preview["joins"] == [{"user": "user1@acme.test", "group": "Sales"}]
     assert {(entry["value"], entry["users"]) for entry in preview["unmapped"]} == {
         ("Legal", 1),
         ("sales emea", 1),
     }
-    story.admin("PUT", path, plan, 200, If_Match=story.deployment.last_headers["ETag"])
-    assert [(group["name"], group["sources"]) for group in story.user(1)["groups"]] == [
+    setup.call("PUT", path, plan, 200, If_Match=setup.deployment.last_headers["ETag"])
+    assert [(group["name"], group["sources"]) for group in setup.user(1)["groups"]] == [
         ("Sales", ["mapping"])
     ]
-    assert story.user(2)["groups"] == []
+    assert setup.user(2)["groups"] == []
 
-    story.assign(1, **{NAMESPACE: {"group": "Legal"}})  # the value changed: the next write moves the user
-    assert story.user(1)["groups"] == []
-    group = story.admin("GET", f"/organizations/{story.organization}/groups?q=sal")["items"][0]
-    member = f"/organizations/{story.organization}/groups/{group['id']}/members/{story.user(1)['id']}"
-    assert "Map to groups is on" in story.admin("PUT", member, None, 409)["message"]
+    setup.assign(1, **{NAMESPACE: {"group": "Legal"}})  # the value changed: the next write moves the user
+    assert setup.user(1)["groups"] == []
+    group = setup.call("GET", f"{setup.path}/groups?q=sal")["items"][0]
+    member = f"{setup.path}/groups/{group['id']}/members/{setup.user(1)['id']}"
+    assert "Map to groups is on" in setup.call("PUT", member, None, 409)["message"]

@@ -32,6 +32,8 @@ from tests.oracles.state_machine.strategies import (
     PUSHED,
 )
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES = int(os.environ.get("GATEWAY_MACHINE", "0"))
 #: What was wrong once: operations to begin with, and two requests of which the second comes between the first one's
 #: reading and its writing.

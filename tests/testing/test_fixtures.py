@@ -11,6 +11,8 @@ from gateway import testing
 from gateway.testing import Deployment, IdpPromises, SeatPromises, engines, examples
 from gateway.testing.promises.base import find_declaration
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_deployment_has_two_names(gateway, deployment):
     assert gateway is deployment

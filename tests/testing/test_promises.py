@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DOOR = """
 from pathlib import Path
 from marshmallow import Schema, fields

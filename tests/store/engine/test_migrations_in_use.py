@@ -24,6 +24,8 @@ from gateway.store.engine.migrate import LOCK_SECONDS, Progress
 from gateway.testing import Deployment
 from gateway.testing.engines import is_postgresql
 
+pytestmark = pytest.mark.slow
+
 #: Rows of the table in question.
 ROWS = int(os.environ.get("GATEWAY_ROWS", "200000"))
 #: Seconds that one write may take while a migration is under way. A node waits five, and then refuses.

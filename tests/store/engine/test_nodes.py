@@ -24,6 +24,8 @@ from gateway.store.records import UserRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.engines import is_postgresql
 
+pytestmark = pytest.mark.slow
+
 #: How long something is watched that must not happen.
 A_WHILE = 0.3
 

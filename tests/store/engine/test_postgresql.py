@@ -20,7 +20,7 @@ from gateway.store.engine.base import Database
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, USER
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.slow, pytest.mark.postgresql]
 BODY = {"schemas": [USER], "userName": "late@acme.test", "active": True}
 
 

@@ -25,6 +25,8 @@ from gateway.store.query.search import Query
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 
+pytestmark = pytest.mark.slow
+
 FILTERS = int(os.environ.get("GATEWAY_FILTERS", "300"))
 EXTENSION = "urn:calendly:scim:schemas:2.0:User"
 USERS, GROUPS = 60, 12

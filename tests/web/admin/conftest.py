@@ -7,41 +7,22 @@ import datetime
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from gateway.demo.metadata import signing_certificate
 from gateway.simulation.api import Answer
 from gateway.testing import Deployment, Scim
+from tests.support.admin import AdminClient
 
 URN = "urn:calendly:scim:schemas:2.0:User"
 
 
-class Acme:
+class Acme(AdminClient):
     """An organization with an Okta connection; `get`, `post` and so on are calls below `/admin/v1`."""
 
     def __init__(self, deployment: Deployment, seats: int | None = None) -> None:
-        self.deployment = deployment
         self.okta: Scim = deployment.connection("okta", deployment.organization(seats=seats))
-        self.path = f"/organizations/{self.okta.organization.uid}"
+        super().__init__(deployment, self.okta.organization.uid)
         self.connection = f"/connections/{self.okta.uid}"
-
-    def call(self, method: str, path: str, body: Any = None, status: int = 200, **headers: str) -> Any:
-        """The JSON of the answer, which has this status."""
-        answer = self.deployment.admin(method, path, body, **headers)
-        assert answer.status == status, (method, path, answer.status, answer.text)
-        return answer.json
-
-    def get(self, path: str, status: int = 200) -> Any:
-        return self.call("GET", path, None, status)
-
-    def post(self, path: str, body: Any, status: int = 201) -> Any:
-        return self.call("POST", path, body, status)
-
-    def etag(self) -> str:
-        """The entity tag of the last answer."""
-        return str(self.deployment.last_headers["ETag"])
 
     def assign(self, number: int, *values: str) -> dict[str, Any]:
         """Okta creates a user whose attribute `group` has these values."""
@@ -84,19 +65,8 @@ def acme(deployment: Deployment) -> Acme:
 @pytest.fixture(scope="session")
 def metadata() -> str:
     """SAML metadata as Okta shows it, with a certificate that ends in 2036."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "idp.acme.test")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-        .not_valid_after(datetime.datetime(2036, 1, 1, tzinfo=datetime.UTC))
-        .sign(key, hashes.SHA256())
-    )
-    der = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+    days = (datetime.datetime(year, 1, 1, tzinfo=datetime.UTC) for year in (2026, 2036))
+    der = base64.b64encode(signing_certificate(*days)).decode()
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <md:EntityDescriptor entityID="https://idp.acme.test/entity" xmlns:md="urn:oasis:names:tc:SAML:2.0:metadata">
   <md:IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol">

@@ -16,6 +16,8 @@ from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
 from gateway.web.admin.schemas import EVENT_TYPES
 
+pytestmark = pytest.mark.slow
+
 #: Functions of generated clients, by the route. A client breaks when one of them is renamed: add, never change.
 OPERATIONS = {
     "PATCH /connections/{connection}": "changeConnection",

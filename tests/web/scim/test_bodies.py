@@ -63,6 +63,7 @@ def test_what_is_no_gzip_is_refused(scim, body, words):
     assert words in answer.json["detail"]
 
 
+@pytest.mark.slow
 def test_a_bomb_costs_neither_memory_nor_time(scim):
     bomb = gzip.compress(b" " * 200_000_000, 9)
     answer = scim.call("POST", "/Users", bomb, headers={"Content-Encoding": "gzip"})
@@ -86,6 +87,7 @@ def entries(count):
     ]
 
 
+@pytest.mark.slow
 def test_a_group_of_12_000_members_is_read_where_a_user_of_that_size_is_not(scim):
     """Okta's wizard app PUTs the whole group, 1.3 MB."""
     uid = scim.user()["id"]

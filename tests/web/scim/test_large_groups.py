@@ -13,6 +13,8 @@ from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 10, 20_000
 PIECE = memberships.MEMBERS_AT_ONCE
 

@@ -8,6 +8,8 @@ import pytest
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 100_000
 USERS, LARGE = 60, 20_000
 MEMBERS = 1500

@@ -8,6 +8,8 @@ import pytest
 from gateway.store.query.candidates import MAX_TERMS
 from gateway.testing import Deployment
 
+pytestmark = pytest.mark.slow
+
 USERS = 3000
 #: Some seconds of work for the database: each looks through every title.
 LONG = " or ".join(f'title co "{number}{"z" * 40}"' for number in range(MAX_TERMS))

@@ -16,6 +16,8 @@ from scim2_tester.utils import get_registered_tags
 
 from gateway.testing import Deployment
 
+pytestmark = pytest.mark.slow
+
 EXPLAINED = {
     # RFC 7644, 3.5.2.2 refuses what must have a value, and an account is active or it is not.
     ("generic okta", "check_remove_attribute", "active"): "refused with 400 mutability, never a silent 200",
