@@ -58,11 +58,10 @@ def _definition(request: AdminRequest, values: dict[str, Any]) -> MappingDefinit
             f"{' and '.join(missing)}: needed to switch Map to groups on.",
             {"json": {name: ["Missing data for required field."] for name in missing}},
         )
-    current = request.gateway.mapping.saved_definition(request.connection)
-    rules = values.get("rules")
-    return MappingDefinition(
-        values["enabled"],
-        values.get("attribute", current.attribute),
-        current.rules if rules is None else tuple((rule["value"], rule["group"]) for rule in rules),
-        values["apply_to_existing"],
-    )
+    attribute, sent = values.get("attribute"), values.get("rules")
+    rules = None if sent is None else tuple((rule["value"], rule["group"]) for rule in sent)
+    if "attribute" not in values or rules is None:
+        saved = request.gateway.mapping.saved_definition(request.connection)
+        attribute = values.get("attribute", saved.attribute)
+        rules = saved.rules if rules is None else rules
+    return MappingDefinition(values["enabled"], attribute, rules, values["apply_to_existing"])
