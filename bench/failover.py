@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,14 @@ class Trial:
         """Node after node: no new requests, stop, start, requests again."""
         for name, node in zip("ab", self.nodes, strict=True):
             self.proxy.say(f"set server nodes/{name} state drain")
-            until(lambda name=name: self._idle(name), f"node {name} is idle")
+            until(partial(self._idle, name), f"node {name} is idle")
             node.end(signal.SIGTERM)
             node.start()
             self.proxy.say(f"set server nodes/{name} state ready")
-            until(lambda name=name: " UP " in self._state(name), f"node {name} is back")
+            until(partial(self._up, name), f"node {name} is back")
+
+    def _up(self, name: str) -> bool:
+        return " UP " in self._state(name)
 
     def _state(self, name: str) -> str:
         """`up` by the health check and how many requests are under way."""
@@ -310,4 +314,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -81,7 +81,8 @@ class Limit:
     def _rows(self, sql: str, *parameters: Any) -> list[Any]:
         if self._postgresql:
             sql = _translated(sql)
-        return self._connection().execute(sql, parameters).fetchall()
+        rows: list[Any] = self._connection().execute(sql, parameters).fetchall()
+        return rows
 
     @contextmanager
     def _change(self, uid: str, document: str) -> Iterator[Callable[..., Any]]:

@@ -18,7 +18,7 @@ import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -159,7 +159,7 @@ def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
         _told(f"{name}: users", done, users)
         for number, body in _made(channels, subject, range(done, min(users, done + 500))):
             ids[number] = json.loads(body)["id"]
-    group = {"schemas": [GROUP], "displayName": "Few"}
+    group: dict[str, Any] = {"schemas": [GROUP], "displayName": "Few"}
     group["members"] = [{"value": ids[number]} for number in range(SMALL)]
     ask = Ask("POST", "/Groups", "", json.dumps(group).encode())
     subject.groups["small"] = json.loads(channels.send([[encoded(subject, ask)]], 1, keep=True).answers[0])[

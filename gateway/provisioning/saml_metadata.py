@@ -56,7 +56,8 @@ def _parse(text: str) -> Element:
     if len(text) > MAX_LENGTH:
         raise InvalidValue(f"The metadata is longer than {MAX_LENGTH} characters.")
     try:
-        return fromstring(text.strip().encode(), forbid_dtd=True)
+        root: Element = fromstring(text.strip().encode(), forbid_dtd=True)
+        return root
     except DefusedXmlException:
         raise InvalidValue(
             "The metadata holds a DTD or entities, which is unsafe. Paste it without them."

@@ -75,7 +75,7 @@ def retry_on_conflict(
                     units_of_work.retrying.release()
         raise WriteConflict
 
-    return run
+    return cast(Callable[Concatenate[Owner, AnyCaller, Arguments], Result], run)
 
 
 class UnitOfWork:

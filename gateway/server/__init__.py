@@ -5,13 +5,12 @@ The event loop of granian (Rust) reads requests and sends answers: no thread of 
 
 from gateway.server.supervisor import (
     DATABASE_CONNECTIONS,
-    STOP_SECONDS,
     THREADS,
     ServingError,
     default_workers,
-    end_with_parent,
     serve,
 )
+from gateway.server.worker import STOP_SECONDS, end_with_parent
 
 __all__ = [
     "DATABASE_CONNECTIONS",

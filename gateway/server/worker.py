@@ -42,7 +42,7 @@ class _Scheduler(CallbackScheduler):
         super().__init__()
 
 
-@WorkerProcess.wrap_target
+@WorkerProcess.wrap_target  # type: ignore[untyped-decorator]
 def serve_requests(
     worker_id: int,
     start_exchange: Callable[[Any], None],

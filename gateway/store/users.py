@@ -270,7 +270,8 @@ class Users:
 
 def display_of(document: Json) -> str:
     """The name that groups show a user by."""
-    return document.get("displayName") or document["userName"]
+    name: str = document.get("displayName") or document["userName"]
+    return name
 
 
 class _Kept(NamedTuple):

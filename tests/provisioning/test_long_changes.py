@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gateway.scim.schemas import USER_URN
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
@@ -284,7 +285,7 @@ def test_a_killed_server_goes_on_with_a_mapping_after_its_start(deployment: Depl
     users, store = 1200, deployment.gateway.store
     for number in range(users):
         document = {
-            "schemas": [SCHEMA],
+            "schemas": [USER_URN, SCHEMA],
             "userName": f"user{number}@acme.test",
             "active": True,
             SCHEMA: {"group": "a"},

@@ -113,7 +113,8 @@ class Database(ABC):
         """The first row, or None."""
         cursor = self._execute(sql, parameters)
         try:
-            return cursor.fetchone()
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
         finally:
             cursor.close()
 
@@ -121,7 +122,8 @@ class Database(ABC):
         """All rows. Only for statements whose result is bounded."""
         cursor = self._execute(sql, parameters)
         try:
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
         finally:
             cursor.close()
 
@@ -143,7 +145,7 @@ class Database(ABC):
         """The number of rows changed."""
         cursor = self._execute(sql, parameters)
         try:
-            return cursor.rowcount
+            return int(cursor.rowcount)
         finally:
             cursor.close()
 
@@ -210,7 +212,8 @@ class Database(ABC):
         """
         with self._outages(), self._migrating():
             self.check()
-            return Migrator(self, folder or MIGRATIONS, told).up()
+            applied: list[str] = Migrator(self, folder or MIGRATIONS, told).up()
+            return applied
 
     @contextmanager
     def altering(self) -> Iterator[None]:

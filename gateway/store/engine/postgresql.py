@@ -263,7 +263,7 @@ class PostgresqlDatabase(Database):
                 cursor = connection.execute("; ".join(("BEGIN", *limits, *opening)), prepare=False)
                 while cursor.nextset():
                     continue
-                return cursor.fetchone() if cursor.description else None  # type: ignore[no-any-return]
+                return cursor.fetchone() if cursor.description else None
             except psycopg.Error:
                 # The server went away while nothing was asked of it: nothing is lost by asking again.
                 if not connection.closed:

@@ -123,7 +123,7 @@ class _Engine(peewee.SqliteDatabase):
 
     def rollback(self) -> None:
         # A full disk makes SQLite roll back by itself. ROLLBACK would then be an error that hides the first one.
-        if self.connection().in_transaction:
+        if self.connection().in_transaction:  # type: ignore[no-untyped-call]
             super().rollback()
 
 

@@ -488,8 +488,10 @@ class Search:
 def _axis_position(parts: Sequence[_Part], record: Any) -> int:
     """Return the position of a record on the axis."""
     if len(parts) == 1:
-        return record[0]  # type: ignore[no-any-return]
-    return next(part.begin for part in parts if isinstance(record, part.table.record)) + record.id
+        key: int = record[0]
+        return key
+    begin = next(part.begin for part in parts if isinstance(record, part.table.record))
+    return begin + int(record.id)
 
 
 def _visible_parameters(connection: ConnectionRecord, part: _Part) -> tuple[Any, ...]:

@@ -146,12 +146,12 @@ def _sso_values(request: AdminRequest) -> dict[str, Any]:
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was sent, flat as it is stored."""
-    flat = {name: values[name] for name in ("name", "plan") if name in values}
+    flat: dict[str, Any] = {name: values[name] for name in ("name", "plan") if name in values}
     if "domains" in values:
         flat["domains"] = _domains(values["domains"])
     if "limit" in values.get("seats", {}):
         flat["seat_limit"] = values["seats"]["limit"]
-    return flat | values.get("billing", {})
+    return {**flat, **values.get("billing", {})}
 
 
 def _domains(given: Sequence[str]) -> list[str]:

@@ -4,6 +4,8 @@ Yes and no are 1 and 0, so that every engine compares them alike. A `…_key` co
 lower case by Python, NFC, for engines fold letters differently.
 """
 
+from typing import Any
+
 from peewee import (
     SQL,
     AutoField,
@@ -300,7 +302,7 @@ TABLES = [
 ]
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     if isinstance(db, PostgresqlDatabase):
         for model in TABLES:
             model._meta.without_rowid = False

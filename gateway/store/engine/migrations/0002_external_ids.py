@@ -4,10 +4,12 @@ A node of the release before serves on. It finds users by the new index, and tak
 since only the index refused that; in PUT and PATCH it refuses one as before.
 """
 
+from typing import Any
+
 atomic = False
 
 
-def up(steps):
+def up(steps: Any) -> None:
     steps.index(
         "users_known_as",
         "users",

@@ -3,10 +3,12 @@
 `deleted = 0` and the connection are in them, so that SQLite counts and pages by the index alone.
 """
 
+from typing import Any
+
 atomic = False
 
 
-def up(steps):
+def up(steps: Any) -> None:
     steps.index("users_display", "users", "organization_id, display_key", "deleted = 0")
     steps.index(
         "users_inactive", "users", "organization_id, active, connection_id", "deleted = 0 AND active = 0"

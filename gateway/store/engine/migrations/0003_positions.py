@@ -1,5 +1,7 @@
 """Blocks of users, by which the list of a connection finds a position (`store.page_positions`)."""
 
+from typing import Any
+
 from peewee import BigIntegerField, CompositeKey, Model, PostgresqlDatabase
 
 
@@ -16,7 +18,7 @@ class UserBlock(Model):
         without_rowid = True
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     if isinstance(db, PostgresqlDatabase):
         UserBlock._meta.without_rowid = False
     with db.bind_ctx([UserBlock]):

@@ -1,5 +1,7 @@
 """What a line of the activity is about, and what support needs to explain a refused token."""
 
+from typing import Any
+
 from peewee import PostgresqlDatabase
 
 COLUMNS = {
@@ -22,7 +24,7 @@ TABLES = (
 )
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     collation = ' COLLATE "C"' if isinstance(db, PostgresqlDatabase) else ""
     there = {column.name for column in db.get_columns("activity")}
     for name, kind in COLUMNS.items():

@@ -1,5 +1,7 @@
 """Changes of very many users that are made in portions: how far each is, so that a killed process loses none."""
 
+from typing import Any
+
 from peewee import BigIntegerField, ForeignKeyField, Model, PostgresqlDatabase, TextField
 
 
@@ -32,7 +34,7 @@ class LongChange(Model):
         table_name = "long_changes"
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     if isinstance(db, PostgresqlDatabase):
         for field in LongChange._meta.sorted_fields:
             if isinstance(field, TextField):
