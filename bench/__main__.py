@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bench import in_process, report, served
 from bench.figures import Figures
-from bench.operations import OPERATIONS, WALK
+from bench.operations import ALL_PAGES, OPERATIONS
 from bench.served import Plan
 from gateway.server import default_workers
 
-ALL = (*OPERATIONS, WALK)
+ALL = (*OPERATIONS, ALL_PAGES)
 _NARROW = ("quick", "in_process", "cold", "users", "engines", "concurrency", "operations")
 
 
@@ -33,22 +33,22 @@ def main() -> None:
     ) as progress:  # fmt: skip
         task = progress.add_task("bench", total=1)
 
-        def told(words: str, done: int, total: int) -> None:
+        def show_progress(words: str, done: int, total: int) -> None:
             progress.update(task, description=words, completed=done, total=total)
 
-        inside = in_process.measured(
+        inside = in_process.measure(
             plan.users,
-            tuple(name for name in plan.operations if name != WALK),
+            tuple(name for name in plan.operations if name != ALL_PAGES),
             2 * plan.rounds,
             plan.synchronous,
-            told,
+            show_progress,
         )
-        outside = [] if given.in_process else served.measured(plan, told)
+        outside = [] if given.in_process else served.measure(plan, show_progress)
     here, there = Figures(inside), Figures(outside)
     if given.json:
         print(json.dumps({"in_process": inside, "served": outside}, indent=1))
     else:
-        report.printed(here, there)
+        report.print_report(here, there)
     if written:
         quick = (
             "A quick run, which shows that all of it works and not how fast it is. " if given.quick else ""
@@ -57,7 +57,7 @@ def main() -> None:
             f"{quick}{plan.workers} workers, {plan.rounds} rounds of {plan.seconds} seconds, durability"
             f" {plan.synchronous}. The load took {there.median('driver_share') or 0:.0%} of a core."
         )
-        report.written(here, there, how)
+        report.write(here, there, how)
 
 
 def _arguments() -> argparse.Namespace:

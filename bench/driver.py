@@ -22,13 +22,13 @@ _PATIENCE = 120.0
 _IDLE = 10.0
 
 
-class Failed(Exception):
-    """The server gave an answer that is no success, or none; the sentence tells which."""
+class RequestFailed(Exception):
+    """The server gave an answer that is no success, or none; the text says which."""
 
 
 @dataclass
 class Round:
-    """What one load came to: pieces of work, seconds, and the milliseconds of each, in the order of ending."""
+    """The result of one load: runs, seconds, and the milliseconds of each run in the order of ending."""
 
     count: int
     seconds: float
@@ -37,8 +37,8 @@ class Round:
     answers: list[bytes]
 
 
-def encoded(subject: Subject, ask: Ask) -> bytes:
-    """A request as it is sent."""
+def encode(subject: Subject, ask: Ask) -> bytes:
+    """Return the bytes of a request."""
     query = f"?{ask.query}" if ask.query else ""
     head = f"{ask.method} {subject.base}{ask.path}{query} HTTP/1.1\r\nHost: {HOST}\r\n"
     head += f"Authorization: Bearer {subject.token}\r\nAccept: application/scim+json\r\n"
@@ -62,25 +62,25 @@ class _Channel:
         self._answer, self._end = b"", 0
         self.socket.sendall(request)
 
-    def answered(self) -> bool:
-        """Take what has come; whether that was all."""
+    def receive(self) -> bool:
+        """Receive a part of the answer; return whether it is complete."""
         data = self.socket.recv(1 << 18)
         if not data:
-            raise Failed(f"The server closed the connection after {self._answer[:200]!r}.")
+            raise RequestFailed(f"The server closed the connection after {self._answer[:200]!r}.")
         self._answer = answer = self._answer + data if self._answer else data
         if not self._end:
             head = answer.find(b"\r\n\r\n")
             if head < 0:
                 return False
             if answer[9:10] != b"2":
-                raise Failed(f"The server answered {answer[:600].decode(errors='replace')}")
+                raise RequestFailed(f"The server answered {answer[:600].decode(errors='replace')}")
             self._end = head + 4 + _length(answer[:head].lower())
         if self._end < 0:
             return answer.endswith(b"0\r\n\r\n")
         return len(answer) >= self._end
 
     def body(self) -> bytes:
-        """That of the answer, which is here."""
+        """Return the body of a complete answer."""
         body = self._answer.partition(b"\r\n\r\n")[2]
         return _unchunked(body) if self._end < 0 else body
 
@@ -95,7 +95,7 @@ def _unchunked(body: bytes) -> bytes:
 
 
 def _length(head: bytes) -> int:
-    """Bytes of the body; far below nothing where it comes in chunks."""
+    """Return the length of the body in bytes; negative for a chunked one."""
     before, found, after = head.partition(b"content-length:")
     if found:
         return int(after.split(b"\r\n", 1)[0])
@@ -103,17 +103,17 @@ def _length(head: bytes) -> int:
 
 
 class Channels:
-    """Connections to one server, as many to each of its workers: left to itself the kernel throws dice for them."""
+    """Connections to one server, evenly distributed over its workers, which the kernel would choose at random."""
 
     def __init__(self, port: int, pid: int) -> None:
         self._port, self._pid = port, pid
         self._open: list[_Channel] = []
 
     def send(self, work: Sequence[Sequence[bytes]], concurrency: int, keep: bool = False) -> Round:
-        """Do all of it, over so many connections at once; with `keep` the answers are handed back."""
-        self._hang_up(time.monotonic() - _IDLE)
+        """Send all requests over `concurrency` connections; with `keep` the result has the bodies of the answers."""
+        self._close_idle(time.monotonic() - _IDLE)
         while len(self._open) < concurrency:
-            self._open.append(self._another())
+            self._open.append(self._connect())
         channels = {channel.socket.fileno(): channel for channel in self._open[:concurrency]}
         poll, times, rest, answers = select.epoll(), list[float](), iter(work), list[bytes]()
         clock = time.perf_counter
@@ -125,10 +125,10 @@ class Channels:
         while busy:
             ready = poll.poll(_PATIENCE)
             if not ready:
-                raise Failed(f"No answer came for {_PATIENCE:.0f} seconds.")
+                raise RequestFailed(f"No answer came for {_PATIENCE:.0f} seconds.")
             for number, _ in ready:
                 channel = channels[number]
-                if not channel.answered():
+                if not channel.receive():
                     continue
                 if channel.left:
                     channel.ask(channel.left.pop())
@@ -145,18 +145,18 @@ class Channels:
         return Round(len(times), ended - begun, times, answers)
 
     def close(self) -> None:
-        """Hang up."""
-        self._hang_up(float("inf"))
+        """Close all connections."""
+        self._close_idle(float("inf"))
 
-    def _hang_up(self, before: float) -> None:
-        """On those that were last used before that."""
+    def _close_idle(self, before: float) -> None:
+        """Close the connections that were last used before a moment of the monotonic clock."""
         for channel in self._open:
             if channel.used < before:
                 channel.socket.close()
         self._open = [channel for channel in self._open if channel.used >= before]
 
-    def _another(self) -> _Channel:
-        """A connection to the worker that has the fewest of ours. What was led to another one is put back."""
+    def _connect(self) -> _Channel:
+        """Open a connection to the worker that has the fewest of ours; those to other workers are closed again."""
         workers = children(self._pid)
         if len(workers) < 2:
             return _Channel(self._port)
@@ -170,7 +170,7 @@ class Channels:
                 if channel.owner == wanted:
                     return channel
                 others.append(channel)
-            raise Failed("One of the workers takes no connections.")
+            raise RequestFailed("One of the workers takes no connections.")
         finally:
             for channel in others:
                 channel.socket.close()
@@ -186,19 +186,19 @@ def _next(channel: _Channel, rest: Iterable[Sequence[bytes]]) -> bool:
 
 
 def _owner(channel: _Channel, port: int, workers: Sequence[int]) -> int:
-    """The worker that has the other end, as Linux tells it; waits until one took it."""
+    """Return the worker that has accepted a connection, by /proc of Linux; waits until one has."""
     ends = f":{port:04X} 0100007F:{channel.socket.getsockname()[1]:04X} "
     for _ in range(500):
         line = next((line for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line), None)
         name = f"socket:[{line.split()[9]}]" if line else ""
         for worker in workers:
-            if name in map(_opened, Path(f"/proc/{worker}/fd").iterdir()):
+            if name in map(_link_target, Path(f"/proc/{worker}/fd").iterdir()):
                 return worker
         time.sleep(0.002)
-    raise Failed("A connection was taken by no worker.")
+    raise RequestFailed("A connection was taken by no worker.")
 
 
-def _opened(link: Path) -> str:
+def _link_target(link: Path) -> str:
     with suppress(OSError):
         return str(link.readlink())
     return "closed meanwhile"

@@ -1,4 +1,4 @@
-"""`make failover`: what is lost when a node, the primary or a pooler is killed under load. Nothing may be.
+"""`make failover`: kills a node, the primary and a pooler under load, and checks that no acknowledged change is lost.
 
 Two nodes behind haproxy, a primary with a synchronous standby, once with the nodes' URL naming both servers and once
 through a pgbouncer in front of each. Eight writers create users in two organizations, one of them with so few seats
@@ -33,12 +33,12 @@ from gateway.testing import Deployment
 from tests.oracles.invariants import OFFENCES
 
 WRITERS, SEATS = 8, 60
-#: Seconds before the first blow and after each, without a failure; until a blow must be over.
+#: Seconds before the first fault and after each, without a failure; until requests must succeed again.
 CALM, LONGEST = 3.0, 90.0
 
 
 class Trial:
-    """A set-up with its writers at work."""
+    """A set-up with its writers and followers."""
 
     def __init__(self, folder: Path, running: ExitStack, pooled: bool) -> None:
         self.folder, self._running, self._pooled = folder, running, pooled
@@ -91,7 +91,7 @@ class Trial:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """While writers write and followers read."""
+        """Run writers and followers for the time of a `with` block."""
         for thread in (*self.writers, *self.followers):
             thread.start()
         try:
@@ -108,66 +108,66 @@ class Trial:
             if writer.trouble:
                 raise writer.trouble
 
-    def blow(
-        self, what: str, strike: Callable[[], None], mend: Callable[[], None] | None = None
+    def inject(
+        self, what: str, fault: Callable[[], None], restore: Callable[[], None] | None = None
     ) -> dict[str, Any]:
-        """Strike, wait until all is well again, mend what the next blow needs."""
+        """Inject a fault, wait until requests succeed again, and restore what the next fault needs; return a row."""
         began, failed, written = time.monotonic(), len(self.book.failures), len(self.book.acknowledged)
-        strike()
-        struck = time.monotonic()
-        until(lambda: self._calm(struck), f"all is well again after: {what}", LONGEST)
+        fault()
+        injected = time.monotonic()
+        until(lambda: self._calm(injected), f"all is well again after: {what}", LONGEST)
         failures = self.book.failures[failed:]
         moments = [began, *self.book.acknowledged[written:]]
         row = {
-            "blow": what,
+            "fault": what,
             "failed requests": len(failures),
             "last failure after s": round(max((at - began for at, _ in failures), default=0.0), 2),
             "longest without a write s": round(max(b - a for a, b in itertools.pairwise(moments)), 2),
             "acknowledged meanwhile": len(moments) - 1,
-            "told": dict(Counter(text for _, text in failures)),
+            "answers": dict(Counter(text for _, text in failures)),
         }
-        if mend:
-            mend()
+        if restore:
+            restore()
             time.sleep(CALM)
         return row
 
     def _calm(self, since: float) -> bool:
-        """No failure for a while, and writes go on."""
+        """Return whether no request has failed for a while, and writes succeed."""
         now, failures, acknowledged = time.monotonic(), self.book.failures, self.book.acknowledged
         last = failures[-1][0] if failures else 0.0
         return now - max(since, last) > CALM and bool(acknowledged) and acknowledged[-1] > max(since, last)
 
-    # The blows ------------------------------------------------------------------------------------------------------
+    # Faults ---------------------------------------------------------------------------------------------------------
 
     def kill_node(self) -> None:
-        """Supervisor and workers."""
+        """Kill supervisor and workers of a node."""
         self.nodes[0].end(signal.SIGKILL)
 
     def kill_primary(self) -> None:
-        """The standby is promoted at once, as a watchful program would do after some seconds."""
+        """Kill the primary, and promote the standby at once, as a monitor would do after some seconds."""
         self.primary.kill()
         self.standby.promote()
         self.primary, self.standby = self.standby, self.primary
 
     def lose_standby(self) -> None:
-        """Commits wait for it, so writes stand still until the primary is told not to wait."""
+        """Kill the standby: commits wait until the primary is set not to wait for it."""
         self.standby.kill()
         time.sleep(CALM)
         self.primary.wait_for_nobody()
 
     def join_standby(self) -> None:
-        """Another one takes its place, and from then on writes wait for it."""
+        """Start another standby; from then on commits wait for it."""
         self.standby = self._started(Postgres(self.folder / "standby-2", self.primary, self.standby.port))
         self.primary.wait_for_standby()
 
     def restart_pooler(self) -> None:
-        """The one in front of the primary is killed, and started again."""
+        """Kill the pooler in front of the primary, and start it again."""
         pooler = self.poolers[0]
         pooler.end(signal.SIGKILL)
         pooler.start()
 
     def upgrade(self) -> None:
-        """Node after node: no new requests, stop, start, requests again."""
+        """Restart node after node: drain it, stop it, start it, send requests again."""
         for name, node in zip("ab", self.nodes, strict=True):
             self.proxy.say(f"set server nodes/{name} state drain")
             until(partial(self._idle, name), f"node {name} is idle")
@@ -180,7 +180,7 @@ class Trial:
         return " UP " in self._state(name)
 
     def _state(self, name: str) -> str:
-        """`up` by the health check and how many requests are under way."""
+        """Return the state of a node by the health check, and the number of its open requests."""
         for line in self.proxy.say("show stat -1 4 -1").splitlines():
             columns = line.split(",")
             if columns[:2] == ["nodes", name]:
@@ -190,15 +190,15 @@ class Trial:
     def _idle(self, name: str) -> bool:
         return self._state(name).endswith(" 0")
 
-    # The books ------------------------------------------------------------------------------------------------------
+    # Audit ----------------------------------------------------------------------------------------------------------
 
     def _tracebacks(self) -> list[str]:
-        """What no node should have met."""
+        """Return the errors with tracebacks in the logs of the nodes."""
         logs = [(self.folder / f"{node.name}.log").read_text() for node in self.nodes]
         return [text[-3000:] for log in logs for text in log.split("ERROR gateway ")[1:]]
 
     def audit(self) -> dict[str, Any]:
-        """What the database, the feed and the seats say, against what was acknowledged. Raises at the first lie."""
+        """Compare database, feeds and seats with the acknowledged changes. Raises AssertionError for a difference."""
         kept = {uid: name for writer in self.writers for uid, name in writer.kept.items()}
         deleted = {uid: name for writer in self.writers for uid, name in writer.deleted.items()}
         uncertain = {name for writer in self.writers for name in writer.uncertain}
@@ -234,7 +234,7 @@ class Trial:
             for organization, follower in zip(self.organizations, self.followers, strict=True)
             if follower.seen != feeds[organization.uid]
         ]
-        told = Counter(row[2] for feed in feeds.values() for row in feed if row[1] == "user.created")
+        counts = Counter(row[2] for feed in feeds.values() for row in feed if row[1] == "user.created")
         books = {
             "acknowledged": len(self.book.acknowledged),
             "of them stored, answer lost": self.book.stored_unanswered,
@@ -248,7 +248,7 @@ class Trial:
             "events": sum(map(len, feeds.values())),
             "feeds with a gap": gaps,
             "followers that saw another feed": unlike,
-            "users told twice or never": [row[0] for row in rows if told[row[0]] != 1],
+            "users created by two events or none": [row[0] for row in rows if counts[row[0]] != 1],
             "seats used of the few": used and used[0],
             "offences": offences,
         }
@@ -259,7 +259,7 @@ class Trial:
 
 
 def trial(pooled: bool) -> dict[str, Any]:
-    """One set-up, all its blows, and the books at the end."""
+    """Run one set-up with all its faults, and audit it at the end."""
     with tempfile.TemporaryDirectory(prefix="gateway-failover-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
         with ExitStack() as running:
@@ -271,27 +271,27 @@ def trial(pooled: bool) -> dict[str, Any]:
 
             with setting.at_work():
                 if pooled:
-                    done(setting.blow("pgbouncer kill -9, started again", setting.restart_pooler))
-                    done(setting.blow("primary kill -9, standby promoted", setting.kill_primary))
+                    done(setting.inject("pgbouncer kill -9, started again", setting.restart_pooler))
+                    done(setting.inject("primary kill -9, standby promoted", setting.kill_primary))
                 else:
-                    done(setting.blow("node kill -9", setting.kill_node, setting.nodes[0].start))
+                    done(setting.inject("node kill -9", setting.kill_node, setting.nodes[0].start))
                     done(
-                        setting.blow(
+                        setting.inject(
                             f"standby kill -9, not waited for after {CALM:.0f} s", setting.lose_standby
                         )
                     )
-                    done(setting.blow("a new standby joins", setting.join_standby))
-                    done(setting.blow("primary kill -9, standby promoted", setting.kill_primary))
-                    done(setting.blow("nodes restarted one by one", setting.upgrade))
-            return {"pooled": pooled, "blows": rows, "books": setting.audit()}
+                    done(setting.inject("a new standby joins", setting.join_standby))
+                    done(setting.inject("primary kill -9, standby promoted", setting.kill_primary))
+                    done(setting.inject("nodes restarted one by one", setting.upgrade))
+            return {"pooled": pooled, "faults": rows, "books": setting.audit()}
 
 
 def _line(row: dict[str, Any]) -> str:
-    told = "".join(
-        f"\n      {count} × {text}" for text, count in sorted(row["told"].items(), key=lambda x: -x[1])[:6]
+    counts = "".join(
+        f"\n      {count} × {text}" for text, count in sorted(row["answers"].items(), key=lambda x: -x[1])[:6]
     )
-    figures = ", ".join(f"{what}: {value}" for what, value in row.items() if what not in ("blow", "told"))
-    return f"  {row['blow']}\n    {figures}{told}"
+    figures = ", ".join(f"{what}: {value}" for what, value in row.items() if what not in ("fault", "answers"))
+    return f"  {row['fault']}\n    {figures}{counts}"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """In process, on SQLite and without a network: microseconds and SQL statements of a request, against the limit.
 
-Gateway and limit answer in turn, a portion each, so that a busy machine slows both; the ratio is the figure to quote.
+Gateway and limit alternate, a portion each, so that a busy machine slows both; the ratio is the figure to quote.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 
 from bench.limit import Limit
 from bench.operations import OPERATIONS, Ask, Subject
-from bench.stock import filled, limit_filled
+from bench.stock import fill_gateway, fill_limit
 from gateway.testing import Deployment
 
 PORTION = 60
 
 
-def measured(
+def measure(
     users: tuple[int, ...], operations: tuple[str, ...], rounds: int, synchronous: str,
-    told: Callable[[str, int, int], None],
+    show_progress: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """One row for each portion: what it was, and microseconds a request; statements where they were counted."""
-    return [row for size in users for row in _at(size, operations, rounds, synchronous, told)]
+    """Return a row for each portion: microseconds a request, and for the gateway the number of statements."""
+    return [row for size in users for row in _at(size, operations, rounds, synchronous, show_progress)]
 
 
 def _at(
@@ -35,15 +35,15 @@ def _at(
     operations: tuple[str, ...],
     rounds: int,
     synchronous: str,
-    told: Callable[[str, int, int], None],
+    show_progress: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        told(f"in process: filling with {users:,} users", 0, 1)
+        show_progress(f"in process: filling with {users:,} users", 0, 1)
         with closing(Deployment(Path(folder) / "instance", sqlite_synchronous=synchronous)) as deployment:
-            subject, _ = filled(deployment, users)
+            subject, _ = fill_gateway(deployment, users)
             url = f"sqlite:///{folder}/limit.sqlite3"
-            rival = limit_filled(url, synchronous, users)
+            rival = fill_limit(url, synchronous, users)
             ours, limit = (
                 Application(deployment.app, subject),
                 Application(Limit(url, synchronous).app, rival),
@@ -51,9 +51,9 @@ def _at(
             counts = {name: _statements(deployment, ours, name) for name in operations}
             total = rounds * len(operations)
             for done in range(total):
-                turn, name = done // len(operations), operations[done % len(operations)]
-                told(f"in process: {name}, {users:,} users", done, total)
-                row = {"users": users, "operation": name, "round": turn}
+                number, name = done // len(operations), operations[done % len(operations)]
+                show_progress(f"in process: {name}, {users:,} users", done, total)
+                row = {"users": users, "operation": name, "round": number}
                 rows.append(row | {"target": "gateway", "us": ours.portion(name), "sql": counts[name]})
                 if OPERATIONS[name].of_limit:
                     rows.append(row | {"target": "limit", "us": limit.portion(name)})
@@ -61,13 +61,13 @@ def _at(
 
 
 class Application:
-    """A WSGI application, and whom it serves."""
+    """A WSGI application with its users."""
 
     def __init__(self, app: Any, subject: Subject) -> None:
         self._app, self._subject = app, subject
 
     def portion(self, name: str, count: int = PORTION) -> float:
-        """Microseconds that a piece of work takes, over one portion."""
+        """Return the microseconds of one operation, over a portion of `count`."""
         work = [environ for _ in range(count) for environ in self.work(name)]
         begun = time.perf_counter()
         for environ in work:
@@ -75,7 +75,7 @@ class Application:
         return (time.perf_counter() - begun) / count * 1e6
 
     def work(self, name: str) -> list[dict[str, Any]]:
-        """The requests of the next turn."""
+        """Return the requests of the next run of an operation."""
         return [self._environ(ask) for ask in self._subject.next(name)]
 
     def _environ(self, ask: Ask) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Application:
         }  # fmt: skip
 
     def send(self, environ: dict[str, Any]) -> None:
-        """Anything but success is an error of the benchmark."""
+        """Send one request. Raises RuntimeError for an answer that is no success."""
         status: list[str] = []
         answer = self._app(environ, lambda line, headers, error=None: status.append(line))
         body = b"".join(answer)
@@ -102,14 +102,14 @@ class Application:
 
 
 def _statements(deployment: Deployment, application: Application, name: str) -> int:
-    """SQL statements of one piece of work, BEGIN and COMMIT left out."""
+    """Return the number of SQL statements of one run of an operation, without BEGIN and COMMIT."""
     connection, seen = deployment.gateway.store.database.peewee.connection(), 0
 
     def trace(sql: str) -> None:
         nonlocal seen
         seen += not sql.startswith(("BEGIN", "COMMIT", "PRAGMA", "--"))
 
-    for environ in application.work(name):  # once for what is kept afterwards
+    for environ in application.work(name):  # fills the caches
         application.send(environ)
     work = application.work(name)
     connection.set_trace_callback(trace)

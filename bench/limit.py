@@ -20,7 +20,7 @@ from typing import Any
 from flask import Flask, Response, request
 from granian import _signals
 
-from bench.raw import connected, insert
+from bench.raw import connect, insert
 from gateway.server.supervisor import _build_server, reserve_port
 from gateway.server.worker import end_with_parent, install_stop_signal, restore_default_stop
 from gateway.store.ids_and_time import new_id
@@ -51,7 +51,7 @@ class Limit:
     def fill(self, users: Iterator[tuple[str, str, str]]) -> None:
         """Make the tables and store users: (id, name as it is compared, document)."""
         key = "BIGSERIAL PRIMARY KEY" if self._postgresql else "INTEGER PRIMARY KEY"
-        with connected(self._url) as connection:
+        with connect(self._url) as connection:
             for statement in _TABLES:
                 connection.execute(statement.format(key=key))
             columns = ("uid", "name_key", "doc", "created", "version")

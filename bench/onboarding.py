@@ -1,9 +1,9 @@
 """`make onboarding`: many users at once, through two nodes, one of the organizations with fewer seats than users.
 
-Two nodes with two workers each behind haproxy (where it is installed; else the client takes them in turn), one
+Two nodes with two workers each behind haproxy (where it is installed; else the client alternates between them), one
 PostgreSQL whose commits are on disk. Each connection does as Okta does: it looks a user up, and creates it. Afterwards
 the database is asked: who was acknowledged is there, nobody else is, no seat is taken twice, no event number is
-missing, and who was refused was told so in the sentence of the billing plugin.
+missing, and each refusal has the sentence of the billing plugin.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def onboard(users: int, connections: int, console: Console) -> dict[str, Any]:
                 "through": "haproxy" if len(ports) == 1 else "nodes in turn",
                 "seconds": round(seconds, 1),
                 "milliseconds": _figures(times),
-                "organizations": [_told(deployment, customer) for customer in customers],
+                "organizations": [_refusal_sentences(deployment, customer) for customer in customers],
                 "wrong": {what: found for what, found in wrong.items() if found},
             }
 
@@ -184,11 +184,13 @@ def _wrong(server: Postgres, customers: list[Customer]) -> dict[str, Any]:
     """Everything that should not be, by what it is."""
     rows = server.ask("SELECT uid, user_name FROM users WHERE active = 1 AND deleted = 0")
     created = {uid: name for customer in customers for name, uid in customer.created.items()}
-    told = server.ask("SELECT resource_uid FROM events WHERE type = 'user.created'")
+    recorded = server.ask("SELECT resource_uid FROM events WHERE type = 'user.created'")
     wrong: dict[str, Any] = {what: server.ask(sql)[:5] for what, sql in OFFENCES.items()}
     wrong["deadlocks"] = server.ask("SELECT datname, deadlocks FROM pg_stat_database WHERE deadlocks > 0")
     wrong["stored are others than were acknowledged"] = sorted(set(rows) ^ set(created.items()))[:5]
-    wrong["told are others than were created"] = Counter(uid for (uid,) in told) != Counter(list(created))
+    wrong["events of creation differ from answers of 201"] = Counter(uid for (uid,) in recorded) != Counter(
+        list(created)
+    )
     wrong["above the limit"] = server.ask("SELECT uid FROM organizations WHERE seats_used > seat_limit")
     wrong["seats left, and yet refused"] = [
         customer.base
@@ -210,7 +212,7 @@ def _wrong(server: Postgres, customers: list[Customer]) -> dict[str, Any]:
     return wrong
 
 
-def _told(deployment: Deployment, customer: Customer) -> dict[str, Any]:
+def _refusal_sentences(deployment: Deployment, customer: Customer) -> dict[str, Any]:
     organization = customer.scim.organization
     return {
         "name": organization.name,

@@ -1,6 +1,6 @@
-"""What is measured: requests as identity providers send them, numbered, so that any turn of any subject can be made.
+"""The operations that are measured: requests as identity providers send them, each run made from its number.
 
-Users are numbered from 0; a number tells the id, the name and the document, so that a million need not be remembered.
+Users are numbered from 0; id, name and document follow from the number, so that a million need not be remembered.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ask(NamedTuple):
 
 @dataclass
 class Subject:
-    """Somebody who is asked: the gateway, the limit or a peer, with so many users."""
+    """The target of requests: the gateway, the limit or a peer, with its users."""
 
     base: str
     token: str
@@ -43,23 +43,23 @@ class Subject:
     uid: Callable[[int], str]
     groups: dict[str, str] = field(default_factory=dict)
     cursor: str = ""
-    #: Numbers that no user has yet, and the turns of each operation.
+    #: Numbers that no user has yet, and the number of the next run of each operation.
     fresh: itertools.count[int] = field(default_factory=itertools.count)
     turns: dict[str, itertools.count[int]] = field(default_factory=dict)
 
     def next(self, name: str) -> list[Ask]:
-        """The requests of the next turn of an operation."""
+        """Return the requests of the next run of an operation."""
         turn = next(self.turns.setdefault(name, itertools.count()))
         return (OPERATIONS | FOR_PEERS)[name].make(self, turn)
 
 
 def uid(number: int) -> str:
-    """The id of a user of the stock: its head grows with the number, as that of ids made one after the other does."""
+    """Return the id of a filled-in user: its beginning grows with the number, as that of generated ids does."""
     return f"{number:08x}-0000-7000-8000-{number:012x}"
 
 
 def okta_user(prefix: str, number: int, **others: Any) -> dict[str, Any]:
-    """A create as Okta sends it. The number always takes seven digits."""
+    """Return the body of a create as Okta sends it; the number always has seven digits."""
     digits = f"{number:07d}"
     name = f"{prefix}{digits}@acme.test"
     return {
@@ -80,7 +80,7 @@ def _body(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def _some(subject: Subject, turn: int) -> int:
+def _pick(subject: Subject, turn: int) -> int:
     return turn * _STRIDE % (subject.users - 1)
 
 
@@ -89,25 +89,25 @@ def _lookup(name: str) -> Ask:
 
 
 def _read(subject: Subject, turn: int) -> list[Ask]:
-    return [Ask("GET", f"/Users/{subject.uid(_some(subject, turn))}")]
+    return [Ask("GET", f"/Users/{subject.uid(_pick(subject, turn))}")]
 
 
 def _hit(subject: Subject, turn: int) -> list[Ask]:
-    return [_lookup(f"u{_some(subject, turn):07d}")]
+    return [_lookup(f"u{_pick(subject, turn):07d}")]
 
 
 def _miss(subject: Subject, turn: int) -> list[Ask]:
-    return [_lookup(f"x{_some(subject, turn):07d}")]
+    return [_lookup(f"x{_pick(subject, turn):07d}")]
 
 
 def list_page(start: int) -> Ask:
-    """The page of a list that begins there."""
+    """Return the request for the page of a list that begins at `start`."""
     return Ask("GET", "/Users", f"startIndex={start}&count={PAGE}")
 
 
 def _any_page(subject: Subject, turn: int) -> list[Ask]:
-    """A page anywhere in the list, which no page before it prepared."""
-    return [list_page(1 + _some(subject, turn) // PAGE * PAGE)]
+    """Return the request for a page anywhere in the list, without a bookmark before it."""
+    return [list_page(1 + _pick(subject, turn) // PAGE * PAGE)]
 
 
 def _create(subject: Subject, turn: int) -> list[Ask]:
@@ -115,7 +115,7 @@ def _create(subject: Subject, turn: int) -> list[Ask]:
 
 
 def _replace(subject: Subject, turn: int) -> list[Ask]:
-    number = _some(subject, turn)
+    number = _pick(subject, turn)
     document = okta_user("u", number, displayName=f"D{turn}")
     return [Ask("PUT", f"/Users/{subject.uid(number)}", "", _body(document))]
 
@@ -125,9 +125,9 @@ def _patch(path: str, operation: dict[str, Any]) -> list[Ask]:
 
 
 def _deactivate(subject: Subject, turn: int) -> list[Ask]:
-    # Some go, then the same come back: whatever else is measured finds nearly all of them active.
+    # Some are deactivated and then reactivated, so that other operations find nearly all users active.
     block, place = divmod(turn, 2 * MOVING)
-    number = _some(subject, block * MOVING + place % MOVING)
+    number = _pick(subject, block * MOVING + place % MOVING)
     operation = {"op": "replace", "value": {"active": place >= MOVING}}
     return _patch(f"/Users/{subject.uid(number)}", operation)
 
@@ -168,7 +168,7 @@ def _onboard(subject: Subject, turn: int) -> list[Ask]:
 
 
 class Operation(NamedTuple):
-    """How its n-th turn is made, and whether the limit can do it too."""
+    """The requests of the n-th run of an operation, and whether the limit supports it too."""
 
     make: Callable[[Subject, int], list[Ask]]
     of_limit: bool = False
@@ -190,8 +190,8 @@ OPERATIONS = {
     "first by cursor": Operation(_cursor(False)),
     "last by cursor": Operation(_cursor(True)),
 }
-WALK = "walk"
-#: What most servers of SCIM can do; the group grows with each turn.
+ALL_PAGES = "all pages"
+#: Operations that most SCIM servers support; the group grows with each run.
 FOR_PEERS = {name: OPERATIONS[name] for name in ("read", "lookup", "create", "list of 100", "deactivate")} | {
     "add to a group": Operation(_add_another)
 }

@@ -32,9 +32,9 @@ from bench.driver import HOST
 from bench.machines import free_port
 from bench.operations import okta_user, uid
 from bench.processes import children, memory
-from bench.raw import connected
-from bench.served import served
-from bench.stock import filled
+from bench.raw import connect
+from bench.served import run_server
+from bench.stock import fill_gateway
 from gateway.testing import Deployment, engines
 from gateway.testing.deployment import PATCH
 
@@ -399,7 +399,7 @@ async def _(target: Target, seen: Counter[str]) -> None:
 # Running -------------------------------------------------------------------------------------------------------------
 
 
-def _attacker(name: str, target: Target, seconds: float, told: Any) -> None:
+def _attacker(name: str, target: Target, seconds: float, result: Any) -> None:
     seen: Counter[str] = Counter()
 
     async def run() -> None:
@@ -409,9 +409,9 @@ def _attacker(name: str, target: Target, seconds: float, told: Any) -> None:
 
     with suppress(BaseException):
         asyncio.run(run())
-    told.put(dict(seen))
-    told.close()
-    told.join_thread()
+    result.put(dict(seen))
+    result.close()
+    result.join_thread()
     os._exit(0)  # connections that nobody reads are left to the kernel
 
 
@@ -419,11 +419,11 @@ def _attacker(name: str, target: Target, seconds: float, told: Any) -> None:
 def attacked(name: str, target: Target, seconds: float) -> Iterator[Callable[[], dict[str, int]]]:
     """An attack under way, in a process of its own; at its end what it was answered."""
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    process = context.Process(target=_attacker, args=(name, target, seconds, told), daemon=True)
+    result = context.Queue()
+    process = context.Process(target=_attacker, args=(name, target, seconds, result), daemon=True)
     process.start()
     try:
-        yield lambda: told.get(timeout=seconds + 20)
+        yield lambda: result.get(timeout=seconds + 20)
     finally:
         process.join(10)
         process.kill()
@@ -438,11 +438,11 @@ def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tu
         settings |= {"admin_token": "an operator of an overload, long enough"}
         if engine == "postgresql":
             url = stack.enter_context(engines.server())
-            with connected(url) as connection:
+            with connect(url) as connection:
                 connection.execute("CREATE DATABASE overload TEMPLATE template0 ENCODING 'UTF8'")
             settings["database_url"] = urlsplit(url)._replace(path="/overload").geturl()
         with closing(Deployment(folder / "instance", **settings)) as deployment:
-            subject, scim = filled(deployment, users)
+            subject, scim = fill_gateway(deployment, users)
             other = deployment.connection("okta", scim.organization)
             for number in range(LARGE_USERS):
                 scim.call("POST", "/Users", _large(number))
@@ -466,7 +466,7 @@ def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tu
         else:
             command = ["gateway.cli", "serve", "--port", str(target.port), "--workers", str(workers)]
         log = folder / "server.log"
-        pid = stack.enter_context(served([sys.executable, "-m", *command], target.port, environment, log))
+        pid = stack.enter_context(run_server([sys.executable, "-m", *command], target.port, environment, log))
         yield target, pid
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Any]:
+def connect(url: str) -> Iterator[Any]:
     """A connection that waits for no disk: what it writes can be made again."""
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:

@@ -1,7 +1,7 @@
-"""Over HTTP: gateway and limit at every size side by side, each behind the same server, asked in turn.
+"""Over HTTP: gateway and limit at every size side by side, each behind the same server, loaded one after the other.
 
-All of them are up all the time and only one is loaded at a time. A round goes through everything once, so what is
-compared, the limit, another size or another operation, was measured moments apart, and ratios are taken round by round.
+All of them run all the time and only one is loaded at a time. A round measures everything once, so the values that are
+compared (the limit, another size, another operation) were measured moments apart, and ratios are taken round by round.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.driver import HOST, Channels, Failed, Round, encoded
+from bench.driver import HOST, Channels, RequestFailed, Round, encode
 from bench.machines import free_port
-from bench.operations import OPERATIONS, PAGE, WALK, Subject, list_page
+from bench.operations import ALL_PAGES, OPERATIONS, PAGE, Subject, list_page
 from bench.processes import children, cpu_seconds, memory
-from bench.raw import connected
-from bench.stock import filled, limit_filled
+from bench.raw import connect
+from bench.stock import fill_gateway, fill_limit
 from gateway.server import STOP_SECONDS, end_with_parent
 from gateway.testing import Deployment, engines
 
 START_SECONDS = 60
-#: Pages at either end of a walk whose times are compared.
+#: Pages at either end of a list whose times are compared.
 ENDS = 100
 _BUFFER = bytearray(1 << 20)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure."""
+    """The sizes, engines, operations and rounds to measure."""
 
     users: tuple[int, ...]
     engines: tuple[str, ...]
@@ -49,13 +49,13 @@ class Plan:
     workers: int
     synchronous: str
     limit: bool = True
-    #: Whether no file is in memory when a measurement begins, rather than all of them.
+    #: True if no database file is in memory when a measurement begins, false if all of them are.
     cold: bool = False
 
 
 @dataclass
 class Lane:
-    """A server that is up, and whom it serves."""
+    """A running server with its users."""
 
     engine: str
     target: str
@@ -63,53 +63,53 @@ class Lane:
     channels: Channels
     pid: int
     database: int = 0
-    #: Where its data is: a folder, and the pattern of its files in there.
+    #: Its database files: a folder, and a pattern.
     stored: tuple[Path, str] | None = None
-    #: Pieces of work that fill the seconds of a round, by operation and concurrency.
+    #: Number of runs that fill the seconds of a round, by operation and concurrency.
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 Row = dict[str, Any]
-Told = Callable[[str, int, int], None]
+ShowProgress = Callable[[str, int, int], None]
 
 
-def measured(plan: Plan, told: Told) -> list[Row]:
-    """Every round of everything, as rows. `told` hears what is done, how much of it is, and of how much."""
+def measure(plan: Plan, show_progress: ShowProgress) -> list[Row]:
+    """Measure everything in all rounds; return the rows. `show_progress` gets a text, steps done and their total."""
     rows: list[Row] = []
     for engine in plan.engines:
         with ExitStack() as running:
-            up = list(lanes(running, plan, engine, told))
-            rows += rounds(plan, up, told)
+            up = list(lanes(running, plan, engine, show_progress))
+            rows += rounds(plan, up, show_progress)
             for lane in up:
-                if WALK in plan.operations and lane.target == "gateway":
-                    told(f"{engine}: a walk through {lane.subject.users:,} users", 0, 1)
-                    _at_hand(lane, plan.cold)
-                    rows += _walk(lane)
+                if ALL_PAGES in plan.operations and lane.target == "gateway":
+                    show_progress(f"{engine}: all pages of {lane.subject.users:,} users", 0, 1)
+                    _set_page_cache(lane, plan.cold)
+                    rows += _measure_all_pages(lane)
             rows += [row for lane in up for row in _memory(lane)]
             for lane in up:
                 lane.channels.close()
     return rows
 
 
-def rounds(plan: Plan, up: Sequence[Lane], told: Told, forgiving: bool = False) -> list[Row]:
-    """Through everything again and again. With `forgiving`, who fails at something is not asked for it again."""
+def rounds(plan: Plan, up: Sequence[Lane], show_progress: ShowProgress, forgiving: bool = False) -> list[Row]:
+    """Measure all operations in all rounds. With `forgiving`, a server is skipped for an operation that failed once."""
     steps = [
         (name, concurrency, lane)
         for name in plan.operations
-        if name != WALK
+        if name != ALL_PAGES
         for concurrency in plan.concurrency
         for lane in up
         if lane.target != "limit" or OPERATIONS[name].of_limit
     ]
     rows, total, failed = list[Row](), plan.rounds * len(steps), set[tuple[str, str]]()
-    for done, (turn, (name, concurrency, lane)) in enumerate(itertools.product(range(plan.rounds), steps)):
+    for done, (number, (name, concurrency, lane)) in enumerate(itertools.product(range(plan.rounds), steps)):
         of = f"{lane.engine}: {name}, {concurrency} at once, {lane.target} of {lane.subject.users:,}"
-        told(of, done, total)
+        show_progress(of, done, total)
         if (name, lane.target) in failed:
             continue
         try:
-            rows.append(_round(plan, lane, name, concurrency, turn))
-        except (Failed, OSError) as trouble:
+            rows.append(_round(plan, lane, name, concurrency, number))
+        except (RequestFailed, OSError) as trouble:
             if not forgiving:
                 raise
             failed.add((name, lane.target))
@@ -118,7 +118,7 @@ def rounds(plan: Plan, up: Sequence[Lane], told: Told, forgiving: bool = False) 
     return rows
 
 
-def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Row:
+def _round(plan: Plan, lane: Lane, name: str, concurrency: int, number: int) -> Row:
     key = (name, concurrency)
     if key not in lane.counts:
         # Once for nothing, so that every worker has seen the operation, then to learn how many fill a round.
@@ -126,7 +126,7 @@ def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Ro
         trial = _send(lane, name, 10 * concurrency, concurrency)
         lane.counts[key] = max(4 * concurrency, int(trial.count / trial.seconds * plan.seconds))
     count = lane.counts[key]
-    _at_hand(lane, plan.cold)
+    _set_page_cache(lane, plan.cold)
     # What the gateway writes down later then falls due as often within the round as after it.
     _send(lane, name, max(concurrency, count // 5), concurrency)
     work = _work(lane, name, count)
@@ -137,7 +137,7 @@ def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Ro
     cpu, database, own = (end - begin for begin, end in zip(before, after, strict=True))
     return _row(lane, name) | {
         "concurrency": concurrency,
-        "round": turn,
+        "round": number,
         "per_second": found.count / found.seconds,
         "p50_ms": times[len(times) // 2],
         "p99_ms": times[int(len(times) * 0.99)],
@@ -147,7 +147,7 @@ def _round(plan: Plan, lane: Lane, name: str, concurrency: int, turn: int) -> Ro
     }
 
 
-def _at_hand(lane: Lane, cold: bool) -> None:
+def _set_page_cache(lane: Lane, cold: bool) -> None:
     """Have the system hold the files of a lane in memory, or none of them.
 
     Left to itself it may hold some: a virtual machine can have to give memory back that is only used for files.
@@ -170,24 +170,24 @@ def _row(lane: Lane, operation: str) -> Row:
 
 def _work(lane: Lane, name: str, count: int) -> list[list[bytes]]:
     subject = lane.subject
-    return [[encoded(subject, ask) for ask in subject.next(name)] for _ in range(count)]
+    return [[encode(subject, ask) for ask in subject.next(name)] for _ in range(count)]
 
 
 def _send(lane: Lane, name: str, count: int, concurrency: int) -> Round:
     return lane.channels.send(_work(lane, name, count), concurrency)
 
 
-def _walk(lane: Lane) -> Iterator[Row]:
-    """Every page at its turn, from the first to the last; then the first ones again, as the machine is now."""
+def _measure_all_pages(lane: Lane) -> Iterator[Row]:
+    """Read every page of a list in order, then the first ones again; yield the medians of both ends."""
     starts = range(1, lane.subject.users - PAGE + 1, PAGE)
-    asks = [[encoded(lane.subject, list_page(start))] for start in starts]
+    asks = [[encode(lane.subject, list_page(start))] for start in starts]
     ends = min(ENDS, len(asks) // 3)
     times = lane.channels.send(asks, 1).times
     again = lane.channels.send(asks[: ends + 1], 1).times
-    # The first page of all begins a walk and has no note to follow; all others are alike.
+    # The very first page has no bookmark to start from; all others have one.
     first = sorted(times[1 : ends + 1] + again[1:])
     last = sorted(times[-ends:])
-    for name, found in (("first of walk", first), ("last of walk", last)):
+    for name, found in (("first of all pages", first), ("last of all pages", last)):
         median = found[len(found) // 2]
         yield _row(lane, name) | {"concurrency": 1, "round": 0, "p50_ms": median, "pages": len(asks)}
 
@@ -200,18 +200,18 @@ def _memory(lane: Lane) -> Iterator[Row]:
     }
 
 
-def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[Lane]:
-    """Fill databases and start their servers. All of them end with `running`."""
+def lanes(running: ExitStack, plan: Plan, engine: str, show_progress: ShowProgress) -> Iterator[Lane]:
+    """Fill databases and start their servers, which end with `running`; yield one lane each."""
     folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="gateway-bench-")))
     server = (
         _Server(running.enter_context(engines.server()), plan.synchronous) if engine != "sqlite" else None
     )
     for users in plan.users:
         for target in ("gateway", "limit") if plan.limit else ("gateway",):
-            told(f"{engine}: filling the {target} with {users:,} users", 0, 1)
+            show_progress(f"{engine}: filling the {target} with {users:,} users", 0, 1)
             name, port, environment = f"{target}_{users}", free_port(), dict(os.environ)
             if server:
-                url, stored = server.made(name)
+                url, stored = server.create_database(name)
             else:
                 url, stored = f"sqlite:///{folder / name}.sqlite3", (folder, f"{name}.sqlite3*")
             if target == "gateway":
@@ -221,42 +221,42 @@ def lanes(running: ExitStack, plan: Plan, engine: str, told: Told) -> Iterator[L
                     "secret_key": "bench" * 8,
                 }
                 with closing(Deployment(folder / name, **settings)) as deployment:
-                    subject, _ = filled(deployment, users)
+                    subject, _ = fill_gateway(deployment, users)
                     environment = deployment.environment
                 command = ["gateway.cli", "serve", "--port", str(port), "--workers", str(plan.workers)]
             else:
-                subject = limit_filled(url, plan.synchronous, users)
+                subject = fill_limit(url, plan.synchronous, users)
                 command = ["bench.limit", url, plan.synchronous, str(port), str(plan.workers)]
             process = running.enter_context(
-                served([sys.executable, "-m", *command], port, environment, folder / f"{name}.log")
+                run_server([sys.executable, "-m", *command], port, environment, folder / f"{name}.log")
             )
             database = server.pid if server else 0
             yield Lane(engine, target, subject, Channels(port, process), process, database, stored)
     if server:
-        server.durable()
+        server.make_durable()
     os.sync()  # or the first commits would wait for what the filling left to be written
 
 
 class _Server:
-    """A PostgreSQL for the gateway and the limit alike, quick while they are filled and durable afterwards."""
+    """A PostgreSQL server for gateway and limit, without durability while databases are filled."""
 
     def __init__(self, url: str, synchronous: str) -> None:
         self._url, self._synchronous = url, synchronous
-        with connected(url) as connection:
+        with connect(url) as connection:
             self._folder = Path(connection.execute("SHOW data_directory").fetchone()[0])
         self.pid = int((self._folder / "postmaster.pid").read_text().split()[0])
 
-    def made(self, name: str) -> tuple[str, tuple[Path, str]]:
-        """The URL of a new database, and where its files are."""
-        with connected(self._url) as connection:
+    def create_database(self, name: str) -> tuple[str, tuple[Path, str]]:
+        """Create a database; return its URL and its files (folder, pattern)."""
+        with connect(self._url) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
             key = connection.execute("SELECT oid FROM pg_database WHERE datname = %s", [name]).fetchone()[0]
         return urlsplit(self._url)._replace(path=f"/{name}").geturl(), (self._folder, f"base/{key}/*")
 
-    def durable(self) -> None:
-        """From now on what was acknowledged is on disk; with NORMAL all but the last moments, as SQLite has it."""
+    def make_durable(self) -> None:
+        """Switch durability on: commits are on disk when acknowledged; with NORMAL some moments later, as in SQLite."""
         committed = "on" if self._synchronous == "FULL" else "off"
-        with connected(self._url) as connection:
+        with connect(self._url) as connection:
             for setting in ("fsync = on", "full_page_writes = on", f"synchronous_commit = {committed}"):
                 connection.execute(f"ALTER SYSTEM SET {setting}")
             connection.execute("CHECKPOINT")
@@ -264,8 +264,8 @@ class _Server:
 
 
 @contextmanager
-def served(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[int]:
-    """A server in processes of its own, until the end; the number of the one that has started the workers."""
+def run_server(command: list[str], port: int, environment: dict[str, str], log: Path) -> Iterator[int]:
+    """Run a server in processes of its own; yield the process id of its supervisor."""
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,
@@ -282,7 +282,7 @@ def served(command: list[str], port: int, environment: dict[str, str], log: Path
                 socket.create_connection((HOST, port), timeout=1).close()
                 break
             if process.poll() is not None or time.monotonic() > end:
-                raise Failed(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")
+                raise RequestFailed(f"The server did not start: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.05)
         yield process.pid
     finally:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.limit import Limit
 from bench.operations import LARGE, LEAST, SMALL, Subject, okta_user, uid
-from bench.raw import connected, insert, row, settled
+from bench.raw import connect, insert, row, settled
 from gateway.scim.json_text import fold
 from gateway.store.organizations import Reservation
 from gateway.testing import Deployment, Scim
@@ -23,7 +23,7 @@ _MODEL = 9_999_999
 _Copied = Callable[[int], dict[str, Any]]
 
 
-def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
+def fill_gateway(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
     """Fill a new deployment, and check what became of it."""
     if users < LEAST:
         raise SystemExit(f"{users} users are too few: the operations need {LEAST}.")
@@ -38,7 +38,7 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
     deployment.gateway.activity_writer.flush()
     organization, connection = scim.organization, scim.connection
     groups = [store.groups.seen(connection, uid) for uid in pushed]
-    with connected(deployment.gateway.config.database_url) as raw:
+    with connect(deployment.gateway.config.database_url) as raw:
         first = int(row(raw, "users", "id")["id"]) + 1
         _copy(raw, "users", "id", copies, lambda number: {"id": first + number, "uid": uid(number)})
         _copy(raw, "emails", "user_id", copies, lambda number: {"user_id": first + number})
@@ -60,13 +60,13 @@ def filled(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
         for table in ("users", "emails", "grants"):
             settled(raw, table)
     subject = Subject(scim.base, scim.token, users, uid, {"small": pushed[0], "large": pushed[1]})
-    subject.cursor = _far(scim, users)
+    subject.cursor = _last_page_cursor(scim, users)
     _check(scim, subject)
     deployment.gateway.activity_writer.flush()
     return subject, scim
 
 
-def limit_filled(url: str, synchronous: str, users: int) -> Subject:
+def fill_limit(url: str, synchronous: str, users: int) -> Subject:
     """The same users, as the limit keeps them."""
 
     def rows() -> Iterator[tuple[str, str, str]]:
@@ -77,7 +77,7 @@ def limit_filled(url: str, synchronous: str, users: int) -> Subject:
             yield uid(number), name, json.dumps(document)
 
     Limit(url, synchronous).fill(rows())
-    with connected(url) as raw:
+    with connect(url) as raw:
         settled(raw, "users")
     return Subject("", "", users, uid)
 
@@ -99,8 +99,8 @@ def _copy(raw: Any, table: str, order: str, count: int, changed: _Copied) -> Non
     insert(raw, table, list(model), rows())
 
 
-def _far(scim: Scim, users: int) -> str:
-    """The cursor of the last full page. Pages on the way there may be larger."""
+def _last_page_cursor(scim: Scim, users: int) -> str:
+    """Return the cursor of the last full page; the pages before it are larger."""
     cursor, left = "", users - 100
     while left > 0:
         count = min(1000, left)
@@ -110,7 +110,7 @@ def _far(scim: Scim, users: int) -> str:
 
 
 def _check(scim: Scim, subject: Subject) -> None:
-    """What the gateway says of its stock, or a sentence that tells what is wrong with it."""
+    """Compare the answers of the gateway with its stock. Raises SystemExit with a sentence on the first difference."""
 
     def found(path: str) -> Any:
         answer = scim.call("GET", path)
@@ -119,7 +119,7 @@ def _check(scim: Scim, subject: Subject) -> None:
     last, large, search = subject.users - 2, min(LARGE, subject.users - 1), "/Users?filter="
     name = f'"u{last:07d}@acme.test"'
     shown = found(f"/Users/{uid(last)}")
-    for words, told, wanted in (
+    for words, actual, wanted in (
         ("seats in use", scim.organization.seats_used, subject.users),
         ("users in all", found("/Users?count=1").get("totalResults"), subject.users),
         ("users of that address", found(f"{search}emails.value+eq+{name}").get("totalResults"), 1),
@@ -139,5 +139,7 @@ def _check(scim: Scim, subject: Subject) -> None:
         ("members of the large group", len(found(f"/Groups/{subject.groups['large']}")["members"]), large),
         ("users of the last page", len(found(f"/Users?cursor={subject.cursor}&count=100")["Resources"]), 100),
     ):
-        if told != wanted:
-            raise SystemExit(f"The stock is not what requests would have made: {words} {told}, not {wanted}.")
+        if actual != wanted:
+            raise SystemExit(
+                f"The stock is not what requests would have made: {words} {actual}, not {wanted}."
+            )

@@ -56,10 +56,10 @@ class Client:
 
 def _sentence(text: bytes) -> str:
     try:
-        told = json.loads(text)
+        found = json.loads(text)
     except ValueError:
         return text[:60].decode(errors="replace").split("\n")[0]
-    return str(told.get("detail") or told.get("message"))
+    return str(found.get("detail") or found.get("message"))
 
 
 class Writer(threading.Thread):

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from bench.driver import Channels, Failed, encoded
-from bench.figures import Figures, grid, shown
+from bench.driver import Channels, RequestFailed, encode
+from bench.figures import Figures, format_figure, markdown_table
 from bench.machines import free_port
 from bench.operations import FOR_PEERS, SMALL, Ask, Subject, okta_user
-from bench.report import PAGE, machine, replaced, show
-from bench.served import Lane, Plan, _Server, lanes, rounds, served
+from bench.report import PAGE, machine, print_table, replace_block
+from bench.run_server import Lane, Plan, _Server, lanes, rounds, run_server
 from gateway.server import THREADS
 from gateway.testing import engines
 from gateway.testing.deployment import GROUP
@@ -50,7 +50,7 @@ def _for_python() -> None:
 
 def _for_node() -> None:
     if not (shutil.which("node") and shutil.which("npm")):
-        raise Failed("It wants Node.js 18 or newer, and `node` or `npm` is not here.")
+        raise RequestFailed("It wants Node.js 18 or newer, and `node` or `npm` is not here.")
     wanted, installed = "\n".join(NODE_PACKAGES), NODE / "installed"
     if not installed.exists() or installed.read_text() != wanted:
         print(f"Installing {', '.join(NODE_PACKAGES)} in {PLACE.name}/{NODE.name}/", file=sys.stderr)
@@ -110,27 +110,29 @@ def main() -> None:
     )
     missing: list[str] = []
     with ExitStack() as running:
-        found = list(lanes(running, plan, "sqlite", _told))
+        found = list(lanes(running, plan, "sqlite", _show_progress))
         for name in given.peers.split(","):
             try:
                 found.append(_peer(running, name, PEERS[name], given.users))
-            except (Failed, OSError, KeyError, ImportError, subprocess.CalledProcessError) as trouble:
+            except (RequestFailed, OSError, KeyError, ImportError, subprocess.CalledProcessError) as trouble:
                 missing.append(name)
                 print(f"{name} cannot take part: {trouble}", file=sys.stderr)
-        figures = Figures(rounds(plan, found, _told, forgiving=True))
+        figures = Figures(rounds(plan, found, _show_progress, forgiving=True))
     if given.json:
         print(json.dumps(figures.rows, indent=1))
         return
     heads, rows = _grid(figures)
     title = f"{given.users:,} users, 8 at once: requests a second (the gateway is so many times as fast)"
-    show(Console(), title, heads, rows)
+    print_table(Console(), title, heads, rows)
     if given.write:
         how = f"{given.rounds} rounds of {given.seconds} seconds, durability FULL"
         absent = f" Could not take part: {', '.join(missing)}." if missing else ""
-        replaced(PAGE, "peers", f"{machine(how)}{absent}\n\n### {title}\n\n{grid(rows, heads)}")
+        replace_block(
+            PAGE, "peers", f"{machine(how)}{absent}\n\n### {title}\n\n{markdown_table(rows, heads)}"
+        )
 
 
-def _told(words: str, done: int, total: int) -> None:
+def _show_progress(words: str, done: int, total: int) -> None:
     print(f"\r{words:70} {done}/{total}", end="" if done < total - 1 else "\n", file=sys.stderr, flush=True)
 
 
@@ -152,17 +154,19 @@ def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
         environment["PEER_DATABASE"], _ = database.made("peer")
     if peer.before:
         subprocess.run(peer.before, env=environment, check=True)
-    process = running.enter_context(served(list(map(str, peer.command)), port, environment, folder / "log"))
+    process = running.enter_context(
+        run_server(list(map(str, peer.command)), port, environment, folder / "log")
+    )
     channels, ids = Channels(port, process), dict[int, str]()
     subject = Subject(peer.base, "peer", users, ids.__getitem__)
     for done in range(0, users, 500):
-        _told(f"{name}: users", done, users)
+        _show_progress(f"{name}: users", done, users)
         for number, body in _made(channels, subject, range(done, min(users, done + 500))):
             ids[number] = json.loads(body)["id"]
     group: dict[str, Any] = {"schemas": [GROUP], "displayName": "Few"}
     group["members"] = [{"value": ids[number]} for number in range(SMALL)]
     ask = Ask("POST", "/Groups", "", json.dumps(group).encode())
-    subject.groups["small"] = json.loads(channels.send([[encoded(subject, ask)]], 1, keep=True).answers[0])[
+    subject.groups["small"] = json.loads(channels.send([[encode(subject, ask)]], 1, keep=True).answers[0])[
         "id"
     ]
     if not database:
@@ -174,16 +178,16 @@ def _peer(running: ExitStack, name: str, peer: Peer, users: int) -> Lane:
 def _made(channels: Channels, subject: Subject, numbers: range) -> Iterator[tuple[int, bytes]]:
     asks = (Ask("POST", "/Users", "", json.dumps(okta_user("u", number)).encode()) for number in numbers)
     yield from zip(
-        numbers, channels.send([[encoded(subject, ask)] for ask in asks], 1, keep=True).answers, strict=True
+        numbers, channels.send([[encode(subject, ask)] for ask in asks], 1, keep=True).answers, strict=True
     )
 
 
 def _grid(figures: Figures) -> tuple[list[str], list[list[str]]]:
-    targets, rows = figures.different("target"), []
-    for name in figures.different("operation"):
+    targets, rows = figures.distinct_values("target"), []
+    for name in figures.distinct_values("operation"):
         rows.append([name])
         for target in targets:
-            cell = shown(figures.median("per_second", target=target, operation=name), 0)
+            cell = format_figure(figures.median("per_second", target=target, operation=name), 0)
             times = figures.ratio("per_second", {"target": "gateway"}, {"target": target}, operation=name)
             verdict = (
                 ""

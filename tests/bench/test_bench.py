@@ -38,23 +38,23 @@ def test_the_worst_size_decides_a_gate(bench):
             ("limit", 9, 40),
         )
     ]
-    (gate,) = figures.gates(figures.Figures(measured), figures.Figures([]))
-    assert (gate.found, gate.bound, gate.kept) == (0.4, 0.5, False)
+    (promise,) = figures.evaluate_promises(figures.Figures(measured), figures.Figures([]))
+    assert (promise.found, promise.bound, promise.is_kept) == (0.4, 0.5, False)
 
 
 def test_only_what_stands_between_the_marks_is_written_anew(bench, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- x: from here -->\nold\n<!-- x: to here -->\nafter\n")
-    bench("report").replaced(page, "x", "new")
+    bench("report").replace_block(page, "x", "new")
     assert page.read_text() == "before\n<!-- x: from here -->\n\nnew\n\n<!-- x: to here -->\nafter\n"
     with pytest.raises(SystemExit, match=r"'<!-- y: from here -->'"):
-        bench("report").replaced(page, "y", "new")
+        bench("report").replace_block(page, "y", "new")
 
 
 def test_a_request_says_how_long_its_body_is(bench):
     operations = bench("operations")
     subject = operations.Subject("/scim/v2/x", "secret", 1000, operations.uid)
-    sent = bench("driver").encoded(subject, operations.Ask("POST", "/Users", "count=1", b'{"a":1}'))
+    sent = bench("driver").encode(subject, operations.Ask("POST", "/Users", "count=1", b'{"a":1}'))
     head, body = sent.split(b"\r\n\r\n")
     assert head.startswith(b"POST /scim/v2/x/Users?count=1 HTTP/1.1\r\n")
     assert b"\r\nContent-Length: 7" in head
@@ -83,9 +83,9 @@ def test_the_stock_serves_every_operation(bench, tmp_path):
     """Filling checks by itself that the gateway sees what requests would have made."""
     operations, in_process = bench("operations"), bench("in_process")
     deployment = Deployment(tmp_path / "instance")
-    subject, _ = bench("stock").filled(deployment, operations.LEAST)
+    subject, _ = bench("stock").fill_gateway(deployment, operations.LEAST)
     limit = bench("limit").Limit(f"sqlite:///{tmp_path}/limit.sqlite3", "NORMAL")
-    rival = bench("stock").limit_filled(f"sqlite:///{tmp_path}/limit.sqlite3", "NORMAL", operations.LEAST)
+    rival = bench("stock").fill_limit(f"sqlite:///{tmp_path}/limit.sqlite3", "NORMAL", operations.LEAST)
     try:
         for name, operation in operations.OPERATIONS.items():
             assert in_process.Application(deployment.app, subject).portion(name, 2) > 0
