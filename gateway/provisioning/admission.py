@@ -1,6 +1,6 @@
 """Admission to the SCIM endpoints: which connection was called, by whom, and whether they may provision it.
 
-Web asks once a request, before the body is read; a refusal that may wait for the body is part of the answer.
+Web asks once a request, before the body is read; a refusal that has to wait for the body is part of the answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOT_VALID = f"The token is wrong, has expired, was revoked, or belongs to anothe
 
 
 class NotAuthenticated(AuthenticationFailed):
-    """Nobody that the connection knows; an unknown base URL is answered like a wrong token."""
+    """Credentials that the connection does not know; an unknown base URL is answered like a wrong token."""
 
     def __init__(self, detail: str, caller: IdpCaller | None = None, secret: str = "") -> None:
         super().__init__(detail)
@@ -92,7 +92,7 @@ class AdmissionControl:
         return Admission(caller, refusal, decisions)
 
     def find(self, slug: str, origin: Callable[[], str], trace: Trace) -> IdpCaller:
-        """Return the connection of a base URL, whoever calls it: for discovery. Raises NotFound."""
+        """Return the connection of a base URL without authentication, for discovery. Raises NotFound."""
         found = self._store.connections.find_for_authentication(slug, ())
         if found is None:
             raise NotFound(f"No connection has this base URL. {_REMEDY}")

@@ -22,7 +22,7 @@ _DOUBLED = re.compile(r"\s*(?:bearer\s+)+", re.IGNORECASE)
 
 
 class Authentication:
-    """Asks for the admission of each request, and limits how many come."""
+    """Has provisioning admit each request, and limits their rate."""
 
     def __init__(self, gateway: Provisioning) -> None:
         self._admission = gateway.admission
@@ -30,7 +30,7 @@ class Authentication:
         self._wrong = RateLimit(WRONG_TOKENS, gateway.config.workers)
 
     def find(self, call: Call, slug: str, trace: Trace) -> Admission:
-        """Return the connection of a base URL, whoever calls it. Raises NotFound."""
+        """Return the connection of a base URL without authentication. Raises NotFound."""
         try:
             return Admission(self._admission.find(slug, call.called_at, trace))
         finally:
@@ -39,9 +39,9 @@ class Authentication:
     def identify(self, call: Call, slug: str, trace: Trace) -> Admission:
         """Authenticate the caller of a connection. No byte of the body is read before.
 
-        Raises AuthenticationFailed, and TooManyRequests for wrong tokens without end.
+        Raises AuthenticationFailed, and TooManyRequests for too many wrong tokens.
         """
-        admission = self._ask(call, slug, trace)
+        admission = self._authenticate(call, slug, trace)
         call.client_key = admission.caller.connection.uid
         return admission
 
@@ -60,13 +60,16 @@ class Authentication:
         if admission.refusal or admission.decisions:
             _permit(admission, trace)
 
-    def again(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
-        """The same for an operation of a bulk request, which was counted as one request when it came in."""
-        admission = self._ask(call, slug, trace)
+    def admit_operation(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
+        """Authenticate and admit an operation of a bulk request, which counts as one request against the limit.
+
+        Raises AuthenticationFailed and Forbidden.
+        """
+        admission = self._authenticate(call, slug, trace)
         _permit(admission, trace)
         return admission.caller
 
-    def _ask(self, call: Call, slug: str, trace: Trace) -> Admission:
+    def _authenticate(self, call: Call, slug: str, trace: Trace) -> Admission:
         try:
             return self._admission.admit(slug, credentials_of(call), call.called_at, trace)
         except NotAuthenticated as refused:

@@ -110,7 +110,7 @@ class _Run:
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
         # Admitted each time: a switch, a plan or a token may have changed since the operation before. And the caller
         # is read again, so that this operation is judged by what the one before left.
-        caller = self._authentication.again(self._call, self._caller.connection.slug, trace)
+        caller = self._authentication.admit_operation(self._call, self._caller.connection.slug, trace)
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)

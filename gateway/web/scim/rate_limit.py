@@ -1,7 +1,7 @@
 """The limit of requests a second, for each connection: a bucket of tokens in each worker process.
 
-The store is asked for the connection and its token alone and nothing is written at once, so refusing costs little and
-keeps nobody else waiting. A connection's requests may all meet one worker, which knows only its share
+A request beyond it costs the one statement of its admission and the plugins' answers on it; nothing is written at once,
+so it keeps nobody else waiting. A connection's requests may all meet one worker, which knows only its share
 of the limit; set the limit well above what an identity provider sends.
 """
 
