@@ -44,14 +44,17 @@ class BuiltinPlugin:
 
     @hookimpl
     def gateway_declare(self) -> Declaration:
+        """Declare the generic identity provider."""
         return Declaration(title="Generic SCIM 2.0", idp=True, setup_steps=_setup_steps)
 
     @hookimpl
     def gateway_authenticate(self, connection: Connection, credentials: Credentials) -> Principal | None:
+        """Authenticate by a bearer token of the connection."""
         return credentials.own if credentials.scheme in ("", "bearer") else None
 
     @hookimpl
     def gateway_resolve_groups(self, connection: Connection, user: User) -> Iterable[GroupGrant] | None:
+        """Return the groups that the mapping rules give a user."""
         values = mapped_values(connection.mapping_attribute, user.document)
         return (
             [GroupGrant(group) for group in self._store.mapping_rules.groups_for(connection.id, values)]

@@ -33,7 +33,7 @@ class HookCalls:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self) -> tuple[dict[str, int], int, float]:
-        """Calls by outcome, slow ones among them, and seconds; it begins with nothing again."""
+        """Return calls by outcome, slow calls and seconds, and start again from zero."""
         with self.lock:
             calls = {outcome: getattr(self, outcome) for outcome in OUTCOMES}
             told = calls, self.slow, self.seconds
@@ -53,7 +53,7 @@ class CallStats:
         self.on_notable: Callable[[], None] = _nobody
 
     def calls(self, plugin: str, hook: str) -> HookCalls:
-        """The one tally of a hook of a plugin."""
+        """Return the counters of a hook of a plugin, always the same object."""
         with self._lock:
             return self._tallies.setdefault((plugin, hook), HookCalls(plugin, hook))
 
@@ -63,7 +63,7 @@ class CallStats:
             return list(self._tallies.values())
 
     def count_ended(self, calls: HookCalls, outcome: str, seconds: float) -> str | None:
-        """A call has ended otherwise than well, or late. What there is to say of the time it took, if anything."""
+        """Count a failed or slow call; return a message if it was slow."""
         late = seconds > self.limit
         with calls.lock:
             setattr(calls, outcome, getattr(calls, outcome) + 1)

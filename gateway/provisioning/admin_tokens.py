@@ -117,7 +117,7 @@ class AdminAccess:
 
     @contextmanager
     def _change(self, organization: OrganizationRecord | None, trace: Trace) -> Iterator[None]:
-        """A transaction, which leaves a line in the activity of the organization that the token opens."""
+        """Run a transaction that records activity in the organization of the token."""
         if organization is None:
             with self._store.transaction():
                 yield

@@ -129,8 +129,10 @@ Value = TypeVar("Value")
 
 
 class Target(NamedTuple):
-    """What a request is about: `User`, `Group`, `Connection`, `Token`, `AdminToken` or `Organization`, its id and its
-    name."""
+    """The resource of a request: its type, id and name.
+
+    The type is `User`, `Group`, `Connection`, `Token`, `AdminToken` or `Organization`.
+    """
 
     type: str
     id: str

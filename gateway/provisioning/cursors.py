@@ -30,12 +30,15 @@ class Cursors:
         self._keys, self._clock = [key.encode() for key in (secret_key, *old_keys)], clock
 
     def seal(self, connection: ConnectionRecord, query: str, place: int) -> str:
-        """A cursor that goes on behind that place of the list."""
+        """Return a cursor that continues after a position of the list."""
         held = _HELD.pack(place, connection.id, self._clock(), _digest(query))
         return urlsafe_b64encode(held + _seal(self._keys[0], held)).decode()
 
     def open(self, connection: ConnectionRecord, query: str, cursor: str) -> int:
-        """The place in it; 0 for the empty cursor of a first page. Raises InvalidCursor or ExpiredCursor."""
+        """Return the position in a cursor, 0 for the empty cursor of a first page.
+
+        Raises InvalidCursor or ExpiredCursor.
+        """
         if not cursor:
             return 0
         place, key, moment, digest = self._held(cursor)

@@ -152,7 +152,7 @@ class GroupMembers:
     def _portions(
         self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]
     ) -> Iterator[MemberChange]:
-        """The same changes, each of `PORTION` ids at most; of a replacement only what differs from what is stored."""
+        """Yield the changes with at most `PORTION` ids each; of a replacement only the difference."""
         memberships, organization_id = self._store.memberships, caller.organization.id
         for change in changes:
             leaving: Sequence[str] = change.ids if change.kind == "remove" else ()
@@ -252,7 +252,7 @@ class GroupMembers:
 
 
 def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:
-    """A change of members in changes of `PORTION` ids at most."""
+    """Split a change of members into changes of at most `PORTION` ids."""
     for start in range(0, len(ids), PORTION):
         yield MemberChange(kind, tuple(ids[start : start + PORTION]))
 

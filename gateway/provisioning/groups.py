@@ -174,7 +174,7 @@ class Groups:
 
     @retry_on_conflict
     def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:
-        """A group made by hand."""
+        """Create a manual group."""
         with self._units_of_work.open(caller, trace) as change:
             self._check_name(caller, None, name)
             self._check_not_pushed(caller, name)
@@ -265,7 +265,7 @@ class Groups:
         )
 
     def _link(self, caller: Caller, group: GroupRecord) -> None:
-        """A group made by hand becomes one that this connection pushes: who is in it is decided there from now on."""
+        """Turn a manual group into one that this connection pushes; its members are decided there from now on."""
         self._check_unmapped(group)
         # Those given by hand, and those that an earlier mapping left: nobody else could take them back.
         self._store.memberships.hand_over(group.id)
@@ -340,7 +340,7 @@ def is_large(group: GroupRecord) -> bool:
 
 
 def absent_group(caller: Caller, uid: str) -> NotFound:
-    """The refusal for a group that is not there."""
+    """Return the refusal for an unknown group."""
     remedy = (
         " Look the group up by displayName, and create it if it is not found." if caller.connection else ""
     )
@@ -348,6 +348,6 @@ def absent_group(caller: Caller, uid: str) -> NotFound:
 
 
 def _without_members(document: Json) -> tuple[tuple[str, ...], Json]:
-    """The ids of the members, and the document as it is stored."""
+    """Return the ids of the members, and the document as it is stored."""
     members = tuple(dict.fromkeys(entry["value"] for entry in document.get("members", ())))
     return members, {key: value for key, value in document.items() if key != "members"}

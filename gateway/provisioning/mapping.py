@@ -418,5 +418,5 @@ class MapToGroups:
 
 
 def _entity_tag(value: Any) -> str:
-    """A strong entity tag that names a value."""
+    """Return a strong entity tag of a value."""
     return f'"{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]}"'

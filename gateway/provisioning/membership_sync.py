@@ -47,7 +47,7 @@ class MembershipSync:
         return bool(connection.mapping_enabled) or self._plugins.resolves_groups(connection.idp)
 
     def attach_waiting(self, caller: Caller, user: UserRecord, change: UnitOfWork) -> bool:
-        """A user came (back) whom groups may have been waiting for. True when there were any."""
+        """Add a new or restored user to the groups that wait for it; return True if there were any."""
         organization_id = caller.organization.id
         groups = self._store.waiting_members.take(organization_id, caller.connection_id, user.uid)
         if not groups:
@@ -96,7 +96,7 @@ def _wanted_by(source: str) -> str:
 
 
 def make_group(store: Store, caller: Caller, name: str, change: UnitOfWork) -> GroupRecord:
-    """A group made by hand, or on the way by a rule."""
+    """Create a manual group, or one that a rule needs."""
     document: dict[str, Any] = {"schemas": [GROUP_URN], "displayName": name}
     group = store.groups.add(caller.organization.id, None, document)
     store.organizations.count(caller.organization.id, "Group", None, 1)

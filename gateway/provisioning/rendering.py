@@ -20,7 +20,8 @@ class Versioned(Protocol):
     """A stored resource whose version counts up with its changes."""
 
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """Return the version, which each write raises."""
 
 
 #: Lists of groups of which the rendered text is cached.

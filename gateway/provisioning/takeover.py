@@ -227,8 +227,10 @@ class Takeover:
     def _matchable_users(
         self, source: ConnectionRecord, users: Sequence[AnyUser], match: str, result: TakeoverResult
     ) -> Iterator[tuple[AnyUser, list[str]]]:
-        """Yield the users that the new identity provider will find, with the values it finds them by; add the others
-        to `result`."""
+        """Yield the users that the new identity provider will find, with the values it finds them by.
+
+        The others are added to `result`.
+        """
         if match == USER_NAME:
             # A userName is unique in the organization, so no other user can be found by it.
             yield from ((user, [user.user_name]) for user in users)

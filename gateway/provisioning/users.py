@@ -151,7 +151,7 @@ class Users:
     def set_active(
         self, caller: Caller, uid: str, active: bool, trace: Trace, if_match: str | None = None
     ) -> Outcome:
-        """An admin deactivates or reactivates somebody, whoever manages the user."""
+        """Deactivate or reactivate a user of any connection, as an admin."""
         found = self._found(caller, uid, trace, if_match)
         return self._rewrite(caller, found, {**found.user.document, "active": active}, trace)
 
@@ -159,7 +159,7 @@ class Users:
     def edit(
         self, caller: Caller, uid: str, values: Mapping[str, Any], trace: Trace, if_match: str | None = None
     ) -> Outcome:
-        """An admin changes a user: `active` of anybody, `user_name`, `display_name` and `email` of a manual one."""
+        """Change a user as an admin: `active` of any user, `user_name`, `display_name` and `email` of a manual one."""
         found = self._found(caller, uid, trace, if_match)
         user = found.user
         if user.connection_id is not None and values.keys() - {"active"}:
@@ -173,7 +173,7 @@ class Users:
 
     @retry_on_conflict
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
-        """A soft delete: the seat is free, the memberships end, the id waits to be restored."""
+        """Delete a user softly: its seat is free, its memberships end, and its id can be restored."""
         user = self._found(caller, uid, trace, if_match).user
         with self._units_of_work.of_one_user(caller, trace, -user.active, removals=1) as unit:
             if not self._store.users.remove(caller.organization.id, user):
@@ -341,8 +341,11 @@ class Users:
         return user
 
     def absent(self, caller: Caller, uid: str, trace: Trace) -> NotFound:
-        """The refusal for a user that is not there. When it was deleted and by whom stands in the activity, and in the
-        answer to an admin; an identity provider reads the same sentence for every unknown id."""
+        """Return the refusal for a user that is not there.
+
+        When it was deleted and by whom is in the activity, and in the answer to an admin; an identity provider reads
+        the same sentence for every unknown id.
+        """
         sentence = f"There is no user with the id {excerpt(uid)} here."
         remedy = (
             " Look the user up by userName, and create it if it is not found." if caller.connection else ""
@@ -472,7 +475,7 @@ def manual_document(values: Mapping[str, Any]) -> Json:
 
 
 def edited(document: Json, values: Mapping[str, Any]) -> Json:
-    """The document of a manual user with other values; whatever else it holds stays."""
+    """Return the document of a manual user with other values; its other attributes stay."""
     document = dict(document)
     if "user_name" in values:
         document["userName"] = values["user_name"]

@@ -20,7 +20,7 @@ class Groups:
         self._db = database
 
     def seen(self, connection: ConnectionRecord, uid: str) -> GroupRecord | None:
-        """A group that this connection sees: its own, and those that nobody pushes."""
+        """Find a group that is visible to this connection: its own, or one that no connection pushes."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND {VISIBLE}",
             uid,
@@ -30,14 +30,14 @@ class Groups:
         return GroupRecord._make(row) if row else None
 
     def of(self, organization: OrganizationRecord, uid: str) -> GroupRecord | None:
-        """A group of the organization, whoever pushes it."""
+        """Find a group of the organization, of any connection."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM groups WHERE uid = ? AND organization_id = ?", uid, organization.id
         )
         return GroupRecord._make(row) if row else None
 
     def manual(self, organization_id: int, name: str) -> GroupRecord | None:
-        """The group of that name, letter case aside, that nobody pushes."""
+        """Find the group of that name, letter case aside, that no connection pushes."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND name_key = ? AND connection_id IS NULL",
             organization_id,
@@ -48,7 +48,7 @@ class Groups:
     def namesake(
         self, organization_id: int, connection_id: int | None, name: str, but: int = 0
     ) -> GroupRecord | None:
-        """A group with this name, letter case aside, that is seen from there."""
+        """Find a group with this name, letter case aside, that is visible to the connection."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM groups WHERE name_key = ? AND {VISIBLE} AND id <> ?",
             fold(name),
@@ -59,7 +59,7 @@ class Groups:
         return GroupRecord._make(row) if row else None
 
     def pushed_name(self, organization_id: int, name: str) -> GroupRecord | None:
-        """A pushed group of that name."""
+        """Find a pushed group of that name."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND name_key = ? AND connection_id IS NOT NULL",
             organization_id,
@@ -68,7 +68,7 @@ class Groups:
         return GroupRecord._make(row) if row else None
 
     def clashing(self, connection: ConnectionRecord) -> list[GroupRecord]:
-        """Groups of a connection whose name a group that nobody pushes has as well."""
+        """List the groups of a connection with the name of a manual group."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND connection_id = ? AND name_key IN"
             " (SELECT name_key FROM groups WHERE organization_id = ? AND connection_id IS NULL) ORDER BY id",
@@ -79,7 +79,7 @@ class Groups:
         return [GroupRecord._make(row) for row in rows]
 
     def add(self, organization_id: int, connection_id: int | None, document: Json) -> GroupRecord:
-        """A new group; whether the name is free was asked before, in the same transaction."""
+        """Insert a group; the caller has checked in the same transaction that the name is free."""
         moment = now()
         row = self._db.one(
             "INSERT INTO groups (uid, organization_id, connection_id, name, name_key, external_id, doc, doc_key,"
@@ -159,6 +159,6 @@ class Groups:
 
 
 def _columns(document: Json) -> tuple[Any, ...]:
-    """What is kept of a document beside it, so that SQL can compare it, and the document."""
+    """Return the columns that repeat parts of a document for SQL, and the document."""
     name, text = document["displayName"], dumps(document)
     return name, fold(name), document.get("externalId"), text, fold_json(text)

@@ -86,15 +86,15 @@ class Memberships:
     # Reading ----------------------------------------------------------------------------------------------------
 
     def user(self, connection: ConnectionRecord, uid: str) -> Seen | None:
-        """A user that this connection sees, and the groups of it that it sees, in one statement."""
+        """Find a user that is visible to this connection, with its visible groups, in one statement."""
         return next(iter(self._seen(connection, "uid = ?", uid)), None)
 
     def users_named(self, connection: ConnectionRecord, user_name: str) -> list[Seen]:
-        """The same for those who have a userName, letter case aside: one, or nobody."""
+        """Find the visible user with a userName, letter case aside, with its groups: one, or none."""
         return self._seen(connection, "user_name_key = ?", fold(user_name))
 
     def users_known_as(self, connection: ConnectionRecord, external_id: str) -> list[Seen]:
-        """The same for those who have an externalId: two at most, though any number may (RFC 7643, 3.1)."""
+        """Find at most two visible users with an externalId, and their groups; more may have it (RFC 7643, 3.1)."""
         return self._seen(connection, "external_id IS NOT NULL AND external_id = ? LIMIT 2", external_id)
 
     def _seen(self, connection: ConnectionRecord, which: str, value: str) -> list[Seen]:
@@ -107,14 +107,14 @@ class Memberships:
     def groups_of(
         self, organization_id: int, connection_id: int | None, user_id: int
     ) -> tuple[MemberRecord, ...]:
-        """The groups of a user that this connection sees."""
+        """List the groups of a user that are visible to this connection."""
         rows = self._db.all(_GROUPS_OF_USER, user_id, organization_id, connection_id)
         return tuple([MemberRecord(uid, name) for uid, name, _ in rows])
 
     def groups_of_many(
         self, organization_id: int, connection_id: int | None, user_ids: Sequence[int]
     ) -> Groups:
-        """The same for a page of users, by their keys. Users in the same groups share one tuple."""
+        """Return the visible groups of a page of users, by their keys. Users in the same groups share one tuple."""
         if not user_ids:
             return {}
         first, last, tenant = min(user_ids), max(user_ids), (organization_id, connection_id)
@@ -144,16 +144,17 @@ class Memberships:
     def members_of(
         self, organization_id: int, connection_id: int | None, group: GroupRecord
     ) -> Iterable[MemberRecord]:
-        """The members of a group that this connection sees, in the order of their making."""
+        """List the members of a group that are visible to this connection, in order of creation."""
         for page in self.member_pages(organization_id, connection_id, group):
             yield from page
 
     def member_pages(
         self, organization_id: int, connection_id: int | None, group: GroupRecord | ListedGroup
     ) -> Iterator[list[MemberRecord]]:
-        """The same in pages, each a statement of its own: nothing stays open while somebody takes them slowly.
+        """Yield the visible members of a group in pages, each a statement of its own; nothing stays open between.
 
-        Whoever joins or leaves meanwhile may be shown or not. Not every page is full: the hidden are counted too.
+        A user who joins or leaves meanwhile may be included or not. A page may hold fewer rows: hidden members are
+        counted too.
         """
         after, more = 0, True
         while more:
@@ -176,7 +177,7 @@ class Memberships:
     def members_of_many(
         self, organization_id: int, connection_id: int | None, group_ids: Sequence[int]
     ) -> dict[int, list[MemberRecord]]:
-        """The same for a page of groups, in one statement."""
+        """Return the visible members of a page of groups, in one statement."""
         rows = self._db.among(
             group_ids,
             lambda marks: (
@@ -205,7 +206,7 @@ class Memberships:
     def reasons_of_many(
         self, organization_id: int, user_ids: Sequence[int]
     ) -> dict[int, set[tuple[int, str]]]:
-        """The same for many users, by their keys."""
+        """Return the reasons of the memberships of many users, by their keys."""
         rows = self._db.among(
             user_ids,
             lambda marks: (
@@ -220,7 +221,7 @@ class Memberships:
         return found
 
     def resolve(self, organization_id: int, connection_id: int | None, uids: Sequence[str]) -> dict[str, int]:
-        """The keys of those ids whose users are here and seen."""
+        """Return the keys of those ids whose users are visible."""
         rows = self._db.among(
             uids,
             lambda marks: (
@@ -259,7 +260,7 @@ class Memberships:
         return [Candidate._make(row) for row in rows]
 
     def uids(self, organization_id: int, user_ids: Sequence[int]) -> list[str]:
-        """The public ids behind keys."""
+        """Return the public ids of keys."""
         rows = self._db.among(
             user_ids,
             lambda marks: f"SELECT uid FROM users WHERE organization_id = ? AND id IN ({marks})",
@@ -268,7 +269,7 @@ class Memberships:
         return [row[0] for row in rows]
 
     def keys(self, group_id: int) -> list[int]:
-        """The keys of all members."""
+        """Return the keys of all members."""
         return [
             row[0] for row in self._db.all("SELECT DISTINCT user_id FROM grants WHERE group_id = ?", group_id)
         ]
@@ -298,7 +299,7 @@ class Memberships:
         return [(key, tuple(sources.get(key, ()))) for key in keys]
 
     def granted(self, group_id: int, source: str) -> list[int]:
-        """The keys of those who are in a group for that reason."""
+        """Return the keys of the members that are in a group for that reason."""
         rows = self._db.all("SELECT user_id FROM grants WHERE group_id = ? AND source = ?", group_id, source)
         return [row[0] for row in rows]
 
@@ -380,7 +381,7 @@ class Memberships:
         self._db.run("DELETE FROM grants WHERE group_id = ? AND source <> ?", group_id, PUSH)
 
     def release_pushes(self, organization_id: int, connection_id: int, most: int) -> int:
-        """What a connection pushed becomes manual, so many grants at most; how many it were. Nobody moves."""
+        """Turn pushed grants of a connection into manual ones, up to a limit; return how many. Members stay."""
         gone = self._db.all(
             "SELECT group_id, user_id FROM grants WHERE source = ? AND group_id IN"
             " (SELECT id FROM groups WHERE organization_id = ? AND connection_id = ?) LIMIT ?",
@@ -399,7 +400,7 @@ class Memberships:
         return len(gone)
 
     def release_users(self, organization_id: int, user_ids: Sequence[int]) -> None:
-        """What a mapping granted to these users becomes manual; nobody moves."""
+        """Turn grants of a mapping to these users into manual ones. No membership changes."""
         gone = self._db.among(
             user_ids,
             lambda marks: (
@@ -414,7 +415,7 @@ class Memberships:
         )
 
     def drop_user(self, organization_id: int, user_id: int) -> list[int]:
-        """A deleted user leaves every group, and their versions tell it; the keys of those groups."""
+        """Remove a deleted user from all groups, raise their versions, and return their keys."""
         rows = self._db.all("DELETE FROM grants WHERE user_id = ? RETURNING group_id", user_id)
         groups, moment = sorted({row[0] for row in rows}), now()
         for group_id in groups:
@@ -450,7 +451,7 @@ class Memberships:
 
 
 def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
-    """The groups of users, each told as (key, id, name, keys of users with commas between them), in their order."""
+    """Return the groups of users by key; each group comes with the keys of its users, joined by commas."""
     found: Groups = {}
     for _, uid, name, keys in rows:
         group, longer = MemberRecord(uid, name), dict[tuple[MemberRecord, ...], tuple[MemberRecord, ...]]()
@@ -465,5 +466,5 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
 
 @cache_short(FEW)
 def _groups(told: str) -> tuple[MemberRecord, ...]:
-    """The groups of one user as `Dialect.pairs` tells them."""
+    """Return the groups of one user from the JSON of `Dialect.pairs`."""
     return tuple([MemberRecord(uid, name) for uid, name in json.loads(told)])

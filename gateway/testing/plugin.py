@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """A gateway with an empty database and every installed plugin."""
+    """Provide a gateway with an empty database and every installed plugin."""
     from gateway.testing.deployment import Deployment  # late, so that coverage sees the core being imported
 
     deployment = Deployment(tmp_path / "instance")
@@ -61,13 +61,13 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def gateway(deployment: Deployment) -> Deployment:
-    """The same as `deployment`."""
+    """Provide the same as `deployment`."""
     return deployment
 
 
 @pytest.fixture
 def connection(request: pytest.FixtureRequest, deployment: Deployment) -> Scim:
-    """A connection, ready to be provisioned: of the `plugin` and with the `settings` that the test's class says."""
+    """Provide a connection with provisioning enabled, of the `plugin` and with the `settings` of the test's class."""
     return deployment.connection(
         getattr(request.cls, "plugin", "generic"), settings=getattr(request.cls, "settings", None)
     )
@@ -75,5 +75,5 @@ def connection(request: pytest.FixtureRequest, deployment: Deployment) -> Scim:
 
 @pytest.fixture
 def scim(deployment: Deployment) -> Scim:
-    """A `generic` connection of an organization without a seat limit, ready to be provisioned."""
+    """Provide a `generic` connection with provisioning enabled, of an organization without a seat limit."""
     return deployment.connection("generic")

@@ -97,6 +97,7 @@ def _endings(promises: Any) -> dict[str, Any]:
 
 
 def find_declaration(promises: Any) -> Declaration:
+    """Return the declaration of a plugin."""
     if not promises.plugin:
         raise pytest.UsageError(f'{promises.__name__} says no plugin: write plugin = "acme" into it.')
     try:
