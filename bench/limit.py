@@ -40,7 +40,7 @@ class Limit:
     def __init__(self, url: str, synchronous: str) -> None:
         self._url, self._synchronous, self._local = url, synchronous, threading.local()
         self._postgresql = url.startswith("postgresql:")
-        # As the gateway does: one writer of a process at a time, where the engine has one anyway.
+        # As in the gateway: one writer of a process at a time, where the engine has only one.
         self._writers = threading.Lock()
         self.app = Flask("limit", static_folder=None)
         self.app.add_url_rule("/Users/<uid>", "read", self._read)
@@ -49,7 +49,7 @@ class Limit:
         self.app.add_url_rule("/Users/<uid>", "replace", self._replace, methods=["PUT"])
 
     def fill(self, users: Iterator[tuple[str, str, str]]) -> None:
-        """Make the tables and store users: (id, name as it is compared, document)."""
+        """Create the tables and insert users: (id, folded name, document)."""
         key = "BIGSERIAL PRIMARY KEY" if self._postgresql else "INTEGER PRIMARY KEY"
         with connect(self._url) as connection:
             for statement in _TABLES:
@@ -72,7 +72,7 @@ class Limit:
 
         path = self._url.removeprefix("sqlite:///")
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=5)
-        # The log is copied as seldom as the gateway's. The map, which costs the gateway, made no difference here.
+        # Checkpoints are as rare as the gateway's. Memory-mapped reads, which the gateway has, made no difference here.
         settings = ("wal_autocheckpoint=4000", "mmap_size=1073741824")
         for pragma in ("journal_mode=wal", f"synchronous={self._synchronous}", *settings):
             connection.execute(f"PRAGMA {pragma}")
@@ -86,7 +86,7 @@ class Limit:
 
     @contextmanager
     def _change(self, uid: str, document: str) -> Iterator[Callable[..., Any]]:
-        """One transaction, at its end the outbox and the counter."""
+        """Run one transaction, which ends with the outbox and the counter."""
         connection, translated = self._connection(), _translated if self._postgresql else str
         with self._writers if not self._postgresql else connection.transaction():
             if not self._postgresql:
@@ -154,7 +154,7 @@ def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
 
 if __name__ == "__main__":
     url, synchronous, port, workers = sys.argv[1:]
-    # The server that `gateway serve` runs, with granian's own way to a WSGI application, which waits for nothing here.
+    # The server of `gateway serve`, with granian's own WSGI interface.
     with reserve_port("127.0.0.1", int(port)) as (address, taken):
         _build_server(address, taken, int(workers)).serve(
             target_loader=partial(_loaded, os.getpid(), url, synchronous)

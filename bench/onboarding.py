@@ -1,4 +1,4 @@
-"""`make onboarding`: many users at once, through two nodes, one of the organizations with fewer seats than users.
+"""`make onboarding`: creates many users at once through two nodes, in one organization with fewer seats than users.
 
 Two nodes with two workers each behind haproxy (where it is installed; else the client alternates between them), one
 PostgreSQL whose commits are on disk. Each connection does as Okta does: it looks a user up, and creates it. Afterwards
@@ -35,7 +35,7 @@ from gateway.testing.deployment import USER
 from tests.oracles.invariants import OFFENCES
 
 ORGANIZATIONS = 4
-#: Of the users sent to the first organization, those that find a seat.
+#: Share of the users of the first organization that get a seat.
 FIT = 0.8
 SENTENCE = "You're over capacity: "
 PATIENCE = 60.0
@@ -43,7 +43,7 @@ PATIENCE = 60.0
 
 @dataclass
 class Customer:
-    """An organization that onboards, and what its identity provider was answered."""
+    """An organization that onboards, and the answers that its identity provider got."""
 
     scim: Scim
     base: str
@@ -63,7 +63,7 @@ class Connection(threading.Thread):
         self._connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
 
     def run(self) -> None:
-        """All of them."""
+        """Create users until none is left."""
         with closing(self._connection):
             for name in self._left:
                 try:
@@ -103,7 +103,7 @@ class Connection(threading.Thread):
 
 
 class _Left:
-    """Users that nobody has taken yet."""
+    """The users that no connection has taken yet."""
 
     def __init__(self, names: list[str]) -> None:
         self._names, self._lock = iter(names), threading.Lock()
@@ -117,7 +117,7 @@ class _Left:
 
 
 def onboard(users: int, connections: int, console: Console) -> dict[str, Any]:
-    """Set all up, send all users, and look at what came of it."""
+    """Set up nodes and organizations, create all users, and return the figures and everything that is wrong."""
     with tempfile.TemporaryDirectory(prefix="gateway-onboarding-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         os.chmod(folder, 0o755)
@@ -163,7 +163,7 @@ def _customer(deployment: Deployment, number: int, users: int) -> Customer:
 def _sent(
     customers: list[Customer], connections: int, ports: list[int], console: Console
 ) -> tuple[list[tuple[str, float]], float]:
-    """The milliseconds of each request, and the seconds that all took."""
+    """Create all users; return the milliseconds of each request, and the seconds of all."""
     times, left = list[tuple[str, float]](), [_Left(customer.users) for customer in customers]
     threads = [
         Connection(customers[number % len(customers)], port, left[number % len(customers)], times)
@@ -181,7 +181,7 @@ def _sent(
 
 
 def _wrong(server: Postgres, customers: list[Customer]) -> dict[str, Any]:
-    """Everything that should not be, by what it is."""
+    """Return everything that is wrong in the database, by a description."""
     rows = server.ask("SELECT uid, user_name FROM users WHERE active = 1 AND deleted = 0")
     created = {uid: name for customer in customers for name, uid in customer.created.items()}
     recorded = server.ask("SELECT resource_uid FROM events WHERE type = 'user.created'")
@@ -226,7 +226,7 @@ def _refusal_sentences(deployment: Deployment, customer: Customer) -> dict[str, 
 
 
 def _figures(times: list[tuple[str, float]]) -> dict[str, dict[str, float]]:
-    """Of each kind of request: how many, and what half, 99 of 100 and all of them stayed below."""
+    """Return the number of requests of each kind, and their median, 99th percentile and maximum in milliseconds."""
     figures = {}
     for what in ("lookup", "create", "refused", "failed"):
         if sorted_times := sorted(took for kind, took in times if kind == what):
@@ -241,7 +241,7 @@ def _figures(times: list[tuple[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Run and print; 1 when something is wrong."""
+    """Run and print; return 1 when something is wrong."""
     parser = argparse.ArgumentParser(prog="make onboarding", description=__doc__)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=32)

@@ -1,4 +1,4 @@
-"""What others notice while one customer, or a stranger, does their worst: `make overload`.
+"""`make overload`: the waits of other customers while one customer, or a stranger, attacks the server.
 
 A server of `gateway serve` holds two organizations. A neighbour of the one that is attacked sends lookups, reads and
 creates at a modest rate on eight connections; what it waits is measured while nothing else happens and during each
@@ -38,21 +38,21 @@ from bench.stock import fill_gateway
 from gateway.testing import Deployment, engines
 from gateway.testing.deployment import PATCH
 
-#: Users of the attacker that are as large as can be.
+#: Users of the attacker with the largest documents that are accepted.
 LARGE_USERS = 60
 #: The neighbour: connections, and requests a second on each.
 NEIGHBOURS, RATE = 8, 15
-#: Whoever waits more than this many times as long as when it is quiet has been stopped by somebody else.
+#: Largest ratio of the neighbour's wait under attack to its quiet wait.
 MOST_RATIO = 4.0
-#: Milliseconds below which a wait is nobody's trouble, whatever it is in times of a quiet one.
+#: Milliseconds below which a wait passes, whatever its ratio to the quiet one.
 NOTICED_MS = 20.0
-#: Megabytes that a worker may hold, whatever is done to it.
+#: Megabytes of a worker, at most, under any attack.
 MOST_MEMORY_MB = 200
 
 
 @dataclass
 class Target:
-    """What attackers and the neighbour know of the server."""
+    """The server as attackers and the neighbour know it: address, paths, tokens."""
 
     port: int
     base: str
@@ -69,18 +69,18 @@ class Target:
 
 @dataclass
 class Waits:
-    """What the neighbour saw: seconds of each request, and how many were not answered as they should be."""
+    """The neighbour's results: seconds of each request, and the number of wrong or missing answers."""
 
     seconds: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
 
     def ms(self, share: float) -> float:
-        """The wait that `share` of the requests did not exceed, in milliseconds."""
+        """Return the wait in milliseconds that `share` of the requests did not exceed."""
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else float("nan")
 
 
-# HTTP, as little as it takes -----------------------------------------------------------------------------------------
+# HTTP ----------------------------------------------------------------------------------------------------------------
 
 
 def request(
@@ -92,7 +92,7 @@ def request(
     length: int | None = None,
     more: str = "",
 ) -> bytes:
-    """The bytes of a request; `length` is what its header says where that is not the body's."""
+    """Return the bytes of a request; `length` is the value of Content-Length if it is not the body's."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
@@ -103,7 +103,7 @@ def request(
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Status and body of the next answer."""
+    """Read the next answer; return its status and body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     status = int(head.split(" ", 2)[1])
     if "transfer-encoding: chunked" in head:
@@ -118,7 +118,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 
 
 async def neighbour(target: Target, seconds: float, waits: Waits, numbers: Iterator[int]) -> None:
-    """A connection that sends what an identity provider sends, at its rate, and waits for each answer."""
+    """Send requests of an identity provider over one connection, at a fixed rate, and wait for each answer."""
     asks = itertools.cycle(("lookup", "read", "create", "lookup"))
     began, sent = time.monotonic(), 0
     streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -153,7 +153,7 @@ async def neighbour(target: Target, seconds: float, waits: Waits, numbers: Itera
 
 
 async def neighbours(target: Target, seconds: float, numbers: Iterator[int]) -> Waits:
-    """All connections of the neighbour."""
+    """Run all connections of the neighbour."""
     waits = Waits()
     await asyncio.gather(*(neighbour(target, seconds, waits, numbers) for _ in range(NEIGHBOURS)))
     return waits
@@ -178,7 +178,7 @@ def attack(name: str) -> Callable[[Attack], Attack]:
 async def _held(
     target: Target, seen: Counter[str], opening: bytes, drip: bytes = b"", read: bool = True
 ) -> None:
-    """One connection that sends a beginning, then a little now and then; anew when the server ends it."""
+    """Send the beginning of a request, then a few bytes now and then; reconnect when the server closes."""
     while True:
         with suppress(OSError, asyncio.IncompleteReadError, ValueError):
             reader, writer = await asyncio.open_connection(
@@ -202,7 +202,7 @@ async def _many(count: int, one: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _storm(target: Target, seen: Counter[str], clients: int, asked: Callable[[int], bytes]) -> None:
-    """Clients that ask again as soon as they are answered."""
+    """Run clients that send the next request as soon as they have an answer."""
     numbers = itertools.count()
 
     async def client() -> None:
@@ -224,7 +224,7 @@ async def _storm(target: Target, seen: Counter[str], clients: int, asked: Callab
 
 
 def _large(number: int) -> dict[str, Any]:
-    """A user as large as a document may be, but for a tenth."""
+    """Return a user of nine tenths of the largest document."""
     addresses = [f"{number}.{each}@{'a' * 280}.test" for each in range(700)]
     return okta_user("l", number) | {"emails": [{"value": address, "type": "work"} for address in addresses]}
 
@@ -417,7 +417,7 @@ def _attacker(name: str, target: Target, seconds: float, result: Any) -> None:
 
 @contextmanager
 def attacked(name: str, target: Target, seconds: float) -> Iterator[Callable[[], dict[str, int]]]:
-    """An attack under way, in a process of its own; at its end what it was answered."""
+    """Run an attack in a process of its own; yields a function that waits for its end and returns its answers."""
     context = multiprocessing.get_context("spawn")
     result = context.Queue()
     process = context.Process(target=_attacker, args=(name, target, seconds, result), daemon=True)
@@ -431,7 +431,7 @@ def attacked(name: str, target: Target, seconds: float) -> Iterator[Callable[[],
 
 @contextmanager
 def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tuple[Target, int]]:
-    """A server with its two organizations; and its process."""
+    """Run a server with two organizations; yield its target and its process id."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-overload-")))
         settings: dict[str, Any] = {"secret_key": "a secret for an overload, long enough for all"}
@@ -471,7 +471,7 @@ def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tu
 
 
 def measured(engine: str, given: argparse.Namespace, progress: Callable[[str], None]) -> list[dict[str, Any]]:
-    """A row for each attack: what the neighbour waited before and during it."""
+    """Return a row for each attack: the neighbour's waits before and during it."""
     rows = []
     numbers = itertools.count(16)
     names = [
@@ -507,7 +507,7 @@ def _row(
 
 
 def main() -> int:
-    """Attack, print, and say whether all held."""
+    """Run all attacks and print the rows; return 1 if a bound was exceeded."""
     parser = argparse.ArgumentParser(prog="make overload", description=__doc__)
     parser.add_argument("--engines", default="sqlite,postgresql", help="with a comma")
     parser.add_argument("--users", type=int, default=60_000, help="of the organization that attacks")

@@ -1,4 +1,4 @@
-"""Databases past the store, where rows by the hundred thousand are written: SQLite files and PostgreSQL."""
+"""Direct access to SQLite and PostgreSQL databases, to write rows by the hundred thousand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def connect(url: str) -> Iterator[Any]:
-    """A connection that waits for no disk: what it writes can be made again."""
+    """Open a connection whose commits do not wait for the disk."""
     if url.startswith("sqlite:///"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=wal")
@@ -26,7 +26,7 @@ def connect(url: str) -> Iterator[Any]:
 
 
 def row(connection: Any, table: str, order: str) -> dict[str, Any]:
-    """The last row of a table in that order, by column; what the engine keeps in a form of its own as text."""
+    """Return the last row of a table in an order, by column; values of types of the engine are text."""
     cursor = connection.execute(f"SELECT * FROM {table} LIMIT 0")
     columns = [column[0] for column in cursor.description]
     texts = ", ".join(columns if _is_sqlite(connection) else [f"{column}::text" for column in columns])
@@ -37,11 +37,11 @@ def row(connection: Any, table: str, order: str) -> dict[str, Any]:
 
 
 def insert(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Add rows, as fast as the engine takes them."""
+    """Insert rows, as fast as the engine allows."""
     names = ", ".join(columns)
     if _is_sqlite(connection):
         sql, rest = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})", iter(rows)
-        # In parts, between which others may write: the gateway's own activity waits for no more than a moment.
+        # In parts, between which other writers get in, such as the gateway's activity.
         while part := list(islice(rest, 20_000)):
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(sql, part)
@@ -53,7 +53,7 @@ def insert(connection: Any, table: str, columns: Sequence[str], rows: Iterable[S
 
 
 def settled(connection: Any, table: str) -> None:
-    """What a server does by itself sooner or later: the counter of ids goes on behind them, statistics are there."""
+    """Set the id sequence behind the inserted rows, and update the planner's statistics."""
     if _is_sqlite(connection):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return

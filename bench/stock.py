@@ -18,13 +18,13 @@ from gateway.scim.json_text import fold
 from gateway.store.organizations import Reservation
 from gateway.testing import Deployment, Scim
 
-#: The number of the user that the others are copies of. Nothing else in its rows looks like it.
+#: The number of the user that the others are copies of; no other text in its rows contains it.
 _MODEL = 9_999_999
 _Copied = Callable[[int], dict[str, Any]]
 
 
 def fill_gateway(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
-    """Fill a new deployment, and check what became of it."""
+    """Fill a new deployment with users and groups, and check the result."""
     if users < LEAST:
         raise SystemExit(f"{users} users are too few: the operations need {LEAST}.")
     scim, store = deployment.connection("okta"), deployment.gateway.store
@@ -46,7 +46,7 @@ def fill_gateway(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
         _copy(
             raw, "grants", "user_id", SMALL - 1, lambda number: {"user_id": first + number, "group_id": few}
         )
-        # From here on a copy of a copy: the model itself stays in the small group alone.
+        # These copy the last copy: the model itself stays in the small group alone.
         _copy(
             raw, "grants", "user_id", copies,
             lambda number: {"user_id": first + number, "group_id": many[number // LARGE]},
@@ -67,7 +67,7 @@ def fill_gateway(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
 
 
 def fill_limit(url: str, synchronous: str, users: int) -> Subject:
-    """The same users, as the limit keeps them."""
+    """Fill the database of the limit with the same users."""
 
     def rows() -> Iterator[tuple[str, str, str]]:
         for number in range(users):
@@ -83,7 +83,7 @@ def fill_limit(url: str, synchronous: str, users: int) -> Subject:
 
 
 def _copy(raw: Any, table: str, order: str, count: int, changed: _Copied) -> None:
-    """Rows like the last one, with the number in every text of it replaced, and the id in its document."""
+    """Copy the last row, with the number replaced in all its texts, and the id in its document."""
     model, mark = row(raw, table, order), str(_MODEL)
     texts = {name: value for name, value in model.items() if mark in str(value) and not str(value).isdigit()}
 

@@ -1,4 +1,4 @@
-"""Who is at work while `make failover` kills: writers, who do as identity providers do, and followers of a feed."""
+"""The clients of `make failover`: writers, which behave like identity providers, and followers of a feed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.machines import HOST
 from gateway.testing import Scim
 from gateway.testing.deployment import ADMIN_TOKEN, USER
 
-#: Seconds of a writer's pause after a failure, and until a client gives an answer up.
+#: Seconds of a writer's pause after a failure; seconds that a client waits for an answer.
 PAUSE, PATIENCE = 0.1, 30.0
 
 
 @dataclass
 class Book:
-    """What happened, and when."""
+    """The record of a run: acknowledged changes and failures with their times."""
 
     acknowledged: list[float] = field(default_factory=list)
     failures: list[tuple[float, str]] = field(default_factory=list)
@@ -31,14 +31,14 @@ class Book:
 
 
 class Client:
-    """Requests over one connection, which is opened anew when it broke."""
+    """Sends requests over one connection, which it opens again after a failure."""
 
     def __init__(self, port: int, token: str, book: Book) -> None:
         self._book, self._token = book, token
         self._connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the JSON; 0 when no answer came. What failed is in the book."""
+        """Send a request; return status and JSON, status 0 without an answer. Failures are recorded in the book."""
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/scim+json"}
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -63,7 +63,7 @@ def _sentence(text: bytes) -> str:
 
 
 class Writer(threading.Thread):
-    """Creates one user after another, each until it is there."""
+    """Creates one user after another, and repeats each until it is stored."""
 
     def __init__(self, number: int, scim: Scim, port: int, book: Book) -> None:
         super().__init__(name=f"writer-{number}")
@@ -75,13 +75,13 @@ class Writer(threading.Thread):
         self.trouble: BaseException | None = None
 
     def run(self) -> None:
-        """Until the end."""
+        """Create users until the run is over."""
         try:
             for count in itertools.count():
                 if self._book.over.is_set():
                     return
                 self._create(f"w{self._number}-{count}@acme.test")
-        except BaseException as trouble:  # noqa: BLE001 - told by the main thread
+        except BaseException as trouble:  # noqa: BLE001 - raised by the main thread
             self.trouble = trouble
 
     def _create(self, name: str) -> None:
@@ -111,7 +111,7 @@ class Writer(threading.Thread):
         self._book.acknowledged.append(time.monotonic())
 
     def _found(self, name: str) -> str | None:
-        """Whether it was stored, though no answer said so. A lookup is asked until it is answered."""
+        """Return the id of a user that was stored without an answer, None if it was not; repeats the lookup."""
         query = urllib.parse.quote(f'userName eq "{name}"')
         while not self._book.over.is_set():
             status, answer = self._client.send("GET", f"{self._base}/Users?filter={query}")
@@ -120,7 +120,7 @@ class Writer(threading.Thread):
         return None
 
     def _make_room(self) -> None:
-        """No seat is left: the oldest of ours goes."""
+        """Delete the oldest user of this writer, since no seat is left."""
         if not self.kept:
             time.sleep(PAUSE)
             return
@@ -137,7 +137,7 @@ class Writer(threading.Thread):
 
 
 class Follower(threading.Thread):
-    """Reads a feed along, as an application does."""
+    """Follows a feed of events, as an application does."""
 
     def __init__(self, organization: str, port: int) -> None:
         super().__init__(name="follower")
@@ -146,7 +146,7 @@ class Follower(threading.Thread):
         self.seen: list[tuple[int, str, str]] = []
 
     def run(self) -> None:
-        """Until the end, and then to the end of the feed."""
+        """Follow the feed until the writers have ended, and then to its end."""
         while True:
             last = self.writers_ended.is_set()
             after = self.seen[-1][0] if self.seen else 0

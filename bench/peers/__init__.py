@@ -1,1 +1,1 @@
-"""Other servers of SCIM on Python, each as its documentation sets it up, to be measured beside the gateway."""
+"""Other SCIM servers, each set up as its documentation says, to be measured beside the gateway."""

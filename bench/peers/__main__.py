@@ -1,4 +1,4 @@
-"""`python -m bench.peers`: the gateway and other servers of SCIM in turn, at 10,000 users, on what all of them can do.
+"""`python -m bench.peers`: measures the gateway and other SCIM servers, at 10,000 users, by common operations.
 
 They are installed in environments of their own: those for Python are served by the same kind of server, those for Node
 serve themselves. What keeps everything in memory has one process, the others have two. Who cannot be installed, started
@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 PLACE = HERE.parent.parent / ".venv" / "peers"
 NODE = PLACE / "node"
 PACKAGES = ["scim2-server", "scim2-flask", "django-scim2", "granian"]
-#: The routers of scimmy know the numbers of a page under Express 4 only; under 5 every page has 20 users.
+#: The routers of scimmy read the parameters of a page under Express 4 only; under 5 every page has 20 users.
 NODE_PACKAGES = ["scimmy@1.3.5", "scimmy-routers@1.3.2", "express@4.22.3", "@boxyhq/saml-jackson@26.2.0"]
 
 
@@ -61,7 +61,7 @@ def _for_node() -> None:
 
 
 class Peer(NamedTuple):
-    """How one is run: what installs it, its base path, its command (it finds its port in the environment)."""
+    """One other server: its packages, its base path, and its command, which reads its port from the environment."""
 
     install: Callable[[], None]
     base: str
@@ -88,7 +88,7 @@ PEERS = {
 
 
 def main() -> None:
-    """Install, fill, measure, print."""
+    """Install, fill and measure all servers, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -50,7 +50,7 @@ function serve({ requests }) {
                 filter: searchParams.get("filter") ?? undefined,
             },
         };
-        return requests.handle(asked, async () => {}); // nobody is told of what has changed
+        return requests.handle(asked, async () => {}); // no webhook for changes
     }
 
     const server = http.createServer((request, response) => {

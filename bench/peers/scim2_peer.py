@@ -1,4 +1,4 @@
-"""scim2-server, bare and in Flask, over the store that it brings along: memory, so one process."""
+"""scim2-server, alone and in Flask, over its own store: memory, so one process."""
 
 from flask import Flask
 from scim2_flask import ScimServer
@@ -14,6 +14,6 @@ ScimServer(_store, _provider, app=in_flask)
 
 
 def bare(environ, start_response):
-    """Without Flask. It reads a body also where none was announced, which granian does not let it."""
+    """Serve without Flask; gives it an empty body where none was announced, which granian does not."""
     environ.setdefault("CONTENT_LENGTH", "0")
     return _bare(environ, start_response)

@@ -1,4 +1,4 @@
-"""The paths, and who may ask: whoever has the token."""
+"""The routes; a bearer token authenticates."""
 
 from django.contrib.auth.models import AnonymousUser
 from django.urls import include, path
