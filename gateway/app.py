@@ -19,7 +19,7 @@ from gateway.web.scim.wsgi import ScimApp
 
 
 def build(config: Config) -> Provisioning:
-    """Store, plugins and stories for a configuration, without a web server: what commands use."""
+    """Build store, plugins and operations for a configuration, without a web server, as commands use them."""
     database = open_database(config.database_url, config.sqlite_synchronous)
     store = Store(database, config.secret_key, config.query_seconds, config.page_bytes, config.secret_key_old)
     plugins = PluginManager(

@@ -1,4 +1,4 @@
-"""The stories of groups: pushed by a connection or made by hand, filled and emptied by delta, removed."""
+"""Operations on groups: pushed by a connection or made by hand; members are added and removed by delta."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Rewritten = tuple[GroupRecord, Sequence[MemberChange]]
 
 
 class Groups:
-    """Tells the stories of groups."""
+    """Runs the operations on groups."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Groups:
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
         self._members = GroupMembers(store, units_of_work)
 
-    # An identity provider's stories -----------------------------------------------------------------------------
+    # Operations of identity providers ---------------------------------------------------------------------------
 
     def create(self, caller: IdpCaller, body: Json, trace: Trace) -> GroupRecord:
         """Push a new group, with its members. `body` is in the dialect of the connection. Raises Uniqueness."""
@@ -170,7 +170,7 @@ class Groups:
             trace.target = Target("Group", group.uid, group.name)
             unit.record_event("group.deleted", "Group", group.uid, group_json(group, None, None))
 
-    # An admin's stories -----------------------------------------------------------------------------------------
+    # Operations of admins ---------------------------------------------------------------------------------------
 
     @retry_on_conflict
     def make(self, caller: Caller, name: str, trace: Trace) -> GroupRecord:

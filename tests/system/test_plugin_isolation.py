@@ -1,6 +1,6 @@
 """A plugin that is careless, broken or slow harms its own connections, is named, and nobody else notices.
 
-The plugins of these stories are wrong on purpose. Each is registered before or behind all others, with a name that
+The plugins of these tests are wrong on purpose. Each is registered before or behind all others, with a name that
 sorts before or behind theirs.
 """
 

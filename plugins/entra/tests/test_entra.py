@@ -1,4 +1,4 @@
-"""What Entra sends, translated; and all else that an identity provider's plugin promises, its recorded stories too."""
+"""What Entra sends, translated; and all else that an identity provider's plugin promises, its transcripts too."""
 
 from __future__ import annotations
 

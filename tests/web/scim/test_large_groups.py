@@ -36,7 +36,7 @@ class Crowd:
             self.store.groups.add_members(self.scim.connection.organization_id, record.id, members)
 
     def settle(self, users):
-        """Rows as the store makes them, straight into the table: thousands of stories would take a minute."""
+        """Rows as the store makes them, straight into the table: thousands of operations would take a minute."""
         first = self.scim.user("user0@acme.test", displayName='Given "0"', externalId="00u0")
         database = self.store.database
         columns = [column.name for column in database.peewee.get_columns("users") if column.name != "id"]

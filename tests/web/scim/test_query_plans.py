@@ -128,7 +128,7 @@ class Town:
         return answer
 
 
-# The stories: what is sent, and how many statements it takes -----------------------------------------------------
+# The operations: what is sent, and how many statements it takes --------------------------------------------------
 
 
 def found(text, kind="Users"):
