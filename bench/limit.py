@@ -1,8 +1,8 @@
 """The limit: a Flask route, one raw SQL statement, stored JSON spliced into the answer. No tokens, groups or seats.
 
-Nothing that serves SCIM with Flask and this database can be faster; how near the gateway comes is what the benchmark
-tells. A change is one transaction: the row, an outbox, a counter. `python -m bench.limit URL SYNCHRONOUS PORT WORKERS`
-serves it by the server of the gateway.
+No SCIM server with Flask and this database can be faster; the benchmark measures the gateway's distance from it. A
+change is one transaction: the row, an outbox, a counter. `python -m bench.limit URL SYNCHRONOUS PORT WORKERS` serves it
+by the server of the gateway.
 """
 
 from __future__ import annotations

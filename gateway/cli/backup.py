@@ -50,8 +50,8 @@ def backup(file: Path, force: bool, as_json: bool) -> None:
 def restore(file: Path, as_json: bool) -> None:
     """Put FILE, which `gateway backup` wrote, in the place of the SQLite database. Stop the server first.
 
-    The database that was there is kept beside it, with the time in its name. What came after the backup is gone from
-    the new one, and its event numbers are given again: let whoever follows a feed of events begin anew, with after=0
+    The database that was there is kept beside it, with the time in its name. Changes after the backup are gone from
+    the new one, and their event numbers are given again: let followers of a feed of events begin anew, with after=0
     on an empty copy.
     """
     config, database = _load_sqlite()

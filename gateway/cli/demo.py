@@ -191,7 +191,7 @@ def _print_lines(console: Console, lines: list[tuple[str, str]]) -> None:
 
 def _wait(console: Console, url: str, customer: Customer, operator: str) -> None:
     try:
-        # In here: whoever reads of Ctrl-C may press it at once.
+        # Inside the `try`: a reader of the lines may press Ctrl-C at once.
         _print_lines(console, _describe_access(url, customer, operator))
         while True:
             time.sleep(3600)
