@@ -24,7 +24,7 @@ from gateway.scim.errors import Refusal, RequestTimeout
 from gateway.server.deadlines import Deadlines
 from gateway.web.dispatch import Dispatcher
 from gateway.web.flask_app import FlaskApp
-from gateway.web.http import Reply, Request
+from gateway.web.http import Request, ServerResponse
 from gateway.web.queues import DONE, Job, Queued, Suspended
 
 log = logging.getLogger("gateway.server")
@@ -58,13 +58,13 @@ class Exchanges:
 class _Exchange:
     def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
         self._exchanges, self._watcher, self._proto = exchanges, watcher, watcher.proto
-        self._call: Request
+        self._request: Request
         self.received = False
 
     def start(self) -> None:
         environ = wsgi_environ(self._watcher.scope)
-        self._call = call = self._exchanges.app.identify(environ)
-        if call.awaits_body:
+        self._request = request = self._exchanges.app.identify(environ)
+        if request.awaits_body:
             _Body(self).receive()
         else:
             self.run()
@@ -72,12 +72,12 @@ class _Exchange:
     def run(self) -> None:
         """Answer in this thread, or in the thread of a queue if the request is expensive."""
         try:
-            reply = self._exchanges.app.respond(self._call)
+            response = self._exchanges.app.respond(self._request)
         except Queued as queued:
-            self._call.queued = True
+            self._request.queued = True
             self._submit(queued.queue, queued.key, self._run_queued, self.refuse)
             return
-        self._reply(reply)
+        self._deliver(response)
 
     def _submit(
         self, queue: str, key: str, step: Callable[[], Any], refuse: Callable[[Refusal], None]
@@ -86,32 +86,32 @@ class _Exchange:
 
     def _run_queued(self) -> Any:
         self._watch_disconnect()
-        reply = self._exchanges.app.respond(self._call)
-        if isinstance(reply.body, bytes):
-            self._send(reply.status, reply.headers, reply.body)
-            reply.end()
+        response = self._exchanges.app.respond(self._request)
+        if isinstance(response.body, bytes):
+            self._send(response.status, response.headers, response.body)
+            response.end()
             return DONE
-        return self._stream(reply)
+        return self._stream(response)
 
-    def _reply(self, reply: Reply) -> None:
-        if isinstance(reply.body, bytes):
-            self._send(reply.status, reply.headers, reply.body)
-            reply.end()
+    def _deliver(self, response: ServerResponse) -> None:
+        if isinstance(response.body, bytes):
+            self._send(response.status, response.headers, response.body)
+            response.end()
         else:
             self._watch_disconnect()
 
             def refuse(refusal: Refusal) -> None:
-                reply.end()
+                response.end()
                 self.refuse(refusal)
 
-            self._submit("expensive", self._call.client_key, lambda: self._stream(reply), refuse)
+            self._submit("expensive", self._request.client_key, lambda: self._stream(response), refuse)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer with a refusal."""
         try:
-            self._reply(self._exchanges.app.refuse(self._call, refusal))
+            self._deliver(self._exchanges.app.refuse(self._request, refusal))
         except Exception:  # its thread serves all exchanges
-            log.exception("the refusal of request %s could not be sent", self._call.request_id)
+            log.exception("the refusal of request %s could not be sent", self._request.request_id)
             self._watcher.done()
 
     def drop(self) -> None:
@@ -121,16 +121,16 @@ class _Exchange:
     def _send(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._proto.send(_start_message(status, headers))
         self._proto.send({"type": "http.response.body", "body": body})
-        if self._call.has_body and not self.received:
+        if self._request.has_body and not self.received:
             # Closed at once, the connection would be reset, and a client that still sends would never see the answer.
             # After this delay the event loop discards the part of the body that has arrived.
             self._exchanges.deadlines.set(self, LINGER_SECONDS, self._watcher.done)
         else:
             self._watcher.done()
 
-    def _stream(self, reply: Reply) -> Any:
-        self._proto.send(_start_message(reply.status, reply.headers))
-        return _Stream(self, reply).step
+    def _stream(self, response: ServerResponse) -> Any:
+        self._proto.send(_start_message(response.status, response.headers))
+        return _Stream(self, response).step
 
     def _watch_disconnect(self) -> None:
         """Set `gone` when the client disconnects. A future reports one message, so another one is asked for."""
@@ -141,7 +141,7 @@ class _Exchange:
             except Exception:  # noqa: BLE001 - a cancelled future: the exchange has ended
                 gone = True
             if gone:
-                self._call.gone = True
+                self._request.client_gone = True
             else:
                 self._proto.receive().add_done_callback(on_result)
 
@@ -152,7 +152,7 @@ class _Exchange:
             try:
                 following = step()
             except BaseException:
-                log.exception("request %s failed while it was answered", self._call.request_id)
+                log.exception("request %s failed while it was answered", self._request.request_id)
                 self._watcher.done()
                 return DONE
             if isinstance(following, Suspended):
@@ -165,15 +165,15 @@ class _Exchange:
 class _Stream:
     """An answer that is produced while it is sent: each piece when the client has read those before."""
 
-    def __init__(self, exchange: _Exchange, reply: Reply) -> None:
-        assert not isinstance(reply.body, bytes)
-        self._exchange, self._reply, self._pieces = exchange, reply, iter(reply.body)
+    def __init__(self, exchange: _Exchange, response: ServerResponse) -> None:
+        assert not isinstance(response.body, bytes)
+        self._exchange, self._response, self._pieces = exchange, response, iter(response.body)
         self._resume: Callable[[], None] = lambda: None
 
     def step(self) -> Any:
         """Produce and send one piece; return the next step, `Suspended` or `DONE`."""
         exchange = self._exchange
-        if exchange._call.gone:
+        if exchange._request.client_gone:
             return self._end(exchange.drop)
         try:
             piece = next(self._pieces, None)
@@ -211,7 +211,7 @@ class _Stream:
 
     def _end(self, last: Callable[[], None]) -> Any:
         try:
-            self._reply.end()
+            self._response.end()
         finally:
             last()
         return DONE
@@ -221,10 +221,10 @@ class _Body:
     """The body of a request, while it is received."""
 
     def __init__(self, exchange: _Exchange) -> None:
-        self._exchange, self._call = exchange, exchange._call
+        self._exchange, self._request = exchange, exchange._request
         self._pieces: list[bytes] = []
         self._bytes = 0
-        environ = self._call.environ
+        environ = self._request.environ
         # RFC 9112, 6.3: the transfer coding wins over a length.
         chunked = "HTTP_TRANSFER_ENCODING" in environ
         self._length = None if chunked else int(environ["CONTENT_LENGTH"])
@@ -244,7 +244,7 @@ class _Body:
         try:
             self._receive_piece(future.result())
         except BaseException:
-            log.exception("the body of request %s could not be received", self._call.request_id)
+            log.exception("the body of request %s could not be received", self._request.request_id)
             self._exchange.drop()
 
     def _receive_piece(self, message: dict[str, Any]) -> None:
@@ -253,7 +253,7 @@ class _Body:
             return
         self._pieces.append(message["body"])
         self._bytes += len(message["body"])
-        most = self._call.max_content_length
+        most = self._request.max_content_length
         if self._length is not None:
             whole = self._bytes >= self._length
         else:
@@ -269,7 +269,7 @@ class _Body:
             self.receive()
 
     def _run(self) -> None:
-        environ = self._call.environ
+        environ = self._request.environ
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         environ["wsgi.input"] = io.BytesIO(b"".join(self._pieces))
         environ["CONTENT_LENGTH"] = str(self._bytes)

@@ -28,7 +28,7 @@ def refuse_too_long(segments: Sequence[str]) -> None:
         second = lowered.index(BASE_SEGMENTS[0], 2)
         if lowered[second : second + 2] == BASE_SEGMENTS:
             raise NotFound(
-                f"There is nothing at {_shown(segments)}: {BASE_PATH} stands in it twice. Copy the base URL from the"
+                f"There is nothing at {_quoted(segments)}: {BASE_PATH} stands in it twice. Copy the base URL from the"
                 f" application as it is; it holds {BASE_PATH} already."
             )
     if (
@@ -38,7 +38,7 @@ def refuse_too_long(segments: Sequence[str]) -> None:
         and lowered[4:] != [".search"]
     ):
         raise NotFound(
-            f"There is nothing at {_shown(segments)}: the base URL ends in /{segments[3][:20]}. Enter it without that;"
+            f"There is nothing at {_quoted(segments)}: the base URL ends in /{segments[3][:20]}. Enter it without that;"
             " the identity provider adds it by itself."
         )
 
@@ -49,5 +49,5 @@ def slug_in(path: str) -> str | None:
     return segments[2] if len(segments) > 2 and segments[:2] == BASE_SEGMENTS else None
 
 
-def _shown(segments: Sequence[str]) -> str:
+def _quoted(segments: Sequence[str]) -> str:
     return repr(f"/{'/'.join(segments)}"[:200])

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.scim.errors import Refusal
 from gateway.web.flask_app import FlaskApp
-from gateway.web.http import Call, Reply, Request
+from gateway.web.http import Request, ScimRequest, ServerResponse
 from gateway.web.queues import RequestQueue
 from gateway.web.scim.wsgi import ScimApp
 
@@ -34,13 +34,15 @@ class Dispatcher:
             return self.scim.identify(environ)
         return self._flask.identify(environ)
 
-    def respond(self, request: Request) -> Reply:
+    def respond(self, request: Request) -> ServerResponse:
         """Serve a request whose body is there. Raises Queued where others would have to wait for it."""
-        return self.scim.respond(request) if isinstance(request, Call) else self._flask.respond(request)
+        return (
+            self.scim.respond(request) if isinstance(request, ScimRequest) else self._flask.respond(request)
+        )
 
-    def refuse(self, request: Request, refusal: Refusal) -> Reply:
+    def refuse(self, request: Request, refusal: Refusal) -> ServerResponse:
         """Respond with a refusal that arose outside of the views."""
-        if isinstance(request, Call):
+        if isinstance(request, ScimRequest):
             return self.scim.refuse(request, refusal)
         return self._flask.refuse(request, refusal)
 

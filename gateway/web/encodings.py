@@ -17,8 +17,8 @@ MEMBER_BYTES = 47
 MEMBERS_IN_BODY = 150_000
 
 
-def unpacked(body: bytes, encoding: str | None, most: int) -> bytes:
-    """The body as it was before it was packed.
+def unpack(body: bytes, encoding: str | None, most: int) -> bytes:
+    """Return the body as it was before it was packed.
 
     Not more than `most` bytes are ever unpacked, whatever the packed ones claim. One gzip member is read, as clients
     send it. Raises UnsupportedMediaType for another encoding, PayloadTooLarge and InvalidSyntax.
@@ -46,7 +46,7 @@ def unpacked(body: bytes, encoding: str | None, most: int) -> bytes:
 
 
 def too_large(most: int, when: str = "") -> PayloadTooLarge:
-    """The refusal of a body of more than `most` bytes.
+    """Make the refusal of a body of more than `most` bytes.
 
     The limit stands in the sentence, so that a client that sends in bulk can send smaller parts (RFC 7644, 3.7.4).
     """

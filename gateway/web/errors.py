@@ -1,4 +1,4 @@
-"""Every error in the words of the part it happened in: SCIM under `/scim`, the admin's elsewhere. Never a traceback."""
+"""Errors as responses: in SCIM's format below `/scim`, in the admin REST's elsewhere. Never a traceback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.scim.escaping import escape_controls
 from gateway.store.engine.failures import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.encodings import ACCEPTED, too_large
-from gateway.web.http import Answer, Call, Request, answer
+from gateway.web.http import Request, ScimRequest, ScimResponse, scim_response
 
 log = logging.getLogger("gateway")
 
@@ -42,87 +42,89 @@ class Unprocessable(Refusal):
 
 
 class Errors:
-    """Answers what was refused, in the words of the part of the URL space that was called, and records it."""
+    """Makes responses of refusals and failures, and records them in the activity."""
 
     def __init__(self, gateway: Provisioning) -> None:
         self._gateway = gateway
 
     def install(self, app: Flask) -> None:
         """Register the handlers of what Flask serves."""
-        app.register_error_handler(Refusal, lambda refusal: self.refused(refusal, current_http_request()))
-        app.register_error_handler(HTTPException, self.http)
+        app.register_error_handler(
+            Refusal, lambda refusal: self.admin_response(refusal, current_http_request())
+        )
+        app.register_error_handler(HTTPException, self.http_response)
         app.register_error_handler(500, self._failed)
 
-    def scim(self, error: Exception, call: Call) -> Answer:
-        """Any error of a SCIM endpoint."""
-        if call.trace is None:
-            call.trace = self._unrouted(call)
-        refusal = self._recorded(self._as_refusal(error, call), call)
-        answered = answer(refusal.as_json(), refusal.status)
+    def scim_response(self, error: Exception, request: ScimRequest) -> ScimResponse:
+        """Make the response to any error of a SCIM endpoint (RFC 7644, 3.12)."""
+        if request.trace is None:
+            request.trace = self._trace_below_connection(request)
+        refusal = self._record(self._as_refusal(error, request), request)
+        response = scim_response(refusal.as_json(), refusal.status)
         if refusal.status == 401:
-            answered.headers.append(("WWW-Authenticate", 'Bearer realm="SCIM"'))
+            response.headers.append(("WWW-Authenticate", 'Bearer realm="SCIM"'))
         if refusal.status == 415:
             # RFC 7694, 3
-            answered.headers.append(("Accept-Encoding", ACCEPTED))
+            response.headers.append(("Accept-Encoding", ACCEPTED))
         if refusal.retry_after is not None:
             # Whole seconds: an IdP that cannot read it waits five minutes.
-            answered.headers.append(("Retry-After", str(refusal.retry_after)))
-        if allowed := _allowed(error):
-            answered.headers.append(("Allow", allowed))
-        return answered
+            response.headers.append(("Retry-After", str(refusal.retry_after)))
+        if allowed := _allowed_methods(error):
+            response.headers.append(("Allow", allowed))
+        return response
 
-    def _unrouted(self, call: Call) -> Trace | None:
-        """A trace of a request that met no endpoint, for the activity of the connection it is below."""
-        slug = slug_in(call.path)
+    def _trace_below_connection(self, request: ScimRequest) -> Trace | None:
+        """Return the trace of a request that matched no route, for the activity of the connection it is below."""
+        slug = slug_in(request.path)
         if slug is None:
             return None
-        below = call.path.partition(f"/{slug}")[2]
-        trace = Trace(f"{call.method} {below[:80] or '/'}", call.request_id)
+        below = request.path.partition(f"/{slug}")[2]
+        trace = Trace(f"{request.method} {below[:80] or '/'}", request.request_id)
         return trace if self._gateway.admission.attribute(slug, trace) else None
 
-    def http(self, error: HTTPException) -> Response:
-        """Answer what the framework refused outside of SCIM."""
-        call = current_http_request()
-        response = self.refused(self._as_refusal(error, call), call)
-        if allowed := _allowed(error):
+    def http_response(self, error: HTTPException) -> Response:
+        """Make the response to what the framework refused outside of SCIM."""
+        request = current_http_request()
+        response = self.admin_response(self._as_refusal(error, request), request)
+        if allowed := _allowed_methods(error):
             response.headers["Allow"] = allowed
         return response
 
     def _failed(self, error: Exception) -> Response:
-        call = current_http_request()
-        return self.refused(_failure(error, call), call)
+        request = current_http_request()
+        return self.admin_response(_unexpected(error, request), request)
 
-    def refused(self, refusal: Refusal, call: Request) -> Response:
-        """Answer with a refusal outside of SCIM."""
+    def admin_response(self, refusal: Refusal, request: Request) -> Response:
+        """Make the response to a refusal outside of SCIM."""
         if refusal.scim_type == "invalidValue":
             refusal = Unprocessable(refusal.detail)
-        return admin_answer(self._recorded(refusal, call))
+        return admin_error(self._record(refusal, request))
 
-    def _recorded(self, refusal: Refusal, call: Request) -> Refusal:
-        if trace := call.trace:
-            if isinstance(call, Call):
-                _name_target(trace, call)
+    def _record(self, refusal: Refusal, request: Request) -> Refusal:
+        if trace := request.trace:
+            if isinstance(request, ScimRequest):
+                _name_target(trace, request)
             if trace.written and refusal.status >= 500:
                 refusal.detail = (
-                    f"The change was stored, but the gateway failed to answer it (request id {call.request_id}). Read"
-                    " what is there before you send it again."
+                    f"The change was stored, but the gateway failed to answer it (request id {request.request_id})."
+                    " Read what is there before you send it again."
                 )
             self._gateway.activity_writer.record_refusal(trace, refusal)
         elif isinstance(refusal, Outage):
             self._gateway.activity_writer.record_outage(refusal)
         return refusal
 
-    def _as_refusal(self, error: Exception, call: Request) -> Refusal:
+    def _as_refusal(self, error: Exception, request: Request) -> Refusal:
         if isinstance(error, Refusal):
             return error
         if not isinstance(error, HTTPException):
-            return _failure(error, call)
+            return _unexpected(error, request)
         if error.code == 404:
-            return NotFound(f"There is nothing at {call.path[:200]!r}. {_where(call.path)}")
+            return NotFound(f"There is nothing at {request.path[:200]!r}. {_advice(request.path)}")
         if error.code == 405:
-            return MethodNotAllowed(f"{call.method} is not possible at {call.path[:200]!r}.")
+            return MethodNotAllowed(f"{request.method} is not possible at {request.path[:200]!r}.")
         if error.code == 413:
-            return too_large(call.max_content_length or self._gateway.config.body_limit)
+            return too_large(request.max_content_length or self._gateway.config.body_limit)
         return InvalidSyntax(f"The request cannot be read: {error.description or error.name}")
 
 
@@ -131,15 +133,15 @@ def current_http_request() -> Request:
     return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def _name_target(trace: Trace, call: Call) -> None:
-    """Name what a request was about that an identity provider's caller was refused for before it was looked up."""
+def _name_target(trace: Trace, request: ScimRequest) -> None:
+    """Name the resource of a request that was refused before it was looked up."""
     kind = _KINDS.get(trace.operation.partition(" ")[2])
-    if trace.target is None and trace.principal is not None and kind and "uid" in call.arguments:
-        trace.target = Target(kind, escape_controls(call.arguments["uid"])[:LONGEST_ID], None)
+    if trace.target is None and trace.principal is not None and kind and "uid" in request.arguments:
+        trace.target = Target(kind, escape_controls(request.arguments["uid"])[:LONGEST_ID], None)
 
 
-def _where(path: str) -> str:
-    """What to do about a path that nothing serves."""
+def _advice(path: str) -> str:
+    """Return what to do about a path that nothing serves."""
     if path.startswith("/admin/"):
         return "The paths of the admin REST stand at /admin/v1/docs."
     return (
@@ -148,26 +150,26 @@ def _where(path: str) -> str:
     )
 
 
-def _allowed(error: Exception) -> str | None:
+def _allowed_methods(error: Exception) -> str | None:
     methods = getattr(error, "valid_methods", None)
     return ", ".join(methods) if methods else None
 
 
-def _failure(error: Exception, call: Request) -> Unexpected:
-    """What went wrong here; the log has it, the answer does not."""
+def _unexpected(error: Exception, request: Request) -> Unexpected:
+    """Log a failure, and make the refusal that does not show it."""
     original = getattr(error, "original_exception", None) or error
-    log.error("request %s %s failed", call.request_id, call.path, exc_info=original)
+    log.error("request %s %s failed", request.request_id, request.path, exc_info=original)
     # RFC 7644, 3.7: what a bulk request did before stays done.
-    in_part = call.path.endswith("/Bulk") or (call.trace and call.trace.in_part)
+    in_part = request.path.endswith("/Bulk") or (request.trace and request.trace.in_part)
     left = "an unknown part of it was done" if in_part else "nothing was changed"
     return Unexpected(
-        f"The gateway failed at this request; {left}. Give the request id {call.request_id} to the operator of the"
+        f"The gateway failed at this request; {left}. Give the request id {request.request_id} to the operator of the"
         " application."
     )
 
 
-def admin_answer(refusal: Refusal) -> Response:
-    """`{code, status, message, errors}`."""
+def admin_error(refusal: Refusal) -> Response:
+    """Make `{code, status, message, errors}` of a refusal."""
     status, errors = refusal.status, getattr(refusal, "errors", {})
     response = jsonify(
         {"code": status, "status": _REASONS[status], "message": refusal.detail, "errors": errors}

@@ -13,7 +13,7 @@ import flask
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Refusal
 from gateway.web.errors import Errors, current_http_request
-from gateway.web.http import Reply, Request
+from gateway.web.http import Request, ServerResponse
 from gateway.web.queues import BLOCKED_SECONDS, Queued, RequestQueue
 from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
@@ -66,7 +66,7 @@ class FlaskApp(flask.Flask):
             request.client_key = self.admin_key(request)
         return request
 
-    def respond(self, request: Request) -> Reply:
+    def respond(self, request: Request) -> ServerResponse:
         """Serve a request whose body is there. Raises Queued where others would have to wait for it."""
         # What a read writes, such as when a token was used, it can do without.
         self._limit_waits(BLOCKED_SECONDS if request.method in ("GET", "HEAD") else None)
@@ -78,17 +78,19 @@ class FlaskApp(flask.Flask):
         pieces: Any = super().wsgi_app(request.environ, start)
         status, headers = int(started[0][:3]), started[1]
         if request.environ.get(_STREAMED):
-            return Reply(status, headers, _in_larger_pieces(pieces), pieces.close)
+            return ServerResponse(status, headers, _in_larger_pieces(pieces), pieces.close)
         try:
-            return Reply(status, headers, b"".join(pieces), lambda: None)
+            return ServerResponse(status, headers, b"".join(pieces), lambda: None)
         finally:
             pieces.close()
 
-    def refuse(self, request: Request, refusal: Refusal) -> Reply:
+    def refuse(self, request: Request, refusal: Refusal) -> ServerResponse:
         """Respond with a refusal that no view raised."""
         with self.request_context(request.environ):
-            response = self.process_response(self._errors.refused(refusal, request))
-        return Reply(response.status_code, list(response.headers), response.get_data(), response.close)
+            response = self.process_response(self._errors.admin_response(refusal, request))
+        return ServerResponse(
+            response.status_code, list(response.headers), response.get_data(), response.close
+        )
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve a request in the thread of a WSGI server, expensive ones one at a time."""
@@ -97,7 +99,7 @@ class FlaskApp(flask.Flask):
             return super().wsgi_app(environ, start_response)
         except Queued as queued:
             request.queued = True
-            with self._queues[queued.queue].alone():
+            with self._queues[queued.queue].run_alone():
                 return super().wsgi_app(environ, start_response)
 
     def process_response(self, response: flask.Response) -> flask.Response:

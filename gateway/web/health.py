@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def blueprint(gateway: Provisioning, metrics: Metrics) -> Blueprint:
-    """`/live` asks nobody; `/ready` asks the database; `/metrics` is Prometheus text."""
+    """Make the routes `/live`, which asks nothing, `/ready`, which asks the database, and `/metrics` for Prometheus."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/live")

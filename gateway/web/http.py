@@ -38,19 +38,19 @@ class Request(werkzeug.wrappers.Request):
 
     def __init__(self, environ: dict[str, Any], populate_request: bool = True, shallow: bool = False) -> None:
         super().__init__(environ, populate_request, shallow)
-        self.began = time.perf_counter()
+        self.started_at = time.perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_id()
         self.trace: Trace | None = None
         self._body: bytes | None = None
         #: The response where there is one already: a refusal before the body was read.
-        self.answered: Answer | None = None
+        self.response: ScimResponse | None = None
         #: The connection or the admin token, once it is known: the queues give each client its share.
         self.client_key = ""
         #: True while a queue runs it, where it may take its time.
         self.queued = False
         #: True once the client has hung up, where the server can tell.
-        self.gone = False
+        self.client_gone = False
         #: A label of the metrics.
         self.idp = ""
         #: The method and the route, never the path: a label of the metrics. None where no route matched.
@@ -58,50 +58,50 @@ class Request(werkzeug.wrappers.Request):
 
     @property
     def has_body(self) -> bool:
-        """Whether a body comes with it, by its headers."""
-        told = self.environ.get("CONTENT_LENGTH")
-        return bool(told and told != "0") or "HTTP_TRANSFER_ENCODING" in self.environ
+        """True if a body comes with it, by its headers."""
+        length = self.environ.get("CONTENT_LENGTH")
+        return bool(length and length != "0") or "HTTP_TRANSFER_ENCODING" in self.environ
 
     @property
     def awaits_body(self) -> bool:
-        """Whether a body that will be read is still to come: its sender is known, and it is not too large."""
-        if not self.client_key or self.answered is not None or not self.has_body:
+        """True if a body that will be read is still to come: its sender is known, and it is not too large."""
+        if not self.client_key or self.response is not None or not self.has_body:
             return False
-        told, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
-        return most is None or not told or (told.isdecimal() and int(told) <= most)
+        length, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
+        return most is None or not length or (length.isdecimal() and int(length) <= most)
 
-    def expensive(self) -> None:
-        """Go on only in the queue of expensive requests. Call it before anything is changed."""
+    def require_queue(self) -> None:
+        """Continue only in the queue of expensive requests; to be called before anything is changed. Raises Queued."""
         if not self.queued:
             raise Queued("expensive", self.client_key)
 
-    def body(self) -> bytes:
-        """The whole body. Raises RequestEntityTooLarge and ClientDisconnected, as werkzeug does."""
+    def read_body(self) -> bytes:
+        """Return the whole body. Raises RequestEntityTooLarge and ClientDisconnected, as werkzeug does."""
         if self._body is None:
-            told, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
-            if told and told.isdecimal() and (most is None or int(told) <= most):
-                self._body = self.environ["wsgi.input"].read(int(told)) if told != "0" else b""
-                if len(self._body) < int(told):
+            length, most = self.environ.get("CONTENT_LENGTH"), self.max_content_length
+            if length and length.isdecimal() and (most is None or int(length) <= most):
+                self._body = self.environ["wsgi.input"].read(int(length)) if length != "0" else b""
+                if len(self._body) < int(length):
                     raise ClientDisconnected
-            elif told or self.method not in ("GET", "HEAD") or "HTTP_TRANSFER_ENCODING" in self.environ:
+            elif length or self.method not in ("GET", "HEAD") or "HTTP_TRANSFER_ENCODING" in self.environ:
                 self._body = self.get_data()
             else:
                 self._body = b""
         return self._body
 
-    def says(self, *types: str) -> bool:
-        """Whether the body says that it is of one of these media types; parameters say nothing."""
+    def has_media_type(self, *types: str) -> bool:
+        """Check whether the Content-Type of the body is one of these, whatever its parameters."""
         return self.environ.get("CONTENT_TYPE", "") in types or self.mimetype in types
 
-    def query(self) -> dict[str, str]:
-        """The parameters behind the `?`; of one that is there twice the first, but all names of attributes."""
-        told = self.environ.get("QUERY_STRING")
-        if not told:
+    def query_parameters(self) -> dict[str, str]:
+        """Return the parameters of the query; of one that is there twice the first, but all names of attributes."""
+        query = self.environ.get("QUERY_STRING")
+        if not query:
             return {}
-        if not told.isascii():
+        if not query.isascii():
             # WSGI hands bytes on as if they were Latin-1 (PEP 3333).
-            told = told.encode("latin-1").decode(errors="replace")
-        pairs = [part.partition("=") for part in told.split("&") if part]
+            query = query.encode("latin-1").decode(errors="replace")
+        pairs = [part.partition("=") for part in query.split("&") if part]
         given = {_plain(name): _plain(value) for name, _, value in reversed(pairs)}
         if len(given) < len(pairs):
             for several in given.keys() & _SEVERAL:
@@ -110,8 +110,8 @@ class Request(werkzeug.wrappers.Request):
                 )
         return given
 
-    def called_at(self) -> str:
-        """Scheme and host as they were called."""
+    def called_origin(self) -> str:
+        """Return scheme and host as the client called them. Raises InvalidSyntax for a Host header that names none."""
         try:
             return _origin(self.scheme, self.environ.get("HTTP_HOST"), self.server)
         except (ValueError, SecurityError):
@@ -120,7 +120,7 @@ class Request(werkzeug.wrappers.Request):
             ) from None
 
 
-class Call(Request):
+class ScimRequest(Request):
     """A request of a SCIM endpoint."""
 
     #: The endpoint, the slug of the connection, and the arguments in the path.
@@ -129,7 +129,7 @@ class Call(Request):
     arguments: Mapping[str, Any] = MappingProxyType({})
     admission: Admission | None = None
     #: How many decisions of plugins its activity record had when the caller was known.
-    decided = 0
+    decision_count = 0
 
 
 def _plain(text: str) -> str:
@@ -141,8 +141,8 @@ def _origin(scheme: str, header: str | None, server: tuple[str, int | None] | No
     return iri_to_uri(f"{scheme}://{get_host(scheme, header, server)}")
 
 
-class Reply(NamedTuple):
-    """What a server sends: the body whole or in pieces, and what to call when it has ended one way or another."""
+class ServerResponse(NamedTuple):
+    """A response as a server sends it: its body whole or in pieces; `end` is called when it was sent or given up."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -150,14 +150,14 @@ class Reply(NamedTuple):
     end: Callable[[], None]
 
 
-class Answer:
-    """What goes out: a status, headers as they are sent, and a body in one piece or in many."""
+class ScimResponse:
+    """A response of SCIM: a status, headers as they are sent, and a body in one piece or in many."""
 
     def __init__(self, body: str | Iterator[str], status: int, headers: list[tuple[str, str]]) -> None:
         self.status, self.headers = status, headers
         self._pieces = None if isinstance(body, str) else body
         #: True for a body that is made while it is sent.
-        self.streamed = self._pieces is not None
+        self.is_streamed = self._pieces is not None
         self._body = body.encode() if isinstance(body, str) else b""
         self._closing: list[Callable[[], None]] = []
 
@@ -169,36 +169,36 @@ class Answer:
         return (piece.encode() for piece in self._pieces)
 
     def end(self) -> None:
-        """A streamed body has ended, or was given up."""
+        """Close a streamed body that was sent or given up, and call what waits for that."""
         if hasattr(self._pieces, "close"):
             self._pieces.close()  # type: ignore[union-attr]
-        for told in self._closing:
-            told()
+        for callback in self._closing:
+            callback()
 
-    def when_sent(self, told: Callable[[], None]) -> None:
-        """Call this once a streamed body has ended, one way or another."""
-        self._closing.append(told)
+    def call_when_sent(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once a streamed body was sent or given up."""
+        self._closing.append(callback)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Send it, as WSGI has it."""
-        headers = self.sent_headers()
+        """Send the response, as WSGI has it (PEP 3333)."""
+        headers = self.header_list()
         start_response(_line(self.status), headers)
         if environ["REQUEST_METHOD"] == "HEAD" or self._pieces is None:
             body = () if environ["REQUEST_METHOD"] == "HEAD" else (self._body,)
             return ClosingIterator(body, self._closing) if self._closing else body
         return ClosingIterator((piece.encode() for piece in self._pieces), self._closing)
 
-    def sent_headers(self) -> list[tuple[str, str]]:
-        """The headers, with the length of a body that is whole."""
+    def header_list(self) -> list[tuple[str, str]]:
+        """Return the headers, with the length of a body that is whole."""
         if self._pieces is None and self.status not in (204, 304):
             return [*self.headers, ("Content-Length", str(len(self._body)))]
         return self.headers
 
 
-def answer(
+def scim_response(
     body: str | Iterator[str], status: int = 200, location: str | None = None, tag: str | None = None
-) -> Answer:
-    """A SCIM answer. One about a resource has the headers of its `meta` (RFC 7643, 3.1; RFC 7644, 3.3 and 3.14)."""
+) -> ScimResponse:
+    """Make a response; one about a resource has the headers of its `meta` (RFC 7643, 3.1; RFC 7644, 3.3 and 3.14)."""
     headers = [("Content-Type", MEDIA_TYPE)]
     if location is not None:
         headers.append(("Content-Location", location))
@@ -206,12 +206,12 @@ def answer(
             headers.append(("Location", location))
     if tag is not None:
         headers.append(("ETag", tag))
-    return Answer(body, status, headers)
+    return ScimResponse(body, status, headers)
 
 
-def empty(tag: str | None = None) -> Answer:
-    """204: it was done, and there is nothing to say."""
-    return Answer("", 204, [("ETag", tag)] if tag else [])
+def no_content(tag: str | None = None) -> ScimResponse:
+    """Make a response without a body, 204."""
+    return ScimResponse("", 204, [("ETag", tag)] if tag else [])
 
 
 @lru_cache(maxsize=64)

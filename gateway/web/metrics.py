@@ -77,13 +77,13 @@ class Metrics:
         requests, seconds = found
         moment = time.perf_counter()
         requests.inc()
-        seconds.observe(moment - request.began)
+        seconds.observe(moment - request.started_at)
         if moment - self._looked > LOOK_SECONDS:
             self._looked = moment
             self.look()
 
     def look(self) -> None:
-        """Take over what plugins were seen doing since the last look."""
+        """Add the calls of plugins since the last time."""
         for tally in self._call_stats.all_calls():
             self._take(tally)
 
@@ -99,7 +99,7 @@ class Metrics:
                 self._calls.labels(tally.plugin, tally.hook, outcome).inc(number)
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics, in Prometheus' text format."""
         self.look()
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

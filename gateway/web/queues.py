@@ -19,15 +19,15 @@ from gateway.scim.errors import Refusal, TooManyRequests
 from gateway.store.engine.failures import BUSY_SECONDS, busy
 
 #: Seconds that a request waits for those of its own client, and for those of others.
-PATIENCE = 10.0
+MAX_WAIT_SECONDS = 10.0
 #: Seconds that a request waits for the lock of the database before it leaves its thread to others.
 BLOCKED_SECONDS = 0.1
 #: Seconds after which a client is asked to come again.
-COME_AGAIN = 5
+RETRY_AFTER_SECONDS = 5
 #: Requests that one client may have waiting, and those that may be under way, most of them while they are read.
-MOST_WAITING, MOST_OPEN = 8, 4
+MAX_WAITING, MAX_STARTED = 8, 4
 #: The same of all clients together.
-MOST_OF_ALL, MOST_OPEN_OF_ALL = 256, 32
+MAX_WAITING_IN_ALL, MAX_STARTED_IN_ALL = 256, 32
 
 DONE = object()
 
@@ -49,26 +49,29 @@ class Queued(BaseException):
 
 @dataclass(eq=False)
 class Job:
-    """A request of a client. `step` does a part of it and answers the next step, a `Suspended`, or DONE; `refuse`
-    answers it when it could not begin in time."""
+    """A request of a client.
+
+    `step` does a part of it and returns the next step, a `Suspended`, or DONE; `refuse` responds where it could not
+    start in time.
+    """
 
     key: str
     step: Callable[[], Any]
     refuse: Callable[[Refusal], None]
     since: float = field(default_factory=time.monotonic)
-    begun: bool = False
+    started: bool = False
 
 
 class RequestQueue:
-    """Requests of one process that are run one after the other. `refusal` answers those that waited for too long."""
+    """Requests of one process that are run one after the other. `refusal` refuses those that wait too long."""
 
-    def __init__(self, patience: float, refusal: Callable[[], Refusal]) -> None:
-        self._patience, self._refusal = patience, refusal
+    def __init__(self, max_wait: float, refusal: Callable[[], Refusal]) -> None:
+        self._max_wait, self._refusal = max_wait, refusal
         self._lock = threading.Condition()
-        #: What is to be done, by client, in the order of their turns.
+        #: What is to be done, by client, in the order in which they are run next.
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._count = 0
-        self._open: dict[str, int] = {}
+        self._started: dict[str, int] = {}
         # For servers that give each request a thread of its own: one of those works at a time.
         self._one = threading.RLock()
 
@@ -78,9 +81,9 @@ class RequestQueue:
         threading.Thread(target=self._expire, name=f"gateway-{name}-waits", daemon=True).start()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def run_alone(self) -> Iterator[None]:
         """Run in the calling thread, one at a time. Raises the refusal when that is not possible in time."""
-        if not self._one.acquire(timeout=self._patience):
+        if not self._one.acquire(timeout=self._max_wait):
             raise self._refusal()
         try:
             yield
@@ -91,7 +94,7 @@ class RequestQueue:
         """Run a job after those before it; refuse it where too many wait already."""
         with self._lock:
             queue = self._waiting.get(job.key, ())
-            full = self._count >= MOST_OF_ALL or len(queue) >= MOST_WAITING
+            full = self._count >= MAX_WAITING_IN_ALL or len(queue) >= MAX_WAITING
             if not full:
                 self._put(job)
         if full:
@@ -99,7 +102,7 @@ class RequestQueue:
 
     def _put(self, job: Job) -> None:
         queue = self._waiting.setdefault(job.key, deque())
-        if job.begun:
+        if job.started:
             queue.appendleft(job)
         else:
             queue.append(job)
@@ -107,21 +110,21 @@ class RequestQueue:
         self._lock.notify()
 
     def _next(self) -> Job:
-        """The first job of the client that is next; its other jobs wait for the next round."""
+        """Remove and return the first job of the client that is next; its other jobs wait for the next round."""
         with self._lock:
             while True:
                 for key, queue in self._waiting.items():
-                    if queue[0].begun or self._may_begin(key):
-                        job = self._taken(key, queue, 0)
+                    if queue[0].started or self._may_start(key):
+                        job = self._remove(key, queue, 0)
                         if self._waiting.get(key):
                             self._waiting.move_to_end(key)
                         return job
                 self._lock.wait()
 
-    def _may_begin(self, key: str) -> bool:
-        return self._open.get(key, 0) < MOST_OPEN and sum(self._open.values()) < MOST_OPEN_OF_ALL
+    def _may_start(self, key: str) -> bool:
+        return self._started.get(key, 0) < MAX_STARTED and sum(self._started.values()) < MAX_STARTED_IN_ALL
 
-    def _taken(self, key: str, queue: deque[Job], place: int) -> Job:
+    def _remove(self, key: str, queue: deque[Job], place: int) -> Job:
         job = queue[place]
         del queue[place]
         self._count -= 1
@@ -132,13 +135,13 @@ class RequestQueue:
     def _work(self) -> None:
         while True:
             job = self._next()
-            if not job.begun:
-                job.begun = True
+            if not job.started:
+                job.started = True
                 with self._lock:
-                    self._open[job.key] = self._open.get(job.key, 0) + 1
-            self._go_on(job, job.step())
+                    self._started[job.key] = self._started.get(job.key, 0) + 1
+            self._continue(job, job.step())
 
-    def _go_on(self, job: Job, following: Any) -> None:
+    def _continue(self, job: Job, following: Any) -> None:
         if isinstance(following, Suspended):
             job.step = following.step
             following.start(lambda: self._resume(job), lambda: self._end(job))
@@ -154,22 +157,22 @@ class RequestQueue:
 
     def _end(self, job: Job) -> None:
         with self._lock:
-            self._open[job.key] -= 1
-            if not self._open[job.key]:
-                del self._open[job.key]
+            self._started[job.key] -= 1
+            if not self._started[job.key]:
+                del self._started[job.key]
             self._lock.notify()
 
     def _expire(self) -> None:
         """Refuse those that have waited for too long."""
         while True:
             time.sleep(0.5)
-            before = time.monotonic() - self._patience
+            before = time.monotonic() - self._max_wait
             with self._lock:
                 late = [
-                    self._taken(key, queue, place)
+                    self._remove(key, queue, place)
                     for key, queue in list(self._waiting.items())
                     for place in reversed(range(len(queue)))
-                    if not queue[place].begun and queue[place].since < before
+                    if not queue[place].started and queue[place].since < before
                 ]
             for job in late:
                 job.refuse(self._refusal())
@@ -177,13 +180,16 @@ class RequestQueue:
 
 def request_queues() -> dict[str, RequestQueue]:
     """Make the queues of a process: of expensive requests, and of those that wait for the lock of the database."""
-    return {"expensive": RequestQueue(PATIENCE, too_many), "blocked": RequestQueue(BUSY_SECONDS, busy)}
+    return {
+        "expensive": RequestQueue(MAX_WAIT_SECONDS, too_many_requests),
+        "blocked": RequestQueue(BUSY_SECONDS, busy),
+    }
 
 
-def too_many() -> TooManyRequests:
-    """The refusal of expensive requests that come faster than they can be answered."""
+def too_many_requests() -> TooManyRequests:
+    """Make the refusal of expensive requests that come faster than they can be answered."""
     return TooManyRequests(
         "Other expensive requests of this client are being answered. Nothing was changed; try again after"
-        f" {COME_AGAIN} seconds, one at a time.",
-        retry_after=COME_AGAIN,
+        f" {RETRY_AFTER_SECONDS} seconds, one at a time.",
+        retry_after=RETRY_AFTER_SECONDS,
     )

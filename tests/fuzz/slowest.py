@@ -39,7 +39,7 @@ from gateway.scim.schemas import PATCH_URN, USER_URN
 from gateway.scim.sorting import read_sort
 from gateway.scim.versions import version_in
 from gateway.web.encodings import refuse_many_parts
-from gateway.web.http import Call
+from gateway.web.http import ScimRequest
 from gateway.web.scim.authentication import credentials_of
 from tests.fuzz.targets import GROUPS, SHOWN, USER, USERS
 
@@ -178,9 +178,9 @@ def read_filter(text: str) -> None:
     matches(tree, SHOWN, USERS)
 
 
-def call_with(**environ: str) -> Call:
+def call_with(**environ: str) -> ScimRequest:
     """A request with parts of its environment."""
-    return Call(
+    return ScimRequest(
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SERVER_NAME": "x", "SERVER_PORT": "1", **environ}
     )
 
@@ -189,7 +189,7 @@ def read_header(text: str) -> None:
     """One header, as every reader of headers takes it."""
     request: Request = call_with(HTTP_AUTHORIZATION=text, CONTENT_TYPE=text, HTTP_IF_MATCH=text)
     credentials_of(request)
-    request.says("application/json")
+    request.has_media_type("application/json")
     version_in(text)
     assert request.content_type == text
 

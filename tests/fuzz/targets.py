@@ -464,7 +464,7 @@ def parameters(folder: Path) -> Target:
             assert not (place and len(lines[4]) != 96)
         for line in lines[5:7]:
             with refusals():
-                number = web._number("count", line, 7)
+                number = web._read_number("count", line, 7)
                 assert abs(number) < 10**18
         untouched()
 

@@ -17,7 +17,7 @@ from gateway.scim.schemas import USER_URN
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
-from gateway.web.queues import PATIENCE, RequestQueue, too_many
+from gateway.web.queues import MAX_WAIT_SECONDS, RequestQueue, too_many_requests
 from tests.system.test_kill import get, serve
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,9 @@ class Mapped:
             while "applying" not in self.mapping() and not answers and time.monotonic() < until:
                 time.sleep(0.001)
             # Expensive requests of one process follow each other; what comes now comes to another one.
-            app.extensions["dispatcher"].queues["expensive"] = RequestQueue(PATIENCE, too_many)
+            app.extensions["dispatcher"].queues["expensive"] = RequestQueue(
+                MAX_WAIT_SECONDS, too_many_requests
+            )
             yield answers
         finally:
             thread.join(60)

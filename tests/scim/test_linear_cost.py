@@ -42,7 +42,7 @@ from gateway.scim.schemas import (
 )
 from gateway.scim.sorting import read_sort
 from gateway.store.query.candidates import MAX_TERMS
-from gateway.web.http import Call
+from gateway.web.http import ScimRequest
 from gateway.web.scim.authentication import credentials_of
 
 pytestmark = pytest.mark.slow
@@ -368,7 +368,7 @@ def test_a_token_with_bearer_in_front_very_often_costs_as_much_as_it_is_long():
     """A stranger can send it."""
 
     def cost(often):
-        call = Call({"REQUEST_METHOD": "GET", "HTTP_AUTHORIZATION": "bearer " * often + "pgw_x"})
+        call = ScimRequest({"REQUEST_METHOD": "GET", "HTTP_AUTHORIZATION": "bearer " * often + "pgw_x"})
         begun = time.process_time()
         for _ in range(5):
             assert credentials_of(call).secret == "pgw_x"

@@ -88,7 +88,7 @@ class Api(flask_smorest.Api):
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         """Render an error in the JSON of the gateway instead of flask-smorest's."""
-        return self._errors.http(error)
+        return self._errors.http_response(error)
 
 
 def install(app: Flask, errors: Errors) -> None:

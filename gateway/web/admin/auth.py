@@ -20,28 +20,28 @@ _OPENED = {
 }
 
 
-def authenticate(gateway: Provisioning, call: Request, trace: Trace) -> AdminTokenRecord | None:
+def authenticate(gateway: Provisioning, request: Request, trace: Trace) -> AdminTokenRecord | None:
     """Return the admin token that was presented, or None for the configured one.
 
     Wrong tokens are counted for each address. Raises AuthenticationFailed and TooManyRequests.
     """
     try:
-        return gateway.admin_access.authenticate(credentials_of(call), trace)
+        return gateway.admin_access.authenticate(credentials_of(request), trace)
     except WrongAdminToken as wrong:
         _count_wrong_token()
         note_expired(wrong, trace)
         raise
 
 
-def admin_key(gateway: Provisioning, call: Request) -> str:
+def admin_key(gateway: Provisioning, request: Request) -> str:
     """Return the key of the admin who calls, "" for nobody: whether a body is worth waiting for.
 
     It neither counts nor refuses; `authenticate` does, once the body is there.
     """
-    if not call.path.startswith(f"{PREFIX}/"):
+    if not request.path.startswith(f"{PREFIX}/"):
         return ""
     try:
-        token = gateway.admin_access.authenticate(credentials_of(call), Trace("", call.request_id))
+        token = gateway.admin_access.authenticate(credentials_of(request), Trace("", request.request_id))
         return client_key(token)
     except Refusal:
         return ""

@@ -94,16 +94,16 @@ class Blueprint(flask_smorest.Blueprint):
 
     def _begin_request(self) -> None:
         gateway: Provisioning = current_app.extensions["gateway"]
-        call, operation = current_http_request(), _operation()
-        trace = call.trace = Trace(
+        http_request, operation = current_http_request(), _operation()
+        trace = http_request.trace = Trace(
             operation,
-            call.request_id,
+            http_request.request_id,
             status=_USUAL_STATUS.get(request.method, 200),
-            before_portions=call.expensive,
+            before_portions=http_request.require_queue,
         )
-        token = authenticate(gateway, call, trace)
+        token = authenticate(gateway, http_request, trace)
         admin_request = g.admin_request = AdminRequest(gateway, trace, token)
-        call.client_key = client_key(token)
+        http_request.client_key = client_key(token)
         # What is looked up here need not be an argument of every view.
         arguments = request.view_args or {}
         if "organization" in arguments:
@@ -113,7 +113,7 @@ class Blueprint(flask_smorest.Blueprint):
         reads = request.method in _READING or request.endpoint in self._read_only
         check_scope(token, operation, reads, request.endpoint in self._event_feeds)
         if request.endpoint in self._expensive:
-            call.expensive()
+            http_request.require_queue()
 
 
 #: For the documentation of what can be changed: the version that the admin knows.

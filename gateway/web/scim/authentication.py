@@ -11,7 +11,7 @@ from gateway.plugin.contracts import Credentials
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.admission import NOT_VALID, Admission, NotAuthenticated
 from gateway.scim.errors import TooManyRequests
-from gateway.web.http import Call, Request
+from gateway.web.http import Request, ScimRequest
 from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
 #: Bytes of a body that takes long to read and to do: a group with thousands of members, a Bulk request.
@@ -29,59 +29,59 @@ class Authentication:
         self._limits = RateLimit(gateway.config.rate_limit, gateway.config.workers)
         self._wrong = RateLimit(WRONG_TOKENS, gateway.config.workers)
 
-    def find(self, call: Call, slug: str, trace: Trace) -> Admission:
+    def find(self, request: ScimRequest, slug: str, trace: Trace) -> Admission:
         """Return the connection of a base URL without authentication. Raises NotFound."""
         try:
-            return Admission(self._admission.find(slug, call.called_at, trace))
+            return Admission(self._admission.find(slug, request.called_origin, trace))
         finally:
-            call.idp = trace.idp
+            request.idp = trace.idp
 
-    def identify(self, call: Call, slug: str, trace: Trace) -> Admission:
+    def identify(self, request: ScimRequest, slug: str, trace: Trace) -> Admission:
         """Authenticate the caller of a connection. No byte of the body is read before.
 
         Raises AuthenticationFailed, and TooManyRequests for too many wrong tokens.
         """
-        admission = self._authenticate(call, slug, trace)
-        call.client_key = admission.caller.connection.uid
+        admission = self._authenticate(request, slug, trace)
+        request.client_key = admission.caller.connection.uid
         return admission
 
-    def admit(self, call: Call, admission: Admission, trace: Trace) -> None:
+    def admit(self, request: ScimRequest, admission: Admission, trace: Trace) -> None:
         """Let an authenticated caller in: within its rate, and while its connection may be provisioned.
 
         Raises TooManyRequests and Forbidden.
         """
         # The body is read before a caller may be refused: what stays unread makes the server close the connection, and
         # a client that still sends never sees the refusal.
-        large = len(call.body()) > LARGE_BODY
-        if not call.queued:
+        large = len(request.read_body()) > LARGE_BODY
+        if not request.queued:
             self._limits.admit(admission.caller.connection.uid)
         if large:
-            call.expensive()
+            request.require_queue()
         if admission.refusal or admission.decisions:
             _permit(admission, trace)
 
-    def admit_operation(self, call: Call, slug: str, trace: Trace) -> IdpCaller:
+    def admit_operation(self, request: ScimRequest, slug: str, trace: Trace) -> IdpCaller:
         """Authenticate and admit an operation of a bulk request, which counts as one request against the limit.
 
         Raises AuthenticationFailed and Forbidden.
         """
-        admission = self._authenticate(call, slug, trace)
+        admission = self._authenticate(request, slug, trace)
         _permit(admission, trace)
         return admission.caller
 
-    def _authenticate(self, call: Call, slug: str, trace: Trace) -> Admission:
+    def _authenticate(self, request: ScimRequest, slug: str, trace: Trace) -> Admission:
         try:
-            return self._admission.admit(slug, credentials_of(call), call.called_at, trace)
+            return self._admission.admit(slug, credentials_of(request), request.called_origin, trace)
         except NotAuthenticated as refused:
-            self._count_wrong_token(call, slug if refused.caller else "")
+            self._count_wrong_token(request, slug if refused.caller else "")
             self._admission.explain(refused, trace)
             raise
         finally:
-            call.idp = trace.idp
+            request.idp = trace.idp
 
-    def _count_wrong_token(self, call: Call, slug: str) -> None:
+    def _count_wrong_token(self, request: ScimRequest, slug: str) -> None:
         """Count a wrong token. The token is looked up first, so a right one from the same address always passes."""
-        wait = self._wrong.wait(f"{call.environ.get('REMOTE_ADDR', '')} {slug}")
+        wait = self._wrong.wait(f"{request.environ.get('REMOTE_ADDR', '')} {slug}")
         if wait:
             raise TooManyRequests(
                 f"{NOT_VALID} Too many requests without a valid token come from this address: try again after {wait}"
@@ -96,9 +96,9 @@ def _permit(admission: Admission, trace: Trace) -> None:
         raise admission.refusal
 
 
-def credentials_of(call: Request) -> Credentials:
+def credentials_of(request: Request) -> Credentials:
     """What `Authorization` holds. A doubled `Bearer` and a bare token are common slips of setting up, and accepted."""
-    header = call.environ.get("HTTP_AUTHORIZATION", "").strip()
+    header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
     scheme, _, rest = header.partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -111,6 +111,6 @@ def credentials_of(call: Request) -> Credentials:
     return Credentials("bearer", rest[doubled.end() :].strip() if doubled else rest.strip())
 
 
-def public_url(call: Request, config: Config) -> str:
+def public_url(request: Request, config: Config) -> str:
     """What base URLs begin with: as configured, else as the request came in."""
-    return config.public_url or call.called_at()
+    return config.public_url or request.called_origin()

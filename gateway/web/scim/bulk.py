@@ -14,7 +14,7 @@ from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusa
 from gateway.scim.json_text import Json, excerpt
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord
-from gateway.web.http import Call
+from gateway.web.http import ScimRequest
 from gateway.web.scim.authentication import Authentication
 
 _KINDS = {"/Users": "User", "/Groups": "Group"}
@@ -31,13 +31,13 @@ class Bulk:
     def __init__(self, gateway: Provisioning, authentication: Authentication) -> None:
         self._gateway, self._authentication = gateway, authentication
 
-    def run(self, call: Call, caller: IdpCaller, body: Json, trace: Trace) -> str:
+    def run(self, request: ScimRequest, caller: IdpCaller, body: Json, trace: Trace) -> str:
         """Run the operations of a BulkRequest; return the BulkResponse, in the order of the request.
 
         Each operation has a line of its own in the activity; that of the whole, `trace`, counts those not done.
         """
         job = read_bulk(body)
-        run = _Run(self._gateway, self._authentication, call, caller, job)
+        run = _Run(self._gateway, self._authentication, request, caller, job)
         answers = run.answers()
         trace.left_out = run.left_out(len(answers))
         return bulk_response(answers)
@@ -50,12 +50,12 @@ class _Run:
         self,
         gateway: Provisioning,
         authentication: Authentication,
-        call: Call,
+        request: ScimRequest,
         caller: IdpCaller,
         job: BulkRequest,
     ) -> None:
         self._gateway, self._authentication = gateway, authentication
-        self._call, self._caller, self._job = call, caller, job
+        self._request, self._caller, self._job = request, caller, job
         #: What stands for each bulkId by now.
         self._ids: dict[str, str] = {}
         self._errors = 0
@@ -71,7 +71,7 @@ class _Run:
             if self._job.fail_on_errors is not None and self._errors >= self._job.fail_on_errors:
                 break
             # Nobody will hear of the rest.
-            if self._call.gone:
+            if self._request.client_gone:
                 break
             answered[number] = self._answer(self._job.operations[number], number in circular)
         return [answered[number] for number in sorted(answered)]
@@ -95,7 +95,7 @@ class _Run:
 
     def _answer(self, operation: BulkOperation, circular: bool) -> Json:
         slug = self._caller.connection.slug
-        trace = Trace(f"{_label(operation)} (bulk)", self._call.request_id, slug=slug)
+        trace = Trace(f"{_label(operation)} (bulk)", self._request.request_id, slug=slug)
         head: Json = {"method": operation.method}
         if operation.bulk_id is not None:
             head["bulkId"] = operation.bulk_id
@@ -110,7 +110,7 @@ class _Run:
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:
         # Admitted each time: a switch, a plan or a token may have changed since the operation before. And the caller
         # is read again, so that this operation is judged by what the one before left.
-        caller = self._authentication.admit_operation(self._call, self._caller.connection.slug, trace)
+        caller = self._authentication.admit_operation(self._request, self._caller.connection.slug, trace)
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)

@@ -1,4 +1,7 @@
-"""SCIM over HTTP (RFC 7644): read the request, tell a story, answer. Media types, entity tags and errors live here."""
+"""The SCIM endpoints (RFC 7644): read a request, call an operation of `gateway.provisioning`, respond.
+
+Media types, entity tags and the parameters of a query are read here.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_re
 from gateway.scim.schemas import ResourceType
 from gateway.scim.selection import project_texts, selects
 from gateway.store.records import GroupRecord
-from gateway.web.encodings import refuse_many_parts, too_large, unpacked
-from gateway.web.http import MEDIA_TYPE, Answer, Call, answer, empty
+from gateway.web.encodings import refuse_many_parts, too_large, unpack
+from gateway.web.http import MEDIA_TYPE, ScimRequest, ScimResponse, no_content, scim_response
 from gateway.web.scim import streaming
 from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
-from gateway.web.scim.conditional import kept, only_new, unmodified
+from gateway.web.scim.conditional import creates_only, is_current, not_modified
 
 _ALL = Search()
 _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
@@ -45,16 +48,16 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
 class View:
-    """One endpoint: who calls, then what is done, then the line in the activity.
+    """One endpoint: it authenticates the caller, calls the operation, and records it in the activity.
 
-    The two halves are called one after the other; in between the body may be waited for.
+    `identify` is called before the body is there, the view itself when it is.
     """
 
     def __init__(
         self,
         method: str,
         path: str,
-        operation: Callable[..., Answer],
+        operation: Callable[..., ScimResponse],
         open_: bool,
         activity_writer: ActivityWriter,
         authentication: Authentication,
@@ -65,37 +68,37 @@ class View:
         self._operation, self._open = operation, open_
         self._activity_writer, self._authentication = activity_writer, authentication
 
-    def identify(self, call: Call) -> None:
+    def identify(self, request: ScimRequest) -> None:
         """Find the connection and, unless the endpoint is open to all, authenticate the caller."""
-        trace = call.trace = Trace(
-            self._label, call.request_id, slug=call.slug, before_portions=call.expensive
+        trace = request.trace = Trace(
+            self._label, request.request_id, slug=request.slug, before_portions=request.require_queue
         )
         identify = self._authentication.find if self._open else self._authentication.identify
-        call.admission = identify(call, call.slug, trace)
-        call.decided = len(trace.decisions)
+        request.admission = identify(request, request.slug, trace)
+        request.decision_count = len(trace.decisions)
 
-    def __call__(self, call: Call) -> Answer:
-        """Answer a caller that was identified."""
-        trace, admission = call.trace, call.admission
+    def __call__(self, request: ScimRequest) -> ScimResponse:
+        """Respond to a caller that was identified. Raises what the operation refuses, and Queued."""
+        trace, admission = request.trace, request.admission
         assert trace is not None
         assert admission is not None
-        if call.queued:  # it was begun before, and got as far as to be put into a queue
-            trace.restore(TraceState(decisions=tuple(trace.decisions[: call.decided])))
+        if request.queued:  # it was begun before, and got as far as to be put into a queue
+            trace.restore(TraceState(decisions=tuple(trace.decisions[: request.decision_count])))
         if not self._open:
-            self._authentication.admit(call, admission, trace)
-        answered = self._operation(call, admission.caller, trace, **call.arguments)
-        trace.status = answered.status
+            self._authentication.admit(request, admission, trace)
+        response = self._operation(request, admission.caller, trace, **request.arguments)
+        trace.status = response.status
         if trace.written:
             self._activity_writer.record_change(trace)
-        elif answered.streamed and call.method != "HEAD":
-            answered.when_sent(partial(streaming.record_read, self._activity_writer, trace))
+        elif response.is_streamed and request.method != "HEAD":
+            response.call_when_sent(partial(streaming.record_read, self._activity_writer, trace))
         elif not self._open:
             self._activity_writer.record_read(trace)
-        return answered
+        return response
 
 
 class Endpoints:
-    """What each endpoint does for a caller that the gate let in."""
+    """What each endpoint does for an admitted caller."""
 
     def __init__(self, gateway: Provisioning) -> None:
         self._gateway, self._authentication = gateway, Authentication(gateway)
@@ -103,7 +106,7 @@ class Endpoints:
 
     def rules(self) -> list[Rule]:
         """Return the routes below the base URL of a connection; the endpoint of each is a `View`."""
-        routes: list[tuple[str, str, Callable[..., Answer]]] = [
+        routes: list[tuple[str, str, Callable[..., ScimResponse]]] = [
             ("GET", "/", self.list_all),
             ("POST", "/.search", self.search_all),
             ("GET", "/Users", self.list_users),
@@ -126,7 +129,7 @@ class Endpoints:
             (method, "/Me", self.not_supported) for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         ]
         #: Discovery needs no token.
-        discovery_routes: list[tuple[str, str, Callable[..., Answer]]] = [
+        discovery_routes: list[tuple[str, str, Callable[..., ScimResponse]]] = [
             ("GET", "/ServiceProviderConfig", self.service_provider_config),
             ("GET", "/ResourceTypes", self.resource_types),
             ("GET", "/ResourceTypes/<uid>", self.resource_types),
@@ -137,141 +140,146 @@ class Endpoints:
             self._rule(*route, open_=True) for route in discovery_routes
         ]
 
-    def _rule(self, method: str, path: str, operation: Callable[..., Answer], open_: bool) -> Rule:
+    def _rule(self, method: str, path: str, operation: Callable[..., ScimResponse], open_: bool) -> Rule:
         view = View(method, path, operation, open_, self._gateway.activity_writer, self._authentication)
         return Rule(path, methods=[method], endpoint=view)
 
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
-    def list_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(self._lists.answer(caller, _types(caller), self._asked(call), trace, call.expensive))
+    def list_all(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._list(request, caller, trace, _types(caller))
 
-    def search_all(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(
-            self._lists.answer(caller, _types(caller), read_search(self._body(call)), trace, call.expensive)
-        )
+    def search_all(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._search(request, caller, trace, _types(caller))
+
+    def _list(
+        self, request: ScimRequest, caller: IdpCaller, trace: Trace, types: tuple[ResourceType, ...]
+    ) -> ScimResponse:
+        search = self._search_query(request)
+        return scim_response(self._lists.answer(caller, types, search, trace, request.require_queue))
+
+    def _search(
+        self, request: ScimRequest, caller: IdpCaller, trace: Trace, types: tuple[ResourceType, ...]
+    ) -> ScimResponse:
+        search = read_search(self._body(request))
+        return scim_response(self._lists.answer(caller, types, search, trace, request.require_queue))
 
     # Users ------------------------------------------------------------------------------------------------------
 
-    def list_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(
-            self._lists.answer(caller, (caller.kept.user,), self._asked(call), trace, call.expensive)
-        )
+    def list_users(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._list(request, caller, trace, (caller.kept.user,))
 
-    def search_users(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(
-            self._lists.answer(
-                caller, (caller.kept.user,), read_search(self._body(call)), trace, call.expensive
-            )
-        )
+    def search_users(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._search(request, caller, trace, (caller.kept.user,))
 
-    def read_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def read_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         outcome = self._gateway.users.read(caller, uid, trace)
         user, groups = outcome
         tag = etag(user, groups)
-        if kept(call, tag, caller.kept.user, _chosen(call)):
-            return unmodified(f"{caller.words.base_url}/Users/{user.uid}", tag)
-        return self._user(call, caller, outcome, tag=tag)
+        if is_current(request, tag, caller.kept.user, _projection(request)):
+            return not_modified(f"{caller.words.base_url}/Users/{user.uid}", tag)
+        return self._user(request, caller, outcome, tag=tag)
 
-    def create_user(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+    def create_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
         trace.status = 201
-        outcome = self._gateway.users.create(caller, self._body(call), trace)
-        return self._user(call, caller, outcome, 201)
+        outcome = self._gateway.users.create(caller, self._body(request), trace)
+        return self._user(request, caller, outcome, 201)
 
-    def replace_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def replace_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         outcome = self._gateway.users.replace(
-            caller, uid, self._body(call), trace, call.headers.get("If-Match"), only_new(call)
+            caller, uid, self._body(request), trace, request.headers.get("If-Match"), creates_only(request)
         )
-        return self._user(call, caller, outcome)
+        return self._user(request, caller, outcome)
 
-    def patch_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def patch_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         outcome = self._gateway.users.patch(
-            caller, uid, self._body(call), trace, call.headers.get("If-Match")
+            caller, uid, self._body(request), trace, request.headers.get("If-Match")
         )
-        return self._user(call, caller, outcome)
+        return self._user(request, caller, outcome)
 
-    def delete_user(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def delete_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         trace.status = 204
-        self._gateway.users.delete(caller, uid, trace, call.headers.get("If-Match"))
-        return empty()
+        self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
+        return no_content()
 
     def _user(
-        self, call: Call, caller: IdpCaller, outcome: Outcome, status: int = 200, tag: str | None = None
-    ) -> Answer:
+        self,
+        request: ScimRequest,
+        caller: IdpCaller,
+        outcome: Outcome,
+        status: int = 200,
+        tag: str | None = None,
+    ) -> ScimResponse:
         user, base = outcome.user, caller.words.base_url
         body = user_json(user, outcome.groups, base)
-        if call.environ.get("QUERY_STRING"):
-            body = project_texts(caller.kept.user, [body], _chosen(call))[0]
-        return answer(body, status, f"{base}/Users/{user.uid}", tag or etag(user, outcome.groups))
+        if request.environ.get("QUERY_STRING"):
+            body = project_texts(caller.kept.user, [body], _projection(request))[0]
+        return scim_response(body, status, f"{base}/Users/{user.uid}", tag or etag(user, outcome.groups))
 
     # Groups -----------------------------------------------------------------------------------------------------
 
-    def list_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(
-            self._lists.answer(caller, (caller.kept.group,), self._asked(call), trace, call.expensive)
-        )
+    def list_groups(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._list(request, caller, trace, (caller.kept.group,))
 
-    def search_groups(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        return answer(
-            self._lists.answer(
-                caller, (caller.kept.group,), read_search(self._body(call)), trace, call.expensive
-            )
-        )
+    def search_groups(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        return self._search(request, caller, trace, (caller.kept.group,))
 
-    def read_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def read_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         group = self._gateway.groups.read(caller, uid, trace)
-        if kept(call, etag(group), caller.kept.group, _chosen(call)):
-            return unmodified(f"{caller.words.base_url}/Groups/{group.uid}", etag(group))
-        return self._group(call, caller, group, trace)
+        if is_current(request, etag(group), caller.kept.group, _projection(request)):
+            return not_modified(f"{caller.words.base_url}/Groups/{group.uid}", etag(group))
+        return self._group(request, caller, group, trace)
 
-    def create_group(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+    def create_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
         trace.status = 201
-        group = self._gateway.groups.create(caller, self._body(call), trace)
-        return self._group(call, caller, group, trace, 201)
+        group = self._gateway.groups.create(caller, self._body(request), trace)
+        return self._group(request, caller, group, trace, 201)
 
-    def replace_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def replace_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         group = self._gateway.groups.replace(
-            caller, uid, self._body(call), trace, call.headers.get("If-Match"), only_new(call)
+            caller, uid, self._body(request), trace, request.headers.get("If-Match"), creates_only(request)
         )
-        return self._group(call, caller, group, trace)
+        return self._group(request, caller, group, trace)
 
-    def patch_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def patch_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         # No body unless parts of it are asked for (RFC 7644, 3.5.2): nobody who adds one member of many wants the
         # list of all back.
-        shown = not call.query().keys().isdisjoint(("attributes", "excludedAttributes"))
+        shown = not request.query_parameters().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
-        group = self._gateway.groups.patch(caller, uid, self._body(call), trace, call.headers.get("If-Match"))
-        return self._group(call, caller, group, trace) if shown else empty(etag(group))
+        group = self._gateway.groups.patch(
+            caller, uid, self._body(request), trace, request.headers.get("If-Match")
+        )
+        return self._group(request, caller, group, trace) if shown else no_content(etag(group))
 
-    def delete_group(self, call: Call, caller: IdpCaller, trace: Trace, uid: str) -> Answer:
+    def delete_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         trace.status = 204
-        self._gateway.groups.delete(caller, uid, trace, call.headers.get("If-Match"))
-        return empty()
+        self._gateway.groups.delete(caller, uid, trace, request.headers.get("If-Match"))
+        return no_content()
 
     def _group(
-        self, call: Call, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200
-    ) -> Answer:
-        asked, base, resource = _chosen(call), caller.words.base_url, caller.kept.group
+        self, request: ScimRequest, caller: IdpCaller, group: GroupRecord, trace: Trace, status: int = 200
+    ) -> ScimResponse:
+        asked, base, resource = _projection(request), caller.words.base_url, caller.kept.group
         location = f"{base}/Groups/{group.uid}"
         if selects("members", asked):
             pages = self._gateway.groups.member_pages(caller, group)
-            pieces = streaming.pieces(resource, group, pages, base, asked)
+            pieces = streaming.group_parts(resource, group, pages, base, asked)
             large = is_large(group)
-            if large and call.method == "GET":
-                call.expensive()
-            body = streaming.streamed(pieces, trace) if large else "".join(pieces)
+            if large and request.method == "GET":
+                request.require_queue()
+            body = streaming.start_stream(pieces, trace) if large else "".join(pieces)
         else:
             body = project_texts(resource, [group_json(group, None, base)], asked)[0]
-        return answer(body, status, location, etag(group))
+        return scim_response(body, status, location, etag(group))
 
-    def bulk(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        call.expensive()
-        return answer(self._bulk.run(call, caller, self._body(call), trace))
+    def bulk(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        request.require_queue()
+        return scim_response(self._bulk.run(request, caller, self._body(request), trace))
 
     # Discovery --------------------------------------------------------------------------------------------------
 
-    def service_provider_config(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
-        _refuse_filter(call)
+    def service_provider_config(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        _refuse_filter(request)
         config = discovery.service_provider_config(
             caller.words.base_url,
             filter_max=self._gateway.config.page_limit,
@@ -279,46 +287,52 @@ class Endpoints:
             page=self._lists.usual,
             cursor_seconds=LIFETIME,
         )
-        return _described(config)
+        return _entry_response(config)
 
-    def resource_types(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
-        return _catalogue(call, discovery.resource_types(_types(caller), caller.words.base_url), uid)
+    def resource_types(
+        self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str | None = None
+    ) -> ScimResponse:
+        return _entries_response(
+            request, discovery.resource_types(_types(caller), caller.words.base_url), uid
+        )
 
-    def schemas(self, call: Call, caller: IdpCaller, trace: Trace, uid: str | None = None) -> Answer:
-        return _catalogue(call, discovery.schemas(_types(caller), caller.words.base_url), uid)
+    def schemas(
+        self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str | None = None
+    ) -> ScimResponse:
+        return _entries_response(request, discovery.schemas(_types(caller), caller.words.base_url), uid)
 
-    def not_supported(self, call: Call, caller: IdpCaller, trace: Trace) -> Answer:
+    def not_supported(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
         raise NotSupported(
-            f"{call.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
+            f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
         )
 
     # Reading the request ----------------------------------------------------------------------------------------
 
-    def _body(self, call: Call) -> dict[str, Any]:
-        if not call.says(*_READ_AS_JSON):
+    def _body(self, request: ScimRequest) -> dict[str, Any]:
+        if not request.has_media_type(*_READ_AS_JSON):
             raise UnsupportedMediaType(
-                f"The body is {call.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
+                f"The body is {request.mimetype!r} by its Content-Type; send {MEDIA_TYPE} or application/json."
             )
-        data = call.body()
+        data = request.read_body()
         usual = self._gateway.config.body_limit
-        most = call.max_content_length or usual
-        if call.content_length is None and len(data) >= most:
+        most = request.max_content_length or usual
+        if request.content_length is None and len(data) >= most:
             # Sent in chunks: werkzeug cuts such a body off at the limit without a word.
             raise too_large(most)
-        data = unpacked(data, call.headers.get("Content-Encoding"), most)
+        data = unpack(data, request.headers.get("Content-Encoding"), most)
         refuse_many_parts(data, usual)
         return read_json(data)
 
-    def _asked(self, call: Call) -> Search:
-        """The query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
-        given = call.query()
+    def _search_query(self, request: ScimRequest) -> Search:
+        """Read the query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
+        given = request.query_parameters()
         bad_count = InvalidCount if "cursor" in given else InvalidValue
         return Search(
             filter=given.get("filter"),
-            attributes=_few(given, "attributes"),
-            excluded=_few(given, "excludedAttributes"),
-            start=max(1, _number("startIndex", given.get("startIndex"), 1) or 1),
-            count=_number("count", given.get("count"), None, bad_count),
+            attributes=_bounded_names(given, "attributes"),
+            excluded=_bounded_names(given, "excludedAttributes"),
+            start=max(1, _read_number("startIndex", given.get("startIndex"), 1) or 1),
+            count=_read_number("count", given.get("count"), None, bad_count),
             sort_by=given.get("sortBy"),
             descending=is_descending(given.get("sortOrder")),
             cursor=given.get("cursor"),
@@ -329,32 +343,34 @@ def _types(caller: IdpCaller) -> tuple[ResourceType, ResourceType]:
     return caller.kept.user, caller.kept.group
 
 
-def _catalogue(call: Call, entries: Sequence[dict[str, Any]], uid: str | None) -> Answer:
-    """All entries of a discovery document, or one by its id (RFC 7644, 4)."""
-    _refuse_filter(call)
+def _entries_response(
+    request: ScimRequest, entries: Sequence[dict[str, Any]], uid: str | None
+) -> ScimResponse:
+    """Respond with all entries of a discovery document, or one by its id (RFC 7644, 4)."""
+    _refuse_filter(request)
     if uid is None:
-        return answer(list_response(len(entries), 1, [dumps(entry) for entry in entries]))
+        return scim_response(list_response(len(entries), 1, [dumps(entry) for entry in entries]))
     found = next((entry for entry in entries if entry["id"].lower() == uid.lower()), None)
     if found is None:
         raise NotFound(f"This connection has no {excerpt(uid)} here.")
-    return _described(found)
+    return _entry_response(found)
 
 
-def _described(entry: dict[str, Any]) -> Answer:
-    return answer(dumps(entry), location=entry["meta"]["location"])
+def _entry_response(entry: dict[str, Any]) -> ScimResponse:
+    return scim_response(dumps(entry), location=entry["meta"]["location"])
 
 
-def _refuse_filter(call: Call) -> None:
+def _refuse_filter(request: ScimRequest) -> None:
     # RFC 7644, 4: a filter on discovery is refused, so that nobody takes the answer for filtered.
-    if "filter" in call.query():
+    if "filter" in request.query_parameters():
         raise Forbidden("Discovery documents cannot be filtered.")
 
 
-def _chosen(call: Call) -> Search:
-    """Which attributes of one resource are asked for (RFC 7644, 3.9). Never a refusal: a change is done by now."""
-    if not call.environ.get("QUERY_STRING"):
+def _projection(request: ScimRequest) -> Search:
+    """Read which attributes of one resource are asked for (RFC 7644, 3.9). Never refuses: a change is done by now."""
+    if not request.environ.get("QUERY_STRING"):
         return _ALL
-    given = call.query()
+    given = request.query_parameters()
     return Search(
         attributes=_names(given.get("attributes")), excluded=_names(given.get("excludedAttributes"))
     )
@@ -364,15 +380,15 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
 
 
-def _few(given: Mapping[str, str], parameter: str) -> tuple[str, ...]:
-    """The names in a parameter of a list, which are looked up for each resource found."""
+def _bounded_names(given: Mapping[str, str], parameter: str) -> tuple[str, ...]:
+    """Return the names in a parameter of a list; each is looked up for each resource. Raises InvalidValue."""
     names = _names(given.get(parameter))
     if len(names) > MAX_ATTRIBUTES:
         raise InvalidValue(f"{parameter} names {len(names)} attributes; at most {MAX_ATTRIBUTES} are read.")
     return names
 
 
-def _number(
+def _read_number(
     name: str, text: str | None, default: int | None, bad: type[Refusal] = InvalidValue
 ) -> int | None:
     if text is None or not text.strip():

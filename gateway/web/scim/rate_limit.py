@@ -24,7 +24,7 @@ MOST = 10_000
 
 
 class RateLimit:
-    """Lets a connection in, or asks it to come back."""
+    """Counts requests by key and limits their rate."""
 
     def __init__(self, rate: int, workers: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         """`rate` is in requests a second over all `workers`; 0 = no limit."""

@@ -1,6 +1,6 @@
 """Groups of any size as text: piece by piece, so that no more than a page of members is held at a time.
 
-An answer that fails in the middle stays unfinished JSON: whoever reads it cannot take it for the whole.
+A response that fails in the middle stays unfinished JSON, which no client can take for the whole.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from gateway.store.records import GroupRecord, MemberRecord
 log = logging.getLogger("gateway")
 
 
-def pieces(
+def group_parts(
     resource: ResourceType,
     group: GroupRecord,
     pages: Iterable[Sequence[MemberRecord]],
     base: str,
     asked: Search,
 ) -> Iterator[str]:
-    """A group with what was asked for of it (RFC 7644, 3.9), a piece for each page of its members."""
+    """Yield a group with what was asked for of it (RFC 7644, 3.9), a piece for each page of its members."""
     if not is_projected(resource, asked):
         return group_pieces(group, pages, base)
-    return _projected(resource, group, pages, base, asked)
+    return _projected_parts(resource, group, pages, base, asked)
 
 
-def _projected(
+def _projected_parts(
     resource: ResourceType,
     group: GroupRecord,
     pages: Iterable[Sequence[MemberRecord]],
@@ -60,18 +60,18 @@ def _projected(
     yield "]}" if opened else "}"
 
 
-def streamed(body: Iterator[str], trace: Trace) -> Iterator[str]:
-    """A body that is made while it is sent. What fails at its first piece is refused like anything else."""
+def start_stream(body: Iterator[str], trace: Trace) -> Iterator[str]:
+    """Return a body that is made while it is sent. Its first piece is made here, so that its failure is refused."""
     first = next(body) + next(body, "")  # the opening, and the first page of members
-    return _watched(first, body, trace)
+    return _log_failures(first, body, trace)
 
 
-def _watched(first: str, rest: Iterator[str], trace: Trace) -> Iterator[str]:
+def _log_failures(first: str, rest: Iterator[str], trace: Trace) -> Iterator[str]:
     try:
         yield first
         yield from rest
     except GeneratorExit:
-        raise  # whoever asked has hung up
+        raise  # the client has hung up
     except BaseException as error:
         trace.status = Unexpected.status
         log.error("request %s failed in the middle of its answer", trace.request_id, exc_info=error)

@@ -18,7 +18,7 @@ from gateway.scim.errors import Refusal
 from gateway.store.engine.failures import Busy
 from gateway.web.base_urls import BASE_SEGMENTS, path_segments, refuse_too_long
 from gateway.web.errors import Errors
-from gateway.web.http import Answer, Call, Reply
+from gateway.web.http import ScimRequest, ScimResponse, ServerResponse
 from gateway.web.queues import BLOCKED_SECONDS, Queued, RequestQueue
 from gateway.web.scim.endpoints import Endpoints
 
@@ -56,58 +56,58 @@ class ScimApp:
             response = self._serve_alone(request, self._queues[queued.queue])
         return response(environ, start_response)
 
-    def identify(self, environ: dict[str, Any]) -> Call:
+    def identify(self, environ: dict[str, Any]) -> ScimRequest:
         """Find the route of a request and authenticate its caller. A refusal is its response already."""
         # Not put into its own environment: a circle of references would wait for the garbage collector.
-        request = Call(environ, populate_request=False)
+        request = ScimRequest(environ, populate_request=False)
         request.max_content_length = self._body_limit
         try:
             self._route(request)
             request.view.identify(request)
         except Exception as error:  # noqa: BLE001 - any error is answered in the terms of SCIM
-            request.answered = self._errors.scim(error, request)
+            request.response = self._errors.scim_response(error, request)
         return request
 
-    def respond(self, request: Call) -> Reply:
+    def respond(self, request: ScimRequest) -> ServerResponse:
         """Do what is asked for, with the body at hand. Raises Queued where others would have to wait for it."""
         self._limit_waits(None if request.queued else BLOCKED_SECONDS)
         response = self._serve(request, until_blocked=not request.queued)
         body = b"" if request.method == "HEAD" else response.content
-        return Reply(response.status, response.sent_headers(), body, response.end)
+        return ServerResponse(response.status, response.header_list(), body, response.end)
 
-    def refuse(self, request: Call, refusal: Refusal) -> Reply:
+    def refuse(self, request: ScimRequest, refusal: Refusal) -> ServerResponse:
         """Respond with a refusal that arose outside of the views."""
-        request.answered = self._errors.scim(refusal, request)
+        request.response = self._errors.scim_response(refusal, request)
         return self.respond(request)
 
-    def _serve(self, request: Call, until_blocked: bool = False) -> Answer:
-        response = request.answered
+    def _serve(self, request: ScimRequest, until_blocked: bool = False) -> ScimResponse:
+        response = request.response
         if response is None:
             try:
                 response = request.view(request)
             except Busy as busy:
                 if until_blocked and request.trace and not request.trace.written:
                     raise Queued("blocked", request.client_key) from None
-                response = self._errors.scim(busy, request)
+                response = self._errors.scim_response(busy, request)
             except Exception as error:  # noqa: BLE001 - any error is answered in the terms of SCIM
-                response = self._errors.scim(error, request)
+                response = self._errors.scim_response(error, request)
         response.headers.append(("X-Request-Id", request.request_id))
-        if response.streamed and request.method != "HEAD":
-            response.when_sent(partial(self._metrics.count, request, response.status))
+        if response.is_streamed and request.method != "HEAD":
+            response.call_when_sent(partial(self._metrics.count, request, response.status))
         else:
             self._metrics.count(request, response.status)
         return response
 
-    def _serve_alone(self, request: Call, queue: RequestQueue) -> Answer:
+    def _serve_alone(self, request: ScimRequest, queue: RequestQueue) -> ScimResponse:
         request.queued = True
         try:
-            with queue.alone():
+            with queue.run_alone():
                 return self._serve(request)
         except Refusal as refusal:  # other requests took too long
-            request.answered = self._errors.scim(refusal, request)
+            request.response = self._errors.scim_response(refusal, request)
             return self._serve(request)
 
-    def _route(self, request: Call) -> None:
+    def _route(self, request: ScimRequest) -> None:
         """Find the view of a request and its arguments. Raises NotFound and MethodNotAllowed, as werkzeug does."""
         # An empty segment is passed over: some base URLs and some clients end with a slash.
         segments = path_segments(request.path)

@@ -257,13 +257,13 @@ def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
         len(scim.deployment.events(scim.organization)),
         scim.deployment.app.extensions["dispatcher"].queues["expensive"],
     )
-    alone, found = queue.alone, []
+    alone, found = queue.run_alone, []
 
     def counted():
         found.append(len(scim.deployment.events(scim.organization)))
         return alone()
 
-    monkeypatch.setattr(queue, "alone", counted)
+    monkeypatch.setattr(queue, "run_alone", counted)
     if method == "PATCH":
         operation = {"op": "add", "path": "members", "value": [{"value": uid} for uid in uids]}
         answer = scim.patch(f"/Groups/{group_id}", operation)
