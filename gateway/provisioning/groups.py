@@ -61,7 +61,7 @@ class Groups:
         with self._units_of_work.open(caller, trace, line=not goes_on) as unit:
             self._check_name(caller, caller.connection_id, document["displayName"])
             group = self._store.groups.add(caller.organization.id, caller.connection_id, document)
-            self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
+            unit.count("Group", caller.connection_id, 1)
             trace.target = Target("Group", group.uid, group.name)
             unit.record_event("group.created", "Group", group.uid, group_json(group, None, None))
             return self._members.apply(caller, group, changes, unit, trace)
@@ -166,7 +166,7 @@ class Groups:
             group = read(caller)
             if not self._store.groups.remove(caller.organization.id, group):
                 raise WriteConflict
-            self._store.organizations.count(caller.organization.id, "Group", group.connection_id, -1)
+            unit.count("Group", group.connection_id, -1)
             trace.target = Target("Group", group.uid, group.name)
             unit.record_event("group.deleted", "Group", group.uid, group_json(group, None, None))
 

@@ -99,7 +99,7 @@ def make_group(store: Store, caller: Caller, name: str, change: UnitOfWork) -> G
     """Create a manual group, or one that a rule needs."""
     document: dict[str, Any] = {"schemas": [GROUP_URN], "displayName": name}
     group = store.groups.add(caller.organization.id, None, document)
-    store.organizations.count(caller.organization.id, "Group", None, 1)
+    change.count("Group", None, 1)
     change.record_event(
         "group.created", "Group", group.uid, json.dumps({"id": group.uid, **document}, ensure_ascii=False)
     )

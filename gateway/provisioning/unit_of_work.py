@@ -13,14 +13,18 @@ from inspect import signature
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from gateway.plugin.results import Decision, SeatLimit
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.rendering import user_json
 from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
-from gateway.store.events import Event
-from gateway.store.organizations import Reservation, Reserved
-from gateway.store.query.single_statement import new_state, new_user
+from gateway.store.activity import activity_step
+from gateway.store.engine.base import Row
+from gateway.store.engine.statements import RowUpdate, Step, Steps
+from gateway.store.events import Event, event_steps
+from gateway.store.ids_and_time import now
+from gateway.store.memberships import reshow_step
+from gateway.store.organizations import RESERVE, RESERVE_FOR_NEW, RESERVE_UNMOVED, Reservation, tally_steps
 from gateway.store.records import MemberRecord, UserRecord
 from gateway.store.users import UserRewrite
 
@@ -32,6 +36,8 @@ ATTEMPTS = 16
 #: Seconds of the pause before the second attempt, at most, and before any later one; each time it doubles. The pause is
 #: chosen at random up to that, so that two operations do not meet again.
 PAUSE, LONGEST_PAUSE = 0.002, 0.1
+#: A change with more events writes them by themselves, many in a statement.
+EVENTS_IN_ONE_CHANGE = 9
 
 
 class _Repeatable(Protocol):
@@ -79,26 +85,30 @@ def retry_on_conflict(
 
 
 class UnitOfWork:
-    """What a transaction collects until `finalize`: seats, events, and the activity's line."""
+    """What a transaction collects until `finalize`: seats, tallies, events, and the activity's line."""
 
-    def __init__(self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None) -> None:
+    def __init__(
+        self, store: Store, caller: Caller, trace: Trace, limit: SeatLimit | None = None, seats: int = 0
+    ) -> None:
         self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
         self._events: list[Event] = []
+        self._counts: dict[tuple[str, int | None], int] = {}
         self._policy = caller.organization.policy
-        #: What was reserved when the transaction began: seats, and how many numbers of events.
-        self._reserved_seats, self._reserved_events = 0, 0
-        #: The last number that was reserved; 0 for none, None when the reservation failed.
-        self._last: int | None = 0
         #: Seats that this change takes; negative when it frees some.
-        self.seats = 0
-        #: True if no membership of the organization changed since the caller was read (`moves` is unchanged).
-        self.memberships_unchanged = False
+        self.seats = seats
+        #: How many users it deletes.
+        self.removals = 0
         #: True if it followed an answer of plugins or rules, which must hold at its end though it records no event.
         self.depends_on_policy = False
 
     def outdate(self) -> None:
         """Count up the policy number, first in the transaction: changes that were decided by the old one conflict."""
         self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
+
+    def count(self, resource: str, connection_id: int | None, by: int) -> None:
+        """Note that a connection (None: nobody) manages so many more users or groups."""
+        key = resource, connection_id
+        self._counts[key] = self._counts.get(key, 0) + by
 
     def record_event(self, kind: str, resource: str, uid: str, data: str, first: bool = False) -> None:
         """Add an event; `data` is JSON. `first`: before all that were recorded until now."""
@@ -114,44 +124,47 @@ class UnitOfWork:
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.record_event("group.members_changed", "Group", group_uid, data)
 
-    def reservation(self, seats: int, events: int, removals: int = 0, moves: int = 0) -> Reservation:
-        """Return what the change needs of the organization, under the policy and ceiling that it was decided by."""
-        ceiling = self._limit.ceiling if self._limit else None
-        return Reservation(
-            self._caller.organization.id, self._policy, seats, events, ceiling, removals, moves
-        )
-
-    def begin_with(self, reservation: Reservation, reserved: Reserved | None) -> None:
-        """Note the reservation that the transaction began with. `reserved`: None when it failed."""
-        self.seats, self._reserved_seats = reservation.seats, reservation.seats
-        self._reserved_events = reservation.events
-        self._last = reserved.event if reserved else None
-        self.memberships_unchanged = reserved is not None and reserved.move == self._caller.organization.moves
-
-    @property
-    def reservation_failed(self) -> bool:
-        """True for a stale policy or a lack of seats: `finalize` raises the reason. No lock of a row is held."""
-        return self._last is None
-
     def finalize(self, line: bool = True) -> None:
-        """Reserve the seats and event numbers that are not yet reserved, then write events and (`line`) activity.
+        """Reserve seats and event numbers, then write tallies, events and (`line`) activity, last in the transaction.
 
-        Last in the transaction. Raises WriteConflict for a stale policy, OverCapacity for a lack of seats.
+        Raises WriteConflict for a stale policy, OverCapacity for a lack of seats.
         """
-        if self.reservation_failed:
+        few = len(self._events) <= EVENTS_IN_ONE_CHANGE
+        steps = self._steps(RESERVE, (), now(), line, self._events if few else ())
+        row = self._store.database.run_change(steps) if steps else ()
+        if row is None:
             self._refuse()
-        seats, events = self.seats - self._reserved_seats, len(self._events) - self._reserved_events
-        if seats or events or (self.depends_on_policy and not self._reserved_events):
-            moves = any(event.resource == "Group" for event in self._events)
-            reserved = self._store.organizations.reserve(self.reservation(seats, events, moves=int(moves)))
-            self._last = reserved.event if reserved else None
-        if self._last is None:
-            self._refuse()
-        else:
-            self._store.events.add(self._caller.organization.id, self._last, self._events)
-        if line:
-            self._store.activity.add([(0, self._trace.line(self._trace.status))])
+        elif not few:
+            self._store.events.add(self._caller.organization.id, row[0], self._events)
         self._trace.written = True
+
+    def commit(self, reserve: RowUpdate, steps: Steps, moment: int) -> Row | None:
+        """Run a change as a transaction by itself: the reservation, then `steps`, then what was collected.
+
+        Returns the row of the last required statement; None when one returned no row: nothing was written.
+        """
+        row = self._store.database.run_change(self._steps(reserve, steps, moment, True, self._events))
+        self._trace.written = row is not None
+        return row
+
+    def _steps(
+        self, reserve: RowUpdate, steps: Steps, moment: int, line: bool, events: Sequence[Event]
+    ) -> list[Step]:
+        organization, numbers = self._caller.organization, len(self._events)
+        change: list[Step] = []
+        if numbers or self.seats or self.depends_on_policy:
+            moves = int(any(event.resource == "Group" for event in self._events))
+            ceiling = self._limit.ceiling if self._limit else None
+            reservation = Reservation(
+                organization.id, self._policy, self.seats, numbers, ceiling, self.removals, moves
+            )
+            change.append(reservation.step(reserve, organization.moves))
+        change += steps
+        change += tally_steps(organization.id, self._counts)
+        change += event_steps(organization.id, events, moment)
+        if line:
+            change.append(activity_step(moment, self._trace.line(self._trace.status)))
+        return change
 
     def _refuse(self) -> None:
         now = self._store.organizations.by_key(self._caller.organization.id)
@@ -191,69 +204,52 @@ class UnitsOfWork:
 
     @contextmanager
     def open(
-        self, caller: Caller, trace: Trace, limit: SeatLimit | None = None, line: bool = True
+        self, caller: Caller, trace: Trace, limit: SeatLimit | None = None, line: bool = True, seats: int = 0
     ) -> Iterator[UnitOfWork]:
         """Open the transaction of one change. Plugins were asked before; none runs in here.
 
         `line`: whether it leaves a line in the activity, as all do but the later portions of a long one.
         """
-        unit = UnitOfWork(self._store, caller, trace, limit)
+        unit = UnitOfWork(self._store, caller, trace, limit, seats)
         with self._line_undone(trace), self._store.transaction(organization_id=caller.organization.id):
             yield unit
             unit.finalize(line)
 
-    @contextmanager
-    def of_one_user(
-        self, caller: Caller, trace: Trace, seats: int, limit: SeatLimit | None = None, removals: int = 0
-    ) -> Iterator[UnitOfWork]:
-        """The same for a change that is known to take so many seats and to record one event.
-
-        Both are reserved when it begins, which is one round trip less while others wait for the organization. What the
-        change needs beyond them is reserved at its end.
-        """
-        unit = UnitOfWork(self._store, caller, trace, limit)
-        reservation = unit.reservation(seats, 1, removals)
-        with self._line_undone(trace), self._store.organizations.begin_reserved(reservation) as reserved:
-            unit.begin_with(reservation, reserved)
-            yield unit
-            unit.finalize()
-
-    def new_user(
+    def create_user(
         self, caller: Caller, trace: Trace, document: Json, limit: SeatLimit | None
     ) -> UserRecord | None:
-        """Make the whole change of a user who is created and joins no group, in one statement of the engine.
+        """Create a user of a connection who joins no group, in one change of few statements.
 
-        Returns None where the engine has no such statement, or where there is more to do (a refusal, a user to
-        restore): nothing was written then.
+        Returns None where there is more to do (a refusal, a user to restore, an externalId that others have): nothing
+        was written then.
         """
-        if caller.connection is None or not self._store.database.dialect.turns:
+        connection, tenant = caller.connection_id, caller.organization.id
+        user, steps = self._store.users.addition(tenant, connection, document)
+        trace.target = Target("User", user.uid, user.user_name)
+        unit = UnitOfWork(self._store, caller, trace, limit, int(document["active"]))
+        unit.count("User", connection, 1)
+        unit.record_event("user.created", "User", user.uid, user.doc)
+        row = unit.commit(RESERVE_FOR_NEW, steps, user.created)
+        if row is None:
+            trace.target = Target("User", "", user.user_name)
             return None
-        reservation = UnitOfWork(self._store, caller, trace, limit).reservation(int(document["active"]), 1)
-        line = trace.line(trace.status)
-        user = new_user(
-            self._store.database, self._store.users, caller.connection, reservation, document, line
-        )
-        trace.written = user is not None
-        return user
+        return user._replace(id=row[0])
 
-    def new_state(
+    def rewrite_user(
         self, caller: Caller, trace: Trace, state: UserRewrite, groups: tuple[MemberRecord, ...], kind: str, seats: int,
         limit: SeatLimit | None = None,
     ) -> bool:  # fmt: skip
-        """The same for a stored user who keeps names, manager, and the groups that the caller sees it in.
+        """Store a user who keeps names, manager, and the groups that the caller sees it in, in one change.
 
-        Returns whether it was done. `kind` is the type of its event.
+        `kind` is the type of its event. Returns False where there is more to do, or where the organization has made
+        moves since the caller was read, so that the user may have other groups than `groups`: nothing was written then.
         """
-        if caller.connection is None or not self._store.database.dialect.turns:
-            return False
-        reservation = UnitOfWork(self._store, caller, trace, limit).reservation(seats, 1)
-        line = trace.line(trace.status)
-        event = kind, user_json(state.user, groups, None)
-        moves = caller.organization.moves
-        trace.written = new_state(
-            self._store.database, caller.connection, reservation, moves, state, event, line
-        )
-        return trace.written
+        user, steps = state.user, state.steps
+        if state.renamed:
+            steps = [*steps, reshow_step(caller.organization.id, user.id)]
+        unit = UnitOfWork(self._store, caller, trace, limit, seats)
+        unit.record_event(kind, "User", user.uid, user_json(user, groups, None))
+        return unit.commit(RESERVE_UNMOVED, steps, user.modified) is not None
 
     @contextmanager
     def _line_undone(self, trace: Trace) -> Iterator[None]:

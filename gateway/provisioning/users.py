@@ -22,7 +22,15 @@ from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
 from gateway.scim.documents import clean
-from gateway.scim.errors import Conflict, InvalidValue, Mutability, NotFound, PreconditionFailed, Uniqueness
+from gateway.scim.errors import (
+    Conflict,
+    InvalidValue,
+    Mutability,
+    NotFound,
+    OverCapacity,
+    PreconditionFailed,
+    Uniqueness,
+)
 from gateway.scim.json_text import Json, dumps, excerpt
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import USER_URN, user_type
@@ -175,11 +183,12 @@ class Users:
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Delete a user softly: its seat is free, its memberships end, and its id can be restored."""
         user = self._found(caller, uid, trace, if_match).user
-        with self._units_of_work.of_one_user(caller, trace, -user.active, removals=1) as unit:
+        with self._units_of_work.open(caller, trace, seats=-user.active) as unit:
             if not self._store.users.remove(caller.organization.id, user):
                 raise WriteConflict
             self._store.memberships.drop_user(caller.organization.id, user.id)
-            self._store.organizations.count(caller.organization.id, "User", user.connection_id, -1)
+            unit.removals = 1
+            unit.count("User", user.connection_id, -1)
             self._store.page_positions.shift(caller.organization.id, user.connection_id, user.id, -1)
             # Whoever follows the feed by `active` alone must not take the user for one that is there.
             gone = json.loads(user_json(user, (), None)) | {"active": False}
@@ -189,20 +198,30 @@ class Users:
 
     @retry_on_conflict
     def _create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
-        connection, organization_id = caller.connection, caller.organization.id
-        user_name, external_id, active = document["userName"], document.get("externalId"), document["active"]
+        connection, user_name, active = caller.connection, document["userName"], document["active"]
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace, None)
         # The id is not known before the user is made: the store enters it.
         trace.target, trace.restored = Target("User", "", user_name), False
-        if not any(judgement.groups.values()):
-            made = self._units_of_work.new_user(caller, trace, document, judgement.seats)
+        if connection and not any(judgement.groups.values()):
+            made = self._units_of_work.create_user(caller, trace, document, judgement.seats)
             if made:
                 return Outcome(made, ())
-        with self._units_of_work.of_one_user(caller, trace, int(active), judgement.seats) as unit:
-            if unit.reservation_failed:
-                # Who is here already needs no seat: that comes before the refusal.
-                self._check_free(caller, user_name, 0)
-                unit.finalize()
+        try:
+            return self._create_or_restore(caller, document, judgement, trace)
+        except OverCapacity:
+            trace.target = Target("User", "", user_name)
+            raise
+
+    def _create_or_restore(
+        self, caller: Caller, document: Json, judgement: Placement, trace: Trace
+    ) -> Outcome:
+        """Create a user of whom more is to be found out or done: groups, a refusal, a deleted user to restore.
+
+        Without a seat it is refused last: a user who is here already needs none.
+        """
+        connection, organization_id = caller.connection, caller.organization.id
+        user_name, external_id = document["userName"], document.get("externalId")
+        with self._units_of_work.open(caller, trace, judgement.seats, seats=int(document["active"])) as unit:
             added = self._store.users.add(organization_id, caller.connection_id, document)
             user, shared = added or (None, False)
             deleted = None
@@ -219,7 +238,7 @@ class Users:
                 self._note_sharing(caller.organization.id, caller.connection_id, user, trace)
             if deleted:
                 self._store.page_positions.shift(organization_id, caller.connection_id, user.id, 1)
-            self._store.organizations.count(organization_id, "User", caller.connection_id, 1)
+            unit.count("User", caller.connection_id, 1)
             trace.target, trace.restored = Target("User", user.uid, user.user_name), deleted is not None
             moved = self._membership_sync.sync_user(
                 caller, user, judgement.groups, unit, trace, new=not deleted
@@ -255,13 +274,13 @@ class Users:
         if (
             groups is not None
             and self._stays(caller, user, document)
-            and self._units_of_work.new_state(caller, trace, state, groups, kind, seats, judgement.seats)
+            and self._units_of_work.rewrite_user(caller, trace, state, groups, kind, seats, judgement.seats)
         ):
             return Outcome(state.user, groups)
-        with self._units_of_work.of_one_user(caller, trace, seats, judgement.seats) as unit:
+        with self._units_of_work.open(caller, trace, judgement.seats, seats=seats) as unit:
             if user.user_name != document["userName"]:
                 self._check_free(caller, document["userName"], user.id)
-            stored = self._store.users.write(caller.organization.id, state)
+            stored = self._store.users.write(state)
             if stored is None:
                 raise WriteConflict
             if (stored.external_id, owner) != (user.external_id, user.connection_id):
@@ -269,12 +288,12 @@ class Users:
             if state.renamed or owner != user.connection_id:
                 self._store.memberships.reshow(caller.organization.id, user.id)
             if owner != user.connection_id:
-                self._store.organizations.count(caller.organization.id, "User", None, -1)
-                self._store.organizations.count(caller.organization.id, "User", owner, 1)
+                unit.count("User", None, -1)
+                unit.count("User", owner, 1)
                 self._store.page_positions.forget(caller.organization.id)
-            moved = self._membership_sync.sync_user(caller, stored, judgement.groups, unit, trace)
-            if groups is None or moved or not unit.memberships_unchanged:
-                groups = self._groups(caller, stored)
+            self._membership_sync.sync_user(caller, stored, judgement.groups, unit, trace)
+            # They may have changed since the caller was read.
+            groups = self._groups(caller, stored)
             unit.record_event(kind, "User", stored.uid, user_json(stored, groups, None))
         return Outcome(stored, groups)
 

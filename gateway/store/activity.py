@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
+from gateway.store.engine.statements import Statement, Step
 from gateway.store.ids_and_time import now
 from gateway.store.records import ActivityRecord
 
@@ -118,6 +119,17 @@ class RefusalCount(NamedTuple):
         """Return the sum of both, with the line of this one."""
         first, last = min(self.first, later.first), max(self.last, later.last)
         return self._replace(first=first, last=last, times=self.times + later.times)
+
+
+_NAMES = tuple(name.strip() for name in INTO[len("activity (") : -1].split(","))
+_WRITE = Statement(
+    "activity", f"INSERT INTO {INTO} SELECT {', '.join(f':{name}' for name in _NAMES)} WHERE :go"
+)
+
+
+def activity_step(moment: int, line: ActivityLine) -> Step:
+    """Return the statement that writes a line in a change."""
+    return Step(_WRITE, dict(zip(_NAMES, line_values(moment, line), strict=True)))
 
 
 class ActivityLog:

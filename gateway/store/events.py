@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.store.engine.base import Database
+from gateway.store.engine.statements import Statement, Step
 from gateway.store.ids_and_time import now
 from gateway.store.records import EventRecord
 
@@ -29,6 +30,25 @@ class Event(NamedTuple):
 def position(organization_id: int, seq: int) -> int:
     """Return the primary key of an event: those of an organization are adjacent, in the order of their numbers."""
     return organization_id * _SPAN + seq
+
+
+_WRITE = Statement(
+    "event",
+    f"INSERT INTO {INTO} SELECT :base + :reserve.event_seq, :tenant, :reserve.event_seq - :behind, :type, :at,"
+    " :resource, :resource_uid, :connection_uid, :data WHERE :go",
+)
+
+
+def event_steps(organization_id: int, events: Sequence[Event], moment: int) -> list[Step]:
+    """The statements that write events under the last numbers that the statement `reserve` reserved."""
+    steps, last = [], len(events) - 1
+    for number, event in enumerate(events):
+        behind = last - number
+        values = event._asdict() | {
+            "base": position(organization_id, -behind), "tenant": organization_id, "behind": behind, "at": moment
+        }  # fmt: skip
+        steps.append(Step(_WRITE._replace(name=f"event_{number}") if number else _WRITE, values))
+    return steps
 
 
 class Events:

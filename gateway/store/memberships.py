@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
+from gateway.store.engine.statements import Statement, Step
 from gateway.store.ids_and_time import now
 from gateway.store.records import (
     ConnectionRecord,
@@ -63,6 +64,19 @@ _CANDIDATES = (
     f" AND r.source <> '{PUSH}'), EXISTS (SELECT 1 FROM waiting_members w WHERE w.group_id = ?"
     " AND w.user_uid = users.uid) FROM users WHERE users.deleted = 0 AND "
 )
+
+
+_RESHOW = Statement(
+    "reshow_groups",
+    # `+`: SQLite would else look through all groups of the organization.
+    "UPDATE groups SET modified = :modified, version = version + 1 WHERE +organization_id = :tenant"
+    " AND id IN (SELECT group_id FROM grants WHERE user_id = :user) AND :go",
+)
+
+
+def reshow_step(organization_id: int, user_id: int) -> Step:
+    """The statement by which the groups of a user have another version, for they show it otherwise."""
+    return Step(_RESHOW, {"modified": now(), "tenant": organization_id, "user": user_id})
 
 
 class Memberships:
@@ -430,14 +444,7 @@ class Memberships:
 
     def reshow(self, organization_id: int, user_id: int) -> None:
         """A user has another name to be shown by, or another connection manages it: its groups are shown otherwise."""
-        # `+`: SQLite would else look through all groups of the organization.
-        self._db.run(
-            "UPDATE groups SET modified = ?, version = version + 1 WHERE +organization_id = ?"
-            " AND id IN (SELECT group_id FROM grants WHERE user_id = ?)",
-            now(),
-            organization_id,
-            user_id,
-        )
+        self._db.run_change([reshow_step(organization_id, user_id)])
 
     def reveal(self, organization_id: int, user_ids: Sequence[int]) -> None:
         """Users will be seen by all connections: the groups that they are in are shown otherwise."""

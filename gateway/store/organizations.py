@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import NotFound
 from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
+from gateway.store.engine.statements import RowUpdate, Statement, Step
 from gateway.store.events import position
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import OrganizationRecord
@@ -41,34 +41,50 @@ class Reservation(NamedTuple):
     #: How many changes it makes of who is in which group, or of a group's name.
     moves: int = 0
 
-    @property
-    def conditions(self) -> tuple[int, ...]:
-        """The parameters of `AVAILABLE`."""
+    def step(self, statement: RowUpdate, moves: int = 0) -> Step:
+        """The statement that reserves it. `moves`: the number that `RESERVE_UNMOVED` compares."""
         ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
-        return self.organization_id, self.policy, self.seats, ceiling
-
-    @property
-    def parameters(self) -> tuple[int, ...]:
-        """The parameters of the statement that reserves it."""
-        return self.events, self.seats, self.removals, self.moves, *self.conditions
-
-
-class Reserved(NamedTuple):
-    """The counters of an organization after a reservation: the numbers of its last event and its last move."""
-
-    event: int
-    move: int
+        values = {
+            "tenant": self.organization_id, "policy": self.policy, "seats": self.seats, "events": self.events,
+            "ceiling": ceiling, "removals": self.removals, "moves": self.moves, "moves_before": moves,
+        }  # fmt: skip
+        return Step(statement, values)
 
 
-#: Whether an organization has what is to be reserved.
-AVAILABLE = "id = ? AND policy = ? AND seats_used + ? <= ?"
-_RESERVE = (
-    "UPDATE organizations SET event_seq = event_seq + ?, seats_used = seats_used + ?, removals = removals + ?,"
-    f" moves = moves + ? WHERE {AVAILABLE} RETURNING event_seq, moves"
+#: Reserves seats and event numbers, and counts what the change does. Returns the number of the last event; no row when
+#: the policy is no longer the one that the change was decided by, or the ceiling is too low.
+RESERVE = RowUpdate(
+    "reserve",
+    "organizations",
+    (
+        ("event_seq", "event_seq + :events"),
+        ("seats_used", "seats_used + :seats"),
+        ("removals", "removals + :removals"),
+        ("moves", "moves + :moves"),
+    ),
+    "id = :tenant AND policy = :policy AND seats_used + :seats <= :ceiling",
+    ("event_seq",),
 )
-#: Adds to a tally.
-COUNT = " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n"
-TALLIES = "tallies (organization_id, resource, connection, n)"
+#: The same for a change whose other statements have to see all users that were deleted.
+RESERVE_FOR_NEW = RESERVE._replace(fresh=("removals",))
+#: The same for a change that names the groups of a user as they were when the organization had made so many moves.
+RESERVE_UNMOVED = RESERVE._replace(where=f"{RESERVE.where} AND moves = :moves_before")
+_TALLIES = "tallies (organization_id, resource, connection, n)"
+_COUNT = " ON CONFLICT (organization_id, resource, connection) DO UPDATE SET n = tallies.n + excluded.n"
+_TALLY = Statement(
+    "tally", f"INSERT INTO {_TALLIES} SELECT :tenant, :resource, :connection, :by WHERE :go{_COUNT}"
+)
+
+
+def tally_steps(organization_id: int, counts: Mapping[tuple[str, int | None], int]) -> list[Step]:
+    """The statements that keep the tallies of what connections (or nobody, None) manage, by resource type."""
+    return [
+        Step(
+            _TALLY._replace(name=f"tally_{number}") if number else _TALLY,
+            {"tenant": organization_id, "resource": resource, "connection": connection_id or 0, "by": by},
+        )
+        for number, ((resource, connection_id), by) in enumerate(counts.items())
+    ]
 
 
 class Organizations:
@@ -166,30 +182,17 @@ class Organizations:
         )
         return row[0] if row else 0
 
-    def reserve(self, reservation: Reservation) -> Reserved | None:
-        """Take (or free) seats and reserve event numbers, in one statement that holds the ceiling.
+    def reserve(self, reservation: Reservation) -> int | None:
+        """Reserve seats and event numbers in one statement, and return the last number. Only for data that is imported.
 
-        Returns the last numbers, or None when the policy is no longer that of the reservation, or the ceiling is too
-        low: nothing was changed then.
+        None when the policy is no longer that of the reservation, or the ceiling is too low: nothing was changed then.
         """
-        row = self._db.one(_RESERVE, *reservation.parameters)
-        return Reserved._make(row) if row else None
-
-    @contextmanager
-    def begin_reserved(self, reservation: Reservation) -> Iterator[Reserved | None]:
-        """Open a transaction that begins with `reserve`, and yield the same. Unless None, it holds the lock."""
-        with self._db.transaction(first=(_RESERVE, reservation.parameters)) as row:
-            yield Reserved._make(row) if row else None
+        row = self._db.run_change([reservation.step(RESERVE)])
+        return row[0] if row else None
 
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""
-        self._db.later(
-            f"INSERT INTO {TALLIES} VALUES (?, ?, ?, ?){COUNT}",
-            organization_id,
-            resource,
-            connection_id or 0,
-            by,
-        )
+        self._db.run_change(tally_steps(organization_id, {(resource, connection_id): by}))
 
     def close(self, organization: OrganizationRecord) -> None:
         """Before it is removed: no token opens it any longer, and whoever came in before notices."""

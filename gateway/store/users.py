@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
 from gateway.scim.json_text import Json, dumps, fold, fold_json
 from gateway.scim.versions import tag
 from gateway.store.engine.base import Database
+from gateway.store.engine.statements import Statement, Step
 from gateway.store.ids_and_time import new_id, now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord, UserRecord
 
@@ -29,44 +31,52 @@ _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
 # Those who a create would restore: by externalId, if one alone has it; by userName, where the create has no externalId,
 # or where they have.
-_DELETED = "FROM users WHERE connection_id = ? AND deleted = 1 AND"
-_BY_ID = f"{_DELETED} external_id = ? AND external_id IS NOT NULL"
-_BY_NAME = f"{_DELETED} user_name_key = ?"
+_DELETED = "FROM users WHERE connection_id = :connection AND deleted = 1 AND"
+_BY_ID = f"{_DELETED} external_id = :external_id AND external_id IS NOT NULL"
+_BY_NAME = f"{_DELETED} user_name_key = :user_name_key"
 _NAMELESS = f"{_BY_NAME} AND external_id IS NULL"
 # Users of a connection who share an externalId. RFC 7643, 3.1: the server does not enforce that it is unique.
 _SHARING = (
-    "FROM users others WHERE others.organization_id = ? AND others.external_id = ? AND others.connection_id = ?"
+    "FROM users others WHERE others.organization_id = :tenant AND others.external_id = :external_id"
+    " AND others.connection_id = :connection"
     " AND others.deleted = 0 AND others.external_id IS NOT NULL"
 )
 #: How many of them are named.
 _NAMED = 3
-_INSERT = (
-    "INSERT INTO users (uid, organization_id, connection_id, user_name, user_name_key, external_id, active, display,"
-    " display_key, doc, doc_key, created, modified, deleted, version)"
-    " SELECT ?, ?, CAST(? AS BIGINT), ?, ?, ?, ?, ?, ?, ?, {comparable}, ?, ?, 0, 1 {where} {unless}"
-    " ON CONFLICT DO NOTHING RETURNING id, {shared} AS shared"
+# A user of a connection is added where no deleted one is to be restored: by externalId, by name without an externalId.
+_NOT_RESTORABLE = {
+    None: "TRUE",
+    False: f"NOT EXISTS (SELECT 1 {_BY_NAME})",
+    True: f"(NOT EXISTS (SELECT 1 {_BY_ID}) OR EXISTS (SELECT 1 {_BY_ID} LIMIT 1 OFFSET 1))"
+    f" AND NOT EXISTS (SELECT 1 {_NAMELESS})",
+}
+_COLUMNS = (
+    "user_name", "user_name_key", "external_id", "active", "display", "display_key", "doc", "doc_key"
+)  # fmt: skip
+_UPDATE = Statement(
+    "write_user",
+    f"UPDATE users SET connection_id = :connection, {', '.join(f'{name} = :{name}' for name in _COLUMNS)},"
+    " modified = :modified, deleted = 0, version = version + 1"
+    " WHERE organization_id = :tenant AND id = :id AND version = :version AND :go",
+    ("id",),
+    required=True,
 )
-_UPDATE = (
-    "UPDATE users SET connection_id = ?, user_name = ?, user_name_key = ?, external_id = ?, active = ?, display = ?,"
-    " display_key = ?, doc = ?, doc_key = ?, modified = ?, deleted = 0, version = version + 1 {source}"
-    " WHERE organization_id = ? AND id = ? AND version = ? RETURNING id"
-)
+
+
+class NewUser(NamedTuple):
+    """A user to be added: the row as it will be but for its key, and the statements that add it."""
+
+    user: UserRecord
+    steps: list[Step]
 
 
 class UserRewrite(NamedTuple):
-    """What is to be written of a stored user: the row as it will be, the parameters of its statement, the addresses
-    that go and those that come, and whether groups will show it by another name."""
+    """What is to be written of a stored user: the row as it will be, the statements that write it, and whether groups
+    will show it by another name."""
 
     user: UserRecord
-    parameters: tuple[Any, ...]
-    gone: set[str]
-    come: set[str]
+    steps: list[Step]
     renamed: bool
-
-    @staticmethod
-    def statement(source: str = "") -> str:
-        """Answers the key of the user, or nothing when somebody else wrote it since. `source` may hold a FROM."""
-        return _UPDATE.format(source=source)
 
 
 class Users:
@@ -74,6 +84,31 @@ class Users:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        dialect = database.dialect
+        shared = f"EXISTS (SELECT 1 {_SHARING} AND others.uid <> :uid)"
+        #: By whether the user has an externalId (None: no connection), and whether it may be one that others have.
+        self._insertions = {
+            (has_id, may_share): _insertion(
+                dialect.comparable, _NOT_RESTORABLE[has_id], shared, has_id, may_share
+            )
+            for has_id in _NOT_RESTORABLE
+            for may_share in (False, True)
+        }
+        self._add_addresses = Statement(
+            "add_addresses",
+            "INSERT INTO emails (organization_id, value_key, user_id)"
+            f" SELECT :tenant, value, :insert_user.id FROM {dialect.each('come')} WHERE :go",
+        )
+        self._more_addresses = Statement(
+            "more_addresses",
+            "INSERT INTO emails (organization_id, value_key, user_id)"
+            f" SELECT :tenant, value, :id FROM {dialect.each('come')} WHERE :go",
+        )
+        self._drop_addresses = Statement(
+            "drop_addresses",
+            f"DELETE FROM emails WHERE organization_id = :tenant AND {dialect.one_of('value_key', 'gone')}"
+            " AND user_id = :id AND :go",
+        )
 
     def seen(self, connection: ConnectionRecord, uid: str) -> UserRecord | None:
         """A user that this connection sees."""
@@ -144,49 +179,51 @@ class Users:
     ) -> tuple[UserRecord, bool] | None:
         """A new user, and whether others of the connection have its externalId. None when one is `restorable` instead,
         or the userName is taken: ask `holder` by whom."""
-        sql, parameters, user = self.addition(organization_id, connection_id, document)
-        row = self._db.one(sql, *parameters)
-        if row is None:
-            return None
-        self._add_emails(organization_id, row[0], addresses(document))
-        return user._replace(id=row[0]), bool(row[1])
+        user, steps = self.addition(organization_id, connection_id, document, may_share=True)
+        row = self._db.run_change(steps)
+        return (user._replace(id=row[0]), bool(row[1])) if row else None
 
     def addition(
-        self, organization_id: int, connection_id: int | None, document: Json, where: str = "WHERE"
-    ) -> tuple[str, tuple[Any, ...], UserRecord]:
-        """The statement that adds a user, its parameters, and the row as it will be but for its key. It answers the key
-        and whether others share the externalId. `where` may hold a FROM and other conditions, without parameters; it
-        ends where one more is expected."""
+        self, organization_id: int, connection_id: int | None, document: Json, may_share: bool = False
+    ) -> NewUser:
+        """Return a user to be added, and the statements that add it; the first one returns its key.
+
+        It returns none when a deleted user is to be restored, or the userName is taken; unless `may_share`, also when
+        others of the connection have the externalId.
+        """
         uid, moment = new_id(), now()
         kept = _columns(document, uid, moment, moment, 1)
-        unless, known, shared = "TRUE", tuple[Any, ...](), "FALSE"
-        if connection_id is not None and kept.external_id is None:
-            unless, known = f"NOT EXISTS (SELECT 1 {_BY_NAME})", (connection_id, kept.user_name_key)
-        elif connection_id is not None:
-            several = f"EXISTS (SELECT 1 {_BY_ID} LIMIT 1 OFFSET 1)"
-            unless = f"(NOT EXISTS (SELECT 1 {_BY_ID}) OR {several}) AND NOT EXISTS (SELECT 1 {_NAMELESS})"
-            same = (connection_id, kept.external_id)
-            known = (*same, *same, connection_id, kept.user_name_key)
-            shared = f"EXISTS (SELECT 1 {_SHARING} AND others.uid <> ?)"
-            known += (organization_id, kept.external_id, connection_id, uid)
-        sql = _INSERT.format(
-            comparable=self._db.dialect.comparable, where=where, unless=unless, shared=shared
-        )
-        user = kept.record(0, uid, connection_id, moment, moment, 1)
-        return sql, (uid, organization_id, connection_id, *kept, moment, moment, *known), user
+        has_id = None if connection_id is None else kept.external_id is not None
+        values = {
+            "uid": uid, "tenant": organization_id, "connection": connection_id, "moment": moment, **kept._asdict()
+        }  # fmt: skip
+        steps = [Step(self._insertions[has_id, may_share], values)]
+        if come := sorted(addresses(document)):
+            steps.append(Step(self._add_addresses, {"tenant": organization_id, "come": come}))
+        return NewUser(kept.record(0, uid, connection_id, moment, moment, 1), steps)
 
     def rewriting(
         self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
     ) -> UserRewrite:
-        """What brings a user to a new document, under a connection or under nobody."""
+        """What brings a user to a new document, under a connection or under nobody.
+
+        The first statement returns no row when somebody else wrote the user since.
+        """
         moment, version, former = now(), user.version + 1, user.document
         kept = _columns(document, user.uid, user.created, moment, version)
         before, after = addresses(former), addresses(document)
+        row = {"tenant": organization_id, "id": user.id}
+        values = {
+            **row, "connection": connection_id, "modified": moment, "version": user.version, **kept._asdict()
+        }  # fmt: skip
+        steps = [Step(_UPDATE, values)]
+        if gone := sorted(before - after):
+            steps.append(Step(self._drop_addresses, {**row, "gone": gone}))
+        if come := sorted(after - before):
+            steps.append(Step(self._more_addresses, {**row, "come": come}))
         return UserRewrite(
             kept.record(user.id, user.uid, connection_id, user.created, moment, version),
-            (connection_id, *kept, moment, organization_id, user.id, user.version),
-            before - after,
-            after - before,
+            steps,
             display_of(former) != kept.display,
         )
 
@@ -194,27 +231,11 @@ class Users:
         self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
     ) -> UserRecord | None:
         """Store the new state of a user, or None when somebody else wrote it since."""
-        return self.write(organization_id, self.rewriting(organization_id, connection_id, user, document))
+        return self.write(self.rewriting(organization_id, connection_id, user, document))
 
-    def write(self, organization_id: int, rewriting: UserRewrite) -> UserRecord | None:
+    def write(self, rewriting: UserRewrite) -> UserRecord | None:
         """The same for a state that is known already."""
-        user = rewriting.user
-        row = self._db.one(rewriting.statement(), *rewriting.parameters)
-        if row is None:
-            return None
-        for key in rewriting.gone:
-            self._db.run(
-                "DELETE FROM emails WHERE organization_id = ? AND value_key = ? AND user_id = ?",
-                organization_id,
-                key,
-                user.id,
-            )
-        self._add_emails(organization_id, user.id, rewriting.come)
-        return user
-
-    def _add_emails(self, organization_id: int, user_id: int, keys: Iterable[str]) -> None:
-        rows = [(organization_id, key, user_id) for key in keys]
-        self._db.insert("emails (organization_id, value_key, user_id)", rows)
+        return rewriting.user if self._db.run_change(rewriting.steps) else None
 
     def holder(self, organization_id: int, user_name: str, but: int = 0) -> tuple[int | None] | None:
         """The connection whose user has a userName, letter case aside: its key, or None inside for a user that nobody
@@ -232,7 +253,7 @@ class Users:
         """The userNames of other users of a connection who have the externalId of a user: some of them, in the order
         of making, and whether there are more."""
         rows = self._db.all(
-            f"SELECT others.user_name {_SHARING} AND others.id <> ? ORDER BY others.id LIMIT {_NAMED + 1}",
+            f"SELECT others.user_name {_placed(_SHARING)} AND others.id <> ? ORDER BY others.id LIMIT {_NAMED + 1}",
             organization_id,
             user.external_id,
             connection_id,
@@ -248,11 +269,11 @@ class Users:
         name = fold(user_name)
         if external_id is None:
             return self._last(_BY_NAME, connection.id, name)
-        same = self._db.all(f"SELECT {COLUMNS} {_BY_ID} LIMIT 2", connection.id, external_id)
+        same = self._db.all(f"SELECT {COLUMNS} {_placed(_BY_ID)} LIMIT 2", connection.id, external_id)
         return UserRecord._make(same[0]) if len(same) == 1 else self._last(_NAMELESS, connection.id, name)
 
     def _last(self, which: str, *parameters: Any) -> UserRecord | None:
-        row = self._db.one(f"SELECT {COLUMNS} {which} ORDER BY id DESC LIMIT 1", *parameters)
+        row = self._db.one(f"SELECT {COLUMNS} {_placed(which)} ORDER BY id DESC LIMIT 1", *parameters)
         return UserRecord._make(row) if row else None
 
     def remove(self, organization_id: int, user: UserRecord) -> bool:
@@ -266,6 +287,26 @@ class Users:
             user.version,
         )
         return gone > 0
+
+
+def _placed(sql: str) -> str:
+    """A condition of a named statement, with `?` for each parameter, in their order."""
+    return re.sub(r":\w+", "?", sql)
+
+
+def _insertion(comparable: str, free: str, shared: str, has_id: bool | None, may_share: bool) -> Statement:
+    """The statement that adds a user, where the condition `free` holds."""
+    names = ", ".join(_COLUMNS)
+    values = ", ".join(f":{name}" for name in _COLUMNS) + comparable
+    alone = f" AND NOT {shared}" if has_id and not may_share else ""
+    return Statement(
+        "insert_user",
+        f"INSERT INTO users (uid, organization_id, connection_id, {names}, created, modified, deleted, version)"
+        f" SELECT :uid, :tenant, CAST(:connection AS BIGINT), {values}, :moment, :moment, 0, 1"
+        f" WHERE :go AND {free}{alone} ON CONFLICT DO NOTHING",
+        ("id", f"{shared} AS shared" if has_id and may_share else "FALSE AS shared"),
+        required=True,
+    )
 
 
 def display_of(document: Json) -> str:

@@ -19,6 +19,7 @@ from gateway.scim.errors import Unavailable
 from gateway.store.engine.dialects import Dialect
 from gateway.store.engine.failures import BUSY_SECONDS, Outage
 from gateway.store.engine.migrate import LOCK_SECONDS, Migrator, ProgressCallback, ignore_progress
+from gateway.store.engine.statements import Steps
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 #: Seconds that a write waits for other writers, at most, if the request can do without it.
@@ -26,8 +27,6 @@ BRIEF = 0.5
 #: More placeholders than this in one statement are split over several.
 CHUNK = 500
 Row = tuple[Any, ...]
-#: A statement, and its parameters: whole numbers.
-First = tuple[str, tuple[int, ...]]
 #: How many rows one INSERT takes. Few sizes, so that each engine compiles few statements.
 _ROWS = (100, 10, 1)
 
@@ -77,13 +76,20 @@ class Database(ABC):
 
     @abstractmethod
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
-    ) -> AbstractContextManager[Row | None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
+    ) -> AbstractContextManager[None]:
         """One transaction, from the first statement a writer. Inside another one it is part of it.
 
         Those that name the same organization follow each other: what one of them reads stays true until it ends.
-        `patience` is how many seconds it waits for other writers, at most; then Unavailable. `first` goes to the engine
-        together with the beginning; its first row is handed out, or None.
+        `patience` is how many seconds it waits for other writers, at most; then Unavailable.
+        """
+
+    @abstractmethod
+    def run_change(self, steps: Steps) -> Row | None:
+        """Run the statements of a change and return the row of the last required one; () where none is required.
+
+        None when a required statement returned no row: outside of a transaction nothing was written then, inside of one
+        the caller has to end it by an exception. Outside of one the change is a transaction by itself.
         """
 
     @abstractmethod
@@ -149,19 +155,6 @@ class Database(ABC):
         finally:
             cursor.close()
 
-    def whole(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
-        """The first row of a statement that is a transaction by itself, and waits for others like one.
-
-        None also where it gave itself up, by reading a number from a text that is none: then it wrote nothing.
-        """
-        with self.transaction():
-            return self.one(sql, *parameters)
-
-    def later(self, sql: str, *parameters: Any) -> None:
-        """Run an INSERT INTO before the transaction ends, which may save its way to the server: nothing in there looks
-        at it."""
-        self.run(sql, *parameters)
-
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """The same statement for each row."""
         with self._outages():
@@ -181,7 +174,7 @@ class Database(ABC):
         for size in _ROWS:
             while len(rows) - start >= size:
                 values = chain.from_iterable(rows[start : start + size])
-                self.later(_insertion(into, len(rows[0]), size), *values)
+                self.run(_insertion(into, len(rows[0]), size), *values)
                 start += size
 
     def among(

@@ -22,10 +22,16 @@ class Dialect(Protocol):
     keep: str
     #: True if a sort copies whole rows: then keys are sorted, and the rows looked up.
     sorts_copies: bool
-    #: The placeholder of a comparable document, also where no column gives its type.
+    #: The cast of a parameter that is a comparable document, for where no column gives its type.
     comparable: str
     #: True if each statement is a round trip to a server, which costs more than its execution.
-    turns: bool
+    has_round_trips: bool
+
+    def each(self, parameter: str) -> str:
+        """Return the FROM item `listed(value)` of the texts of a list parameter (`engine.statements`)."""
+
+    def one_of(self, column: str, parameter: str) -> str:
+        """Test whether a text is in a list parameter."""
 
     def stored_document(self, table: str) -> str:
         """Return the document of a row as it is represented."""
@@ -78,8 +84,14 @@ class SqliteDialect:
 
     keep = ""
     sorts_copies = True
-    turns = False
-    comparable = "?"
+    has_round_trips = False
+    comparable = ""
+
+    def each(self, parameter: str) -> str:
+        return f"json_each(:{parameter}) AS listed"
+
+    def one_of(self, column: str, parameter: str) -> str:
+        return f"{column} IN (SELECT value FROM json_each(:{parameter}))"
 
     def stored_document(self, table: str) -> str:
         return f"{table}.doc"
@@ -137,8 +149,14 @@ class PostgresqlDialect:
 
     keep = " FOR KEY SHARE"
     sorts_copies = False
-    turns = True
-    comparable = "?::jsonb"
+    has_round_trips = True
+    comparable = "::jsonb"
+
+    def each(self, parameter: str) -> str:
+        return f"unnest(:{parameter}::text[]) AS listed(value)"
+
+    def one_of(self, column: str, parameter: str) -> str:
+        return f"{column} = ANY(:{parameter}::text[])"
 
     def stored_document(self, table: str) -> str:
         return f"{table}.doc::jsonb"

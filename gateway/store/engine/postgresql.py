@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +15,12 @@ import peewee
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import InvalidTextRepresentation, ReadOnlySqlTransaction
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
 
 from gateway.scim.errors import InvalidValue, NotFound, Unavailable
 from gateway.store.engine.base import (
     Database,
-    First,
     Overrun,
     Row,
     UnusableDatabase,
@@ -40,6 +38,7 @@ from gateway.store.engine.postgresql_urls import (
     explain_missing_right,
     iterate_servers,
 )
+from gateway.store.engine.statements import Steps, joined
 
 # The beginning of an SQLSTATE (PostgreSQL's appendix A), when the machine, not the statement, is at fault.
 _OUTAGES = {
@@ -148,7 +147,6 @@ class _Engine(peewee.PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, prefer_psycopg3=True)
-        self._left = threading.local()
 
     def connect(self, reuse_if_open: bool = False) -> bool:
         """Outside of peewee's lock: threads would wait for a server that is silent one after the other."""
@@ -184,26 +182,13 @@ class _Engine(peewee.PostgresqlDatabase):
             super().begin(isolation_level)
 
     def commit(self) -> None:
-        connection, tail = self._state.conn, self.tail
-        self.tail = []
-        for sql, parameters in _gathered(tail):
-            connection.execute(sql, parameters)
+        connection = self._state.conn
         with _doubted(connection):
             connection.execute("COMMIT", prepare=False)
 
     def rollback(self) -> None:
-        self.tail = []
         if not self._state.conn.closed:
             super().rollback()
-
-    @property
-    def tail(self) -> list[tuple[str, Sequence[Any]]]:
-        """What this thread still has to write before it commits."""
-        return getattr(self._left, "tail", [])
-
-    @tail.setter
-    def tail(self, statements: list[tuple[str, Sequence[Any]]]) -> None:
-        self._left.tail = statements
 
 
 @contextmanager
@@ -236,23 +221,22 @@ class PostgresqlDatabase(Database):
 
     @contextmanager
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
-    ) -> Iterator[Row | None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
+    ) -> Iterator[None]:
         """See Database. The lock of an organization is that of its row."""
         opening = [] if organization_id is None else [_HOLD.format(organization_id)]
-        if first:
-            opening.append(first[0].replace("?", "%d") % first[1])
         if self.peewee.in_transaction():
-            rows = [self.one(sql) for sql in opening]
-            yield rows[-1] if first else None
+            for sql in opening:
+                self.run(sql)
+            yield
             return
         with self._outages(), self._engine.leaving_a_standby():
-            row = self._begin(patience, *opening)
+            self._begin(patience, *opening)
             with self.peewee.atomic():
-                yield row if first else None
+                yield
 
-    def _begin(self, patience: float, *opening: str) -> Row | None:
-        """Begin with these statements, in one message and for one answer: the first row of the last one."""
+    def _begin(self, patience: float, *opening: str) -> None:
+        """Begin with these statements, in one message and for one answer."""
         wait = f"SET LOCAL lock_timeout = {int(patience * 1000)}"
         again = True
         while True:
@@ -260,10 +244,8 @@ class PostgresqlDatabase(Database):
             connection = self.peewee.connection()
             try:
                 limits = () if connection.own and patience == BUSY_SECONDS else (wait, *connection.limit)
-                cursor = connection.execute("; ".join(("BEGIN", *limits, *opening)), prepare=False)
-                while cursor.nextset():
-                    continue
-                return cursor.fetchone() if cursor.description else None
+                connection.execute("; ".join(("BEGIN", *limits, *opening)), prepare=False)
+                return
             except psycopg.Error:
                 # The server went away while nothing was asked of it: nothing is lost by asking again.
                 if not connection.closed:
@@ -273,29 +255,23 @@ class PostgresqlDatabase(Database):
                     raise
                 again = False
 
-    def whole(self, sql: str, *parameters: Any) -> Row | None:
-        """See Database. Where the session is ours it needs neither BEGIN nor COMMIT."""
+    def run_change(self, steps: Steps) -> Row | None:
+        """See Database. One statement; where the session is ours it needs neither BEGIN nor COMMIT."""
+        sql, places = joined(tuple(step.statement for step in steps))
+        given = {step.statement.name: step.parameters for step in steps}
+        values = [given[name or ""][parameter] for name, parameter in places]
         self._engine.lost()
         with self._outages():
             connection = self.peewee.connection()
-        try:
-            if not connection.own or self.peewee.in_transaction():
-                return super().whole(sql, *parameters)
+        if connection.own and not self.peewee.in_transaction():
             with self._outages(), self._engine.leaving_a_standby(), _doubted(connection):
-                return connection.execute(_translated(sql), parameters).fetchone()  # type: ignore[no-any-return]
-        except InvalidTextRepresentation:
-            return None
+                return connection.execute(sql, values).fetchone()  # type: ignore[no-any-return]
+        with self.transaction(), self._outages():
+            return self.peewee.connection().execute(sql, values).fetchone()  # type: ignore[no-any-return]
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Database."""
         super().run_many(_translated(sql), rows)
-
-    def later(self, sql: str, *parameters: Any) -> None:
-        """See Database."""
-        if self.peewee.in_transaction():
-            self._engine.tail = [*self._engine.tail, (_translated(sql), parameters)]
-        else:
-            self.run(sql, *parameters)
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> Any:
         text = _translated(sql)
@@ -482,35 +458,6 @@ def _placeholders(sql: str) -> str:
 
 
 _usual = lru_cache(maxsize=2048)(_placeholders)
-
-
-def _gathered(tail: Sequence[tuple[str, Sequence[Any]]]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that write to different tables as parts of one, which costs the server and its client less.
-
-    Two that write to the same one stay apart: the parts of one statement do not see each other's rows.
-    """
-    left = list(tail)
-    while left:
-        parts: dict[str, tuple[str, Sequence[Any]]] = {}
-        rest = []
-        for statement in left:
-            table = statement[0].split(maxsplit=3)[2]
-            if table in parts:
-                rest.append(statement)
-            else:
-                parts[table] = statement
-        yield (
-            _joined(tuple(sql for sql, _ in parts.values())),
-            [value for _, parameters in parts.values() for value in parameters],
-        )
-        left = rest
-
-
-@lru_cache(maxsize=256)
-def _joined(statements: tuple[str, ...]) -> str:
-    *others, last = statements
-    named = ", ".join(f"part{number} AS ({sql})" for number, sql in enumerate(others))
-    return f"WITH {named} {last}" if named else last
 
 
 def _taken(connection: _Connection, task: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import sqlite3
@@ -19,7 +20,6 @@ import peewee
 from gateway.scim.errors import NotFound
 from gateway.store.engine.base import (
     Database,
-    First,
     Overrun,
     Row,
     UnusableDatabase,
@@ -28,6 +28,7 @@ from gateway.store.engine.base import (
 )
 from gateway.store.engine.dialects import SqliteDialect
 from gateway.store.engine.failures import BUSY_SECONDS, busy
+from gateway.store.engine.statements import Steps, alone, names
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001
@@ -103,6 +104,10 @@ def _use(database: Path) -> Use:
         raise unavailable("the database cannot be opened", lasts=True) from None
 
 
+class _Undone(Exception):
+    """Rolls a change back of which a required statement returned no row."""
+
+
 class _Connection(sqlite3.Connection):
     def __init__(self, database: str, *args: Any, **options: Any) -> None:
         self._use = _use(Path(database))
@@ -164,12 +169,12 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def transaction(
-        self, patience: float = BUSY_SECONDS, organization_id: int | None = None, first: First | None = None
-    ) -> Iterator[Row | None]:
+        self, patience: float = BUSY_SECONDS, organization_id: int | None = None
+    ) -> Iterator[None]:
         """See Database. All writers follow each other, whatever the organization."""
         connection = self.peewee.connection()
         if connection.in_transaction:
-            yield self.one(first[0], *first[1]) if first else None
+            yield
             return
         most: float | None = getattr(self._waits, "most", None)
         patience = patience if most is None else min(patience, most)
@@ -180,7 +185,7 @@ class SqliteDatabase(Database):
             with self._outages():
                 self._begin(connection, until)
                 try:
-                    yield self.one(first[0], *first[1]) if first else None
+                    yield
                     connection.execute("COMMIT")
                 except BaseException:
                     # A full disk makes SQLite roll back by itself.
@@ -189,6 +194,36 @@ class SqliteDatabase(Database):
                     raise
         finally:
             self._writers.release()
+
+    def run_change(self, steps: Steps) -> Row | None:
+        """See Database. One statement after the other."""
+        if self.peewee.connection().in_transaction:
+            return self._run_steps(steps)
+        with suppress(_Undone), self.transaction():
+            row = self._run_steps(steps)
+            if row is None:
+                raise _Undone
+            return row
+        return None
+
+    def _run_steps(self, steps: Steps) -> Row | None:
+        rows: dict[str, dict[str, Any]] = {}
+        last: Row = ()
+        for statement, parameters in steps:
+            sql, places = alone(statement)
+            values = [parameters[name] if step is None else rows[step][name] for step, name in places]
+            values = [json.dumps(value) if type(value) is list else value for value in values]
+            if not statement.returns:
+                self.run(sql, *values)
+                continue
+            row = self.one(sql, *values)
+            if row is not None:
+                rows[statement.name] = dict(zip(names(statement), row, strict=True))
+            if statement.required:
+                if row is None:
+                    return None
+                last = row
+        return last
 
     def limit_waits(self, seconds: float | None) -> None:
         """See Database."""

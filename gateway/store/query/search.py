@@ -177,7 +177,7 @@ class Search:
         The groups are None unless one statement reads them with the page.
         """
         next_start = 0 if place.after or place.offset else count
-        if query.all_users and not place.offset and self._db.dialect.turns:
+        if query.all_users and not place.offset and self._db.dialect.has_round_trips:
             note = fresh_bookmark_parameters(connection, query.digest, next_start)
             found = users_page(self._db, connection, place.after, count, note, self._bytes)
             parts = [_Part(USERS, None, NULL, 0, found.tally, weight=Weight(ListedUser._fields))]

@@ -20,6 +20,7 @@ import pytest
 from gateway.scim.errors import Unavailable
 from gateway.store import Store, WriteConflict, open_database
 from gateway.store.engine.base import MIGRATIONS
+from gateway.store.engine.statements import Steps
 from gateway.store.records import UserRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.engines import is_postgresql
@@ -88,7 +89,7 @@ def before_it_writes(node: Deployment, act: Callable[[], Any]) -> list[Any]:
         list[Any](),
         list[bool](),
     )
-    begin, whole = database.transaction, database.whole
+    begin, run_change = database.transaction, database.run_change
 
     def once() -> None:
         if threading.get_ident() == mine and not begun:
@@ -103,9 +104,9 @@ def before_it_writes(node: Deployment, act: Callable[[], Any]) -> list[Any]:
 
     def by_itself(*arguments: Any) -> Any:
         once()
-        return whole(*arguments)
+        return run_change(*arguments)
 
-    database.whole = by_itself  # type: ignore[method-assign]
+    database.run_change = by_itself  # type: ignore[method-assign]
     database.transaction = transaction  # type: ignore[method-assign]
     return done
 
@@ -212,12 +213,14 @@ def test_what_a_change_of_a_user_tells_of_its_groups_is_so_by_then(
     ids |= {"sales": scim.group("Sales", (ids["user"],))["id"], "free": scim.group("Free")["id"]}
     filled = json.loads(re.sub(r"{(\w+)}", lambda name: ids[name[1]], json.dumps(operation)))
     settled, go_on = threading.Event(), threading.Event()
-    add = nodes[1].gateway.store.events.add
+    database = nodes[1].gateway.store.database
+    run_change = database.run_change
 
-    def slow(*arguments: Any) -> None:
+    def slow(steps: Steps) -> Any:
+        """In the transaction, which has the organization from its beginning on."""
         settled.set()
         assert go_on.wait(30)
-        add(*arguments)
+        return run_change(steps)
 
     def move() -> int:
         other, target = seen_by(nodes[1], scim), path.format(**ids)
@@ -232,7 +235,7 @@ def test_what_a_change_of_a_user_tells_of_its_groups_is_so_by_then(
         return moving
 
     if waits:
-        nodes[1].gateway.store.events.add = slow  # type: ignore[method-assign]
+        database.run_change = slow  # type: ignore[method-assign]
     done = before_it_writes(nodes[0], meanwhile)
     answer = scim.patch(f"/Users/{ids['user']}", {"op": "replace", "value": {"displayName": "Renamed"}})
     assert (done[0].result(30) if waits else done[0]) in (200, 204)
