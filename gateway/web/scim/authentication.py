@@ -97,7 +97,7 @@ def _permit(admission: Admission, trace: Trace) -> None:
 
 
 def credentials_of(request: Request) -> Credentials:
-    """What `Authorization` holds. A doubled `Bearer` and a bare token are common slips of setting up, and accepted."""
+    """Parse the `Authorization` header; a doubled `Bearer` and a bare token, common slips of setup, are accepted."""
     header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
     scheme, _, rest = header.partition(" ")
     if scheme.lower() == "basic":
@@ -112,5 +112,5 @@ def credentials_of(request: Request) -> Credentials:
 
 
 def public_url(request: Request, config: Config) -> str:
-    """What base URLs begin with: as configured, else as the request came in."""
+    """Return the beginning of base URLs: as configured, else scheme and host of the request."""
     return config.public_url or request.called_origin()

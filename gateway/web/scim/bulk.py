@@ -1,5 +1,7 @@
-"""Bulk over HTTP (RFC 7644, 3.7): each operation is admitted, runs and leaves its line in the activity as if it had
-been sent by itself; only the answers travel together.
+"""Bulk requests over HTTP (RFC 7644, 3.7).
+
+Each operation is admitted, run and recorded in the activity as if it had been sent by itself; only the answers travel
+together.
 """
 
 from __future__ import annotations

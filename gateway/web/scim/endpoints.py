@@ -147,9 +147,11 @@ class Endpoints:
     # Users and groups together (RFC 7644, 3.4.2.1 and 3.4.3) -----------------------------------------------------
 
     def list_all(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer GET on the base URL: users and groups (RFC 7644, 3.4.2.1)."""
         return self._list(request, caller, trace, _types(caller))
 
     def search_all(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /.search: users and groups (RFC 7644, 3.4.3)."""
         return self._search(request, caller, trace, _types(caller))
 
     def _list(
@@ -167,12 +169,15 @@ class Endpoints:
     # Users ------------------------------------------------------------------------------------------------------
 
     def list_users(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer GET /Users (RFC 7644, 3.4.2)."""
         return self._list(request, caller, trace, (caller.kept.user,))
 
     def search_users(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /Users/.search (RFC 7644, 3.4.3)."""
         return self._search(request, caller, trace, (caller.kept.user,))
 
     def read_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer GET /Users/{id} (RFC 7644, 3.4.1)."""
         outcome = self._gateway.users.read(caller, uid, trace)
         user, groups = outcome
         tag = etag(user, groups)
@@ -181,23 +186,27 @@ class Endpoints:
         return self._user(request, caller, outcome, tag=tag)
 
     def create_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /Users (RFC 7644, 3.3)."""
         trace.status = 201
         outcome = self._gateway.users.create(caller, self._body(request), trace)
         return self._user(request, caller, outcome, 201)
 
     def replace_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer PUT /Users/{id} (RFC 7644, 3.5.1)."""
         outcome = self._gateway.users.replace(
             caller, uid, self._body(request), trace, request.headers.get("If-Match"), creates_only(request)
         )
         return self._user(request, caller, outcome)
 
     def patch_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer PATCH /Users/{id} (RFC 7644, 3.5.2)."""
         outcome = self._gateway.users.patch(
             caller, uid, self._body(request), trace, request.headers.get("If-Match")
         )
         return self._user(request, caller, outcome)
 
     def delete_user(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer DELETE /Users/{id} (RFC 7644, 3.6)."""
         trace.status = 204
         self._gateway.users.delete(caller, uid, trace, request.headers.get("If-Match"))
         return no_content()
@@ -219,29 +228,35 @@ class Endpoints:
     # Groups -----------------------------------------------------------------------------------------------------
 
     def list_groups(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer GET /Groups (RFC 7644, 3.4.2)."""
         return self._list(request, caller, trace, (caller.kept.group,))
 
     def search_groups(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /Groups/.search (RFC 7644, 3.4.3)."""
         return self._search(request, caller, trace, (caller.kept.group,))
 
     def read_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer GET /Groups/{id} (RFC 7644, 3.4.1)."""
         group = self._gateway.groups.read(caller, uid, trace)
         if is_current(request, etag(group), caller.kept.group, _projection(request)):
             return not_modified(f"{caller.words.base_url}/Groups/{group.uid}", etag(group))
         return self._group(request, caller, group, trace)
 
     def create_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /Groups (RFC 7644, 3.3)."""
         trace.status = 201
         group = self._gateway.groups.create(caller, self._body(request), trace)
         return self._group(request, caller, group, trace, 201)
 
     def replace_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer PUT /Groups/{id} (RFC 7644, 3.5.1)."""
         group = self._gateway.groups.replace(
             caller, uid, self._body(request), trace, request.headers.get("If-Match"), creates_only(request)
         )
         return self._group(request, caller, group, trace)
 
     def patch_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer PATCH /Groups/{id} (RFC 7644, 3.5.2)."""
         # No body unless parts of it are asked for (RFC 7644, 3.5.2): nobody who adds one member of many wants the
         # list of all back.
         shown = not request.query_parameters().keys().isdisjoint(("attributes", "excludedAttributes"))
@@ -252,6 +267,7 @@ class Endpoints:
         return self._group(request, caller, group, trace) if shown else no_content(etag(group))
 
     def delete_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
+        """Answer DELETE /Groups/{id} (RFC 7644, 3.6)."""
         trace.status = 204
         self._gateway.groups.delete(caller, uid, trace, request.headers.get("If-Match"))
         return no_content()
@@ -273,12 +289,14 @@ class Endpoints:
         return scim_response(body, status, location, etag(group))
 
     def bulk(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer POST /Bulk (RFC 7644, 3.7)."""
         request.require_queue()
         return scim_response(self._bulk.run(request, caller, self._body(request), trace))
 
     # Discovery --------------------------------------------------------------------------------------------------
 
     def service_provider_config(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Answer GET /ServiceProviderConfig (RFC 7643, 5)."""
         _refuse_filter(request)
         config = discovery.service_provider_config(
             caller.words.base_url,
@@ -292,6 +310,7 @@ class Endpoints:
     def resource_types(
         self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str | None = None
     ) -> ScimResponse:
+        """Answer GET /ResourceTypes, or one of them (RFC 7643, 6)."""
         return _entries_response(
             request, discovery.resource_types(_types(caller), caller.words.base_url), uid
         )
@@ -299,9 +318,11 @@ class Endpoints:
     def schemas(
         self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str | None = None
     ) -> ScimResponse:
+        """Answer GET /Schemas, or one of them (RFC 7643, 7)."""
         return _entries_response(request, discovery.schemas(_types(caller), caller.words.base_url), uid)
 
     def not_supported(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
+        """Refuse an endpoint of the RFC that is not implemented, such as /Me. Raises NotSupported."""
         raise NotSupported(
             f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
         )

@@ -43,7 +43,7 @@ def _projected_parts(
     base: str,
     asked: Search,
 ) -> Iterator[str]:
-    """A projection looks at each member by itself, so it is made of each page by itself."""
+    """Apply a projection page by page, since it concerns each member by itself."""
     left_out = excluded_names(resource, asked)
 
     def part(document: Json) -> Json:
