@@ -40,7 +40,7 @@ _WRITE = Statement(
 
 
 def event_steps(organization_id: int, events: Sequence[Event], moment: int) -> list[Step]:
-    """The statements that write events under the last numbers that the statement `reserve` reserved."""
+    """Return the statements that write events under the last numbers that the statement `reserve` reserved."""
     steps, last = [], len(events) - 1
     for number, event in enumerate(events):
         behind = last - number

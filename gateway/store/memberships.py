@@ -75,7 +75,7 @@ _RESHOW = Statement(
 
 
 def reshow_step(organization_id: int, user_id: int) -> Step:
-    """The statement by which the groups of a user have another version, for they show it otherwise."""
+    """Return the statement that raises the version of a user's groups, which represent it differently."""
     return Step(_RESHOW, {"modified": now(), "tenant": organization_id, "user": user_id})
 
 
@@ -443,7 +443,7 @@ class Memberships:
         return groups
 
     def reshow(self, organization_id: int, user_id: int) -> None:
-        """A user has another name to be shown by, or another connection manages it: its groups are shown otherwise."""
+        """Raise the versions of the groups of a user whose display name or connection changed."""
         self._db.run_change([reshow_step(organization_id, user_id)])
 
     def reveal(self, organization_id: int, user_ids: Sequence[int]) -> None:

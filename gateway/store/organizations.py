@@ -42,7 +42,7 @@ class Reservation(NamedTuple):
     moves: int = 0
 
     def step(self, statement: RowUpdate, moves: int = 0) -> Step:
-        """The statement that reserves it. `moves`: the number that `RESERVE_UNMOVED` compares."""
+        """Return the statement that reserves it. `moves`: the number that `RESERVE_UNMOVED` compares."""
         ceiling = UNLIMITED if self.ceiling is None or self.seats <= 0 else self.ceiling
         values = {
             "tenant": self.organization_id, "policy": self.policy, "seats": self.seats, "events": self.events,
@@ -77,7 +77,7 @@ _TALLY = Statement(
 
 
 def tally_steps(organization_id: int, counts: Mapping[tuple[str, int | None], int]) -> list[Step]:
-    """The statements that keep the tallies of what connections (or nobody, None) manage, by resource type."""
+    """Return the statements that keep the tallies of connections (None: of no connection), by resource type."""
     return [
         Step(
             _TALLY._replace(name=f"tally_{number}") if number else _TALLY,
@@ -94,7 +94,7 @@ class Organizations:
         self._db = database
 
     def add(self, values: Mapping[str, Any]) -> OrganizationRecord:
-        """A new organization; `values` by column name."""
+        """Insert an organization; `values` are given by column name."""
         moment = now()
         row = self._db.one(
             "INSERT INTO organizations (uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"

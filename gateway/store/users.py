@@ -21,7 +21,7 @@ COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created,
 
 # The rule of visibility, once: what a connection manages and what nobody manages.
 def visible(table: str = "") -> str:
-    """The condition, with its two parameters: organization key and connection key."""
+    """Return the condition of visibility; its parameters are the keys of organization and connection."""
     return f"{table}organization_id = ? AND ({table}connection_id = ? OR {table}connection_id IS NULL)"
 
 
@@ -71,8 +71,10 @@ class NewUser(NamedTuple):
 
 
 class UserRewrite(NamedTuple):
-    """What is to be written of a stored user: the row as it will be, the statements that write it, and whether groups
-    will show it by another name."""
+    """The rewrite of a stored user: new row, parameters of its statement, addresses to delete and to insert.
+
+    Also whether groups will show the user by another name.
+    """
 
     user: UserRecord
     steps: list[Step]
@@ -111,17 +113,17 @@ class Users:
         )
 
     def seen(self, connection: ConnectionRecord, uid: str) -> UserRecord | None:
-        """A user that this connection sees."""
+        """Find a user that is visible to this connection."""
         row = self._db.one(_SEEN, uid, connection.organization_id, connection.id)
         return UserRecord._make(row) if row else None
 
     def of(self, organization: OrganizationRecord, uid: str) -> UserRecord | None:
-        """A user of the organization, whoever manages it."""
+        """Find a user of the organization, of any connection."""
         row = self._db.one(_OF, uid, organization.id)
         return UserRecord._make(row) if row else None
 
     def deleted(self, organization: OrganizationRecord, uid: str) -> UserRecord | None:
-        """A deleted user of the organization; `modified` is when it was deleted."""
+        """Find a deleted user of the organization; `modified` is the time of its deletion."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 1 AND organization_id = ?",
             uid,
@@ -130,7 +132,7 @@ class Users:
         return UserRecord._make(row) if row else None
 
     def by_name(self, organization: OrganizationRecord, user_name: str) -> UserRecord | None:
-        """The user of that userName, letter case aside, whoever manages it."""
+        """Find the user with that userName, letter case aside, of any connection."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM users WHERE organization_id = ? AND user_name_key = ? AND deleted = 0",
             organization.id,
@@ -141,8 +143,10 @@ class Users:
     def search(
         self, organization: OrganizationRecord, q: str, after: int, limit: int
     ) -> tuple[list[int], int | None]:
-        """Keys of users whose userName or shown name holds a text, letter case aside, in the order of making; and the
-        key to go on behind, None at the end. No index serves it, so a call looks at `LOOKED_AT` users at most."""
+        """Return keys of users whose userName or display name contains a text, and the key to continue after.
+
+        That key is None at the end. No index serves the search, so a call reads at most `LOOKED_AT` users.
+        """
         end = self._db.one(
             "SELECT id FROM users WHERE organization_id = ? AND deleted = 0 AND id > ? ORDER BY id LIMIT 1"
             f" OFFSET {LOOKED_AT - 1}",
@@ -177,8 +181,10 @@ class Users:
     def add(
         self, organization_id: int, connection_id: int | None, document: Json
     ) -> tuple[UserRecord, bool] | None:
-        """A new user, and whether others of the connection have its externalId. None when one is `restorable` instead,
-        or the userName is taken: ask `holder` by whom."""
+        """Insert a user; return it, and whether others of the connection have its externalId.
+
+        Return None if there is a `restorable` user or the userName is taken: `holder` returns by which connection.
+        """
         user, steps = self.addition(organization_id, connection_id, document, may_share=True)
         row = self._db.run_change(steps)
         return (user._replace(id=row[0]), bool(row[1])) if row else None
@@ -186,10 +192,10 @@ class Users:
     def addition(
         self, organization_id: int, connection_id: int | None, document: Json, may_share: bool = False
     ) -> NewUser:
-        """Return a user to be added, and the statements that add it; the first one returns its key.
+        """Return the statement that inserts a user, its parameters, and the row without its key.
 
-        It returns none when a deleted user is to be restored, or the userName is taken; unless `may_share`, also when
-        others of the connection have the externalId.
+        The statement returns the key and whether others share the externalId. `where` may hold a FROM and conditions
+        without parameters; it ends where one more condition is expected.
         """
         uid, moment = new_id(), now()
         kept = _columns(document, uid, moment, moment, 1)
@@ -205,10 +211,7 @@ class Users:
     def rewriting(
         self, organization_id: int, connection_id: int | None, user: UserRecord, document: Json
     ) -> UserRewrite:
-        """What brings a user to a new document, under a connection or under nobody.
-
-        The first statement returns no row when somebody else wrote the user since.
-        """
+        """Return the rewrite of a user to a new document, managed by a connection or by none."""
         moment, version, former = now(), user.version + 1, user.document
         kept = _columns(document, user.uid, user.created, moment, version)
         before, after = addresses(former), addresses(document)
@@ -234,12 +237,14 @@ class Users:
         return self.write(self.rewriting(organization_id, connection_id, user, document))
 
     def write(self, rewriting: UserRewrite) -> UserRecord | None:
-        """The same for a state that is known already."""
+        """Store a state of a user that is computed already."""
         return rewriting.user if self._db.run_change(rewriting.steps) else None
 
     def holder(self, organization_id: int, user_name: str, but: int = 0) -> tuple[int | None] | None:
-        """The connection whose user has a userName, letter case aside: its key, or None inside for a user that nobody
-        manages. `but`: the key of a user who does not count."""
+        """Find the connection whose user has a userName, letter case aside.
+
+        The result holds its key, or None for a user that no connection manages. `but` is the key of a user to ignore.
+        """
         row = self._db.one(
             "SELECT connection_id FROM users"
             " WHERE organization_id = ? AND user_name_key = ? AND deleted = 0 AND id <> ?",
@@ -250,8 +255,7 @@ class Users:
         return (row[0],) if row else None
 
     def sharing(self, organization_id: int, connection_id: int, user: UserRecord) -> tuple[list[str], bool]:
-        """The userNames of other users of a connection who have the externalId of a user: some of them, in the order
-        of making, and whether there are more."""
+        """Return some userNames of other users of a connection with a user's externalId, and whether there are more."""
         rows = self._db.all(
             f"SELECT others.user_name {_placed(_SHARING)} AND others.id <> ? ORDER BY others.id LIMIT {_NAMED + 1}",
             organization_id,
@@ -264,8 +268,11 @@ class Users:
     def restorable(
         self, connection: ConnectionRecord, user_name: str, external_id: str | None
     ) -> UserRecord | None:
-        """A deleted user of this connection that a create means: the only one with the same externalId, or one with the
-        same userName where one side has no externalId. In any other case nobody inherits an account."""
+        """Find the deleted user of this connection that a create means.
+
+        It is the only one with the same externalId, or one with the same userName if one side has no externalId. In
+        any other case no account is inherited.
+        """
         name = fold(user_name)
         if external_id is None:
             return self._last(_BY_NAME, connection.id, name)
@@ -290,12 +297,12 @@ class Users:
 
 
 def _placed(sql: str) -> str:
-    """A condition of a named statement, with `?` for each parameter, in their order."""
+    """Return a condition of a named statement, with `?` for each parameter, in their order."""
     return re.sub(r":\w+", "?", sql)
 
 
 def _insertion(comparable: str, free: str, shared: str, has_id: bool | None, may_share: bool) -> Statement:
-    """The statement that adds a user, where the condition `free` holds."""
+    """Return the statement that adds a user, where the condition `free` holds."""
     names = ", ".join(_COLUMNS)
     values = ", ".join(f":{name}" for name in _COLUMNS) + comparable
     alone = f" AND NOT {shared}" if has_id and not may_share else ""
@@ -310,14 +317,13 @@ def _insertion(comparable: str, free: str, shared: str, has_id: bool | None, may
 
 
 def display_of(document: Json) -> str:
-    """The name that groups show a user by."""
+    """Return the name by which groups show a user."""
     name: str = document.get("displayName") or document["userName"]
     return name
 
 
 class _Kept(NamedTuple):
-    """What is kept of a document beside it, so that SQL can compare it; the document as it is shown and as it is
-    compared."""
+    """The columns that repeat parts of a document for SQL, and the document as represented and as compared."""
 
     user_name: str
     user_name_key: str
@@ -331,7 +337,7 @@ class _Kept(NamedTuple):
     def record(
         self, key: int, uid: str, connection_id: int | None, created: int, modified: int, version: int
     ) -> UserRecord:
-        """The row that it is part of."""
+        """Return the row of which these are columns."""
         name, external_id, active = self.user_name, self.external_id, self.active
         return UserRecord(
             key, uid, connection_id, name, external_id, active, self.doc, created, modified, version
@@ -351,5 +357,5 @@ def _columns(document: Json, uid: str, created: int, modified: int, version: int
 
 
 def addresses(document: Json) -> set[str]:
-    """The e-mail addresses of a user as they are compared, for the index that finds a user by one."""
+    """Return the e-mail addresses of a user as compared, for the index that finds a user by one."""
     return {fold(entry["value"]) for entry in document.get("emails", ()) if "value" in entry}

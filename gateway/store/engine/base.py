@@ -101,11 +101,11 @@ class Database(ABC):
 
     @abstractmethod
     def only_one(self, task: str) -> AbstractContextManager[bool]:
-        """True in one process at a time, on whatever node: a task that need not be done twice. Never waits."""
+        """Return True in one process at a time, on any node, for a task that must not run twice. Never waits."""
 
     @abstractmethod
     def _outages(self) -> AbstractContextManager[None]:
-        """Turns an engine that cannot serve into a refusal to come back later."""
+        """Turn errors of an engine that is out of service into Outage."""
 
     @abstractmethod
     def _ending(self, until: float) -> AbstractContextManager[None]:
@@ -113,10 +113,10 @@ class Database(ABC):
 
     @abstractmethod
     def _migrating(self) -> AbstractContextManager[None]:
-        """Waits until no other process migrates this database."""
+        """Wait until no other process migrates this database."""
 
     def one(self, sql: str, *parameters: Any) -> tuple[Any, ...] | None:
-        """The first row, or None."""
+        """Return the first row, or None."""
         cursor = self._execute(sql, parameters)
         try:
             row: tuple[Any, ...] | None = cursor.fetchone()
@@ -134,7 +134,10 @@ class Database(ABC):
             cursor.close()
 
     def all_before(self, until: float | None, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """The same, outside of a transaction. Raises Overrun at a moment of the monotonic clock; None: never."""
+        """Return all rows, outside of a transaction.
+
+        Raises Overrun at the time `until` of the monotonic clock; None for no limit.
+        """
         if until is None:
             return self.all(sql, *parameters)
         with self._ending(until):
@@ -144,11 +147,13 @@ class Database(ABC):
     def fitting(
         self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
     ) -> tuple[list[tuple[Any, ...]], bool]:
-        """The rows of a SELECT of those columns in the order of `id`, until they weigh `size`, and whether there are
-        others. The documents of others are not held. `until`: as `all_before`."""
+        """Return rows of a SELECT in the order of `id` until they weigh `size`, and whether there are more.
+
+        The documents of further rows are not loaded. `until` as in `all_before`.
+        """
 
     def run(self, sql: str, *parameters: Any) -> int:
-        """The number of rows changed."""
+        """Run a statement and return the number of rows that it changed."""
         cursor = self._execute(sql, parameters)
         try:
             return int(cursor.rowcount)
@@ -156,7 +161,7 @@ class Database(ABC):
             cursor.close()
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """The same statement for each row."""
+        """Run a statement for each row of parameters."""
         with self._outages():
             cursor = self.peewee.connection().cursor()
             try:
@@ -210,13 +215,15 @@ class Database(ABC):
 
     @contextmanager
     def altering(self) -> Iterator[None]:
-        """A transaction of a migration: it waits for others briefly, and its statements take as long as they take."""
+        """Open the transaction of a migration, which waits briefly for locks and has no limit of time."""
         with self.transaction(LOCK_SECONDS):
             yield
 
     def index(self, name: str, table: str, columns: str, where: str = "") -> None:
-        """Have an index, of all rows or of those of a condition. Writers wait while it is built, unless the engine can
-        do better."""
+        """Create an index unless it exists, of all rows or of those that meet a condition.
+
+        Writers wait while it is built, unless the engine can do better.
+        """
         with self.altering():
             self.run(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns}){where and f' WHERE {where}'}")
 
@@ -267,5 +274,5 @@ def _insertion(into: str, columns: int, rows: int) -> str:
 
 
 def unavailable(outage: str, lasts: bool = False) -> Outage:
-    """The refusal of a database that cannot serve now. `lasts`: until somebody does something about it."""
+    """Return the refusal of a database out of service; `lasts` if it does not recover by itself."""
     return Outage(outage, lasts=lasts)

@@ -96,7 +96,7 @@ class _Connection(psycopg.Connection[Any]):
 
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
-        """A connection to the server that the URL means. A silent one is given up."""
+        """Connect to the server that the URL means; give up one that does not answer."""
         told = TIMEOUTS | conninfo_to_dict(url)
         if told.get("target_session_attrs") not in ("read-write", "primary"):
             return cls._asked(told, autocommit)[0]
@@ -120,7 +120,7 @@ class _Connection(psycopg.Connection[Any]):
 
     @classmethod
     def _asked(cls, parameters: dict[str, Any], autocommit: bool) -> tuple[_Connection, bool]:
-        """A connection, and whether it only reads. It prepares no statement where a pooler may lose it."""
+        """Return a new connection, and whether it only reads. It prepares no statement where a pooler may lose it."""
         connection = cls.connect("", autocommit=True, **parameters)
         connection.adapters.register_dumper(bool, _Flag)
         # What the URL says of it wins, also that there is no end.
@@ -193,7 +193,7 @@ class _Engine(peewee.PostgresqlDatabase):
 
 @contextmanager
 def _doubted(connection: _Connection) -> Iterator[None]:
-    """What is stored in here may be stored though the server does not answer any more."""
+    """Mark a failure within as one after which the statement may be stored although the server does not answer."""
     try:
         yield
     except psycopg.OperationalError:
@@ -289,8 +289,11 @@ class PostgresqlDatabase(Database):
     def fitting(
         self, until: float | None, weight: Weight, size: int, sql: str, *parameters: Any
     ) -> tuple[list[Row], bool]:
-        """See Database. The driver holds all that a statement finds, so the statement leaves out what is beyond; it
-        does not read those documents, for a text tells its length without being read."""
+        """Implement Database.fitting by a statement that leaves out the documents beyond.
+
+        The driver loads all rows of a result, so the statement returns NULL for them; the length of a text is known
+        without reading it.
+        """
         weighed = "octet_length(doc)" + (f" + {weight.each} * {weight.counted}" if weight.counted else "")
         shown = [
             f"CASE WHEN before < {int(size)} THEN doc END" if name == "doc" else name
@@ -366,7 +369,7 @@ class PostgresqlDatabase(Database):
 
     @contextmanager
     def _unhurried(self) -> Iterator[_Connection]:
-        """A connection of its own whose statements take as long as they take, each a transaction."""
+        """Open a connection without limits of time, on which each statement is a transaction."""
         with self._outages(), closing(_Connection.to(self._url, autocommit=True)) as connection:
             if connection.prepare_threshold is not None:  # the session is ours
                 connection.execute("SET statement_timeout = 0; SET lock_timeout = 0", prepare=False)
@@ -441,7 +444,7 @@ class _Outages:
 
 
 def _cause(error: BaseException | None) -> BaseException | None:
-    """What the driver said."""
+    """Return the driver's error."""
     while isinstance(error, peewee.PeeweeException) and error.__context__:
         error = error.__context__
     return error

@@ -93,13 +93,13 @@ Steps = Sequence[Step]
 
 
 def names(statement: Statement | RowUpdate) -> list[str]:
-    """The names of the columns that a statement returns."""
+    """Return the names of the columns that a statement returns."""
     return [column.rpartition(" AS ")[2] for column in statement.returns]
 
 
 @lru_cache(maxsize=256)
 def alone(statement: Statement | RowUpdate) -> Text:
-    """A statement that is run after those before it, with `?` for each value."""
+    """Return a statement that is run after those before it, with `?` for each value."""
     places: list[tuple[str | None, str]] = []
 
     def value(word: re.Match[str]) -> str:

@@ -39,8 +39,10 @@ _PAGE = f"""
 
 
 class Tally(NamedTuple):
-    """How many of a type nobody manages, and how many a connection does; behind which key the page goes on that
-    follows a first one, if that was noted lately."""
+    """The number of rows of a type without connection, and of a connection.
+
+    `noted` is the row after which the page that follows a first one begins, if its bookmark is fresh.
+    """
 
     of_nobody: int = 0
     of_connection: int = 0
@@ -65,8 +67,11 @@ class Found(NamedTuple):
 def users_page(
     database: Database, connection: ConnectionRecord, after: int, count: int, note: tuple[Any, ...], size: int
 ) -> Found:
-    """`count` users at most, behind a key, in the order of making; their documents if all of them have `size` bytes at
-    most. `note`: the parameters of a fresh note."""
+    """Return at most `count` users after a key, in order of creation, with their groups.
+
+    The documents are included only if they have at most `size` bytes together. `note` are the parameters of the fresh
+    bookmark.
+    """
     organization, seen = connection.organization_id, (connection.organization_id, connection.id)
     # The number stands in the statement: what the planner does not know it takes for a tenth of all.
     (_, told, _), *users = database.all(
