@@ -64,7 +64,7 @@ def program(name: str) -> str:
     return found
 
 
-def adapted(name: str, changes: Mapping[str, str]) -> str:
+def adapt_config(name: str, changes: Mapping[str, str]) -> str:
     """Return a file of `deploy/` with lines replaced; each pattern has to match exactly once."""
     text = (DEPLOY / name).read_text()
     for pattern, line in changes.items():
@@ -222,7 +222,7 @@ class Pooler(Service):
             "logfile =": f"logfile = {home / 'log'}",
             "pidfile =": f"pidfile = {home / 'pid'}",
         }
-        (home / "pgbouncer.ini").write_text(adapted("pgbouncer.ini", changes))
+        (home / "pgbouncer.ini").write_text(adapt_config("pgbouncer.ini", changes))
         self._user = account()
         if self._user:
             shutil.chown(home, self._user)
@@ -246,7 +246,7 @@ class Proxy(Service):
             "server a ": f"server a {HOST}:{nodes[0].port}",
             "server b ": f"server b {HOST}:{nodes[1].port}",
         }
-        (folder / "haproxy.cfg").write_text(adapted("haproxy.cfg", changes))
+        (folder / "haproxy.cfg").write_text(adapt_config("haproxy.cfg", changes))
 
     def command(self) -> tuple[list[str], dict[str, Any]]:
         """Return the command; see Service."""

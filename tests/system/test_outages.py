@@ -49,7 +49,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 def away(deployment: Deployment) -> Away:
     """Takes the database away until the end: PostgreSQL is stopped; the disk takes nothing more of SQLite's log."""
     if engines.is_postgresql():
-        return lambda: engines.stopped(deployment.gateway.config.database_url)
+        return lambda: engines.stop_server(deployment.gateway.config.database_url)
 
     return lambda: no_disk(deployment)
 

@@ -523,7 +523,7 @@ def test_a_database_that_is_down_is_told_as_the_page_says(tmp_path: Path) -> Non
         base, headers = stage.okta.base, {"Authorization": f"Bearer {stage.okta.token}"}
         with ExitStack() as away:
             if engines.is_postgresql():
-                away.enter_context(engines.stopped(own["database_url"]))
+                away.enter_context(engines.stop_server(own["database_url"]))
             else:
                 log = (tmp_path / "instance" / "gateway.sqlite3-wal").stat().st_size
                 before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -27,7 +27,7 @@ from gateway.testing.promises.base import PluginPromises
 
 
 class GroupPromises(PluginPromises):
-    """What a plugin promises that puts users into groups."""
+    """The promises of a plugin that puts users into groups."""
 
     users: ClassVar[Mapping[str, Resolved]] = {}
 
@@ -65,7 +65,7 @@ class GroupPromises(PluginPromises):
 
 
 class EntitlementPromises(PluginPromises):
-    """What a plugin promises that judges what an organization may use."""
+    """The promises of a plugin that decides which features an organization may use."""
 
     #: Plans that have SCIM, and plans that have not.
     allowed: ClassVar[Sequence[str]] = ()
@@ -110,7 +110,7 @@ class EntitlementPromises(PluginPromises):
 
 
 class SeatPromises(PluginPromises):
-    """What a plugin promises that judges seats."""
+    """The promises of a plugin that decides on seats."""
 
     #: Seat limits of organizations that are tried: none, none left, and some.
     limits: ClassVar[Sequence[int | None]] = (None, 0, 1, 3)
@@ -170,7 +170,7 @@ class SeatPromises(PluginPromises):
 
 
 class ListenerPromises(PluginPromises):
-    """What a plugin promises that handles events."""
+    """The promises of a plugin that listens to events."""
 
     def test_every_event_may_come_twice_and_may_be_of_an_unknown_kind(self) -> None:
         """Events are delivered at least once, so each may come again; kinds of events are added."""

@@ -21,7 +21,7 @@ from gateway.testing.examples import (
     Patch,
     manager_with,
 )
-from gateway.testing.mutations import CASES, FULL, JUNK, Place, places, recased, recased_operation
+from gateway.testing.mutations import CASES, FULL, JUNK, Place, change_case, change_operation_case, places
 from gateway.testing.promises.base import PluginPromises
 
 
@@ -93,7 +93,7 @@ class DialectPromises(PluginPromises):
         self, document: Document, case: Callable[[str], str]
     ) -> None:
         """RFC 7643, 2.1: names are case insensitive."""
-        again = self._clean_document(document.kind, recased(document.sent, case))
+        again = self._clean_document(document.kind, change_case(document.sent, case))
         assert _comparable(again) == _comparable(self._clean_document(document.kind, document.sent))
 
     @pytest.mark.parametrize("case", list(CASES.values()), ids=list(CASES))
@@ -101,7 +101,9 @@ class DialectPromises(PluginPromises):
         self, patch: Patch, case: Callable[[str], str]
     ) -> None:
         """In paths and in values."""
-        again = self._clean_patched(patch, [recased_operation(operation, case) for operation in patch.sent])
+        again = self._clean_patched(
+            patch, [change_operation_case(operation, case) for operation in patch.sent]
+        )
         assert _comparable(again) == _comparable(self._clean_patched(patch, patch.sent))
 
     def test_junk_is_never_answered_with_a_5xx(self, connection: Scim) -> None:
@@ -119,7 +121,7 @@ class DialectPromises(PluginPromises):
     def _check_junk(self, example: Any, receive: Callable[[Any], Any]) -> None:
         proper = receive(example)
         for place in places(example):
-            left_out = receive(_without(place, example))
+            left_out = receive(_remove_place(place, example))
             matters = _comparable(left_out) != _comparable(proper)
             for junk in JUNK:
                 received, what = receive(place.replaced(example, junk)), f"{junk!r} at {place}"
@@ -205,7 +207,7 @@ def _check_example(example: Document | Patch, ask: Callable[[Any], Any], sent: A
             assert given == sent, "it answered None, but changed what it was given"
 
 
-def _without(place: Place, example: Any) -> Any:
+def _remove_place(place: Place, example: Any) -> Any:
     """Return the example without the value at a place: an operation without its value changes nothing.
 
     A `remove` with a value removes the entries that it names; null names none (RFC 7643, 2.5).

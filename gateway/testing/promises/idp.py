@@ -25,7 +25,7 @@ from gateway.testing.promises.simulator import SimulatorPromises
 
 
 class DeclarationPromises(PluginPromises):
-    """What the declaration of an identity provider promises."""
+    """The promises of an identity provider's declaration."""
 
     def test_it_is_an_identity_provider(self) -> None:
         """Otherwise no connection can be made."""
@@ -50,7 +50,7 @@ class DeclarationPromises(PluginPromises):
 
 
 class CredentialPromises(PluginPromises):
-    """What a plugin promises of the authentication of callers."""
+    """The promises of a plugin that authenticates."""
 
     def test_the_credentials_of_others_are_not_its_own(self, foreign: Credentials) -> None:
         """None, so that the next one is asked; nobody who knows them is 401."""
@@ -73,7 +73,7 @@ class CredentialPromises(PluginPromises):
 
 
 class TranscriptPromises(PluginPromises):
-    """What a plugin promises of its recorded conversations: each holds, and the application sees what was said."""
+    """The promises of a plugin's transcripts: each holds, and the application sees its users and groups."""
 
     def test_there_are_transcripts(self) -> None:
         """In the folder that the declaration names, so that `gateway conformance` finds them too."""
