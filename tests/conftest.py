@@ -25,7 +25,7 @@ def together(deployment: Deployment, jobs: Sequence[Callable[[], Any]]) -> list[
         try:
             start.wait(30)
             results[number] = job()
-        except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
+        except BaseException as failure:  # noqa: BLE001 - raised in the thread of the test
             failures.append(failure)
         finally:
             deployment.gateway.store.database.close()

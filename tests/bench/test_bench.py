@@ -66,15 +66,15 @@ def test_members_and_accounts_that_go_come_back(bench):
     subject = operations.Subject("", "", 1000, operations.uid, {"small": "s", "large": "l"})
     turns = 4 * operations.MOVING
 
-    def told(name):
+    def changes(name):
         for _ in range(turns):
             (ask,) = subject.next(name)
             (operation,) = json.loads(ask.body)["Operations"]
             yield ask.path, operation
 
-    joined = [operation["op"] == "add" for _, operation in told("member of 10")]
+    joined = [operation["op"] == "add" for _, operation in changes("member of 10")]
     assert joined == ([True] * operations.MOVING + [False] * operations.MOVING) * 2
-    state = {path: operation["value"]["active"] for path, operation in told("deactivate")}
+    state = {path: operation["value"]["active"] for path, operation in changes("deactivate")}
     assert len(state) == 2 * operations.MOVING
     assert all(state.values())
 

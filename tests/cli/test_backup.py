@@ -112,8 +112,8 @@ def test_for_programs_it_says_what_it_holds(
 ) -> None:
     scim.user()
     acme, other = scim.organization.uid, deployment.organization("Other").uid
-    told = json.loads(gateway("backup", "--json", str(tmp_path / "a")).stdout)
-    assert told == {
+    reported = json.loads(gateway("backup", "--json", str(tmp_path / "a")).stdout)
+    assert reported == {
         "file": str(tmp_path / "a"),
         "bytes": (tmp_path / "a").stat().st_size,
         "migrations": [file.stem for file in sorted(MIGRATIONS.glob("0*.py"))],
@@ -249,12 +249,12 @@ def test_a_restored_gateway_is_as_it_was_and_goes_on(
     scim.patch(f"/Users/{user['id']}", {"op": "add", "path": "title", "value": "Late"})
     deployment.close()
 
-    told = gateway("restore", str(tmp_path / "kept"))
+    reported = gateway("restore", str(tmp_path / "kept"))
 
-    assert (told.exit_code, told.stderr) == (0, "")
-    assert "who follows a feed begins anew with after=0" in told.stdout
+    assert (reported.exit_code, reported.stderr) == (0, "")
+    assert "who follows a feed begins anew with after=0" in reported.stdout
     (old,) = instance.glob("gateway.sqlite3.*")
-    assert f"kept as {old.name};" in told.stdout
+    assert f"kept as {old.name};" in reported.stdout
     # The old file is whole, with what was in its log, and nothing is left of that beside the new one.
     assert names(old) == ["user1@acme.test", "late@acme.test"]
     assert not list(instance.glob("*-wal")) + list(instance.glob("*-shm")) + list(instance.glob(".*"))
@@ -278,9 +278,9 @@ def test_it_can_be_restored_where_nothing_is(
     file = sound_backup(gateway, deployment, tmp_path / "kept")
     fresh = tmp_path / "fresh"
     monkeypatch.setenv("GATEWAY_INSTANCE", str(fresh))
-    told = json.loads(gateway("restore", "--json", str(file)).stdout)
-    assert (told["database"], told["kept"]) == (str(database_of(fresh)), None)
-    assert told["last_events"] == {scim.organization.uid: 1}
+    reported = json.loads(gateway("restore", "--json", str(file)).stdout)
+    assert (reported["database"], reported["kept"]) == (str(database_of(fresh)), None)
+    assert reported["last_events"] == {scim.organization.uid: 1}
     assert names(database_of(fresh)) == ["user1@acme.test"]
     assert stat.S_IMODE(database_of(fresh).stat().st_mode) == 0o600
 
@@ -322,13 +322,13 @@ def test_a_log_of_a_database_that_is_gone_does_not_get_into_the_restored_one(
         wal.write_bytes(left[1])
         if gone:
             database_of(instance).unlink()
-        told = json.loads(gateway("restore", "--json", str(file)).stdout)
+        reported = json.loads(gateway("restore", "--json", str(file)).stdout)
         assert names(database_of(instance)) == ["user1@acme.test"]
         assert not wal.exists()
         if not gone:
-            assert names(Path(told["kept"])) == ["user1@acme.test", "late@acme.test"]
+            assert names(Path(reported["kept"])) == ["user1@acme.test", "late@acme.test"]
         else:
-            assert Path(told["kept"] + "-wal").read_bytes() == left[1]
+            assert Path(reported["kept"] + "-wal").read_bytes() == left[1]
 
 
 def damage(path: Path) -> None:
@@ -413,10 +413,10 @@ def test_a_damaged_database_is_replaced_and_kept_as_it_is(
     for spoil in (damage, other_text):
         spoil(database_of(instance))
         spoilt = database_of(instance).read_bytes()
-        told = json.loads(gateway("restore", "--json", str(file)).stdout)
+        reported = json.loads(gateway("restore", "--json", str(file)).stdout)
         assert names(database_of(instance)) == ["user1@acme.test"]
-        assert len(Path(told["kept"]).read_bytes()) == len(spoilt)
-    assert Path(told["kept"]).read_bytes() == spoilt
+        assert len(Path(reported["kept"]).read_bytes()) == len(spoilt)
+    assert Path(reported["kept"]).read_bytes() == spoilt
 
 
 def test_the_database_is_not_restored_from_itself(gateway: Gateway, deployment: Deployment) -> None:
@@ -477,7 +477,7 @@ def test_an_application_that_was_asked_something_counts_as_a_server(
     scim.user()
     assert gateway("backup", str(file)).exit_code == 0
     refused(gateway("restore", str(file)), "has the database open")
-    # What is restored meanwhile is waited for by nobody: it is told.
+    # What is restored meanwhile is not waited for: a warning names it.
     deployment.close()
     use = Use(database_of(deployment.gateway.config.instance), alone=True)
     with pytest.raises(Unavailable, match="being restored"):

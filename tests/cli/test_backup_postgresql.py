@@ -75,8 +75,8 @@ def test_nothing_is_overwritten_unless_it_is_forced(gateway, scim: Scim, tmp_pat
     file.write_text("older")
     assert "--force overwrites it" in gateway("backup", str(file)).stderr
     assert file.read_text() == "older"
-    told = json.loads(gateway("backup", "--json", "--force", str(file)).stdout)
-    assert told == {"file": str(file), "bytes": file.stat().st_size}
+    reported = json.loads(gateway("backup", "--json", "--force", str(file)).stdout)
+    assert reported == {"file": str(file), "bytes": file.stat().st_size}
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["kept.dump"]
 
 
@@ -86,10 +86,10 @@ def test_what_pg_dump_cannot_do_is_told_without_the_password(gateway, scim, tmp_
     at = urlsplit(os.environ["GATEWAY_DATABASE_URL"])
     missing = f"postgresql://postgres:hidden-password@/missing?{at.query}"
     monkeypatch.setenv("GATEWAY_DATABASE_URL", missing)
-    told = gateway("backup", str(tmp_path / "kept.dump"))
-    assert told.exit_code == 1
-    assert 'database "missing" does not exist. Nothing was written.' in told.stderr
-    assert "hidden-password" not in told.output
+    reported = gateway("backup", str(tmp_path / "kept.dump"))
+    assert reported.exit_code == 1
+    assert 'database "missing" does not exist. Nothing was written.' in reported.stderr
+    assert "hidden-password" not in reported.output
     assert not (tmp_path / "kept.dump").exists()
 
 
@@ -98,10 +98,10 @@ def test_a_machine_without_pg_dump_is_told_so(gateway, instance, tmp_path, monke
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("GATEWAY_DATABASE_URL", "postgresql://acme:hidden-password@acme.test/acme")
     monkeypatch.setenv("GATEWAY_SECRET_KEY", KEY)
-    told = gateway("backup", str(tmp_path / "kept.dump"))
-    assert (told.exit_code, told.stdout) == (1, "")
-    assert "pg_dump is not on the PATH, and a PostgreSQL is backed up with it. Install" in told.stderr
-    assert "hidden-password" not in told.output
+    reported = gateway("backup", str(tmp_path / "kept.dump"))
+    assert (reported.exit_code, reported.stdout) == (1, "")
+    assert "pg_dump is not on the PATH, and a PostgreSQL is backed up with it. Install" in reported.stderr
+    assert "hidden-password" not in reported.output
     assert not instance.exists()
 
 
@@ -129,13 +129,13 @@ def seen(instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_no_secret_of_the_url_is_on_the_command_line_or_in_what_is_told(gateway, seen, tmp_path, monkeypatch):
     url = "postgresql://acme:hidden-password@acme.test/acme?sslkey=/key.pem&sslpassword=hidden-sslpassword"
     monkeypatch.setenv("GATEWAY_DATABASE_URL", url)
-    told = gateway("backup", str(tmp_path / "kept.dump"))
+    reported = gateway("backup", str(tmp_path / "kept.dump"))
     argv, service, mode, *lines = seen.read_text().splitlines()
     assert "sslkey=/key.pem" in argv
     assert "hidden" not in argv
     assert (mode, lines) == ("mode: 600", ["[gateway]", "sslpassword=hidden-sslpassword"])
     assert not Path(service.removeprefix("service: ")).exists()
-    assert told.stderr == "Error: pg_dump failed: no key opens with … or …. Nothing was written.\n"
+    assert reported.stderr == "Error: pg_dump failed: no key opens with … or …. Nothing was written.\n"
     assert not (tmp_path / "kept.dump").exists()
 
 
@@ -154,10 +154,10 @@ def test_secrets_that_cannot_be_handed_over_unseen_are_refused(
     gateway, seen, tmp_path, monkeypatch, query, words
 ):
     monkeypatch.setenv("GATEWAY_DATABASE_URL", f"postgresql://acme@acme.test/acme?{query}")
-    told = gateway("backup", str(tmp_path / "kept.dump"))
-    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
-    assert words in told.stderr
-    assert "hidden" not in told.output
+    reported = gateway("backup", str(tmp_path / "kept.dump"))
+    assert (reported.exit_code, reported.stdout, reported.stderr.count("\n")) == (1, "", 1)
+    assert words in reported.stderr
+    assert "hidden" not in reported.output
     assert not seen.exists()
 
 

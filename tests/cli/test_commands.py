@@ -1,4 +1,4 @@
-"""The commands of one process: what they print, and that mistakes are told in a sentence."""
+"""The commands of one process: what they print, and that each mistake is reported in a sentence."""
 
 from __future__ import annotations
 
@@ -187,16 +187,16 @@ def test_a_server_that_does_not_answer_is_named(gateway):
 
 
 def test_to_migrate_says_what_was_applied_and_then_that_nothing_is_left(gateway):
-    told = gateway("migrate").stdout
-    assert re.findall(r"^Applied (\w+) in \d+\.\d s\.$", told, re.MULTILINE) == NAMES
+    reported = gateway("migrate").stdout
+    assert re.findall(r"^Applied (\w+) in \d+\.\d s\.$", reported, re.MULTILINE) == NAMES
     assert gateway("migrate").stdout == "Nothing to do: the database has the newest schema.\n"
 
 
 def test_to_migrate_tells_programs_what_was_applied(gateway):
-    told = gateway("migrate", "--json")
-    applied = json.loads(told.stdout)["applied"]
+    reported = gateway("migrate", "--json")
+    applied = json.loads(reported.stdout)["applied"]
     assert [each["name"] for each in applied] == NAMES
-    assert re.fullmatch(r"Database: \S+/gateway.sqlite3\n", told.stderr)
+    assert re.fullmatch(r"Database: \S+/gateway.sqlite3\n", reported.stderr)
     assert all(each["seconds"] > 0 for each in applied)
     assert json.loads(gateway("migrate", "--json").stdout) == {"applied": []}
 
@@ -351,10 +351,10 @@ def test_an_unknown_id_makes_and_revokes_nothing(gateway, deployment, typed, wor
 def test_a_token_with_a_scope_and_an_expiry_is_made_listed_and_revoked_for_programs(gateway, deployment):
     acme = deployment.organization()
     typed = ("--name", "app", "--organization", acme.uid, "--scope", "events", "--expires-in-days", "30")
-    told = gateway("admin-token", "create", *typed, "--json")
-    made = json.loads(told.stdout)
+    reported = gateway("admin-token", "create", *typed, "--json")
+    made = json.loads(reported.stdout)
     assert (made["scope"], made["organization"]) == ("events", acme.uid)
-    assert re.fullmatch(r"Database: \S+\n", told.stderr)
+    assert re.fullmatch(r"Database: \S+\n", reported.stderr)
     token = made.pop("token")
     assert deployment.admin("GET", f"/organizations/{acme.uid}/events", token=token).status == 200
     assert deployment.admin("GET", f"/organizations/{acme.uid}/users", token=token).status == 403
@@ -391,8 +391,13 @@ def test_a_plugin_is_tried_with_one_command(gateway, instance):
     assert scim.user()["active"] is True
     assert scim.organization.name == "Trial"
     deployment.close()
-    told = gateway("try", "okta").stdout
-    assert re.findall(r"^(\w+)", told, re.MULTILINE) == ["organization", "connection", "base_url", "token"]
+    reported = gateway("try", "okta").stdout
+    assert re.findall(r"^(\w+)", reported, re.MULTILINE) == [
+        "organization",
+        "connection",
+        "base_url",
+        "token",
+    ]
     refused = gateway("try", "nobody")
     assert refused.exit_code == 1
     assert "No plugin for the identity provider 'nobody' is loaded; there are " in refused.stderr

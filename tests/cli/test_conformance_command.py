@@ -44,7 +44,7 @@ def served(deployment):
 
 @pytest.fixture
 def held(gateway, served):
-    """Runs the command against a connection; its result and what it told."""
+    """Runs the command against a connection; its result and what it printed."""
 
     def run(client, *more, idp="okta", token=None):
         url = served + client.base
@@ -61,20 +61,22 @@ def test_all_holds_again_and_again_and_also_beside_other_users(deployment, held,
         if users:
             client.user()
             client.group("Engineering", members=(client.user("user2@acme.test")["id"],))
-        result, told = held(client, "--json", idp=idp)
-        assert (result.exit_code, told["holds"]) == (0, True), [c for c in told["checks"] if c["ok"] is False]
-        assert {check["kind"] for check in told["checks"]} == {"transcript", "simulator"}
+        result, printed = held(client, "--json", idp=idp)
+        assert (result.exit_code, printed["holds"]) == (0, True), [
+            c for c in printed["checks"] if c["ok"] is False
+        ]
+        assert {check["kind"] for check in printed["checks"]} == {"transcript", "simulator"}
         # The simulator leaves its users inactive; of the transcripts nobody stays.
         assert deployment.used(client.organization) == users
 
 
 def test_transcripts_without_settings_are_those_of_the_plain_connection(deployment, held):
     """No settings are the defaults; `--settings` still says which connection it is."""
-    result, told = held(deployment.connection("jumpcloud"), "--json", "--settings", "{}", idp="jumpcloud")
-    assert (result.exit_code, {check["ok"] for check in told["checks"]}) == (0, {True})
+    result, printed = held(deployment.connection("jumpcloud"), "--json", "--settings", "{}", idp="jumpcloud")
+    assert (result.exit_code, {check["ok"] for check in printed["checks"]}) == (0, {True})
     okta = deployment.connection("okta", settings={"extra_attributes": ["title"]})
-    _, told = held(okta, "--json", "--settings", '{"extra_attributes": ["title"]}')
-    left_out = [check["differences"] for check in told["checks"] if check["ok"] is None]
+    _, printed = held(okta, "--json", "--settings", '{"extra_attributes": ["title"]}')
+    left_out = [check["differences"] for check in printed["checks"] if check["ok"] is None]
     assert ["It is told of a connection with the settings {}."] in left_out
 
 
@@ -82,8 +84,8 @@ def test_a_story_of_other_settings_is_left_out_until_they_are_those_of_the_conne
     settings = {"extra_attributes": ["title", "phoneNumbers"]}
     okta = deployment.connection("okta", settings=settings)
     assert "1 left out." in held(deployment.connection("okta"))[0].stdout
-    _, told = held(okta, "--json", "--settings", json.dumps(settings))
-    of = {check["name"]: check["ok"] for check in told["checks"]}
+    _, printed = held(okta, "--json", "--settings", json.dumps(settings))
+    of = {check["name"]: check["ok"] for check in printed["checks"]}
     assert (of["update-and-empty-values"], of["assign"], of["simulator oin"]) == (True, None, True)
     for wrong in ("[", '{"extra_atributes": []}', "7"):
         assert "These are no settings of Okta" in held(okta, "--settings", wrong)[0].stderr
@@ -91,15 +93,15 @@ def test_a_story_of_other_settings_is_left_out_until_they_are_those_of_the_conne
 
 def test_a_server_that_is_no_okta_shows_what_does_not_hold(deployment, held):
     generic = deployment.connection("generic")
-    result, told = held(generic, "--json")
-    assert (result.exit_code, told["holds"]) == (1, False)
-    failed = {check["name"]: check["differences"] for check in told["checks"] if check["ok"] is False}
+    result, printed = held(generic, "--json")
+    assert (result.exit_code, printed["holds"]) == (1, False)
+    failed = {check["name"]: check["differences"] for check in printed["checks"] if check["ok"] is False}
     assert failed["assign"][0].startswith("Exchange 2, POST /Users: locale should be absent")
     result, _ = held(generic)
     assert result.exit_code == 1
     assert "DOES NOT" in result.stdout
     assert "Exchange" in result.stdout
-    assert f"{len(failed)} of {len(told['checks']) - 1} do not hold." in result.stdout
+    assert f"{len(failed)} of {len(printed['checks']) - 1} do not hold." in result.stdout
     assert generic.token not in result.output
 
 
@@ -136,7 +138,7 @@ def exchange(method, path, body=None, **expect):
 
 
 def test_names_are_marked_wherever_they_stand_and_nothing_else_is():
-    story = {
+    recorded = {
         "exchanges": [
             exchange(
                 "POST",
@@ -159,8 +161,8 @@ def test_names_are_marked_wherever_they_stand_and_nothing_else_is():
             exchange("PUT", "/Users/{{u.id}}", {"displayName": "Sales", "title": "unusual"}),
         ]
     }
-    told = json.dumps(list(live.mark_names(story, "m1")["exchanges"]))
-    assert told == json.dumps(
+    printed = json.dumps(list(live.mark_names(recorded, "m1")["exchanges"]))
+    assert printed == json.dumps(
         [
             exchange(
                 "POST",
@@ -191,9 +193,9 @@ def test_names_are_marked_wherever_they_stand_and_nothing_else_is():
 
 def test_what_a_story_made_is_deleted_also_when_it_does_not_hold(deployment):
     scim = deployment.connection("generic")
-    story = {"exchanges": [exchange("POST", "/Users", {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+    recorded = {"exchanges": [exchange("POST", "/Users", {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
                                                        "userName": "user1@acme.test"}, active=False)]}  # fmt: skip
-    assert live.replay_live(scim, story, "m1") != []
+    assert live.replay_live(scim, recorded, "m1") != []
     kinds = [kind for kind, _ in deployment.events(scim.organization)]
     assert kinds == ["user.created", "user.deleted"]
     assert transcripts.replay(scim, {"exchanges": [exchange("GET", "/Users", totalResults=0)]}) == []

@@ -1,4 +1,4 @@
-"""What is wrong with the database is told by commands in one sentence."""
+"""Commands report in one sentence what is wrong with the database."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def guarded():
         yield made
 
 
-def told(gateway, monkeypatch, url, command):
+def refusal(gateway, monkeypatch, url, command):
     monkeypatch.setenv("GATEWAY_DATABASE_URL", url)
     monkeypatch.setenv("GATEWAY_SECRET_KEY", "k" * 40)
     result = gateway(*command.split())
@@ -81,13 +81,13 @@ def test_a_port_where_nothing_listens(gateway, monkeypatch, command):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        sentence = told(gateway, monkeypatch, f"postgresql://acme:{SECRET}@127.0.0.1:{port}/acme", command)
+        sentence = refusal(gateway, monkeypatch, f"postgresql://acme:{SECRET}@127.0.0.1:{port}/acme", command)
     assert f"127.0.0.1, port {port}, refuses the connection" in sentence
 
 
 @COMMANDS
 def test_a_host_that_is_unknown(gateway, monkeypatch, command):
-    sentence = told(gateway, monkeypatch, f"postgresql://acme:{SECRET}@db.invalid/acme", command)
+    sentence = refusal(gateway, monkeypatch, f"postgresql://acme:{SECRET}@db.invalid/acme", command)
     assert "db.invalid, port 5432, is a host whose name cannot be resolved" in sentence
 
 
@@ -97,9 +97,9 @@ def test_a_user_and_a_database_that_are_unknown(gateway, monkeypatch, server, co
     at = urlsplit(server)
     where = f"{at.hostname or ''}{f':{at.port}' if at.port else ''}"
     user = f"postgresql://nobody:{SECRET}@{where}/postgres?{query}"
-    assert "has no user 'nobody'" in told(gateway, monkeypatch, user, command)
+    assert "has no user 'nobody'" in refusal(gateway, monkeypatch, user, command)
     database = f"postgresql://{at.username}:{SECRET}@{where}/missing?{query}"
-    assert "has no database 'missing'" in told(gateway, monkeypatch, database, command)
+    assert "has no database 'missing'" in refusal(gateway, monkeypatch, database, command)
 
 
 MISTAKES = [
@@ -120,7 +120,7 @@ MISTAKES = [
 @COMMANDS
 @pytest.mark.parametrize(("parts", "words"), MISTAKES)
 def test_what_a_server_refuses(gateway, monkeypatch, guarded, command, parts, words):
-    assert words in told(gateway, monkeypatch, guarded(**parts), command)
+    assert words in refusal(gateway, monkeypatch, guarded(**parts), command)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_a_server_refuses(gateway, monkeypatch, guarded, command, parts, wo
     ],
 )
 def test_what_a_migration_may_not_do(gateway, monkeypatch, guarded, parts, words):
-    assert words in told(gateway, monkeypatch, guarded(**parts), "migrate")
+    assert words in refusal(gateway, monkeypatch, guarded(**parts), "migrate")
 
 
 def test_tables_of_another_user(gateway, monkeypatch, guarded):
@@ -139,7 +139,7 @@ def test_tables_of_another_user(gateway, monkeypatch, guarded):
     monkeypatch.setenv("GATEWAY_SECRET_KEY", "k" * 40)
     assert gateway("migrate").exit_code == 0
     for command in ("serve", "admin-token list", "migrate"):
-        sentence = told(gateway, monkeypatch, guarded(user="guest"), command)
+        sentence = refusal(gateway, monkeypatch, guarded(user="guest"), command)
         assert "permission denied for table schema_migration. Make it the owner" in sentence
 
 
@@ -149,7 +149,7 @@ def test_each_server_of_a_list(gateway, monkeypatch, command):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         url = f"postgresql://acme:{SECRET}@db.invalid,127.0.0.1:{port}/acme?target_session_attrs=read-write"
-        sentence = told(gateway, monkeypatch, url, command)
+        sentence = refusal(gateway, monkeypatch, url, command)
     assert sentence == (
         "Error: The PostgreSQL at db.invalid, port 5432, is a host whose name cannot be resolved; the PostgreSQL at"
         f" 127.0.0.1, port {port}, refuses the connection: nothing listens there. Correct GATEWAY_DATABASE_URL or the"
@@ -170,7 +170,7 @@ def test_each_server_of_a_list(gateway, monkeypatch, command):
     ],
 )
 def test_what_the_driver_refuses(gateway, monkeypatch, command, rest, words):
-    assert words in told(gateway, monkeypatch, f"postgresql://acme:{SECRET}@{rest}", command)
+    assert words in refusal(gateway, monkeypatch, f"postgresql://acme:{SECRET}@{rest}", command)
 
 
 @COMMANDS
@@ -189,7 +189,9 @@ def test_a_port_of_another_program(gateway, monkeypatch, command):
 
         threading.Thread(target=answer, daemon=True).start()
         url = f"postgresql://acme:{SECRET}@127.0.0.1:{other.getsockname()[1]}/acme"
-        assert "is no PostgreSQL: another program listens there" in told(gateway, monkeypatch, url, command)
+        assert "is no PostgreSQL: another program listens there" in refusal(
+            gateway, monkeypatch, url, command
+        )
         other.shutdown(socket.SHUT_RDWR)
 
 
@@ -301,7 +303,7 @@ def test_the_demonstration_names_its_own_database_and_asks_no_other(gateway, mon
 def test_a_file_that_is_no_database(gateway, monkeypatch, tmp_path, command):
     file = tmp_path / "acme.sqlite3"
     file.write_text("no database, but a text that is long enough to be looked at. " * 100)
-    sentence = told(gateway, monkeypatch, f"sqlite:///{file}", command)
+    sentence = refusal(gateway, monkeypatch, f"sqlite:///{file}", command)
     assert sentence == f"Error: {file} is no SQLite database; correct GATEWAY_DATABASE_URL.\n"
 
 

@@ -120,7 +120,7 @@ def test_a_request_that_takes_seconds_is_answered_though_the_server_was_told_to_
         asked = pool.submit(idp.call, "POST", "/Groups", GROUP)
         time.sleep(1)  # until it waits for the lock
         server.process.terminate()
-        # The workers are told again each second: what they do at the third time is what this looks at.
+        # The signal is sent to the workers again each second: what they do at the third time is what this looks at.
         time.sleep(3)
         other.execute("COMMIT")
         assert asked.result().status == 201
@@ -282,9 +282,9 @@ def test_a_customer_with_too_few_seats_is_shown_what_its_admin_reads(instance):
     shown = demonstrated("--seats", "2")
     assert shown.returncode == 0, shown.stdout
     assert "FAILED" not in shown.stdout
-    told = " ".join(shown.stdout.partition("admin reads in Okta")[2].split())
-    assert told.count("POST /Users 403") == 2, shown.stdout
-    assert told.count("You're over capacity") == 2, shown.stdout
+    reported = " ".join(shown.stdout.partition("admin reads in Okta")[2].split())
+    assert reported.count("POST /Users 403") == 2, shown.stdout
+    assert reported.count("You're over capacity") == 2, shown.stdout
 
 
 def test_the_demonstration_serves_until_it_is_interrupted(instance):
@@ -301,18 +301,18 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
             )
         )
         stack.callback(shown.kill)
-        told, lines = {}, []
+        reported, lines = {}, []
         for line in shown.stdout:
             lines.append(line)
             if match := re.match(
                 r"(Admin REST|Operator token|SCIM base URL|Organization|Feed)[^ ]*.* (\S+)$", line
             ):
-                told[match[1]] = match[2]
+                reported[match[1]] = match[2]
             if "until Ctrl-C" in line:
                 break
-        admin = told["Admin REST"].removesuffix("/docs")
+        admin = reported["Admin REST"].removesuffix("/docs")
         request = urllib.request.Request(
-            f"{admin}/organizations", headers={"Authorization": f"Bearer {told['Operator token']}"}
+            f"{admin}/organizations", headers={"Authorization": f"Bearer {reported['Operator token']}"}
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert json.load(answer)["items"][0]["name"].startswith("Acme ")
@@ -333,8 +333,8 @@ def test_the_demonstration_serves_until_it_is_interrupted(instance):
         assert answers[0]["userName"] == "you@acme.test"
         assert answers[1]["items"][-1]["resource_id"] == answers[0]["id"]
         assert answers[2]["items"][0]["operation"] == "POST /Users"
-        assert told["Organization"] in commands[1]
-        assert told["Feed"] in commands[1]
+        assert reported["Organization"] in commands[1]
+        assert reported["Feed"] in commands[1]
         children = Path(f"/proc/{shown.pid}/task/{shown.pid}/children").read_text().split()
         shown.send_signal(signal.SIGINT)
         status = shown.wait(timeout=20)

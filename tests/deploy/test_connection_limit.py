@@ -1,4 +1,4 @@
-"""A node tells when the database has too few connections for it."""
+"""A node says when the database has too few connections for it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_a_node_that_may_want_more_connections_than_there_are_says_so(
     stack.callback(deployment.close)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        told = CliRunner().invoke(
+        reported = CliRunner().invoke(
             main, ["serve", "--port", port, "--workers", str(workers)], env=deployment.environment
         )
-    assert f"Port {port} is taken" in told.stderr
+    assert f"Port {port} is taken" in reported.stderr
     words = f"Warning: {workers} workers may want {workers * 6} connections to the database, which gives 97"
-    assert (words in told.stderr) is ("Warning" in told.stderr) is warned
+    assert (words in reported.stderr) is ("Warning" in reported.stderr) is warned

@@ -143,7 +143,7 @@ def _seeds(name: str) -> list[bytes]:
 
 
 def _followed(console: Console, name: str, process: subprocess.Popen[str]) -> tuple[int, int, deque[str]]:
-    """The executions and edges that libFuzzer tells, and its last lines. Shows a line now and then."""
+    """The executions and edges that libFuzzer prints, and its last lines. Shows a line now and then."""
     done = edges = 0
     last: deque[str] = deque(maxlen=60)
     shown = time.monotonic()

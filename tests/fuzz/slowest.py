@@ -270,8 +270,8 @@ def main() -> int:
     )
     given = parser.parse_args()
     dice, slow = random.Random(7), 0
-    told = sys.stdout.write
-    told(
+    write_line = sys.stdout.write
+    write_line(
         "| reader | characters at most | inputs tried | slowest, ms | begins with |\n| --- | --- | --- | --- | --- |\n"
     )
     for name in given.reader or READERS:
@@ -279,7 +279,7 @@ def main() -> int:
         slow += found.seconds > MOST
         begins = ascii(found.text[:24]).replace("|", "/")
         length, took = READERS[name].length, found.seconds * 1000
-        told(f"| {name} | {length:,} | {found.tried} | {took:.0f} | `{begins}` |\n")
+        write_line(f"| {name} | {length:,} | {found.tried} | {took:.0f} | `{begins}` |\n")
         sys.stdout.flush()
     return 1 if slow else 0
 

@@ -80,11 +80,11 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        told = refusal
+        reported = refusal
     else:
         return
-    assert 0 < len(told.detail) <= _SENTENCE, "A refusal says nothing, or too much."
-    told.as_json()
+    assert 0 < len(reported.detail) <= _SENTENCE, "A refusal says nothing, or too much."
+    reported.as_json()
 
 
 def as_text(data: bytes) -> str:
@@ -208,7 +208,7 @@ def _printed(path: PatchPath) -> str:
     return name + chosen + (f".{path.sub}" if path.sub else "")
 
 
-# The JSON door ---------------------------------------------------------------------------------------------------
+# Reading JSON ----------------------------------------------------------------------------------------------------
 
 
 def canonical(kind: ResourceType, document: Mapping[str, Any]) -> None:

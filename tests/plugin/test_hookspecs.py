@@ -64,8 +64,8 @@ def test_a_hook_says_so_exactly_when_its_first_answer_stands(name):
 
 @each_hook
 def test_a_hook_documents_each_argument_and_its_answer(name):
-    told = set(re.findall(r":param (\w+):", SPECS[name].__doc__))
-    assert told == set(inspect.signature(SPECS[name]).parameters)
+    reported = set(re.findall(r":param (\w+):", SPECS[name].__doc__))
+    assert reported == set(inspect.signature(SPECS[name]).parameters)
     answers = typing.get_type_hints(SPECS[name])["return"] not in (type(None), Declaration)
     assert (":returns:" in SPECS[name].__doc__) is answers
 
@@ -73,10 +73,10 @@ def test_a_hook_documents_each_argument_and_its_answer(name):
 @each_hook
 def test_a_hook_stands_in_the_guide_with_its_exact_signature(name):
     blocks = re.findall(r"```\n(gateway_.*?)\n```\n\n(.*?)(?=\n```|\n## |\nAt|\nAfter)", GUIDE, re.DOTALL)
-    told = {block.partition("(")[0]: (block, " ".join(text.split())) for block, text in blocks}
-    assert told[name][0] == signature(name)
-    assert ("stops at the first answer" in told[name][1]) is first_answer(name)
-    assert ("Narrowed" in told[name][1]) is ("Narrowed." in SPECS[name].__doc__)
+    reported = {block.partition("(")[0]: (block, " ".join(text.split())) for block, text in blocks}
+    assert reported[name][0] == signature(name)
+    assert ("stops at the first answer" in reported[name][1]) is first_answer(name)
+    assert ("Narrowed" in reported[name][1]) is ("Narrowed." in SPECS[name].__doc__)
 
 
 def test_the_guide_shows_no_hook_that_does_not_exist():
@@ -88,10 +88,10 @@ VALUES = re.findall(
 )
 
 
-@pytest.mark.parametrize(("name", "told"), [value for value in VALUES if hasattr(gateway, value[0])])
-def test_the_guide_has_every_field_of_a_value(name, told):
+@pytest.mark.parametrize(("name", "reported"), [value for value in VALUES if hasattr(gateway, value[0])])
+def test_the_guide_has_every_field_of_a_value(name, reported):
     names = {field.name for field in dataclasses.fields(getattr(gateway, name))}
-    shown = {word.rstrip("?") for word in re.findall(r"`(\w+\??)`", told)}
+    shown = {word.rstrip("?") for word in re.findall(r"`(\w+\??)`", reported)}
     assert names <= shown
 
 
@@ -147,7 +147,7 @@ class Careless:
 
 
 def plugin(hook, answer):
-    """A plugin with one hook, which does what it is told with the arguments."""
+    """A plugin with one hook, which does with the arguments what a test wants."""
     arguments = ", ".join(inspect.signature(SPECS[hook]).parameters)
     space = {"answer": answer}
     exec(f"def {hook}(self, {arguments}): return answer()", space)
@@ -198,7 +198,7 @@ def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
         for name, verdict in ceilings.items()
     }
     plugins["careless"] = Careless()
-    told = set()
+    reported = set()
     for number, order in enumerate(itertools.permutations(plugins)):
         deployment = Deployment(tmp_path / str(number))
         for name in order:
@@ -212,23 +212,23 @@ def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
             if line.operation == "POST /Users"
         ]
         names = [info.name for info in deployment.gateway.plugins.declared.plugins()]
-        told.add((refused.status, refused.json["detail"], *decisions, *names))
+        reported.add((refused.status, refused.json["detail"], *decisions, *names))
         deployment.close()
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch):
-    told = []
+    reported = []
     found = list(importlib.metadata.distributions())
     for number, order in enumerate((found, found[::-1])):
         monkeypatch.setattr(importlib.metadata, "distributions", lambda order=order, **_: iter(order))
         deployment = Deployment(tmp_path / str(number))
-        told.append(
+        reported.append(
             [(info.name, info.version, info.hooks) for info in deployment.gateway.plugins.declared.plugins()]
         )
         deployment.close()
-    assert told[0] == told[1]
-    assert {"billing", "generic", "okta"} <= {name for name, *_ in told[0]}
+    assert reported[0] == reported[1]
+    assert {"billing", "generic", "okta"} <= {name for name, *_ in reported[0]}
 
 
 # Start-up --------------------------------------------------------------------------------------------------------
@@ -336,10 +336,10 @@ def test_a_plugin_that_crashes_or_answers_rubbish_is_a_503_and_stores_nothing(tm
     """An identity provider of a test; what is asked of all plugins, it is asked as well."""
     deployment, failing = Deployment(tmp_path / "instance"), [False]
 
-    def told():
+    def reported():
         return answer() if failing[0] else None
 
-    wrong = plugin(hook, told)
+    wrong = plugin(hook, reported)
     type(wrong).gateway_declare = hookimpl(lambda self: Declaration(title="Wrong", idp=True))
     deployment.gateway.plugins.add(wrong, "wrong")
     connection = deployment.connection("wrong", deployment.organization(seats=5))

@@ -33,7 +33,7 @@ def scim(deployment: Deployment, acme: OrganizationRecord) -> Scim:
 
 @pytest.fixture(autouse=True)
 def _books_balance(deployment: Deployment, audit: Any) -> Iterator[None]:
-    """Whatever the story, at its end the books balance."""
+    """After every test the invariants hold."""
     yield
     audit(deployment)
 
@@ -153,9 +153,9 @@ def test_users_of_one_connection_may_share_an_external_id(scim: Scim, how: str) 
         second = scim.user(OTHER, externalId="sales")
     else:
         second = scim.user(OTHER)
-        path, told = f"/Users/{second['id']}", {"op": "add", "path": "externalId", "value": "sales"}
+        path, reported = f"/Users/{second['id']}", {"op": "add", "path": "externalId", "value": "sales"}
         body = {"schemas": [USER], "userName": OTHER, "externalId": "sales"}
-        answer = scim.call("PUT", path, body) if how == "PUT" else scim.patch(path, told)
+        answer = scim.call("PUT", path, body) if how == "PUT" else scim.patch(path, reported)
         assert (answer.status, answer.json["externalId"]) == (200, "sales")
 
     found = scim.call("GET", "/Users?filter=externalId+eq+%22sales%22").json
@@ -164,7 +164,7 @@ def test_users_of_one_connection_may_share_an_external_id(scim: Scim, how: str) 
         {first["id"], second["id"]},
     )
     assert shared_by(scim) == [f"shared with {NAME}"]
-    # What says nothing new of it is not told of it again.
+    # What says nothing new of it makes no further event.
     assert (
         scim.patch(f"/Users/{first['id']}", {"op": "replace", "path": "title", "value": "Guide"}).status
         == 200
@@ -567,7 +567,7 @@ def test_no_write_is_half_done_when_the_database_is_shut(
         with state(deployment):
             unavailable(scim, method, path, body, says)
     with state(deployment):
-        # Reading goes on, pages of a walk as well.
+        # Reading goes on, pages behind a bookmark as well.
         for path in (
             "/Users",
             "/Users?count=1",

@@ -65,8 +65,8 @@ class Mapped:
 
     def joined(self, group: str) -> list[str]:
         """Who came into a group, in the order of the events."""
-        told = (data for _, data in self.deployment.events(self.okta.organization))
-        return [uid for data in told if data.get("displayName") == group for uid in data.get("added", ())]
+        reported = (data for _, data in self.deployment.events(self.okta.organization))
+        return [uid for data in reported if data.get("displayName") == group for uid in data.get("added", ())]
 
     @contextmanager
     def saving(self, group: str) -> Iterator[list[Any]]:

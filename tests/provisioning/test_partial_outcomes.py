@@ -233,10 +233,10 @@ def test_the_connection_test_counts_values_without_a_rule(
     assert check(okta, "last_partial") == check(okta, "map_to_groups") == NOTHING
     for number, value in enumerate(("Legal", "Legal", "sales emea", "Sales EMEA", None)):
         create(okta, value, f"user{number}@acme.test")
-    told = check(okta, "map_to_groups")
-    assert told.startswith("Of the newest 5 users, 3 users have a value that no rule covers. ")
-    assert '"sales emea" for "Sales EMEA" (1 user)' in told
-    assert 'lead to no group: "Legal" (2 users). Add' in told
+    reported = check(okta, "map_to_groups")
+    assert reported.startswith("Of the newest 5 users, 3 users have a value that no rule covers. ")
+    assert '"sales emea" for "Sales EMEA" (1 user)' in reported
+    assert 'lead to no group: "Legal" (2 users). Add' in reported
     assert "POST /Users for user2@acme.test" in check(okta, "last_partial")
     # The cost does not grow with the users.
     monkeypatch.setattr(diagnostics, "USERS", 2)

@@ -54,20 +54,20 @@ def test_the_activity_says_which_of_the_four_it_was(deployment: Deployment, okta
     gone, revoked = store.tokens.add(connection, "Gone", None)
     path = f"/connections/{okta.uid}/tokens/{gone.uid}"
     assert deployment.admin("DELETE", path).status == 204
-    told = {}
+    reported = {}
     for name, token in (
         ("unknown", "pgw_nothing"), ("strange", foreign.token), ("expired", expired), ("revoked", revoked),
         ("foreign", other.token),
     ):  # fmt: skip
         answer = okta.call("GET", "/Users", token=token)
         assert answer.status == 401
-        told[name] = (answer.json["detail"], newest(okta).detail)
-    assert len({outside for outside, _ in told.values()}) == 1
-    assert told["unknown"][1] == told["strange"][1]
-    assert told["unknown"][1].startswith("The token is unknown")
-    assert f"Old {expired[:8]}… expired on 20" in told["expired"][1]
-    assert f"Gone {revoked[:8]}… was revoked on 20" in told["revoked"][1]
-    assert f"{other.token[:8]}… belongs to the connection 'Okta'" in told["foreign"][1]
+        reported[name] = (answer.json["detail"], newest(okta).detail)
+    assert len({outside for outside, _ in reported.values()}) == 1
+    assert reported["unknown"][1] == reported["strange"][1]
+    assert reported["unknown"][1].startswith("The token is unknown")
+    assert f"Old {expired[:8]}… expired on 20" in reported["expired"][1]
+    assert f"Gone {revoked[:8]}… was revoked on 20" in reported["revoked"][1]
+    assert f"{other.token[:8]}… belongs to the connection 'Okta'" in reported["foreign"][1]
     checks = deployment.admin("POST", f"/connections/{okta.uid}/test").json["checks"]
     assert "belongs to the connection" in checks[-1]["message"]
 

@@ -1,4 +1,4 @@
-"""Seats: an active user holds one. However many knock at once, nobody gets one that is not there, and nobody is
+"""Seats: an active user holds one. However many ask at once, nobody gets one that is not there, and nobody is
 refused one that is."""
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def create(scim: Scim, number: int) -> Callable[[], Any]:
     return lambda: scim.call("POST", "/Users", person(f"rush{number}"))
 
 
-# One seat, many at the door -------------------------------------------------------------------------------------
+# One seat, many requests ----------------------------------------------------------------------------------------
 
 
 def test_of_fifty_who_want_the_last_seat_one_gets_it_and_nothing_is_left_of_the_others(
@@ -95,7 +95,7 @@ def test_of_fifty_who_want_the_last_seat_one_gets_it_and_nothing_is_left_of_the_
         body["detail"].startswith(f"{SENTENCE}3 seats and all of them are in use.") for body in refused
     )
     assert {body["status"] for body in refused} == {"403"}
-    # One user with one address in one group, told by two events: who came, and whom the group won.
+    # One user with one address in one group, with two events: who came, and whom the group won.
     grown = {"users": 1, "emails": 1, "grants": 1, "events": 2, "tallies": 1}
     assert rows(deployment) == {table: number + grown[table] for table, number in before.items()}
     assert deployment.used(acme) == active(scim) == 3
@@ -157,10 +157,10 @@ def test_many_processes_share_the_seats_exactly(deployment: Deployment, audit: A
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=60)[0] for process in processes]
+    reported = [process.communicate(timeout=60)[0] for process in processes]
 
     assert [process.returncode for process in processes] == [0] * 4
-    assert Counter(status for text in told for status in json.loads(text)) == {201: 20, 403: 40}
+    assert Counter(status for text in reported for status in json.loads(text)) == {201: 20, 403: 40}
     assert deployment.used(acme) == active(scim) == 20
     audit(deployment)
 
@@ -251,20 +251,21 @@ def test_who_pays_by_invoice_is_sent_to_support_and_who_pays_by_card_to_the_bill
     urls = {"contact_url": "https://app.acme.test/help", "billing_url": "https://app.acme.test/billing"}
     deployment = Deployment(tmp_path / "instance", **urls)
     try:
-        told = {}
+        reported = {}
         for payment in ("invoice", "card"):
             scim = deployment.connection("okta", deployment.organization(seats=0, payment=payment))
             answer = scim.call("POST", "/Users", person("user1"))
             assert (answer.status, answer.json["status"], "scimType" in answer.json) == (403, "403", False)
-            told[payment] = answer.json["detail"]
+            reported[payment] = answer.json["detail"]
     finally:
         deployment.close()
-    assert "contact support by opening a new request at https://app.acme.test/help" in told["invoice"]
-    assert "add seats on the Billing page at https://app.acme.test/billing" in told["card"]
-    assert "Billing page" not in told["invoice"]
-    assert "support" not in told["card"]
+    assert "contact support by opening a new request at https://app.acme.test/help" in reported["invoice"]
+    assert "add seats on the Billing page at https://app.acme.test/billing" in reported["card"]
+    assert "Billing page" not in reported["invoice"]
+    assert "support" not in reported["card"]
     assert all(
-        text.startswith("You're over capacity: Acme") and "user1@acme.test" in text for text in told.values()
+        text.startswith("You're over capacity: Acme") and "user1@acme.test" in text
+        for text in reported.values()
     )
 
 
@@ -360,14 +361,14 @@ def test_a_limit_raised_while_creates_run_refuses_nobody_wrongly_and_lets_nobody
             answer = scim.call("POST", "/Users", person(f"rush{name}-{number}"))
             assert answer.status in (201, 403), answer.text
             if answer.status == 403:
-                told = re.search(r"has (\d+) seats", answer.json["detail"])
-                assert told, answer.text
-                refusals.append((known, int(told[1]), deployment.used(acme)))
+                reported = re.search(r"has (\d+) seats", answer.json["detail"])
+                assert reported, answer.text
+                refusals.append((known, int(reported[1]), deployment.used(acme)))
         return refusals
 
     jobs: list[Callable[[], Any]] = [raise_it]
     jobs += [lambda name=name: come_until_it_is_over(name) for name in range(6)]
-    refusals = [each for told in together(deployment, jobs) if told for each in told]
+    refusals = [each for reported in together(deployment, jobs) if reported for each in reported]
 
     # Judged by a limit no older than the one in force when the request was sent, and that limit was used up.
     assert [each for each in refusals if not each[0] <= each[1] <= each[2]] == []

@@ -95,7 +95,7 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     move.call("PUT", f"{move.path}/groups/{hand['id']}/members/{first['id']}", None, 204)
     seats = move.call("GET", f"{move.path}/seats")["used"]
 
-    # Before: Entra neither sees nor makes them, and is told how an admin helps.
+    # Before: Entra neither sees nor makes them, and the refusal says how an admin helps.
     assert found(entra, "user1@acme.test") == []
     refused = entra.call("POST", "/Users", {"schemas": [USER], "userName": "user1@acme.test"})
     assert (refused.status, refused.json["scimType"]) == (409, "uniqueness")
@@ -162,7 +162,7 @@ def test_from_okta_to_entra_step_by_step(move: Move, audit: Audit) -> None:
     assert entra.call("GET", "/Users").json["totalResults"] == 2
     assert move.take()["summary"] == {"moves": 0, "stays": 0, "more": False}
 
-    # Followers of the feed and the activity can tell what happened.
+    # Followers of the feed and the activity can see what happened.
     feed = move.call("GET", f"{move.path}/events?after=0&limit=100")["items"]
     moved = [event for event in feed if event["type"] == "user.updated" and event["connection"] is None]
     assert [event["resource_id"] for event in moved] == [first["id"], second["id"]]
@@ -492,7 +492,7 @@ def test_users_can_be_taken_from_a_plugin_that_is_gone_but_not_by_one(move: Move
 
 
 def test_okta_writes_on_while_it_is_taken_over(deployment: Deployment, audit: Audit, together: Any) -> None:
-    """Each of its answers is true: what it was told was stored is stored, the rest is 404 or 409."""
+    """Each of its answers is true: what it was answered to be stored is stored, the rest is 404 or 409."""
     move = Move(deployment)
     users = [move.assign(number) for number in range(60)]
     outcomes: dict[str, list[int]] = {user["id"]: [] for user in users}
@@ -564,6 +564,6 @@ def test_ten_thousand_users_move_in_seconds_and_in_little_memory(deployment: Dep
     # Traced memory slows everything down; untraced it is a third of it.
     assert seconds < 60
     assert peak < 30_000_000
-    told = store.database.one("SELECT COUNT(*) FROM events WHERE type = 'user.updated'")
-    assert told == (number,)
+    reported = store.database.one("SELECT COUNT(*) FROM events WHERE type = 'user.updated'")
+    assert reported == (number,)
     assert done["moves"][0]["found_by"] == ["user0@acme.test"]

@@ -243,8 +243,8 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
     assert careless.heard
     assert any(record.levelno >= logging.ERROR and record.exc_info for record in caplog.records)
     formatter = logging.Formatter("%(name)s %(message)s")
-    told = "\n".join(f"{formatter.format(record)} {record.__dict__!r}" for record in caplog.records)
-    assert_hidden(secrets, told, "the log")
+    reported = "\n".join(f"{formatter.format(record)} {record.__dict__!r}" for record in caplog.records)
+    assert_hidden(secrets, reported, "the log")
 
     # Every row of every table, and the bytes of the files, with what was deleted in them.
     deployment.gateway.activity_writer.flush()
@@ -265,7 +265,7 @@ def test_no_token_and_no_password_is_in_a_log_record_or_in_the_database(
     shown.append(deployment.admin("POST", f"/connections/{scim.uid}/test").text)
     shown.append(deployment.call("GET", "/metrics", None, {}).text)
     assert_hidden(secrets, "".join(shown), "what is shown")
-    assert scim.token[:8] in shown[3]  # the beginning is shown, so that people can tell tokens apart
+    assert scim.token[:8] in shown[3]  # the beginning is shown, so that tokens can be told apart
 
 
 def assert_hidden(secrets: list[str], text: str, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Discovery tells the truth: what the service can do, and exactly the attributes that a connection keeps."""
+"""Discovery is true: what the service can do, and exactly the attributes that a connection keeps."""
 
 import pytest
 from scim2_models import ResourceType as PeerResourceType

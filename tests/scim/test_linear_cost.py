@@ -165,7 +165,7 @@ def test_matching_grows_with_the_terms():
     )
 
 
-# The JSON door ---------------------------------------------------------------------------------------------------
+# Reading JSON ----------------------------------------------------------------------------------------------------
 
 
 def inside(value):
@@ -286,12 +286,12 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("make", OPERATIONS.values(), ids=OPERATIONS)
 def test_operations(make):
-    def told(operations):
+    def read_all(operations):
         with contextlib.suppress(Refusal):
             split_members(operations)
         apply(USERS, USER, operations)
 
-    grows(lambda body: told(read_operations(body)), lambda n: patch(make(n)), 100)
+    grows(lambda body: read_all(read_operations(body)), lambda n: patch(make(n)), 100)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The JSON door: what may come in as the body of a request, and the sentences for what may not."""
+"""Reading JSON: what is taken as the body of a request, and the sentences for what is refused."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Clients that are slow, or never go on: they hold no thread, they are told so in time, and nobody else waits."""
+"""Clients that are slow, or never go on: they hold no thread, they are answered in time, and nobody else waits."""
 
 from __future__ import annotations
 

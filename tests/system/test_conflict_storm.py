@@ -95,7 +95,7 @@ def test_of_all_who_create_one_name_at_once_one_does_and_all_others_hear_who_has
         return scims[thread % 2].call("POST", "/Users", {"schemas": [USER], "userName": name, "active": True})
 
     jobs = [lambda thread=thread: [create(thread, n) for n in range(15)] for thread in range(THREADS)]
-    answers = [each for told in together(deployment, jobs) for each in told]
+    answers = [each for reported in together(deployment, jobs) for each in reported]
 
     assert Counter(answer.status for answer in answers) == {201: 15, 409: 15 * (THREADS - 1)}
     assert slowest(answers) < soon(answers)
@@ -126,7 +126,7 @@ def test_members_pushed_from_all_sides_are_all_in(deployment: Deployment, togeth
         return [scim.patch(f"/Groups/{group}", step) for step in steps]
 
     jobs = [lambda thread=thread: push(thread) for thread in range(THREADS)]
-    answers = [each for told in together(deployment, jobs) for each in told]
+    answers = [each for reported in together(deployment, jobs) for each in reported]
 
     assert Counter(answer.status for answer in answers) == {204: THREADS * 13}
     assert slowest(answers) < soon(answers)
@@ -176,7 +176,7 @@ def test_attributes_changed_from_all_sides_are_all_there(
         ]
 
     jobs = [lambda path=path: change(path) for path in attributes]
-    answers = [each for told in together(deployment, jobs) for each in told]
+    answers = [each for reported in together(deployment, jobs) for each in reported]
 
     assert Counter(answer.status for answer in answers) == {200: THREADS * 25}
     assert slowest(answers) < soon(answers)
@@ -251,7 +251,7 @@ READS = (
 
 @pytest.mark.parametrize("path", READS)
 def test_a_reader_waits_for_no_writer(deployment: Deployment, path: str) -> None:
-    """Pages of a walk as well: that a client is on its way through a list is not worth waiting for."""
+    """Pages behind a bookmark as well: the bookmark of a client is not worth waiting for."""
     scim = deployment.connection("generic")
     users = [scim.user(f"user{number}@acme.test")["id"] for number in range(6)]
     scim.group("Sales", tuple(users))

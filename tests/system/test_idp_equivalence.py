@@ -1,7 +1,7 @@
-"""One story of a person, told as each identity provider tells it, ends in the same user.
+"""The same changes of a person, as each identity provider sends them, end in the same user.
 
 The person is created, changes family name and address, gets a title and a department, is deactivated and comes back.
-How that is said is each provider's own; what the gateway then shows must not tell who said it.
+How that is said is each provider's own; what the gateway then shows must not depend on who said it.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ DEPARTMENT = f"{ENTERPRISE}:department"
 WORK = 'emails[type eq "work"].value'
 NAME, ADDRESS = "user1@acme.test", "new.user1@acme.test"
 
-#: What stands at the end, wherever the story came from.
+#: What stands at the end, whichever provider sent it.
 KEPT = {
     "schemas": [USER, ENTERPRISE],
     "userName": NAME,
@@ -71,7 +71,7 @@ OKTA = {"extra_attributes": ["title", DEPARTMENT]}
 OLD = {"schemas": ["urn:scim:schemas:core:1.0"], "active": "true"}
 
 #: The provider, the settings of its connection, the body of its create, and what follows.
-TOLD = {
+PROVIDERS = {
     "okta, an app of the catalogue": (
         "okta",
         OKTA,
@@ -137,14 +137,14 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize(("idp", "settings", "create", "story"), TOLD.values(), ids=TOLD)
-def test_the_same_story_ends_in_the_same_user(deployment, idp, settings, create, story):
+@pytest.mark.parametrize(("idp", "settings", "create", "steps"), PROVIDERS.values(), ids=PROVIDERS)
+def test_the_same_changes_end_in_the_same_user_by_every_idp(deployment, idp, settings, create, steps):
     client = deployment.connection(idp, settings=settings)
     created = client.call("POST", "/Users", create)
     assert created.status == 201, created.text
     path = f"/Users/{created.json['id']}"
     statuses, seats = [], []
-    for method, body in story:
+    for method, body in steps:
         statuses.append(client.call(method, path, body).status)
         seats.append(deployment.used(client.organization))
     assert set(statuses) == {200}
@@ -157,7 +157,7 @@ def test_the_same_story_ends_in_the_same_user(deployment, idp, settings, create,
 
 
 def test_every_identity_provider_of_this_repository_tells_the_story(deployment):
-    """One that joins tells it too."""
+    """A new one is compared as well."""
     here = {path.name for path in (Path(__file__).parents[2] / "plugins").iterdir()}
     providers = {plugin.name for plugin in deployment.gateway.plugins.declared.plugins() if plugin.idp}
-    assert here & providers <= {idp for idp, *_ in TOLD.values()}
+    assert here & providers <= {idp for idp, *_ in PROVIDERS.values()}

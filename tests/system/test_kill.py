@@ -180,10 +180,10 @@ def test_a_killed_server_has_kept_every_create_it_answered(
             assert get(server.port, f"{scim.base}/Users/{uid}", scim.token)["userName"] == name
     finally:
         server.kill()
-    told = Counter(event["resource_id"] for event in events if event["type"] == "user.created")
+    reported = Counter(event["resource_id"] for event in events if event["type"] == "user.created")
     found = stored_names(deployment)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
-    assert told == dict.fromkeys(found, 1)
+    assert reported == dict.fromkeys(found, 1)
     assert stream.answered.items() <= found.items()
     assert seats["used"] == there == len(found)
     audit(deployment)
@@ -254,9 +254,9 @@ def test_a_push_that_was_killed_halfway_is_not_there_at_all(
     audit(deployment)
     database = deployment.gateway.store.database
     members = [number for (number,) in database.all("SELECT members FROM groups")]
-    told = database.all("SELECT type FROM events WHERE resource = 'Group' ORDER BY seq")
+    reported = database.all("SELECT type FROM events WHERE resource = 'Group' ORDER BY seq")
     assert members in ([], [300])
-    assert told == [("group.created",), ("group.members_changed",)] * len(members)
+    assert reported == [("group.created",), ("group.members_changed",)] * len(members)
     deployment.close()
 
 
@@ -298,7 +298,7 @@ def break_down(url: str, chance: random.Random) -> None:
 
 
 def kept_all(deployment: Deployment, promised: dict[str, str], audit: Callable[[Deployment], None]) -> bool:
-    """False while the server ends connections: this one is not told to come back, as requests are, it is refused."""
+    """False while the server ends connections: this one is not asked to come back, as requests are, it is refused."""
     with suppress(Unavailable):
         audit(deployment)
         assert promised.items() <= stored_names(deployment).items()
@@ -311,7 +311,7 @@ def test_a_database_server_that_breaks_down_has_kept_every_create_that_was_answe
     tmp_path: Path, lasting: str, audit: Callable[[Deployment], None]
 ) -> None:
     """One process of PostgreSQL killed ends all others of it, and the server recovers from its log. The gateway's
-    processes go on all along: whoever asks meanwhile is told to come back."""
+    processes go on all along: whoever asks meanwhile is asked to come back."""
     import psycopg
 
     with psycopg.connect(lasting) as connection:
@@ -359,7 +359,7 @@ def test_a_database_server_that_breaks_down_has_kept_every_create_that_was_answe
     assert Counter(
         event["resource_id"] for event in events if event["type"] == "user.created"
     ) == dict.fromkeys(found, 1)
-    # Whoever was told that nothing was changed was told the truth.
+    # An answer that nothing was changed was true.
     doubtful = sum(number for detail, number in stream.refusals.items() if "may have been stored" in detail)
     unanswered = len(found) - len(stream.answered)
     assert unanswered <= doubtful

@@ -112,7 +112,7 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
     with away():
         for scim, times in ((okta, 4), (entra, 2)):
             assert {post(scim, bases[scim.uid], scim.token) for _ in range(times)} == {503}
-        # Strangers are told apart from customers once somebody can be looked up.
+        # Strangers are distinguished from customers once somebody can be looked up.
         strange = {post(okta, f"/scim/v2/okta-nobody{n}", "wrong") for n in range(3)}
         assert strange == ({503} if engines.is_postgresql() else {401})
     assert back(caplog)
@@ -124,14 +124,14 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
         else "the disk does not answer; requests are refused with 503"
     )
     assert first.startswith(f"the database does not serve: {what}")
-    told = re.fullmatch(
+    reported = re.fullmatch(
         r"the database serves again after (\d+) s; (\d+) requests were refused: 6 of 2 connections, whose activity"
         r" counts them, and (\d+) others",
         last,
     )
-    assert told, last
+    assert reported, last
     strangers = 3 if engines.is_postgresql() else 0
-    assert (int(told[2]), int(told[3])) == (6 + strangers, strangers)
+    assert (int(reported[2]), int(reported[3])) == (6 + strangers, strangers)
     for organization, scim, times in ((acme, okta, 4), (other, entra, 2)):
         (line,) = deployment.activity(organization, outcome="failure")
         assert (line.connection_uid, line.status, line.times) == (scim.uid, 503, times)
@@ -192,7 +192,7 @@ def test_what_admins_send_meanwhile_is_counted_in_the_log(
 def test_a_lock_is_no_outage_and_each_request_it_refused_has_a_line_of_its_own(
     deployment: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever holds the lock is served; PostgreSQL tells a lock of an organization likewise."""
+    """Whoever holds the lock is served; PostgreSQL reports a lock of an organization likewise."""
     okta = deployment.connection("okta", deployment.organization())
     user, base = okta.user("here@acme.test"), okta.base
     deployment.gateway.activity_writer.flush()
@@ -201,9 +201,11 @@ def test_a_lock_is_no_outage_and_each_request_it_refused_has_a_line_of_its_own(
         assert post(okta, base, okta.token) == 503
         assert okta.call("DELETE", f"/Users/{user['id']}").status == 503
     removal, create = deployment.activity(okta.organization, outcome="failure")
-    told = "The gateway cannot serve this now: the database is busy. Nothing was changed; try again later."
+    reported = (
+        "The gateway cannot serve this now: the database is busy. Nothing was changed; try again later."
+    )
     for line in (create, removal):
-        assert (line.status, line.times, line.detail, line.principal) == (503, 1, told, "test")
+        assert (line.status, line.times, line.detail, line.principal) == (503, 1, reported, "test")
         assert line.request_id
         assert line.connection_uid == okta.uid
     assert (create.operation, create.user) == ("POST /Users", "late@acme.test")

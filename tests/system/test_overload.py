@@ -1,4 +1,4 @@
-"""More than can be done, or a database that cannot: told soon and in a sentence, nothing half done, nobody else hit."""
+"""More than can be done, or a database that cannot: refused soon in a sentence, nothing half done, nobody else hit."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from gateway.web.scim.rate_limit import BURST, RateLimit
 pytestmark = pytest.mark.slow
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
-#: Seconds within which a database that cannot serve is told of.
+#: Seconds within which a database that cannot serve is reported.
 SOON = 6.0
 
 
-def told_to_come_back(answer: Any, headers: Any, status: int, says: str) -> None:
+def check_retry_after(answer: Any, headers: Any, status: int, says: str) -> None:
     """A SCIM error with whole seconds."""
     assert answer.status == status, answer.text
     assert (answer.json["schemas"], answer.json["status"]) == ([ERROR], str(status))
@@ -48,7 +48,7 @@ RATE, WORKERS, FLOODERS = 5, 2, 6
 
 
 class Client(threading.Thread):
-    """Creates users over one connection that stays open, until it is told to stop; what it was answered."""
+    """Creates users over one connection that stays open, until the test stops it; what it was answered."""
 
     def __init__(self, url: str, scim: Scim, name: str, pause: float, size: int = 10) -> None:
         super().__init__(name=name)
@@ -116,8 +116,8 @@ def test_one_connection_in_a_storm_starves_no_other(
     waits = {wait for client in flood for status, wait, _ in client.answers if status == 429}
     assert waits == {"1"}
     # Every one of them is in the activity, though none was written by itself.
-    told = deployment.activity(wild.organization, outcome="failure")
-    assert Counter(line.status for line in told) == {429: storm[429]}
+    reported = deployment.activity(wild.organization, outcome="failure")
+    assert Counter(line.status for line in reported) == {429: storm[429]}
     assert deployment.used(wild.organization) == storm[201]
     audit(deployment)
     deployment.close()
@@ -144,7 +144,7 @@ def test_a_request_too_many_does_nothing_bulk_neither(
         ("DELETE", f"/Users/{user['id']}", None),
         ("GET", "/Users", None),
     ):
-        told_to_come_back(
+        check_retry_after(
             scim.call(method, path, body),
             deployment.last_headers,
             429,
@@ -238,7 +238,7 @@ def test_a_server_without_a_connection_left_is_told_soon_and_serves_again(
                 asked.append(
                     scim.deployment.call(method, f"{base}/Users", body, {"Authorization": scim.token})
                 )
-                told_to_come_back(
+                check_retry_after(
                     asked[-1],
                     scim.deployment.last_headers,
                     503,
@@ -279,7 +279,7 @@ class Caught(threading.Thread):
     def run(self) -> None:
         try:
             self._job()
-        except BaseException as failure:  # noqa: BLE001 - told by the test
+        except BaseException as failure:  # noqa: BLE001 - raised by the test
             self.failure = failure
 
 
@@ -358,7 +358,7 @@ def test_a_server_that_says_nothing_is_given_up_soon(server: str, tmp_path: Path
             try:
                 database.close()
                 answer = scim.deployment.call(method, f"{base}/Users", body, {"Authorization": scim.token})
-                told_to_come_back(answer, scim.deployment.last_headers, 503, "does not answer")
+                check_retry_after(answer, scim.deployment.last_headers, 503, "does not answer")
             finally:
                 os.kill(pid, signal.SIGCONT)
         assert scim.user("later@acme.test")
@@ -459,7 +459,7 @@ def test_what_fails_at_the_last_statement_or_at_the_commit_leaves_nothing(
             f"CREATE {moment} failing AFTER INSERT ON activity {late} FOR EACH ROW EXECUTE FUNCTION fail()"
         )
         for method, path, body in writes(user, group):
-            told_to_come_back(scim.call(method, path, body), deployment.last_headers, 503, says)
+            check_retry_after(scim.call(method, path, body), deployment.last_headers, 503, says)
             assert "Nothing was changed" in scim.call(method, path, body).json["detail"]
         database.run("DROP TRIGGER failing ON activity")
         assert stored(deployment) == before

@@ -1,9 +1,9 @@
-"""A client walks through a list by startIndex while users come and go: it meets all who were there all along, once.
+"""A client reads a list by startIndex while users come and go: it meets all who were there all along, once.
 
 `startIndex` counts positions, and positions shift with every user that goes. An identity provider that imports its
 users so, and misses some, takes them for gone.
 
-The last part does it at large: many writers, several walks and two nodes at once. `GATEWAY_WALK` in the environment is
+At the end many writers, several readings and two nodes come together. `GATEWAY_WALK` in the environment is
 the number of users, where the few hundred of an ordinary run are not enough; `pytest -rP` shows the figures.
 """
 
@@ -32,7 +32,7 @@ from gateway.testing.deployment import USER
 
 
 def add(scim: Scim, number: int, **attributes: Any) -> str:
-    """A user; quicker than through HTTP, and by the same story."""
+    """A user; quicker than through HTTP, and by the same operation."""
     document = {"schemas": [USER], "userName": f"user{number:04}@acme.test", "active": True, **attributes}
     trace = scim.deployment.trace(scim.organization)
     scim.deployment.gateway.users.create(scim.caller(), document, trace)
@@ -68,14 +68,14 @@ def names(body: dict[str, Any]) -> list[str]:
     return [resource.get("userName") or resource["displayName"] for resource in body["Resources"]]
 
 
-def walk(
+def read_pages(
     scim: Scim,
     count: int = 100,
     query: str = "",
     between: Callable[[int], None] = lambda page: None,
     by: str = "sent",
 ) -> Iterator[list[str]]:
-    """The pages of one walk as clients walk: 1, 101, 201, … until the total is reached or a page is empty.
+    """The pages of one reading, as clients ask for them: 1, 101, 201, … until the total is reached or a page is empty.
 
     `by`: some go on by the count they sent, others by the number of resources they were given.
     """
@@ -102,15 +102,15 @@ def together(pages: Iterator[list[str]]) -> list[str]:
 
 def test_a_walk_at_rest_meets_everybody_in_the_order_of_their_making_on_every_run(scim: Scim) -> None:
     everybody = people(scim, 250)
-    assert [len(names) for names in walk(scim)] == [100, 100, 50]
+    assert [len(names) for names in read_pages(scim)] == [100, 100, 50]
     for count in (100, 7, 250, 249, 251, 50):
-        assert together(walk(scim, count)) == everybody
+        assert together(read_pages(scim, count)) == everybody
     # Changes do not move anybody.
     for name in (everybody[0], everybody[120]):
         found = scim.deployment.gateway.store.users.by_name(scim.organization, name)
         assert found
         assert scim.patch(f"/Users/{found.uid}", {"op": "replace", "value": {"title": "x"}}).status == 200
-    assert together(walk(scim)) == everybody
+    assert together(read_pages(scim)) == everybody
 
 
 @pytest.mark.parametrize("by", ["sent", "given"])
@@ -134,7 +134,7 @@ def test_nobody_who_stays_is_missed_or_met_twice_while_others_are_deleted(
             remove(scim, name)
 
     met: list[str] = []
-    for names in walk(scim, between=between, by=by):
+    for names in read_pages(scim, between=between, by=by):
         met += names
     assert len(met) == len(set(met))
     assert set(present) <= set(met)
@@ -142,14 +142,14 @@ def test_nobody_who_stays_is_missed_or_met_twice_while_others_are_deleted(
 
 
 def test_nobody_who_stays_is_missed_or_met_twice_while_others_come(scim: Scim) -> None:
-    """Newcomers are last in the order, so the walk meets them, too."""
+    """Newcomers are last in the order, so the reading meets them, too."""
     everybody = people(scim, 150)
 
     def between(number: int) -> None:
         if number < 4:
             everybody.extend(add(scim, number * 1000 + each) for each in range(60))
 
-    assert together(walk(scim, between=between)) == everybody
+    assert together(read_pages(scim, between=between)) == everybody
 
 
 def test_coming_and_going_at_once(scim: Scim) -> None:
@@ -163,13 +163,13 @@ def test_coming_and_going_at_once(scim: Scim) -> None:
         if number < 3:
             present.extend(add(scim, number * 1000 + each) for each in range(30))
 
-    met = together(walk(scim, 50, between=between))
+    met = together(read_pages(scim, 50, between=between))
     assert len(met) == len(set(met))
     assert set(present) <= set(met)
 
 
 def test_who_comes_back_while_a_client_walks_is_met_at_most_once(scim: Scim) -> None:
-    """A restored user has its old place: a walk that went past it has met it, or does not meet it."""
+    """A restored user has its old place: a reading that went past it has met it, or does not meet it."""
     everybody = people(scim, 120)
     for name in (everybody[5], everybody[90]):
         remove(scim, name)
@@ -179,7 +179,7 @@ def test_who_comes_back_while_a_client_walks_is_met_at_most_once(scim: Scim) -> 
             add(scim, 5)
             add(scim, 90)
 
-    met = together(walk(scim, 50, between=between))
+    met = together(read_pages(scim, 50, between=between))
     assert len(met) == len(set(met))
     assert set(everybody) - {everybody[5]} <= set(met)
 
@@ -196,27 +196,27 @@ def test_a_walk_through_a_filter_misses_nobody(scim: Scim) -> None:
             scim.patch(f"/Users/{found.uid}", {"op": "replace", "value": {"title": "Support"}})
         del present[:20]
 
-    met = together(walk(scim, 40, query, between))
+    met = together(read_pages(scim, 40, query, between))
     assert len(met) == len(set(met))
     assert set(present) <= set(met)
-    assert together(walk(scim, 40, query)) == present
+    assert together(read_pages(scim, 40, query)) == present
 
 
 def test_two_clients_who_walk_one_list_do_not_mislead_each_other(scim: Scim) -> None:
-    """Both see everybody; where their pages cannot be told apart, one may see somebody twice."""
+    """Both see everybody; where their pages cannot be distinguished, one may see somebody twice."""
     everybody = people(scim, 200)
     present = list(everybody)
-    walks = [walk(scim, 50), walk(scim, 50)]
+    readings = [read_pages(scim, 50), read_pages(scim, 50)]
     met: list[list[str]] = [[], []]
-    met[0] += next(walks[0])
+    met[0] += next(readings[0])
     for name in present[:10]:
         remove(scim, name)
     del present[:10]
-    met[1] += next(walks[1])
+    met[1] += next(readings[1])
     going = {0, 1}
     while going:
         for each in sorted(going):
-            if names := next(walks[each], None):
+            if names := next(readings[each], None):
                 met[each] += names
             else:
                 going.remove(each)
@@ -227,7 +227,7 @@ def test_a_walk_right_after_another_misses_nobody(scim: Scim) -> None:
     """The last page of the one before may still be asked for again, so somebody may be met twice on that page."""
     present = people(scim, 130)
     for _ in range(3):
-        assert set(present) - set(together(walk(scim, 50))) == set()
+        assert set(present) - set(together(read_pages(scim, 50))) == set()
         remove(scim, present.pop(0))
         remove(scim, present.pop(60))
 
@@ -236,10 +236,14 @@ def test_walks_of_other_connections_and_other_filters_are_apart(deployment: Depl
     acme = deployment.organization()
     scims = [deployment.connection("generic", acme) for _ in range(2)]
     own = [[add(scim, 1000 * n + each) for each in range(60)] for n, scim in enumerate(scims)]
-    walks = [walk(scims[0], 25), walk(scims[1], 25), walk(scims[0], 25, "&filter=active eq true")]
+    readings = [
+        read_pages(scims[0], 25),
+        read_pages(scims[1], 25),
+        read_pages(scims[0], 25, "&filter=active eq true"),
+    ]
     met: list[list[str]] = [[], [], []]
     for turn in range(4):
-        for number, pages in enumerate(walks):
+        for number, pages in enumerate(readings):
             met[number] += next(pages, [])
         if turn == 0:
             remove(scims[0], own[0].pop(0))
@@ -281,7 +285,7 @@ def test_a_note_that_could_not_be_written_misleads_nobody(scim: Scim, lost: set[
                 remove(scim, name)
 
     database.transaction = busy  # type: ignore[method-assign]
-    met = together(walk(scim, 50, between=between))
+    met = together(read_pages(scim, 50, between=between))
     assert set(present) - set(met) == set()
     assert len(met) == len(set(met))
 
@@ -316,7 +320,7 @@ def test_a_total_never_ends_a_walk_early(scim: Scim) -> None:
             remove(scim, name)
         everybody = everybody[15:]
         start += 20
-    # Whoever asks afresh is told how many there are.
+    # Whoever asks afresh is answered how many there are.
     assert page(scim, 1, 5)["totalResults"] == len(everybody)
 
 
@@ -355,7 +359,7 @@ def test_one_at_a_time(scim: Scim) -> None:
             remove(scim, everybody[1])
             remove(scim, everybody[7])
 
-    met = together(walk(scim, 1, between=between))
+    met = together(read_pages(scim, 1, between=between))
     assert met == [name for name in everybody if name != everybody[7]]
 
 
@@ -367,7 +371,7 @@ def test_a_page_holds_no_more_than_its_limit(tmp_path: Any) -> None:
         for count in (21, 1000, 10**15):
             body = page(scim, 1, count)
             assert (names(body), body["totalResults"]) == (everybody[:20], 50)
-        assert together(walk(scim, 1000, by="given")) == everybody
+        assert together(read_pages(scim, 1000, by="given")) == everybody
         config = scim.call("GET", "/ServiceProviderConfig").json
         assert config["filter"]["maxResults"] == 20
     finally:
@@ -389,7 +393,7 @@ def test_what_is_no_number_is_refused(scim: Scim, query: str) -> None:
     assert (answer.status, answer.json["scimType"]) == (400, "invalidValue")
 
 
-# At large: many writers, several walks, two nodes ---------------------------------------------------------------
+# At large: many writers, several readings, two nodes ---------------------------------------------------------------
 
 USERS = int(os.environ.get("GATEWAY_WALK", "600"))
 WRITERS = 8
@@ -449,10 +453,10 @@ def test_users_that_are_put_into_the_store_are_as_requests_make_them(deployment:
             )
             for table, columns in STORED.items()
         }
-        told = [{**data, "id": "", "meta": ""} for _, data in deployment.events(acme)]
+        reported = [{**data, "id": "", "meta": ""} for _, data in deployment.events(acme)]
         shown = [{**user, "id": "", "meta": ""} for user in scim.call("GET", "/Users").json["Resources"]]
-        assert len(rows["users"]) == len(told) == len(shown) == 5
-        kept.append((rows, told, shown, acme.seats_used))
+        assert len(rows["users"]) == len(reported) == len(shown) == 5
+        kept.append((rows, reported, shown, acme.seats_used))
     assert kept[0] == kept[1]
 
 
@@ -510,7 +514,7 @@ class Town:
         self.residents = {number: uid for number, uid in enumerate(uids) if number % 3 != 1}
         self.walkers: list[Walker] = []
         self.writes: Counter[str] = Counter()
-        #: Those who went when the first walk was past them already: each shifts the positions that follow.
+        #: Those who went when the first reading was past them already: each shifts the positions that follow.
         self.behind = 0
         self.written, self.over = threading.Condition(), threading.Event()
         self.failures: list[BaseException] = []
@@ -526,7 +530,7 @@ class Town:
             assert self.written.wait_for(lambda: self.failures or self.writes.total() >= wanted, 60)
 
     def write(self, number: int) -> None:
-        """Until the walks have ended: somebody goes, somebody comes or comes back, somebody is changed."""
+        """Until the readings have ended: somebody goes, somebody comes or comes back, somebody is changed."""
         chance, scim = random.Random(number), self.nodes[number % 2]
         here = {f"user{n}": (person(n), uid) for n, uid in self.guests.items() if n % WRITERS == number}
         gone: dict[str, tuple[dict[str, Any], str]] = {}
@@ -557,13 +561,13 @@ class Town:
                 self.written.notify_all()
 
     def run(self, *walkers: Walker) -> None:
-        """All writers and walkers at once, until the last walk has ended."""
+        """All writers and readers at once, until the last reading has ended."""
         self.walkers = list(walkers)
         writers = [self._thread(self.write, number) for number in range(WRITERS)]
         walking = [self._thread(walker.go, self) for walker in walkers]
         for thread in walking:
             thread.join(1800)
-            assert not thread.is_alive(), "a walk does not end"
+            assert not thread.is_alive(), "a reading does not end"
         self.over.set()
         for thread in writers:
             thread.join(60)
@@ -575,7 +579,7 @@ class Town:
         def work() -> None:
             try:
                 job(argument)
-            except BaseException as failure:  # noqa: BLE001 - told by the thread of the test
+            except BaseException as failure:  # noqa: BLE001 - raised in the thread of the test
                 with self.written:
                     self.failures.append(failure)
                     self.written.notify_all()
@@ -597,16 +601,16 @@ def test_whoever_stays_is_met_just_once_by_every_walk_while_many_write_on_two_no
     try:
         walkers = [Walker(by, 100), Walker(by, 97, "&filter=" + quote('userName co "@acme.test"'))]
         town.run(*walkers)
-        told = []
+        reported = []
         for walker in walkers:
             times = Counter(walker.met)
             missed = [uid for uid in town.residents.values() if uid not in times]
             repeated = [uid for uid, number in times.items() if number > 1]
-            told.append(f"{walker}; missed {len(missed)}, repeated {len(repeated)}")
+            reported.append(f"{walker}; missed {len(missed)}, repeated {len(repeated)}")
         writes = f"{town.writes.total()} writes meanwhile, {dict(town.writes)}; {town.behind} went behind the first"
-        sys.stdout.write("\n".join([f"{USERS} users", *told, writes, ""]))
-        assert [each for each in told if not each.endswith("missed 0, repeated 0")] == []
-        # Positions did shift: a walk that counted them would have missed somebody.
+        sys.stdout.write("\n".join([f"{USERS} users", *reported, writes, ""]))
+        assert [each for each in reported if not each.endswith("missed 0, repeated 0")] == []
+        # Positions did shift: a reading that counted them would have missed somebody.
         assert town.behind > 0
         audit(town.deployments[0])
     finally:

@@ -111,7 +111,7 @@ each_way = pytest.mark.parametrize("way", WAYS)
 
 
 def plugin(idp: bool = False, settings: Any = None, **hooks: Callable[..., Any]) -> Any:
-    """A plugin whose hooks do as they are told, with all arguments by name."""
+    """A plugin whose hooks do what a test wants, with all arguments by name."""
     members: dict[str, Any] = {}
     for hook, does in hooks.items():
         names = getattr(hookspecs, hook).__code__.co_varnames[: getattr(hookspecs, hook).__code__.co_argcount]
@@ -156,32 +156,32 @@ def conversation(deployment: Deployment, idp: str) -> list[tuple[int, str]]:
     """What an identity provider asks and is answered, without what differs from run to run."""
     scim = deployment.connection(idp, deployment.organization(seats=2))
     path = f"/organizations/{scim.organization.uid}"
-    told: list[Answer] = []
+    reported: list[Answer] = []
 
     def call(method: str, where: str, sent: Any = None, **more: Any) -> Answer:
-        told.append(scim.call(method, where, sent, **more))
-        return told[-1]
+        reported.append(scim.call(method, where, sent, **more))
+        return reported[-1]
 
-    told.append(deployment.admin("POST", f"{path}/groups", {"name": "Admins"}))
+    reported.append(deployment.admin("POST", f"{path}/groups", {"name": "Admins"}))
     call("GET", "/Users", token="wrong")
     call("GET", "/Schemas")
     uid = call("POST", "/Users", body()).json["id"]
-    told.append(scim.patch(f"/Users/{uid}", {"op": "replace", "path": "displayName", "value": "Given2"}))
+    reported.append(scim.patch(f"/Users/{uid}", {"op": "replace", "path": "displayName", "value": "Given2"}))
     call("PUT", f"/Users/{uid}", body(displayName="Given3"))
     call("POST", "/Users", body("user2@acme.test"))
     call("POST", "/Users", body("user3@acme.test"))
     group = call("POST", "/Groups", {"schemas": [GROUP], "displayName": "Sales", "members": [{"value": uid}]})
-    told.append(
+    reported.append(
         scim.patch(f"/Groups/{group.json['id']}", {"op": "replace", "value": {"displayName": "EMEA"}})
     )
     call("GET", "/Users?filter=userName eq %22user1@acme.test%22")
     call("GET", "/Groups")
     call("DELETE", f"/Users/{uid}")
     for read in (f"{path}/users", f"{path}/groups", f"{path}/connections", f"{path}/seats", f"{path}/events"):
-        told.append(deployment.admin("GET", read))
-    told.append(deployment.admin("POST", f"/connections/{scim.uid}/test"))
+        reported.append(deployment.admin("GET", read))
+    reported.append(deployment.admin("POST", f"/connections/{scim.uid}/test"))
     lines = [line for line in deployment.activity(scim.organization) if " /Users" in line.operation]
-    shown = [(answer.status, _same(answer.text)) for answer in told]
+    shown = [(answer.status, _same(answer.text)) for answer in reported]
     return [*shown, *((line.status, _same(f"{line.detail} {line.decisions}")) for line in lines)]
 
 
@@ -255,9 +255,9 @@ def test_what_it_did_is_a_503_that_names_it_in_the_activity_and_in_the_metrics(
     assert (refused.status, deployment.last_headers["Retry-After"]) == (503, "30")
     assert "plugin zzz" in refused.json["detail"]
     line = deployment.activity(scim.organization, outcome="failure")[0]
-    told = json.loads(line.decisions)
+    reported = json.loads(line.decisions)
     short = hook.removeprefix("gateway_")
-    verdicts = [(each["hook"], each["verdict"]) for each in told if each["plugin"] == "zzz"]
+    verdicts = [(each["hook"], each["verdict"]) for each in reported if each["plugin"] == "zzz"]
     assert [hook for hook, _ in verdicts] == [short]
     assert verdicts[0][1].startswith(verdict)
     assert "s3cret" not in line.decisions + refused.text
@@ -456,11 +456,11 @@ def test_a_plugin_that_is_disabled_is_missed_politely_and_nobody_speaks_for_it(
         uid: later.admin("GET", f"/connections/{uid}").json["plugin_missing"] for uid in (gone.uid, there.uid)
     }
     assert missing == {gone.uid: True, there.uid: False}
-    told = {
+    reported = {
         each["name"]: each for each in later.admin("POST", f"/connections/{gone.uid}/test").json["checks"]
     }
-    assert not told["provisioning"]["ok"]
-    assert "plugin okta is not installed, or it is disabled" in told["provisioning"]["message"]
+    assert not reported["provisioning"]["ok"]
+    assert "plugin okta is not installed, or it is disabled" in reported["provisioning"]["message"]
     later.close()
     again = Deployment(tmp_path / "0")
     assert Scim(again, okta.uid, okta.token).call("GET", f"/Users/{uid}").status == 200
@@ -486,9 +486,9 @@ def test_a_plugin_that_dawdles_is_named_everywhere_and_the_request_goes_on(
     pause[0] = 0.2
     assert ask(scim, uid, hook).status in (200, 201)
     line = next(line for line in deployment.activity(scim.organization) if "took" in line.decisions)
-    told = [each for each in json.loads(line.decisions) if each["plugin"] == "zzz"]
+    reported = [each for each in json.loads(line.decisions) if each["plugin"] == "zzz"]
     short = hook.removeprefix("gateway_")
-    assert [(each["hook"], bool(re.match(r"took 0\.\d seconds", each["verdict"]))) for each in told] == [
+    assert [(each["hook"], bool(re.match(r"took 0\.\d seconds", each["verdict"]))) for each in reported] == [
         (short, True)
     ]
     assert re.search(rf"plugin zzz took 0\.\d seconds for {short}", caplog.text)
@@ -510,7 +510,7 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
         stuck.append(event.id)
         assert release.wait(60)
 
-    # It is told first.
+    # It is asked first.
     deployment = with_plugin(listening(hang), "aaa", first=True)
     deployment.gateway.plugins.add(listening(lambda event: heard.append(event.id)), "zzz")
     relay = deployment.gateway.event_relay
@@ -523,7 +523,7 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
     relay.deliver()
     assert time.monotonic() - began < 10
     assert (stuck, sorted(heard)) == ([1], [1, 1, 2, 2])
-    # While it hangs it is told nothing more, and nobody waits for it again.
+    # While it hangs it is called no more, and nobody waits for it again.
     scim.user("user3@acme.test")
     began = time.monotonic()
     relay.deliver()
@@ -547,7 +547,7 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
 def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
     with_plugin: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Neither the process that tells it nor another one tells it again, however often they look meanwhile."""
+    """Neither the process that delivers it nor another one delivers it again, however often they look meanwhile."""
     scale = 1.0 if seconds < 5 else 0.05
     monkeypatch.setattr("gateway.provisioning.event_relay.SLICE_SECONDS", 1.0 * scale)
     monkeypatch.setattr("gateway.provisioning.event_relay.LEASE_SECONDS", 30.0 * scale)
@@ -571,7 +571,7 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
     while len(heard) < 4 and time.monotonic() < deadline:
         relay.deliver()
         if len(heard) == 1:
-            # What another process would tell: the other organization alone.
+            # What another process would deliver: the other organization alone.
             others += deployment.gateway.store.events.undelivered("zzz")
         time.sleep(0.02)
     expected = {(each.organization.uid, number) for each in (first, second) for number in (1, 2)}
@@ -624,9 +624,9 @@ def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
     for each in (scim, quiet):
         each.user()
         each.user("user2@acme.test")
-    told = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
-    type(told).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
-    deployment.gateway.plugins.add(told, "zzz")
+    reported = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
+    type(reported).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
+    deployment.gateway.plugins.add(reported, "zzz")
     relay = deployment.gateway.event_relay
     deployment.gateway.worker.stop()
     scim.user("user3@acme.test")
@@ -718,9 +718,9 @@ def test_what_comes_while_a_listener_is_told_waits_for_the_next_round(
     deployment.gateway.worker.stop()
     scim = deployment.connection("generic")
     scim.user("user0@acme.test")
-    for told in range(1, 4):
+    for reported in range(1, 4):
         relay.deliver()
-        assert heard == list(range(1, told + 1))
+        assert heard == list(range(1, reported + 1))
 
 
 def test_what_one_node_could_not_tell_it_tells_when_the_other_is_done(

@@ -1,5 +1,5 @@
-"""Okta's setup page, step by step: each step of `docs/setup-okta.md` is told here, over HTTP, by what Okta or an admin
-sends. A step that happens in Okta's own pages is told by what arrives because of it.
+"""Okta's setup page, step by step: each step of `docs/setup-okta.md` is made here, over HTTP, by what Okta or an admin
+sends. A step that happens in Okta's own pages is shown by what arrives because of it.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class OktaSetup(AdminClient):
 @pytest.fixture
 def setup(deployment: Deployment) -> OktaSetup:
     """Everything up to step 13."""
-    told = OktaSetup(deployment)
-    told.sso()
-    told.connect()
-    told.switch_on()
-    return told
+    reported = OktaSetup(deployment)
+    reported.sso()
+    reported.connect()
+    reported.switch_on()
+    return reported
 
 
 def test_every_step_of_the_page_is_told_here() -> None:
@@ -103,18 +103,18 @@ def test_every_step_of_the_page_is_told_here() -> None:
     for part, prefix, count in ((connect, "step", 19), (mapping, "mapping", 6)):
         steps = [int(number) for number in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)]
         assert steps == list(range(1, count + 1))
-        told = {
+        reported = {
             int(n)
             for names in re.findall(rf"def test_{prefix}s?((?:_\d+)+)_", here)
             for n in re.findall(r"\d+", names)
         }
-        assert told == set(steps), f"{prefix}s without a test: {set(steps) - told}"
+        assert reported == set(steps), f"{prefix}s without a test: {set(steps) - reported}"
 
 
 def test_steps_01_02_03_before_the_start_plan_and_single_sign_on_are_asked_for(
     deployment: Deployment,
 ) -> None:
-    """Whoever opens the application in Okta too early is told what is missing, and by whom it is mended."""
+    """Who opens the application in Okta too early reads what is missing, and by whom it is mended."""
     setup = OktaSetup(deployment)
     setup.connect()
     too_early = setup.okta("GET", "/Users?startIndex=1&count=2")

@@ -156,7 +156,7 @@ def test_every_endpoint_is_closed_to_every_foreign_token(world: World) -> None:
                     heard.add((answer.status, answer.text if token else "no token"))
                     tried += 1
             assert {status for status, _ in heard} == {401}, f"{method} {path}"
-            assert len(heard) == 2, f"{method} {path} tells who knocks"
+            assert len(heard) == 2, f"{method} {path} shows who asks"
     assert tried > 1000
     assert stored(world.deployment) == before
 
@@ -203,16 +203,18 @@ def test_every_id_of_others_is_answered_like_one_that_does_not_exist(world: Worl
             known = world.users if path.startswith("/Users") else world.groups
             ids = {**world.foreign(place, known), **{f"crossed {name}": uid for name, uid in crossed.items()}}
 
-            def told(uid: str, scim: Scim = scim, method: str = method, path: str = path) -> tuple[Any, ...]:
+            def answer_to(
+                uid: str, scim: Scim = scim, method: str = method, path: str = path
+            ) -> tuple[Any, ...]:
                 answer = scim.call(method, path.replace("<uid>", uid), body_for(method, path))
                 headers = dict(scim.deployment.last_headers)
                 headers = {name: headers[name] for name in headers if name != "X-Request-Id"}
                 return answer.status, answer.text.replace(uid, "…"), headers
 
-            unknown = told(new_id())
+            unknown = answer_to(new_id())
             assert unknown[0] == 404, f"{method} {path}"
             for name, uid in ids.items():
-                assert told(uid) == unknown, f"{method} {path} of {name} by {place}"
+                assert answer_to(uid) == unknown, f"{method} {path} of {name} by {place}"
                 tried += 1
     assert tried > 200
     assert stored(world.deployment) == before
@@ -224,7 +226,7 @@ def test_a_bulk_request_reaches_no_further(world: World) -> None:
     closed = [(m, p) for m, p in scim_endpoints(world) if "<uid>" in p and p not in OPEN and m != "GET"]
     assert len(closed) == 6
     for place, scim in world.connections.items():
-        told: dict[tuple[str, str], set[str]] = {}
+        answer_to: dict[tuple[str, str], set[str]] = {}
         hidden = [
             each for known in (world.users, world.groups) for each in world.foreign(place, known).values()
         ]
@@ -241,8 +243,8 @@ def test_a_bulk_request_reaches_no_further(world: World) -> None:
             assert answer.status == 200, answer.text
             for each, endpoint in zip(answer.json["Operations"], closed, strict=True):
                 assert each["status"] == "404"
-                told.setdefault(endpoint, set()).add(json.dumps(each).replace(uid, "…"))
-        assert {endpoint: len(answers) for endpoint, answers in told.items()} == dict.fromkeys(closed, 1)
+                answer_to.setdefault(endpoint, set()).add(json.dumps(each).replace(uid, "…"))
+        assert {endpoint: len(answers) for endpoint, answers in answer_to.items()} == dict.fromkeys(closed, 1)
     assert stored(world.deployment) == before
 
 
@@ -524,15 +526,15 @@ def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acm
                 if "<group>" in path and "<user>" in path:
                     mixed.append(({**own, "group": other["group"]}, {**own, "group": unknown["group"]}))
             for foreign, missing in mixed:
-                told = []
+                answer_to = []
                 for ids in (foreign, missing):
                     answer = call_admin(world, method, fill(path, ids), body, acme_token)
                     text = answer.text
                     for uid in ids.values():
                         text = text.replace(uid, "…")
-                    told.append((answer.status, text))
-                assert told[0] == told[1], f"{method} {path}"
-                assert told[0][0] == 404, f"{method} {path}: {told[0]}"
+                    answer_to.append((answer.status, text))
+                assert answer_to[0] == answer_to[1], f"{method} {path}"
+                assert answer_to[0][0] == 404, f"{method} {path}: {answer_to[0]}"
                 tried += 1
     assert tried > 60
     assert stored(world.deployment) == before

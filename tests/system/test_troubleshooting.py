@@ -1,4 +1,4 @@
-"""The page on troubleshooting tells the truth: each row of its tables is caused, and the sentences are compared."""
+"""The page on troubleshooting is true: each row of its tables is caused, and the sentences are compared."""
 
 from __future__ import annotations
 
@@ -457,11 +457,11 @@ def compare(sentence: str, said: str | None) -> None:
 
 def held(line: dict[str, Any]) -> str:
     """What the line of a request holds, as the page says it."""
-    told = [line["outcome"]]
-    told += ["restored"] if line["restored"] else []
-    told += [f"ignored: {', '.join(line['ignored'])}"] if line["ignored"] else []
+    reported = [line["outcome"]]
+    reported += ["restored"] if line["restored"] else []
+    reported += [f"ignored: {', '.join(line['ignored'])}"] if line["ignored"] else []
     refused = [each for each in line["decisions"] if each["verdict"] in ("denied", "refused")]
-    return ", ".join(told + [f"{each['plugin']} {each['hook']}: {each['verdict']}" for each in refused])
+    return ", ".join(reported + [f"{each['plugin']} {each['hook']}: {each['verdict']}" for each in refused])
 
 
 def check(row: Row, client: Scim, answer: Answer) -> None:

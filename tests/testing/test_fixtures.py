@@ -64,10 +64,10 @@ def test_the_kit_exports_its_names_and_replays_a_transcript_without_pytest():
     assert [name for name in testing.__all__ if not hasattr(testing, name)] == []
     with pytest.raises(AttributeError, match="has no Promises"):
         _ = testing.Promises
-    told = (
+    reported = (
         "import sys; from gateway.testing import replay; import gateway.cli; print('pytest' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", reported], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 

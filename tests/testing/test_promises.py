@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-DOOR = """
+IMPORTS = """
 from pathlib import Path
 from marshmallow import Schema, fields
 from gateway import *
@@ -215,7 +215,7 @@ def failures(folder):
         ' "expect": {"json": {"totalResults": 0}}}]}'
     )
     for name, (hooks, promises, examples, _) in BROKEN.items():
-        (folder / f"gateway_{name}.py").write_text(DOOR + hooks)
+        (folder / f"gateway_{name}.py").write_text(IMPORTS + hooks)
         metadata = folder / f"gateway_{name}-1.0.dist-info"
         metadata.mkdir()
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: gateway-{name}\nVersion: 1.0\n")

@@ -1,4 +1,4 @@
-"""Replaying a transcript tells right answers from wrong ones, and a transcript that is not well formed is found out."""
+"""Replaying a transcript distinguishes right answers from wrong ones, and a malformed transcript is found out."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_what_should_be_absent_is_looked_for_under_names_that_hold_dots_too():
     exchange = {"request": {"method": "GET", "path": "/Users/1"}, "expect": {"status": 200}}
     exchange["expect"]["absent"] = [f"Resources.0.{urn}.manager", f"{urn}.manager", f"{urn}.division"]
     answer = {urn: {"manager": "7"}, "Resources": [{urn: {"manager": "8"}}]}
-    told = replay(Scripted((200, answer)), {"exchanges": [exchange]})
-    assert [line.rsplit(" ", 1)[1] for line in told] == ["'8'", "'7'"]
+    reported = replay(Scripted((200, answer)), {"exchanges": [exchange]})
+    assert [line.rsplit(" ", 1)[1] for line in reported] == ["'8'", "'7'"]
 
 
 def test_a_replay_ends_where_an_answer_lacked_what_is_needed_next():
@@ -147,10 +147,10 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), MALFORMED, ids=[told for _, told in MALFORMED])
-def test_mistakes_in_the_form_of_a_transcript_are_found(changes, told):
+@pytest.mark.parametrize(("changes", "reported"), MALFORMED, ids=[reported for _, reported in MALFORMED])
+def test_mistakes_in_the_form_of_a_transcript_are_found(changes, reported):
     assert find_mistakes(WHOLE) == []
-    assert find_mistakes(WHOLE | changes) == [told]
+    assert find_mistakes(WHOLE | changes) == [reported]
 
 
 def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
@@ -166,5 +166,5 @@ def test_a_folder_is_read_by_name_and_a_broken_file_is_named(tmp_path):
 
 def test_refusals_of_a_transcript_are_counted_by_status_whatever_their_path():
     paths = [("/Users", 404), ("/Groups/1", 409), ("/Nothing", 404), ("/Users", 405), ("/Users", [200, 404])]
-    told = [{"request": {"path": path}, "expect": {"status": status}} for path, status in paths]
-    assert list_refusals({"exchanges": [*told, {"request": {"path": "/Users"}}]}) == [404, 404, 405, 409]
+    reported = [{"request": {"path": path}, "expect": {"status": status}} for path, status in paths]
+    assert list_refusals({"exchanges": [*reported, {"request": {"path": "/Users"}}]}) == [404, 404, 405, 409]

@@ -35,7 +35,7 @@ def ours_after(kind, document, operations):
 
 
 def membership(members, changes):
-    """Members after the changes, as the store makes them: told by their ids."""
+    """Members after the changes, as the store makes them: known by their ids."""
     for change in changes:
         if change.kind == "remove":
             members = [m for m in members if m["value"] not in change.ids]

@@ -19,7 +19,7 @@ def group_shown(answer: Json) -> Json:
 
 
 def pages(scim: Scim, path: str, count: int) -> list[Json]:
-    """A whole list, page by page. A page may begin where an older walk would have: nobody is missed by that."""
+    """A whole list, page by page. A page may begin at an older bookmark: nobody is missed by that."""
     found: dict[str, Json] = {}
     start, total = 1, 1
     while start <= total:

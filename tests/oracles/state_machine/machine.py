@@ -153,8 +153,8 @@ class ProvisioningMachine(RequestBuilder, RuleBasedStateMachine):
             self.model = model
             return
         if reasons:
-            told = "\n\n".join(f"order {number}: {reason}" for number, reason in enumerate(reasons))
-            raise AssertionError(told) from reasons[0]
+            reported = "\n\n".join(f"order {number}: {reason}" for number, reason in enumerate(reasons))
+            raise AssertionError(reported) from reasons[0]
 
     def explain(self, model: Model, request: Request, answer: Answer, alone: bool = True) -> None:
         heard = Heard(answer.status, answer.json, self.fresh_groups)
@@ -212,7 +212,7 @@ class ProvisioningMachine(RequestBuilder, RuleBasedStateMachine):
     # What must hold after each step
 
     def catch_up(self) -> None:
-        """Read the feed on, and learn the ids that it tells of."""
+        """Read the feed on, and learn the ids in it."""
         self.fresh_groups = []
         for event in self.feed.follow(self.deployment, self.acme.uid):
             known = self.users if event["resource"] == "User" else self.groups
@@ -284,7 +284,7 @@ class ProvisioningMachine(RequestBuilder, RuleBasedStateMachine):
 
     def check_rows(self) -> None:
         database = self.deployment.gateway.store.database
-        assert {told: rows for told, sql in OFFENCES.items() if (rows := database.all(sql))} == {}
+        assert {reported: rows for reported, sql in OFFENCES.items() if (rows := database.all(sql))} == {}
         for table in ("users", "groups"):
             counted = f"SELECT uid, version FROM {table} WHERE organization_id = ?"
             for uid, version in database.all(counted, self.acme.id):
@@ -313,7 +313,7 @@ class ProvisioningMachine(RequestBuilder, RuleBasedStateMachine):
             )  # fmt: skip
 
     def rows_of(self, organization: int) -> dict[str, list[Any]]:
-        """Every row of an organization but those of reading (tokens, activity, walks)."""
+        """Every row of an organization but those of reading (tokens, activity, page bookmarks)."""
         database = self.deployment.gateway.store.database
         users = "user_id IN (SELECT id FROM users WHERE organization_id = ?)"
         groups = "group_id IN (SELECT id FROM groups WHERE organization_id = ?)"

@@ -74,7 +74,7 @@ class Op:
 
 @dataclass
 class Heard:
-    """What came back. `made` are the groups that the feed told of since the request was sent."""
+    """What came back. `made` are the groups that came in the feed since the request was sent."""
 
     status: int
     json: Any = None

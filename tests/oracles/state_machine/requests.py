@@ -55,13 +55,13 @@ class RequestBuilder:
             return self.mapping(op.by, op.values)
         if op.by == ADMIN:
             return self.admin_request(op)
-        scim, method, path, body, expect = self.scims[op.by], *self.told(op)
+        scim, method, path, body, expect = self.scims[op.by], *self.describe(op)
         headers = {"If-Match": 'W/"0"'} if op.stale else {}
         shown = user_shown if op.kind.startswith("user") else group_shown
         status = {"POST": 201, "DELETE": 204}.get(method, 204 if op.kind == "group_patch" else 200)
         return Request(lambda: scim.call(method, path, body, headers=headers), expect, shown, status)
 
-    def told(self, op: Op) -> tuple[str, str, Json | None, Callable[[Model, Heard], Any]]:
+    def describe(self, op: Op) -> tuple[str, str, Json | None, Callable[[Model, Heard], Any]]:
         """Method, path, body, and what the model makes of it, for a single request or one in bulk."""
         by, values, uid, gid, members = (
             op.by,
@@ -193,7 +193,7 @@ class RequestBuilder:
         sent, expected = [], []
         for number, (_, op, referred, target) in enumerate(listed):
             op = replace(op, by=by, stale=False)
-            method, path, body, expect = self.told(op)
+            method, path, body, expect = self.describe(op)
             creates = [n for n, entry in enumerate(listed[:number]) if entry[1].kind == "user_create"]
             named = f"bulkId:b{creates[referred % len(creates)]}" if creates and referred % 2 else None
             if named and op.kind in ("group_create", "group_put"):
@@ -227,9 +227,9 @@ class RequestBuilder:
             if patience is not None and errors >= patience:
                 assert entry["bulkId"] not in answers
                 continue
-            told = answers[entry["bulkId"]]
-            uid = told.get("location", "/").rsplit("/", 1)[1]
-            heard = Heard(int(told["status"]), {"id": uid})
+            describe = answers[entry["bulkId"]]
+            uid = describe.get("location", "/").rsplit("/", 1)[1]
+            heard = Heard(int(describe["status"]), {"id": uid})
             status = {"POST": 201, "DELETE": 204}.get(
                 entry["method"], 204 if op.kind == "group_patch" else 200
             )
@@ -240,7 +240,7 @@ class RequestBuilder:
                 self.apply(by, op, path, body, heard, expect)
             except Refused as refused:
                 status = refused.status
-            assert told["status"] == str(status), f"{entry}: {told}, expected {status}"
+            assert describe["status"] == str(status), f"{entry}: {describe}, expected {status}"
             errors += status >= 400
             if status == 201:
                 ids[entry["bulkId"]] = uid

@@ -38,7 +38,7 @@ EMAIL = st.fixed_dictionaries(
 
 @st.composite
 def bodies(draw: st.DrawFn) -> Json:
-    """A user as an identity provider tells it."""
+    """A user as an identity provider sends it."""
     body: Json = {"schemas": [USER], "userName": draw(NAMES)}
     put(body, "externalId", draw(st.sampled_from([None, "e1", "e2", "e3"])))
     put(body, "active", draw(st.sampled_from([True, None, False])))

@@ -45,15 +45,15 @@ ADD = """
 def up(migrator, db):
     db.execute_sql("ALTER TABLE things ADD COLUMN added INTEGER")
 """
-#: A process that migrates and tells how far it is, a line each.
+#: A process that migrates and prints how far it is, a line each.
 MIGRATE = """
 import json, sys
 from pathlib import Path
 from gateway.store import open_database
 url, folder = sys.argv[1:]
 database = open_database(url, "NORMAL")
-told = lambda progress: print(json.dumps([progress.migration, progress.done, progress.seconds]), flush=True)
-print(json.dumps(database.migrate(told, Path(folder))), flush=True)
+report = lambda progress: print(json.dumps([progress.migration, progress.done, progress.seconds]), flush=True)
+print(json.dumps(database.migrate(report, Path(folder))), flush=True)
 """
 #: A process that writes, one row after the other, until its input ends; then how often, and how long it took at most.
 WRITE = """
@@ -111,12 +111,12 @@ def process(code: str, *arguments: Any) -> subprocess.Popen[str]:
 @contextmanager
 def written(url: str) -> Iterator[list[float]]:
     """While a process of its own writes: how often it did, and the seconds of the longest write."""
-    told: list[float] = []
+    reported: list[float] = []
     with process(WRITE, url, ROWS) as writer:
         assert writer.stdout
         assert writer.stdout.readline() == "begun\n"
-        yield told
-        told += json.loads(writer.communicate("over\n", timeout=60)[0])
+        yield reported
+        reported += json.loads(writer.communicate("over\n", timeout=60)[0])
         assert writer.returncode == 0
 
 
@@ -129,7 +129,7 @@ def test_a_table_is_rewritten_while_others_write_and_goes_on_after_a_kill(
     deployment: Deployment, database: Database, folder: Any
 ) -> None:
     url, migrations = deployment.gateway.config.database_url, folder(REWRITE)
-    with written(url) as told:
+    with written(url) as reported:
         began = time.monotonic()
         with process(MIGRATE, url, migrations) as killed:
             assert killed.stdout
@@ -147,7 +147,7 @@ def test_a_table_is_rewritten_while_others_write_and_goes_on_after_a_kill(
     assert json.loads(lines[-1]) == ["9001_test"]
     # Once each, whatever was killed, and nothing that the other wrote is lost.
     assert count(database, f"id <= {ROWS} AND n <> 1") == 0
-    writes, longest = told
+    writes, longest = reported
     assert database.one("SELECT SUM(touched) FROM things") == (2 * writes,)
     assert longest < LONGEST, f"{ROWS} rows in {took:.1f} s, {writes:.0f} writes meanwhile"
     assert database.migrate(folder=migrations) == []

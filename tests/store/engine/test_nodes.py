@@ -52,11 +52,11 @@ def at_once(nodes: list[Deployment]) -> Iterator[Callable[..., list[Future[Any]]
     pools = []
 
     def start(*jobs: Callable[[], Any]) -> list[Future[Any]]:
-        gate = threading.Barrier(len(jobs))
+        barrier = threading.Barrier(len(jobs))
 
         def work(job: Callable[[], Any]) -> Any:
             try:
-                gate.wait(30)
+                barrier.wait(30)
                 return job()
             finally:
                 for node in nodes:
@@ -180,7 +180,7 @@ LEAVES = {"op": "remove", "path": 'members[value eq "{user}"]'}
 
 
 @pytest.mark.parametrize(
-    ("story", "method", "path", "operation", "groups"),
+    ("case", "method", "path", "operation", "groups"),
     [
         ("joins", "PATCH", "/Groups/{free}", JOINS, {"Sales", "Free"}),
         ("leaves", "PATCH", "/Groups/{sales}", LEAVES, set()),
@@ -204,7 +204,7 @@ LEAVES = {"op": "remove", "path": 'members[value eq "{user}"]'}
 )
 @pytest.mark.parametrize("waits", [False, True], ids=["before it writes", "while it waits"])
 def test_what_a_change_of_a_user_tells_of_its_groups_is_so_by_then(
-    nodes: list[Deployment], at_once: Any, story: str, method: str, path: str,
+    nodes: list[Deployment], at_once: Any, case: str, method: str, path: str,
     operation: dict[str, Any] | None, groups: set[str], waits: bool,
 ) -> None:  # fmt: skip
     """Another node moves the user after this one has read it, and is done, or holds the organization yet."""
@@ -240,12 +240,12 @@ def test_what_a_change_of_a_user_tells_of_its_groups_is_so_by_then(
     answer = scim.patch(f"/Users/{ids['user']}", {"op": "replace", "value": {"displayName": "Renamed"}})
     assert (done[0].result(30) if waits else done[0]) in (200, 204)
     assert answer.status == 200, answer.text
-    told = [data for kind, data in nodes[0].events(scim.organization) if kind == "user.updated"][-1]
+    reported = [data for kind, data in nodes[0].events(scim.organization) if kind == "user.updated"][-1]
     read = scim.call("GET", f"/Users/{ids['user']}").json
-    for shown in (answer.json, told, read):
+    for shown in (answer.json, reported, read):
         assert {group["display"] for group in shown.get("groups", ())} == groups
         assert shown["displayName"] == "Renamed"
-        assert shown["userName"] == ("boss@acme.test" if story == "changed" else "user1@acme.test")
+        assert shown["userName"] == ("boss@acme.test" if case == "changed" else "user1@acme.test")
 
 
 # Migrations ------------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ def test_of_two_who_take_one_name_on_two_nodes_one_gets_it(nodes: list[Deploymen
 def test_a_value_that_another_transaction_took_makes_this_one_begin_anew(
     deployment: Deployment, at_once: Any
 ) -> None:
-    """Its story finds the value taken then, and tells by whom."""
+    """The operation finds the value taken then, and says by whom."""
     scim, store = deployment.connection("generic"), deployment.gateway.store
     config, acme, connection = deployment.gateway.config, scim.organization, scim.connection
     second = Store(open_database(config.database_url, ""), config.secret_key)

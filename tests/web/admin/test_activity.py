@@ -115,8 +115,8 @@ def test_the_404_of_a_deleted_user_says_when_and_by_whom(acme) -> None:
     unknown = acme.okta.call("GET", "/Users/nobody")
     assert "deleted" not in newest(acme)["detail"]
     # The answer is the same for both, but for the id.
-    told = acme.okta.call("GET", f"/Users/{user['id']}").json["detail"]
-    assert told.replace(user["id"], "nobody") == unknown.json["detail"]
+    reported = acme.okta.call("GET", f"/Users/{user['id']}").json["detail"]
+    assert reported.replace(user["id"], "nobody") == unknown.json["detail"]
     answer = acme.deployment.admin("GET", f"{acme.path}/users/{user['id']}")
     assert (answer.status, "was deleted on" in answer.json["message"]) == (404, True)
 

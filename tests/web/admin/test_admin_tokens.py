@@ -266,7 +266,9 @@ def test_what_was_done_to_tokens_of_an_organization_is_in_its_activity(acme) -> 
     path = f"{acme.path}/admin-tokens"
     first, second = (acme.post(path, {"name": name, "scope": "read"}) for name in ("first", "second"))
     acme.call("DELETE", f"{path}/{first['id']}", None, 204)
-    acme.call("DELETE", f"/admin-tokens/{second['id']}", None, 204)  # by its id alone, and told all the same
+    acme.call(
+        "DELETE", f"/admin-tokens/{second['id']}", None, 204
+    )  # by its id alone, and recorded all the same
     lines = acme.get(f"{acme.path}/activity?limit=4")["items"]
     assert [(line["operation"], line["target"]["id"], line["status"]) for line in lines] == [
         ("DELETE /admin-tokens/{token}", second["id"], 204),
@@ -285,12 +287,12 @@ def test_what_was_done_to_an_operators_token_is_in_the_log(acme, caplog) -> None
     with caplog.at_level(logging.INFO, "gateway"):
         made = acme.post("/admin-tokens", {"name": "CI"})
         acme.call("DELETE", f"/admin-tokens/{made['id']}", None, 204)
-    told = [record.getMessage() for record in caplog.records]
+    reported = [record.getMessage() for record in caplog.records]
     assert [
-        f"admin token {made['id']} (CI, full) {done} by operator" in told[n]
+        f"admin token {made['id']} (CI, full) {done} by operator" in reported[n]
         for n, done in enumerate(("made", "revoked"))
     ] == [True, True]
-    assert made["token"] not in str(told)
+    assert made["token"] not in str(reported)
 
 
 def test_lists_come_in_pages(acme) -> None:

@@ -75,12 +75,12 @@ def test_what_belongs_to_another_is_answered_as_if_it_were_not_there(
         ("POST", "/connections/{c}/test", None),
         ("GET", "/connections/{c}/group-mapping", None),
     ):
-        told = [
+        reported = [
             deployment.admin(method, path.format(o=o, c=c), body, token=own)
             for o, c in ((other.organization.uid, other.uid), (NOBODY, NOBODY))
         ]
-        assert [answer.status for answer in told] == [404, 404], path
-        texts = [answer.json["message"].replace(other.organization.uid, NOBODY) for answer in told]
+        assert [answer.status for answer in reported] == [404, 404], path
+        texts = [answer.json["message"].replace(other.organization.uid, NOBODY) for answer in reported]
         assert texts[0].replace(other.uid, NOBODY) == texts[1]
     # Below an organization of one's own, too, the ids of another's do not count.
     for path in (f"/users/{user['id']}", f"/groups/{group['id']}"):
@@ -119,9 +119,9 @@ def test_the_activity_says_who_wrote_and_where_it_was_refused(deployment: Deploy
     deployment.admin("POST", f"{acme.path}/groups", {"name": "Sales"}, token=own, X_Request_Id="r1")
     deployment.admin("POST", f"{acme.path}/groups", {"name": "sales"}, X_Request_Id="r2")
     deployment.admin("POST", f"{acme.path}/groups", {"name": 5}, X_Request_Id="r3")
-    told = deployment.activity(acme.okta.organization)[:3]
+    reported = deployment.activity(acme.okta.organization)[:3]
     operation = "POST /organizations/{organization}/groups"
-    assert [(line.operation, line.principal, line.status, line.request_id) for line in told] == [
+    assert [(line.operation, line.principal, line.status, line.request_id) for line in reported] == [
         (operation, "operator", 422, "r3"),
         (operation, "operator", 409, "r2"),
         (operation, "Acme's admin", 201, "r1"),

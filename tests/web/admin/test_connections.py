@@ -11,9 +11,9 @@ from gateway.testing import Deployment
 
 
 def checks(acme) -> dict[str, tuple[bool, str]]:
-    told = acme.call("POST", f"{acme.connection}/test", None)
-    assert told["ok"] == all(check["ok"] for check in told["checks"])
-    return {check["name"]: (check["ok"], check["message"]) for check in told["checks"]}
+    reported = acme.call("POST", f"{acme.connection}/test", None)
+    assert reported["ok"] == all(check["ok"] for check in reported["checks"])
+    return {check["name"]: (check["ok"], check["message"]) for check in reported["checks"]}
 
 
 def test_a_connection_is_named_after_its_identity_provider_unless_it_is_said(acme) -> None:
@@ -30,15 +30,15 @@ def test_settings_are_merged_and_judged_by_the_plugin(acme) -> None:
     assert changed["settings"] == {"extra_attributes": ["title"]}
     named = acme.call("PATCH", acme.connection, {"name": "Okta EMEA"})
     assert (named["name"], named["settings"]) == ("Okta EMEA", {"extra_attributes": ["title"]})
-    for given, told in (
+    for given, reported in (
         ({"colour": "red"}, "settings.colour: Unknown field."),
         ({"extra_attributes": "title"}, "settings.extra_attributes: Not a valid list."),
         ({"extra_attributes": ["password"]}, "belongs to the protocol"),
         ({"extra_attributes": ["shoeSize"]}, "No schema of a User has an attribute 'shoeSize'."),
     ):
-        assert told in acme.call("PATCH", acme.connection, {"settings": given}, 422)["message"]
+        assert reported in acme.call("PATCH", acme.connection, {"settings": given}, 422)["message"]
         refused = acme.post(f"{acme.path}/connections", {"idp": "okta", "settings": given}, 422)
-        assert told in refused["message"]
+        assert reported in refused["message"]
     assert acme.get(acme.connection)["settings"] == {"extra_attributes": ["title"]}
     assert acme.okta.user(title="Engineer")["title"] == "Engineer"
     reset = acme.call("PATCH", acme.connection, {"settings": {"extra_attributes": None}})
@@ -101,38 +101,38 @@ def test_tokens_of_another_connection_are_not_found_here(acme) -> None:
 
 
 def test_the_check_up_says_in_plain_words_what_is_missing_and_what_was_called(acme) -> None:
-    told = checks(acme)
-    assert list(told) == ["plan", "single_sign_on", "provisioning", "token", "last_call", "last_failure"]
-    assert all(ok for ok, _ in told.values())
-    assert "does not expire" in told["token"][1]
-    assert "has not called yet" in told["last_call"][1]
-    assert "No call was refused" in told["last_failure"][1]
+    reported = checks(acme)
+    assert list(reported) == ["plan", "single_sign_on", "provisioning", "token", "last_call", "last_failure"]
+    assert all(ok for ok, _ in reported.values())
+    assert "does not expire" in reported["token"][1]
+    assert "has not called yet" in reported["last_call"][1]
+    assert "No call was refused" in reported["last_failure"][1]
 
     acme.okta.call("GET", "/Users")
     acme.okta.call("POST", "/Users", {"schemas": [], "userName": "x@acme.test"})
-    told = checks(acme)
-    assert "POST /Users for x@acme.test" in told["last_call"][1]
-    assert "answered with 400" in told["last_failure"][1]
-    assert "urn:ietf:params:scim:schemas:core:2.0:User" in told["last_failure"][1]
+    reported = checks(acme)
+    assert "POST /Users for x@acme.test" in reported["last_call"][1]
+    assert "answered with 400" in reported["last_failure"][1]
+    assert "urn:ietf:params:scim:schemas:core:2.0:User" in reported["last_failure"][1]
     acme.okta.call("GET", "/Groups")
-    told = checks(acme)
-    assert "GET /Groups" in told["last_call"][1]
-    assert "A later call went well." in told["last_failure"][1]
+    reported = checks(acme)
+    assert "GET /Groups" in reported["last_call"][1]
+    assert "A later call went well." in reported["last_failure"][1]
 
     acme.call("PATCH", acme.path, {"plan": "basic"})
     acme.call("DELETE", f"{acme.path}/sso", None, 204)
     acme.call("PUT", f"{acme.connection}/provisioning", {"enabled": False})
     for token in acme.get(f"{acme.connection}/tokens")["items"]:
         acme.call("DELETE", f"{acme.connection}/tokens/{token['id']}", None, 204)
-    told = checks(acme)
-    assert [name for name, (ok, _) in told.items() if not ok] == [
+    reported = checks(acme)
+    assert [name for name, (ok, _) in reported.items() if not ok] == [
         "plan",
         "single_sign_on",
         "provisioning",
         "token",
     ]
     # What an admin did to the connection is no call of its identity provider.
-    assert "GET /Groups" in told["last_call"][1]
+    assert "GET /Groups" in reported["last_call"][1]
 
 
 @pytest.mark.parametrize(("days", "words"), [(5, "ends soon"), (200, "is valid until")])
@@ -149,13 +149,13 @@ def test_an_ended_token_and_certificate_are_told(acme) -> None:
     store = acme.deployment.gateway.store
     store.database.run("UPDATE tokens SET expires = 1")
     store.database.run("UPDATE organizations SET sso = REPLACE(sso, '2036', '2020')")
-    told = checks(acme)
-    assert told["token"] == (
+    reported = checks(acme)
+    assert reported["token"] == (
         False,
         "All tokens have expired: make one and enter it at the identity provider.",
     )
-    assert told["single_sign_on"][0] is False
-    assert "ended on 2020-01-01" in told["single_sign_on"][1]
+    assert reported["single_sign_on"][0] is False
+    assert "ended on 2020-01-01" in reported["single_sign_on"][1]
 
 
 def test_users_and_groups_outlive_their_connection_managed_by_nobody(acme) -> None:
@@ -200,8 +200,8 @@ def test_a_connection_whose_plugin_is_gone_can_be_read_checked_and_removed(acme,
     assert (shown.status, shown.json["idp"], shown.json["setup_steps"]) == (200, "okta", [])
     assert (shown.json["plugin_missing"], shown.json["settings"]) == (True, {})
     assert [each["plugin_missing"] for each in later.listed(f"{acme.path}/connections")] == [True]
-    told = later.admin("POST", f"{acme.connection}/test").json
-    assert (told["ok"], told["checks"][2]["message"]) == (
+    reported = later.admin("POST", f"{acme.connection}/test").json
+    assert (reported["ok"], reported["checks"][2]["message"]) == (
         False,
         "The plugin okta is not installed, or it is disabled: every call is refused until the operator of the"
         " application brings it back.",
@@ -211,7 +211,7 @@ def test_a_connection_whose_plugin_is_gone_can_be_read_checked_and_removed(acme,
 
 
 class Careless:
-    """An identity provider whose steps cannot be told."""
+    """An identity provider whose steps cannot be shown."""
 
     @hookimpl
     def gateway_declare(self) -> Declaration:

@@ -1,4 +1,4 @@
-"""The documentation: OpenAPI and Swagger UI are served from here alone, and the page of docs/ tells the truth."""
+"""The documentation: OpenAPI and Swagger UI are served from here alone, and the page of docs/ is true."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ def test_every_operation_is_described(openapi: dict) -> None:
     assert openapi["openapi"].startswith("3.1.")
     assert openapi["security"] == [{"token": []}]
     assert openapi["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
-    told = operations(openapi)
-    assert len(told) == 47
-    for name, operation in told.items():
+    reported = operations(openapi)
+    assert len(reported) == 47
+    for name, operation in reported.items():
         assert operation["summary"].endswith("."), name
         assert operation["tags"], name
         assert {"200", "201", "204"} & operation["responses"].keys(), name
         assert "default" in operation["responses"], name
-    edited = [name for name in told if re.match("PATCH|DELETE", name) and "members" not in name]
+    edited = [name for name in reported if re.match("PATCH|DELETE", name) and "members" not in name]
     versioned = [
-        name for name, o in told.items() if any(p.get("name") == "If-Match" for p in o.get("parameters", ()))
+        name
+        for name, o in reported.items()
+        if any(p.get("name") == "If-Match" for p in o.get("parameters", ()))
     ]
     assert set(edited) - set(versioned) == {
         "DELETE /organizations/{organization}/sso",

@@ -63,19 +63,23 @@ def test_the_activity_is_filtered_and_walked_from_the_newest(acme) -> None:
     acme.okta.call("GET", "/Users", token="wrong")
     acme.call("PATCH", acme.path, {"name": "Acme 2"})
 
-    def told(query: str) -> list[tuple[str, int]]:
+    def operations(query: str) -> list[tuple[str, int]]:
         return [
             (line["operation"], line["status"]) for line in acme.get(f"{acme.path}/activity?{query}")["items"]
         ]
 
-    assert told("user=USER1@acme.test") == [("POST /Users", 400), ("GET /Users", 200), ("POST /Users", 201)]
-    assert told("user=user1@acme.test&outcome=success") == [("GET /Users", 200), ("POST /Users", 201)]
-    assert told(f"outcome=failure&user=&connection={acme.okta.uid}") == [
+    assert operations("user=USER1@acme.test") == [
+        ("POST /Users", 400),
+        ("GET /Users", 200),
+        ("POST /Users", 201),
+    ]
+    assert operations("user=user1@acme.test&outcome=success") == [("GET /Users", 200), ("POST /Users", 201)]
+    assert operations(f"outcome=failure&user=&connection={acme.okta.uid}") == [
         ("GET /Users", 401),
         ("POST /Users", 400),
     ]
-    assert told("connection=nobody") == []
-    assert told("outcome=success&limit=1") == [("PATCH /organizations/{organization}", 200)]
+    assert operations("connection=nobody") == []
+    assert operations("outcome=success&limit=1") == [("PATCH /organizations/{organization}", 200)]
     pages, after = [], ""
     while after is not None:
         part = acme.get(f"{acme.path}/activity?limit=2&after={after}")
@@ -98,8 +102,8 @@ def test_reads_of_an_admin_leave_no_line(acme) -> None:
 def test_plugins_are_listed_with_their_hooks(acme) -> None:
     items = {item["name"]: item for item in acme.get("/plugins")["items"]}
     assert list(items) == sorted(items)
-    told = {name: items[name]["idp"] for name in ("billing", "generic", "okta")}
-    assert told == {"billing": False, "generic": True, "okta": True}
+    operations = {name: items[name]["idp"] for name in ("billing", "generic", "okta")}
+    assert operations == {"billing": False, "generic": True, "okta": True}
     assert items["okta"]["hooks"] == ["gateway_declare", "gateway_map_patch", "gateway_map_resource"]
     assert all(
         item.keys() == {"name", "version", "idp", "hooks"} and item["version"] for item in items.values()

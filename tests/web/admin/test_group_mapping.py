@@ -94,8 +94,8 @@ def test_the_preview_shows_what_the_save_does_and_changes_nothing(acme) -> None:
 def test_a_mapping_is_saved_only_as_it_was_previewed(acme) -> None:
     acme.assign(1, "Sales EMEA")
     rules = {"Sales EMEA": "Sales"}
-    told = put(acme, rules, 428, None)
-    assert (told["status"], "preview" in told["message"]) == ("Precondition Required", True)
+    reported = put(acme, rules, 428, None)
+    assert (reported["status"], "preview" in reported["message"]) == ("Precondition Required", True)
     acme.preview(rules)
     etag = acme.etag()
     for other in ({"Sales EMEA": "Sales", "x": "X"}, {"Sales EMEA": "Other"}):

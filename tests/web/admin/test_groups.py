@@ -31,8 +31,8 @@ def test_a_group_is_made_renamed_filled_emptied_and_removed(acme) -> None:
     acme.get(path, 404)
     assert acme.groups_of(users[1]) == {}
     events = acme.get(f"{acme.path}/events?after=3")["items"]
-    told = [(event["type"], event["data"].get("added"), event["data"].get("removed")) for event in events]
-    assert told == [
+    reported = [(event["type"], event["data"].get("added"), event["data"].get("removed")) for event in events]
+    assert reported == [
         ("group.created", None, None),
         *(("group.members_changed", [user["id"]], []) for user in users),
         ("group.members_changed", [], [users[0]["id"]]),

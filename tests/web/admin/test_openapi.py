@@ -121,11 +121,11 @@ def test_patterns_are_those_of_ecma_262(openapi: dict[str, Any]) -> None:
 
 
 def test_the_types_of_events_are_listed(deployment: Deployment, openapi: dict[str, Any]) -> None:
-    """All that the code tells, and no other."""
+    """All that the code records, and no other."""
     assert openapi["components"]["schemas"]["Event"]["properties"]["type"]["enum"] == list(EVENT_TYPES)
     code = "".join(path.read_text() for path in Path("gateway/provisioning").glob("*.py"))
-    told = set(re.findall(r'"((?:user|group)\.[a-z_]+)"', code))
-    assert told == set(EVENT_TYPES)
+    reported = set(re.findall(r'"((?:user|group)\.[a-z_]+)"', code))
+    assert reported == set(EVENT_TYPES)
 
 
 @pytest.fixture
@@ -136,9 +136,9 @@ def generated(openapi: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
     command = [Path(sys.executable).with_name("openapi-python-client"), "generate", "--meta", "none"]
     command += ["--path", "openapi.json", "--config", "config.yml", "--output-path", "generated_client"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
-    assert "WARNING" not in told, told
+    reported = done.stdout + done.stderr
+    assert done.returncode == 0, reported
+    assert "WARNING" not in reported, reported
     monkeypatch.syspath_prepend(tmp_path)
     yield lambda name: importlib.import_module(f"generated_client.{name}")
     for name in [name for name in sys.modules if name.split(".")[0] == "generated_client"]:

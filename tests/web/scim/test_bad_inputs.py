@@ -404,13 +404,13 @@ def listed(text):
 
 
 ROWS = [
-    *(row(f"body: {name}", "POST", "{base}/Users", body, *told) for name, body, *told in BODIES),
-    *(row(f"body of PATCH: {name}", "PATCH", "{base}/Users/{user}", body, *told) for name, body, *told in BODIES[:16]),
+    *(row(f"body: {name}", "POST", "{base}/Users", body, *rest) for name, body, *rest in BODIES),
+    *(row(f"body of PATCH: {name}", "PATCH", "{base}/Users/{user}", body, *rest) for name, body, *rest in BODIES[:16]),
     *(row(f"user: {name}", "POST", "{base}/Users", body, 400, kind) for name, body, kind in USERS),
     *(row(f"PUT user: {name}", "PUT", "{base}/Users/{user}", body, 400, kind) for name, body, kind in USERS),
-    *(row(f"group: {name}", "POST", "{base}/Groups", body, *told) for name, body, *told in GROUPS),
-    *(row(f"PUT group: {name}", "PUT", "{base}/Groups/{group}", body, *told) for name, body, *told in GROUPS
-      if told != [409, "uniqueness"]),
+    *(row(f"group: {name}", "POST", "{base}/Groups", body, *reported) for name, body, *reported in GROUPS),
+    *(row(f"PUT group: {name}", "PUT", "{base}/Groups/{group}", body, *reported) for name, body, *reported in GROUPS
+      if reported != [409, "uniqueness"]),
     *(row(f"patch: {name}", "PATCH", "{base}/Users/{user}", body, 400, kind) for name, body, kind in ENVELOPES),
     *(row(f"operation: {name}", "PATCH", "{base}/Users/{user}", patch(OPERATION, op), 400, kind)
       for name, op, kind in OPERATIONS),
@@ -586,7 +586,7 @@ def test_a_body_that_does_not_say_how_large_it_is_is_read_to_the_limit(place, pa
 
 
 def test_an_id_of_others_is_answered_like_one_that_nobody_has(place):
-    """Neither the answer nor its length tells whether a resource exists elsewhere."""
+    """Neither the answer nor its length shows whether a resource exists elsewhere."""
     missing = "01234567-89ab-7cde-8f01-23456789abcd"
 
     def said(uid):
@@ -596,11 +596,11 @@ def test_an_id_of_others_is_answered_like_one_that_nobody_has(place):
 
 
 def test_a_refusal_stands_in_the_activity_with_its_sentence(place):
-    told = place.send("POST", "{base}/Users", user(userName="x" * 321), {}).json["detail"]
+    reported = place.send("POST", "{base}/Users", user(userName="x" * 321), {}).json["detail"]
     found = place.deployment.gateway.store.organizations.by_key(1)
     newest = place.deployment.activity(found, outcome="failure")[0]
     assert (newest.operation, newest.status, newest.outcome) == ("POST /Users", 400, "failure")
-    assert newest.detail == told
+    assert newest.detail == reported
 
 
 def test_the_tables_are_as_long_as_they_look():
@@ -717,8 +717,8 @@ def test_a_query_that_asks_for_too_little_or_too_much_is_answered(scim, query, s
     scim.user(), scim.user("user2@acme.test")
     answer = scim.call("GET", f"/Users?{query}")
     assert answer.status == 200
-    told = answer.json["startIndex"], answer.json["itemsPerPage"], answer.json["totalResults"]
-    assert told == (start, items, total)
+    reported = answer.json["startIndex"], answer.json["itemsPerPage"], answer.json["totalResults"]
+    assert reported == (start, items, total)
     assert all("id" in found for found in answer.json["Resources"])
 
 
@@ -734,8 +734,8 @@ def test_a_path_that_nobody_knows_is_ignored_in_patch_and_named(scim):
 
 def decisions(scim):
     """What the last request's line says of decisions, but those of plugins."""
-    told = json.loads(scim.deployment.activity(scim.organization)[0].decisions)
-    return [each["verdict"] for each in told if each["plugin"] == "gateway"]
+    reported = json.loads(scim.deployment.activity(scim.organization)[0].decisions)
+    return [each["verdict"] for each in reported if each["plugin"] == "gateway"]
 
 
 def test_the_entries_in_the_value_of_a_remove_leave_and_no_others(scim):

@@ -1,4 +1,4 @@
-"""Bulk requests over HTTP: many operations in one request, each told as if it had come by itself."""
+"""Bulk requests over HTTP: many operations in one request, each answered as if it had come by itself."""
 
 import json
 
@@ -50,7 +50,7 @@ def members(scim, answer):
     return [member["value"] for member in shown.get("members", ())]
 
 
-# Stories ---------------------------------------------------------------------------------------------------------
+# Operations ---------------------------------------------------------------------------------------------------------
 
 
 def test_each_method_is_answered_with_what_it_left(scim):
@@ -208,8 +208,8 @@ def test_a_listener_hears_of_each_change_in_order(deployment, scim):
         user("b"),
         patch("/Users/bulkId:a", {"op": "replace", "path": "active", "value": False}),
     )
-    told = [(kind, data["userName"]) for kind, data in deployment.events(scim.organization)]
-    assert told == [
+    reported = [(kind, data["userName"]) for kind, data in deployment.events(scim.organization)]
+    assert reported == [
         ("user.created", "a@acme.test"), ("user.created", "b@acme.test"), ("user.deactivated", "a@acme.test"),
     ]  # fmt: skip
 
@@ -341,14 +341,14 @@ def test_a_request_that_is_no_bulk_request_does_nothing(deployment, scim, body, 
 def test_discovery_tells_the_limits_in_force(tmp_path):
     deployment = Deployment(tmp_path / "small", body_limit=2000)
     scim = deployment.connection("generic")
-    told = scim.call("GET", "/ServiceProviderConfig").json["bulk"]
-    assert told == {"supported": True, "maxOperations": 1000, "maxPayloadSize": 2000}
+    reported = scim.call("GET", "/ServiceProviderConfig").json["bulk"]
+    assert reported == {"supported": True, "maxOperations": 1000, "maxPayloadSize": 2000}
     assert statuses(bulk(scim, user("a", title="x" * 1500))) == ["201"]
     assert send(scim, user("b", title="x" * 2000)).status == 413
     deployment.close()
 
 
-# The gate --------------------------------------------------------------------------------------------------------
+# Authentication ---------------------------------------------------------------------------------------------------
 
 
 def test_nobody_comes_in_without_a_token(scim):

@@ -20,10 +20,12 @@ class House:
         self.bases = {scim: scim.base for scim in (self.a, self.b)}
         self.ada, self.bob = self.a.user("ada@acme.test"), self.a.user("bob@acme.test", displayName=None)
         self.eve = self.b.user("eve@acme.test")
-        self.hand = self.told(self.gateway.users.make, {"user_name": "hand@acme.test"}).user
-        self.staff, self.other = (self.told(self.gateway.groups.make, name) for name in ("Staff", "Other"))
+        self.hand = self.as_admin(self.gateway.users.make, {"user_name": "hand@acme.test"}).user
+        self.staff, self.other = (
+            self.as_admin(self.gateway.groups.make, name) for name in ("Staff", "Other")
+        )
         for uid in (self.ada["id"], self.eve["id"], self.hand.uid):
-            self.told(self.gateway.groups.set_member, self.staff.uid, uid, True)
+            self.as_admin(self.gateway.groups.set_member, self.staff.uid, uid, True)
         self.sales = self.a.group("Sales", (self.ada["id"], self.bob["id"]))
         self.bs = self.b.group("Bs", (self.eve["id"], self.hand.uid))
         users = f"/Users/{self.ada['id']}", f"/Users/{self.hand.uid}"
@@ -37,9 +39,9 @@ class House:
             if name == "a" or path in (users[1], groups[1])
         }  # fmt: skip
 
-    def told(self, story, *arguments):
-        """A story of an admin."""
-        return story(
+    def as_admin(self, use_case, *arguments):
+        """Run an operation as an admin."""
+        return use_case(
             self.gateway.callers.admin(self.organization),
             *arguments,
             self.deployment.trace(self.organization),
@@ -69,7 +71,7 @@ class House:
         assert (scim or self.a).call("DELETE", path).status == 204
 
     def remove_b(self):
-        self.told(self.gateway.setup.remove_connection, self.b.connection)
+        self.as_admin(self.gateway.setup.remove_connection, self.b.connection)
 
     def wait_and_restore(self):
         """A group waits for a deleted user, who comes back."""
@@ -133,13 +135,13 @@ def test_a_list_of_tags_is_read_as_the_rfc_has_it(still, header, status):
 CHANGES = {
     "a user is changed": (lambda h: h.rename(h.ada["id"], "Countess"), "a {ada}"),
     "a user is deactivated": (lambda h: h.rename(h.ada["id"], False, "active"), "a {ada}"),
-    "a user joins": (lambda h: h.told(h.gateway.groups.set_member, h.other.uid, h.ada["id"], True), "a {ada}"),
+    "a user joins": (lambda h: h.as_admin(h.gateway.groups.set_member, h.other.uid, h.ada["id"], True), "a {ada}"),
     "a user leaves": (lambda h: h.members("remove", h.ada["id"]), "a {ada}"),
     "a user's group is renamed": (
         lambda h: h.patch(f"/Groups/{h.sales['id']}", {"op": "replace", "path": "displayName", "value": "Sold"}),
         "a {ada}"),
     "a user's group is renamed by an admin": (
-        lambda h: h.told(h.gateway.groups.rename, h.staff.uid, "Crew"), "a {ada}"),
+        lambda h: h.as_admin(h.gateway.groups.rename, h.staff.uid, "Crew"), "a {ada}"),
     "a user's group is removed": (lambda h: h.delete(f"/Groups/{h.sales['id']}"), "a {ada}"),
     "a user's group takes another's name": (
         lambda h: (h.delete(f"/Groups/{h.sales['id']}"), h.a.group("Sales", (h.ada["id"],))), "a {ada}"),
@@ -158,17 +160,17 @@ CHANGES = {
     "a member without a display name has another user name": (
         lambda h: h.rename(h.bob["id"], "bob2@acme.test", "userName"), "a {sales}"),
     "a member that nobody manages is renamed by an admin": (
-        lambda h: h.told(h.gateway.users.edit, h.hand.uid, {"display_name": "Hand"}), "b {staff}"),
+        lambda h: h.as_admin(h.gateway.users.edit, h.hand.uid, {"display_name": "Hand"}), "b {staff}"),
     "a member is renamed in a group of nobody": (lambda h: h.rename(h.hand.uid, "Hand"), "a {staff}"),
     "a member is deleted": (lambda h: h.delete(f"/Users/{h.ada['id']}"), "a {sales}"),
-    "a member is deleted by an admin": (lambda h: h.told(h.gateway.users.delete, h.hand.uid), "b {staff}"),
+    "a member is deleted by an admin": (lambda h: h.as_admin(h.gateway.users.delete, h.hand.uid), "b {staff}"),
     "a member is deleted and restored": (
         lambda h: (h.delete(f"/Users/{h.ada['id']}"), h.a.user("ada@acme.test")), "a {sales}"),
     "a member that was waited for comes": (lambda h: h.wait_and_restore(), "a {sales}"),
     "a member is taken over by another connection": (lambda h: h.rename(h.hand.uid, "Hand"), "b {staff}"),
     "a hidden member comes to light": (lambda h: h.remove_b(), "a {staff}"),
     "what a connection keeps of a user is set otherwise": (
-        lambda h: h.told(lambda c, t: h.gateway.setup.edit_connection(c, h.a.connection, {"name": "A"}, t)), None),
+        lambda h: h.as_admin(lambda c, t: h.gateway.setup.edit_connection(c, h.a.connection, {"name": "A"}, t)), None),
     "nothing": (lambda h: None, None),
 }  # fmt: skip
 
@@ -220,8 +222,8 @@ def test_of_a_user_one_tag_never_names_two_bodies(house):
             lambda: house.rename(uid, f"Name{number % 3}"),
             lambda: house.members("add", uid),
             lambda: house.members("remove", uid),
-            lambda: house.told(house.gateway.groups.set_member, house.other.uid, uid, dice.random() < 0.5),
-            lambda: house.told(house.gateway.groups.rename, house.other.uid, f"Other{number % 2}"),
+            lambda: house.as_admin(house.gateway.groups.set_member, house.other.uid, uid, dice.random() < 0.5),
+            lambda: house.as_admin(house.gateway.groups.rename, house.other.uid, f"Other{number % 2}"),
         ])()  # fmt: skip
 
     look()
@@ -256,19 +258,19 @@ def test_the_tag_is_the_version_in_lists_searches_and_bulk(house):
     assert "-" in house.get(f"a /Users/{house.ada['id']}")[1]
     data = {"schemas": [PATCH], "Operations": [{"op": "replace", "path": "title", "value": "Dr"}]}
     operation = {"method": "PATCH", "path": f"/Users/{house.ada['id']}", "data": data}
-    told = house.a.call("POST", "/Bulk", {"schemas": [BULK_REQUEST_URN], "Operations": [operation]}).json[
+    as_admin = house.a.call("POST", "/Bulk", {"schemas": [BULK_REQUEST_URN], "Operations": [operation]}).json[
         "Operations"
     ]
-    assert told[0]["version"] == house.get(f"a /Users/{house.ada['id']}")[1]
+    assert as_admin[0]["version"] == house.get(f"a /Users/{house.ada['id']}")[1]
     patched = house.a.patch(f"/Users/{house.ada['id']}", {"op": "replace", "path": "title", "value": "Prof"})
-    assert patched.json["meta"]["version"] == house.deployment.last_headers["ETag"] != told[0]["version"]
+    assert patched.json["meta"]["version"] == house.deployment.last_headers["ETag"] != as_admin[0]["version"]
     assert house.get(f"a /Users/{house.ada['id']}")[1] == patched.json["meta"]["version"]
 
 
 def test_if_match_asks_for_the_version_and_not_for_groups(house):
     path, title = f"/Users/{house.ada['id']}", {"op": "replace", "path": "title"}
     tag = house.get(f"a {path}")[1]
-    house.told(house.gateway.groups.set_member, house.other.uid, house.ada["id"], True)
+    house.as_admin(house.gateway.groups.set_member, house.other.uid, house.ada["id"], True)
     body = {"schemas": [PATCH], "Operations": [title | {"value": "Dr"}]}
     assert house.get(f"a {path}")[1] != tag
     assert house.a.call("PATCH", path, body, headers={"If-Match": f'"x", {tag}'}).status == 200

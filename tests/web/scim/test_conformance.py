@@ -1,4 +1,4 @@
-"""docs/conformance.md: small requests told by the sections that ask for them, and the page held to what it links.
+"""docs/conformance.md: small requests named by the sections that ask for them, and the page held to what it links.
 
 A row of the page that no other test shows has its requests here, under the section as their id. What stands in a
 table below as a departure is one on purpose: the page gives the reason, and the answer is held to what the page says.
@@ -627,9 +627,9 @@ def test_every_request_of_this_file_is_linked():
 
 def test_what_is_counted_at_the_top_of_the_page_is_true():
     counts = Counter(STATUS.match(cells[2])[1] for _, cells in ROWS)
-    told = re.search(r"(\d+) rows: (\d+) done, (\d+) in part, (\d+) not done", PAGE.read_text())
-    assert told, "the page does not count its rows"
-    assert [int(each) for each in told.groups()] == [
+    reported = re.search(r"(\d+) rows: (\d+) done, (\d+) in part, (\d+) not done", PAGE.read_text())
+    assert reported, "the page does not count its rows"
+    assert [int(each) for each in reported.groups()] == [
         len(ROWS),
         counts["done"],
         counts["in part"],
@@ -645,8 +645,8 @@ def test_every_difference_from_the_tester_is_on_the_page():
         if isinstance(node, ast.Assign) and node.targets[0].id == "EXPLAINED"
     )
     (rows,) = (rows for head, rows in tables() if head == ["Connection", "Check", "Attribute", "Why"])
-    told = {(cells[0], cells[1].strip("`"), cells[2].strip("`")) for _, cells in rows}
-    assert told == {(", ".join(idps.split()), check, attribute) for idps, check, attribute in explained}
+    reported = {(cells[0], cells[1].strip("`"), cells[2].strip("`")) for _, cells in rows}
+    assert reported == {(", ".join(idps.split()), check, attribute) for idps, check, attribute in explained}
 
 
 def test_every_difference_from_scim2_models_is_on_the_page():

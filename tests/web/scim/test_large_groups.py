@@ -113,9 +113,9 @@ def requests(crowd, method="GET", status=200):
     return count, sum(float(line.split()[-1]) for line in lines if "seconds_sum" in line)
 
 
-def statements(crowd, story):
-    """What a story asks the database: its statements, and the ticks that SQLite worked at them."""
-    database, told, ticks = crowd.store.database, [], [0]
+def statements(crowd, use_case):
+    """What an operation asks the database: its statements, and the ticks that SQLite worked at them."""
+    database, reported, ticks = crowd.store.database, [], [0]
     execute, here, connection = database._execute, threading.get_ident(), database.peewee.connection()
 
     def tick():
@@ -123,19 +123,19 @@ def statements(crowd, story):
 
     def noted(sql, parameters):
         if threading.get_ident() == here:
-            told.append(sql)
+            reported.append(sql)
         return execute(sql, parameters)
 
     database._execute = noted
     if not is_postgresql():
         connection.set_progress_handler(tick, 10)
     try:
-        result = story()
+        result = use_case()
     finally:
         del database._execute
         if not is_postgresql():
             connection.set_progress_handler(None, 10)
-    return result, told, ticks[0]
+    return result, reported, ticks[0]
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -186,27 +186,27 @@ def test_the_size_of_the_pieces_does_not_show(few, monkeypatch, query, hidden):
 
 
 def test_a_small_group_is_one_statement_and_one_piece(few, crowd):
-    _, told, _ = statements(few, few.get)
-    assert len([sql for sql in told if sql.startswith("SELECT")]) == 3, told
+    _, reported, _ = statements(few, few.get)
+    assert len([sql for sql in reported if sql.startswith("SELECT")]) == 3, reported
     assert "Content-Length" in few.deployment.last_headers
-    _, told, _ = statements(crowd, crowd.get)
+    _, reported, _ = statements(crowd, crowd.get)
     # One more: the group is read, found to be large, and read again when the request has its turn.
-    assert len([sql for sql in told if sql.startswith("SELECT")]) == 3 + LARGE // PIECE, told
+    assert len([sql for sql in reported if sql.startswith("SELECT")]) == 3 + LARGE // PIECE, reported
 
 
 def test_who_does_not_want_members_reads_none(crowd):
-    answer, told, _ = statements(
+    answer, reported, _ = statements(
         crowd, lambda: crowd.scim.call("GET", f"{crowd.path}?excludedAttributes=members")
     )
     assert "members" not in answer.json
-    assert not any("grants" in sql for sql in told), told
+    assert not any("grants" in sql for sql in reported), reported
 
 
 def test_a_head_reads_no_more_than_the_first_piece(crowd):
     lines, counted = len(crowd.lines()), requests(crowd, "HEAD")[0]
-    answer, told, _ = statements(crowd, lambda: crowd.scim.call("HEAD", crowd.path))
+    answer, reported, _ = statements(crowd, lambda: crowd.scim.call("HEAD", crowd.path))
     assert (answer.status, answer.text) == (200, "")
-    assert len([sql for sql in told if "grants" in sql]) <= 1
+    assert len([sql for sql in reported if "grants" in sql]) <= 1
     assert (len(crowd.lines()), requests(crowd, "HEAD")[0]) == (lines + 1, counted + 1)
 
 
@@ -311,12 +311,12 @@ def test_many_who_change_one_group_at_once_lose_nothing(tmp_path):
     shown = crowd.scim.call("GET", crowd.path).json
     assert sorted(member["value"] for member in shown["members"]) == sorted(crowd.uids[1:])
     assert (crowd.record().members, crowd.record().version) == (80, before.version + 80)
-    told = [
+    reported = [
         data
         for kind, data in crowd.deployment.events(crowd.scim.organization)
         if kind == "group.members_changed"
     ]
-    assert sorted(uid for data in told for uid in data["added"]) == sorted(crowd.uids[1:])
+    assert sorted(uid for data in reported for uid in data["added"]) == sorted(crowd.uids[1:])
     crowd.deployment.close()
 
 

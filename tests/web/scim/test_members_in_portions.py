@@ -128,7 +128,7 @@ def test_who_is_not_here_is_waited_for(scim, uids):
 def test_too_many_who_would_wait_are_refused_before_anything_is_stored(scim, uids, monkeypatch, method):
     monkeypatch.setattr(group_members, "MOST_WAITING", 5)
     group_id = scim.group("Old", tuple(uids[:1]))["id"]
-    told = len(scim.deployment.events(scim.organization))
+    reported = len(scim.deployment.events(scim.organization))
     strangers = [f"nobody-{number}" for number in range(6)]
     if method == "PATCH":
         named = [{"value": uid} for uid in [*uids, *strangers]]
@@ -138,7 +138,7 @@ def test_too_many_who_would_wait_are_refused_before_anything_is_stored(scim, uid
         answer = scim.call(method, path, group_of([*uids, *strangers], displayName="New"))
     assert answer.status == 400
     assert "nobody-0" in answer.json["detail"]
-    assert len(scim.deployment.events(scim.organization)) == told
+    assert len(scim.deployment.events(scim.organization)) == reported
     assert members(scim, group_id) == set(uids[:1])
     assert last_line(scim).outcome == "failure"
 
@@ -201,15 +201,15 @@ def test_a_create_that_was_broken_off_names_the_group_that_is_there(scim, uids, 
     def broken(*arguments):
         raise Unavailable("The database does not answer. Nothing was changed; try again later.")
 
-    told = []
+    reported = []
     monkeypatch.setattr(scim.deployment.gateway.store.memberships, "add_pushes", broken)
-    monkeypatch.setattr(scim.deployment.gateway.activity_writer, "record_change", told.append)
+    monkeypatch.setattr(scim.deployment.gateway.activity_writer, "record_change", reported.append)
     answer = scim.call("POST", "/Groups", group_of(uids))
     assert answer.status == 503
     (group,) = scim.call("GET", '/Groups?filter=displayName eq "Everyone"').json["Resources"]
     assert group["id"] in answer.json["detail"]
     assert "0 of its members were moved" in answer.json["detail"]
-    assert len(told) == 1, "listeners are not told of what is stored"
+    assert len(reported) == 1, "listeners are not told of what is stored"
 
 
 def test_a_removal_that_was_broken_off_says_so(scim, uids, monkeypatch):
@@ -253,7 +253,7 @@ def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
     scim, uids, monkeypatch, method
 ):
     group_id = scim.group("Old", tuple(uids[:6]))["id"]
-    told, queue = (
+    reported, queue = (
         len(scim.deployment.events(scim.organization)),
         scim.deployment.app.extensions["dispatcher"].queues["expensive"],
     )
@@ -271,7 +271,7 @@ def test_it_moves_to_the_queue_of_expensive_requests_before_anything_is_stored(
         path = "/Groups" if method == "POST" else f"/Groups/{group_id}"
         answer = scim.call(method, path, None if method == "DELETE" else group_of(uids))
     assert answer.status < 300
-    assert found == [told]
+    assert found == [reported]
 
 
 def test_members_who_wait_already_are_counted_once(scim, monkeypatch):

@@ -43,7 +43,7 @@ def scim(tmp_path_factory):
 
 
 def walked(scim, path, query, by, count=1000):
-    """Each page of a walk."""
+    """Each page of a list."""
     start, cursor, pages = 1, "", []
     while True:
         place = f"startIndex={start}" if by == "startIndex" else f"cursor={cursor}"

@@ -110,8 +110,8 @@ def test_others_stay_hidden_in_a_query_over_both(deployment, scim):
 
 def test_a_query_over_both_stands_in_the_activity(deployment, scim):
     ask(scim), ask(scim, way="POST")
-    told = [line.operation for line in deployment.activity(scim.organization)[:2]]
-    assert told == ["POST /.search", "GET /"]
+    reported = [line.operation for line in deployment.activity(scim.organization)[:2]]
+    assert reported == ["POST /.search", "GET /"]
 
 
 # Sorting ---------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_what_is_no_list_heeds_no_order_and_no_page(scim):
 # Cursors ---------------------------------------------------------------------------------------------------------
 
 
-def walk(scim, path="/", way="GET", **asked):
+def read_pages(scim, path="/", way="GET", **asked):
     """All pages by cursor: their names, and the last answer."""
     pages, cursor = [], ""
     while cursor is not None:
@@ -215,7 +215,7 @@ def walk(scim, path="/", way="GET", **asked):
     ],
 )
 def test_a_list_is_walked_by_cursor(scim, way, path, asked, found):
-    pages, last = walk(scim, path, way, **asked)
+    pages, last = read_pages(scim, path, way, **asked)
     assert pages == found
     assert (last["totalResults"], last["itemsPerPage"]) == (sum(map(len, found)), len(found[-1]))
     assert not last.keys() & {"startIndex", "nextCursor"}
@@ -288,9 +288,9 @@ def test_a_cursor_with_a_count_of_none_tells_the_total_alone(scim, way, path, to
     """RFC 9865, 2: less than none is none."""
     later = ask(scim, path, count=1, cursor="").json["nextCursor"]
     for cursor in ("", later):
-        told = ask(scim, path, way, cursor=cursor, count=count).json
-        assert (told["totalResults"], told["itemsPerPage"], told["Resources"]) == (total, 0, [])
-        assert not told.keys() & {"startIndex", "nextCursor"}
+        reported = ask(scim, path, way, cursor=cursor, count=count).json
+        assert (reported["totalResults"], reported["itemsPerPage"], reported["Resources"]) == (total, 0, [])
+        assert not reported.keys() & {"startIndex", "nextCursor"}
     refused(ask(scim, path, way, cursor="none", count=count), "invalidCursor")
 
 

@@ -121,9 +121,9 @@ class Town:
             return [row[0].strip("-> ") for row in steps]
         return [row[3] for row in self.store.database.all(f"EXPLAIN QUERY PLAN {sql}", *parameters)]
 
-    def ask(self, story):
+    def ask(self, request):
         """One request, answered well."""
-        method, path, body = story(self)
+        method, path, body = request(self)
         answer = self.deployment.call(method, self.base + path, body, self.headers)
         assert answer.status < 300, answer.text
         return answer
@@ -138,13 +138,13 @@ def found(text, kind="Users"):
 
 
 def patched(*operations, group=False):
-    def story(town):
+    def request(town):
         path = f"/Groups/{town.sales}" if group else f"/Users/{town.uids[0]}"
         given = [{**op, "value": [{"value": town.uids[op["value"]]}]} if op.get("path") == "members" else op
                  for op in operations]  # fmt: skip
         return "PATCH", path, {"schemas": [PATCH], "Operations": given}
 
-    return story
+    return request
 
 
 def user(number, **changes):
@@ -231,38 +231,42 @@ def reckoned(statements):
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory):
-    """For each story: its statements with their plans in the large town, and the work in both towns."""
-    told = {name: {} for name in STORIES}
+    """For each operation: its statements with their plans in the large town, and the work in both towns."""
+    measured = {name: {} for name in OPERATIONS}
     for users in (SMALL, LARGE):
         town = Town(tmp_path_factory.mktemp(f"town{users}") / "instance", users)
         town.ask(lambda town: ("GET", "/Users?count=1", None))  # what is done once, is done now
-        for name, story in RANGES.items():
+        for name, request in RANGES.items():
             with town.recorded() as (statements, ticks):
-                town.ask(story)
-            told[name] = {"statements": [(sql, town.plan(sql, parameters)) for sql, parameters in statements]}
-        for name, (story, _) in STORIES.items():
+                town.ask(request)
+            measured[name] = {
+                "statements": [(sql, town.plan(sql, parameters)) for sql, parameters in statements]
+            }
+        for name, (request, _) in OPERATIONS.items():
             with town.recorded() as (statements, ticks):
-                town.ask(story)
-            told[name]["statements"] = [(sql, town.plan(sql, parameters)) for sql, parameters in statements]
-            told[name][users] = reckoned(told[name]["statements"]) if is_postgresql() else ticks[0]
+                town.ask(request)
+            measured[name]["statements"] = [
+                (sql, town.plan(sql, parameters)) for sql, parameters in statements
+            ]
+            measured[name][users] = reckoned(measured[name]["statements"]) if is_postgresql() else ticks[0]
         town.deployment.close()
-    return told
+    return measured
 
 
-@pytest.mark.parametrize("name", STORIES | RANGES)
+@pytest.mark.parametrize("name", OPERATIONS | RANGES)
 def test_every_statement_is_served_by_an_index(costs, name):
     """No step may go through a whole table or a whole index; only the values of one document are looked through."""
     for sql, plan in costs[name]["statements"]:
         assert [step for step in plan if WHOLE.match(step)] == [], sql
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_a_request_takes_just_so_many_statements(costs, name):
     statements = [sql for sql, _ in costs[name]["statements"]]
-    assert len(statements) == STORIES[name][1], "\n".join(statements)
+    assert len(statements) == OPERATIONS[name][1], "\n".join(statements)
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_a_request_costs_the_same_in_a_town_ten_times_as_large(costs, name):
     small, large = costs[name][SMALL], costs[name][LARGE]
     # PostgreSQL reckons with deeper indexes, and with more rows for each of a page.
