@@ -30,6 +30,8 @@ from gateway.store.engine.base import BRIEF, unavailable
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
+pytestmark = pytest.mark.slow
+
 
 def add(scim: Scim, number: int, **attributes: Any) -> str:
     """A user; quicker than through HTTP, and by the same operation."""

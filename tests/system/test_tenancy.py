@@ -21,6 +21,8 @@ from gateway.store.tokens import new_token
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, PATCH, USER
 
+pytestmark = pytest.mark.slow
+
 #: Discovery needs no token, by contract; nothing else is open.
 OPEN = {
     "/ServiceProviderConfig",

@@ -9,6 +9,8 @@ from gateway.scim.errors import Unavailable
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP
 
+pytestmark = pytest.mark.slow
+
 PORTION = 3
 
 

@@ -17,6 +17,8 @@ from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.testing.engines import is_postgresql
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE = 400, 4000
 #: A step that goes through all of something that grows.
 WHOLE = re.compile(
@@ -160,7 +162,7 @@ def without(town):
 
 #: A page of users: who asks and what is on it; or how many there are, the users and their groups one after the other.
 AT_ONCE = 2 if is_postgresql() else 4
-STORIES = {
+OPERATIONS = {
     "look a user up by name": (found('userName eq "USER7@acme.test"'), 2),
     "look up a name that nobody has": (found('userName eq "nobody@acme.test"'), 2),
     "look a user up by externalId": (found('externalId eq "00u7"'), 2),
