@@ -1,4 +1,4 @@
-"""Changes of a group's members: by delta, in one transaction or, where they are very many, in several."""
+"""Changes a group's members by delta, in one transaction or, where they are very many, in several."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gateway.store.records import GroupRecord
 MOST_WAITING = 50_000
 #: The same of all groups of one connection.
 MOST_WAITING_OF_CONNECTION = 200_000
-#: Members whom one transaction moves at most. More are moved in several, between which other writers have their turn.
+#: Members that one transaction moves at most. More are moved in several, between which other writers proceed.
 PORTION = 2_000
 
-#: Reads the group of a change anew, in the transaction that goes on with it. Raises what refuses the change by now.
+#: Reads the group of a change again, in the transaction of a portion. Raises what refuses the change by now.
 Read = Callable[[Caller], GroupRecord]
 
 
@@ -66,9 +66,9 @@ class GroupMembers:
         unit.record_member_events(group.uid, group.name, added, removed)
         return group
 
-    # In several -------------------------------------------------------------------------------------------------
+    # In portions -------------------------------------------------------------------------------------------------
 
-    def put_off(
+    def select_for_portions(
         self, caller: Caller, group: GroupRecord | None, changes: Sequence[MemberChange], trace: Trace
     ) -> Sequence[MemberChange]:
         """Return the changes if they move more members than one transaction should, else none of them.
@@ -114,7 +114,7 @@ class GroupMembers:
                 return group
         except Refusal as refusal:
             trace.members = joined, left
-            say_what_stands(refusal, group, joined + left)
+            describe_partial_change(refusal, group, joined + left)
             raise
 
     @retry_on_conflict
@@ -123,7 +123,7 @@ class GroupMembers:
         with self._units_of_work.open(caller, trace, line=False) as unit:
             return self.apply(caller, read(caller), [step], unit, trace)
 
-    def are_many(self, group: GroupRecord) -> bool:
+    def exceeds_portion(self, group: GroupRecord) -> bool:
         """Return whether a group has more members than one transaction should move."""
         return group.members > PORTION
 
@@ -257,8 +257,8 @@ def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[Membe
         yield MemberChange(kind, tuple(ids[start : start + PORTION]))
 
 
-def say_what_stands(refusal: Refusal, group: GroupRecord, moved: int) -> None:
-    """Say in the refusal that broke off a change in portions what is stored, and how to go on."""
+def describe_partial_change(refusal: Refusal, group: GroupRecord, moved: int) -> None:
+    """Add to the refusal that broke off a change in portions what is stored, and how to go on."""
     cause = "" if refusal.status >= 500 else f" What broke it off: {refusal.detail}"
     refusal.detail = (
         f"The change of the group {group.name[:200]!r} broke off: {moved} of its members were moved, the others were"

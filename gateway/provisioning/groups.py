@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
-from gateway.provisioning.group_members import GroupMembers, Read, say_what_stands
+from gateway.provisioning.group_members import GroupMembers, Read, describe_partial_change
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.rendering import etag, group_json
 from gateway.provisioning.translation import read_document
@@ -49,7 +49,7 @@ class Groups:
         check_size(document, None, self._document_limit)
 
         changes = [MemberChange("add", members)] if members else []
-        later = self._members.put_off(caller, None, changes, trace)
+        later = self._members.select_for_portions(caller, None, changes, trace)
         group = self._create(caller, document, [] if later else changes, bool(later), trace)
         return self._move(caller, group, later, trace)
 
@@ -127,14 +127,14 @@ class Groups:
         return self._store.memberships.member_pages(caller.organization.id, caller.connection.id, group)
 
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
-        """Remove a group; its memberships end with it."""
+        """Remove a group with its memberships. Raises NotFound, PreconditionFailed, Conflict."""
         self._remove(caller, uid, self._found, trace, if_match)
 
     def _remove(
         self, caller: Caller, uid: str, find: Callable[[Caller, str, str | None], GroupRecord], trace: Trace,
         if_match: str | None,
     ) -> None:  # fmt: skip
-        """Remove the group that `find` finds, or refuse as it does."""
+        """Remove the group that `find` returns, in portions if it has many members; raises what `find` raises."""
         left = 0
 
         def read(caller: Caller) -> GroupRecord:
@@ -143,7 +143,7 @@ class Groups:
             return group
 
         group = read(caller)
-        more = self._members.are_many(group)
+        more = self._members.exceeds_portion(group)
         if more:
             trace.before_portions()
         try:
@@ -154,13 +154,13 @@ class Groups:
         except Refusal as refusal:
             if left:
                 trace.members = 0, left
-                say_what_stands(refusal, group, left)
+                describe_partial_change(refusal, group, left)
             raise
         trace.in_part = False
 
     @retry_on_conflict
     def _remove_row(self, caller: Caller, read: Read, trace: Trace) -> None:
-        """Remove a group that has few members by now."""
+        """Remove a group that has few members left."""
         with self._units_of_work.open(caller, trace) as unit:
             # Read in here: until then a connection may link it.
             group = read(caller)
@@ -185,7 +185,7 @@ class Groups:
     def rename(
         self, caller: Caller, uid: str, name: str, trace: Trace, if_match: str | None = None
     ) -> GroupRecord:
-        """Rename a group made by hand."""
+        """Rename a group made by hand. Raises NotFound, Conflict, Uniqueness, PreconditionFailed."""
         return self._rename(caller, uid, name, trace, if_match)[0]
 
     @retry_on_conflict
@@ -195,12 +195,12 @@ class Groups:
         return self._rewrite(caller, group, document, [], trace)
 
     def unmake(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
-        """Remove a group made by hand."""
+        """Remove a group made by hand. Raises NotFound, Conflict, PreconditionFailed."""
         self._remove(caller, uid, self._by_hand, trace, if_match)
 
     @retry_on_conflict
     def set_member(self, caller: Caller, group_uid: str, user_uid: str, inside: bool, trace: Trace) -> None:
-        """Put a user into a group by hand, or take it out."""
+        """Put a user into a group by hand (`inside`), or take it out. Raises NotFound, Conflict."""
         memberships = self._store.memberships
         with self._units_of_work.open(caller, trace) as change:
             # Read in here: until then the group may be linked, the user deleted or adopted.
@@ -237,7 +237,7 @@ class Groups:
         if document != before:
             check_size(document, before, self._document_limit)
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
-        later = self._members.put_off(caller, group, changes, trace)
+        later = self._members.select_for_portions(caller, group, changes, trace)
         with self._units_of_work.open(caller, trace, line=not later) as change:
             if owner != group.connection_id:
                 self._link(caller, group)
@@ -257,7 +257,7 @@ class Groups:
     def _move(
         self, caller: Caller, group: GroupRecord, later: Sequence[MemberChange], trace: Trace
     ) -> GroupRecord:
-        """Move the members that a change of a group left, if it left any."""
+        """Apply the membership changes that a change of a group left for portions, if it left any."""
         if not later:
             return group
         return self._members.apply_in_portions(

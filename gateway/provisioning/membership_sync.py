@@ -1,4 +1,4 @@
-"""Brings the memberships of one user to what plugins and rules want, and makes the groups that are wanted by name."""
+"""Synchronizes the memberships of one user with what plugins and mapping rules want."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Grant = tuple[int, str]
 
 
 class MembershipSync:
-    """Moves users between groups, by delta, and tells who came and went."""
+    """Grants and withdraws memberships by delta, and records who joined and left."""
 
     def __init__(self, store: Store, plugins: PluginManager) -> None:
         self._store, self._plugins = store, plugins
@@ -28,7 +28,7 @@ class MembershipSync:
         self, caller: Caller, user: UserRecord, wanted: Mapping[str, frozenset[str]], change: UnitOfWork, trace: Trace,
         new: bool = False,
     ) -> bool:  # fmt: skip
-        """Bring one user to the groups that are wanted, by source. True when the user moved.
+        """Give one user the memberships that are wanted, group names by source; return whether it joined or left any.
 
         While Map to groups is on, memberships come from mapping and push alone: manual reasons end here.
         """
@@ -43,7 +43,7 @@ class MembershipSync:
         return {group for group, _ in held} != {group for group, _ in target}
 
     def decides(self, connection: ConnectionRecord) -> bool:
-        """Whether mapping or a plugin may move the users of a connection, besides pushes and people."""
+        """Return whether mapping or a plugin may change memberships of the users of a connection."""
         return bool(connection.mapping_enabled) or self._plugins.resolves_groups(connection.idp)
 
     def attach_waiting(self, caller: Caller, user: UserRecord, change: UnitOfWork) -> bool:

@@ -1,4 +1,4 @@
-"""Application groups: made by hand, or pushed by a connection. Who is in them is told by `memberships`."""
+"""Groups of the application: made by hand, or pushed by a connection. Their members are in `memberships`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Groups:
         group: GroupRecord,
         document: Json,
     ) -> GroupRecord | None:
-        """Store the new state of a group, or None when somebody else wrote it since."""
+        """Store the new state of a group; return None if it was written since `group` was read."""
         row = self._db.one(
             "UPDATE groups SET connection_id = ?, name = ?, name_key = ?, external_id = ?, doc = ?, doc_key = ?,"
             " modified = ?, version = version + 1"
@@ -134,7 +134,7 @@ class Groups:
         return GroupRecord._make(row)
 
     def remove(self, organization_id: int, group: GroupRecord) -> bool:
-        """Remove it with its grants."""
+        """Delete a group with its grants; return False if it was deleted before."""
         return (
             self._db.run("DELETE FROM groups WHERE organization_id = ? AND id = ?", organization_id, group.id)
             > 0
@@ -143,7 +143,7 @@ class Groups:
     def page(
         self, organization: OrganizationRecord, prefix: str, after: int, limit: int
     ) -> list[GroupRecord]:
-        """All groups of an organization whose name begins like that, letter case aside, in the order of making."""
+        """Return groups whose names start with a prefix, letter case aside, in the order of creation, from a key on."""
         key = fold(prefix)
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM groups WHERE organization_id = ? AND id > ?"
