@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
 from gateway.provisioning.long_changes import pause_between_portions
@@ -29,6 +29,13 @@ PORTION = 2_000
 Read = Callable[[Caller], GroupRecord]
 
 
+class _Plan(NamedTuple):
+    """The users whom a membership change pushes into a group, and those whose push it takes back."""
+
+    arriving: Sequence[Candidate]
+    leaving: Sequence[Candidate]
+
+
 class GroupMembers:
     """Applies membership changes."""
 
@@ -49,10 +56,19 @@ class GroupMembers:
         moved: dict[str, tuple[int, int]] = {}
         trace.waiting = 0
         for step in changes:
-            joined, left = self._apply_one(caller, group, step, trace)
+            plan = self._plan(caller, group, step, trace)
+            joined = [each for each in plan.arriving if each.joins]
+            left = [each for each in plan.leaving if each.leaves]
             for by, candidates in ((1, joined), (-1, left)):
                 for each in candidates:
                     moved[each.uid] = each.user_id, moved.get(each.uid, (0, 0))[1] + by
+            steps = self._store.memberships.add_pushes(group.id, plan.arriving) if plan.arriving else []
+            if plan.leaving:
+                steps += self._store.memberships.remove_pushes(group.id, plan.leaving)
+            if len(changes) == 1:
+                unit.add_steps(steps)
+            elif steps:  # the next change reads what this one wrote
+                self._store.database.run_change(steps)
         # In the order of the users' creation, as in an answer.
         ordered = sorted(moved, key=lambda uid: moved[uid][0])
         added = [uid for uid in ordered if moved[uid][1] > 0]
@@ -171,30 +187,28 @@ class GroupMembers:
 
     # One change -------------------------------------------------------------------------------------------------
 
-    def _apply_one(
-        self, caller: Caller, group: GroupRecord, change: MemberChange, trace: Trace
-    ) -> tuple[Iterable[Candidate], Iterable[Candidate]]:
-        """Apply one membership change; return the users who joined and those who left."""
+    def _plan(self, caller: Caller, group: GroupRecord, change: MemberChange, trace: Trace) -> _Plan:
+        """Return what a membership change does to pushes. Ids that wait are stored and deleted here."""
         memberships, organization_id = self._store.memberships, caller.organization.id
         if change.kind == "add":
-            return memberships.add_pushes(group.id, self._find_arriving(caller, group, change.ids, trace)), ()
+            return _Plan(self._find_arriving(caller, group, change.ids, trace), ())
         if change.kind == "remove":
             # Whichever connection manages a member by now: out of its own group a connection takes whom it put in.
             leaving = memberships.find_known(organization_id, group.id, change.ids)
             present = {each.uid for each in leaving if not each.is_awaited}
             self._store.waiting_members.forget(group.id, [uid for uid in change.ids if uid not in present])
-            return (), memberships.remove_pushes(group.id, leaving)
+            return _Plan((), leaving)
         if change.kind == "remove_where":
             assert change.filter is not None
             selected = self._select(caller, group, change.filter)
-            leaving = memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
-            return (), memberships.remove_pushes(group.id, leaving)
+            return _Plan(
+                (), memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
+            )
         self._store.waiting_members.forget(group.id, None)
         arriving = self._find_arriving(caller, group, change.ids, trace)
         staying = {each.user_id for each in arriving}
         gone = [key for key in memberships.granted(group.id, PUSH) if key not in staying]
-        leaving = memberships.find_by_keys(organization_id, group.id, gone)
-        return memberships.add_pushes(group.id, arriving), memberships.remove_pushes(group.id, leaving)
+        return _Plan(arriving, memberships.find_by_keys(organization_id, group.id, gone))
 
     def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
         return self._store.memberships.resolve(caller.organization.id, caller.connection_id, uids)

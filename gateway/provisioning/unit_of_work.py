@@ -93,6 +93,7 @@ class UnitOfWork:
         self._store, self._caller, self._trace, self._limit = store, caller, trace, limit
         self._events: list[Event] = []
         self._counts: dict[tuple[str, int | None], int] = {}
+        self._added_steps: list[Step] = []
         self._policy = caller.organization.policy
         #: Seats that this change takes; negative when it frees some.
         self.seats = seats
@@ -124,13 +125,17 @@ class UnitOfWork:
             data = json.dumps({"id": group_uid, "displayName": name, **portion}, ensure_ascii=False)
             self.record_event("group.members_changed", "Group", group_uid, data)
 
+    def add_steps(self, steps: Steps) -> None:
+        """Have `finalize` run these statements with its own. Nothing in the transaction may read what they write."""
+        self._added_steps += steps
+
     def finalize(self, line: bool = True) -> None:
         """Reserve seats and event numbers, then write tallies, events and (`line`) activity, last in the transaction.
 
         Raises WriteConflict for a stale policy, OverCapacity for a lack of seats.
         """
         few = len(self._events) <= EVENTS_IN_ONE_CHANGE
-        steps = self._steps(RESERVE, (), now(), line, self._events if few else ())
+        steps = self._steps(RESERVE, self._added_steps, now(), line, self._events if few else ())
         row = self._store.database.run_change(steps) if steps else ()
         if row is None:
             self._refuse()

@@ -56,6 +56,16 @@ class Candidate(NamedTuple):
     #: The group waits for its id.
     is_awaited: bool
 
+    @property
+    def joins(self) -> bool:
+        """True if a push makes it a member that it is not yet."""
+        return not self.is_pushed and not self.is_granted
+
+    @property
+    def leaves(self) -> bool:
+        """True if it is a member for no longer than it is pushed."""
+        return self.is_pushed and not self.is_granted
+
 
 #: What `Candidate` holds; its three parameters are the group.
 _CANDIDATES = (
@@ -90,6 +100,16 @@ class Memberships:
         )
         pairs = database.dialect.pairs(groups, "uid", "name")
         self._user = f"SELECT {COLUMNS}, {pairs} FROM users WHERE deleted = 0 AND {VISIBLE} AND "
+        users = f"SELECT :group, CAST(value AS BIGINT), '{PUSH}' FROM {database.dialect.each('users')}"
+        self._add = Statement(
+            "add_pushes",
+            f"INSERT INTO grants (group_id, user_id, source) {users} WHERE :go ON CONFLICT DO NOTHING",
+        )
+        self._remove = Statement(
+            "remove_pushes",
+            f"DELETE FROM grants WHERE group_id = :group AND source = '{PUSH}' AND user_id IN"
+            f" (SELECT CAST(value AS BIGINT) FROM {database.dialect.each('users')}) AND :go",
+        )
         # CROSS JOIN and `+`: SQLite would else look through all groups that are seen.
         self._groups = (
             f"SELECT g.id, g.uid, g.name, {database.dialect.numbers('r.user_id')} FROM grants r CROSS JOIN groups g"
@@ -319,25 +339,17 @@ class Memberships:
 
     # Writing ----------------------------------------------------------------------------------------------------
 
-    def add_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Make users members by a push; return those who were no members."""
-        self._db.run_many(
-            f"INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, '{PUSH}') ON CONFLICT DO NOTHING",
-            [(group_id, each.user_id) for each in candidates if not each.is_pushed],
-        )
-        return [each for each in candidates if not each.is_pushed and not each.is_granted]
+    def add_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Step]:
+        """Return the statements that make users members by a push."""
+        return self._push_steps(self._add, group_id, [each for each in candidates if not each.is_pushed])
 
-    def remove_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Take the pushes of users back; return those who are no members any more."""
-        pushed = [each for each in candidates if each.is_pushed]
-        self._db.run_among(
-            [each.user_id for each in pushed],
-            lambda marks: (
-                f"DELETE FROM grants WHERE group_id = ? AND source = '{PUSH}' AND user_id IN ({marks})"
-            ),
-            group_id,
-        )
-        return [each for each in pushed if not each.is_granted]
+    def remove_pushes(self, group_id: int, candidates: Sequence[Candidate]) -> list[Step]:
+        """Return the statements that take the pushes of users back."""
+        return self._push_steps(self._remove, group_id, [each for each in candidates if each.is_pushed])
+
+    def _push_steps(self, statement: Statement, group_id: int, candidates: Sequence[Candidate]) -> list[Step]:
+        keys = [str(each.user_id) for each in candidates]
+        return [Step(statement, {"group": group_id, "users": keys})] if keys else []
 
     def grant(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
         """Give each user a reason to be in the group; the keys of those who were not in it."""

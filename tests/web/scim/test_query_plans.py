@@ -211,8 +211,8 @@ OPERATIONS = {
         5 if is_postgresql() else 8),
     "rename a group": (patched({"op": "replace", "value": {"displayName": "Sales EMEA"}}, group=True),
         5 if is_postgresql() else 7),
-    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 6 if is_postgresql() else 8),
-    "remove a member": (without, 6 if is_postgresql() else 8),
+    "add a member": (patched({"op": "add", "path": "members", "value": -1}, group=True), 5 if is_postgresql() else 8),
+    "remove a member": (without, 5 if is_postgresql() else 8),
 }  # fmt: skip
 
 
