@@ -71,7 +71,11 @@ class RowUpdate(NamedTuple):
 
     @property
     def lock(self) -> str:
-        """A SELECT of the row that the UPDATE will return, under the same conditions; locks the row."""
+        """A SELECT of the row that the UPDATE will return, under the same conditions; locks the row.
+
+        FOR UPDATE, though the UPDATE needs less: a foreign key's FOR KEY SHARE may join the lock that is enough for it,
+        and the UPDATE then waits behind those who wait for this transaction: a deadlock.
+        """
         values = dict(self.sets)
         columns = ", ".join(f"{values.get(column, column)} AS {column}" for column in self.returns)
         key = self.where.partition(" AND ")[0]
@@ -79,7 +83,7 @@ class RowUpdate(NamedTuple):
             f" AND {column} = (SELECT seen.{column} FROM {self.table} seen WHERE seen.{key})"
             for column in self.fresh
         )
-        return f"SELECT {columns} FROM {self.table} WHERE {self.where}{same} FOR NO KEY UPDATE"
+        return f"SELECT {columns} FROM {self.table} WHERE {self.where}{same} FOR UPDATE"
 
 
 class Step(NamedTuple):
