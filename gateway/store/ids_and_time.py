@@ -33,7 +33,7 @@ def _to_the_second(seconds: int) -> str:
 
 
 def microseconds(moment: datetime) -> int:
-    """Convert a datetime to microseconds; one without a zone is taken as UTC."""
+    """Convert a datetime to microseconds; one without a zone is read as UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(aware.timestamp() * 1_000_000)
 

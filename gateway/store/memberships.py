@@ -1,4 +1,4 @@
-"""Memberships are rows: one grant for each reason. A member is whoever has a grant; none hides another.
+"""Memberships are rows: one grant for each reason. A user with a grant is a member; no grant hides another.
 
 Every change answers with what it changed in effect: who came in, who is out. A second reason for the same membership,
 or one reason less of two, moves nobody.
@@ -25,7 +25,7 @@ from gateway.store.records import (
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
-#: Characters of a user's groups, as the engine tells them, of which the records are kept.
+#: Characters of a user's groups, as the engine returns them, of which the records are kept.
 FEW = 4000
 #: With the plus sign SQLite does not take an index on the organization for better than the one on ids, which it does
 #: for a long list of them: each statement would go through everybody.
@@ -352,7 +352,7 @@ class Memberships:
         return [Step(statement, {"group": group_id, "users": keys})] if keys else []
 
     def grant(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
-        """Give each user a reason to be in the group; the keys of those who were not in it."""
+        """Give each user a reason to be in the group; the keys of the users who were not in it."""
         inside = set(self._inside(group_id, user_ids))
         self._db.run_many(
             "INSERT INTO grants (group_id, user_id, source) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -361,7 +361,7 @@ class Memberships:
         return [user_id for user_id in dict.fromkeys(user_ids) if user_id not in inside]
 
     def withdraw(self, group_id: int, user_ids: Sequence[int], source: str) -> list[int]:
-        """Take that reason from each user; the keys of those who have no other."""
+        """Take that reason from each user; the keys of the users who have no other."""
         gone = [
             row[0]
             for row in self._db.among(
@@ -474,7 +474,7 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
     found: Groups = {}
     for _, uid, name, keys in rows:
         group, longer = MemberRecord(uid, name), dict[tuple[MemberRecord, ...], tuple[MemberRecord, ...]]()
-        # A user who is in it for two reasons is told twice.
+        # A user who is in it for two reasons is listed twice.
         for key in set(map(int, keys.split(","))):
             before = found.get(key, ())
             if before not in longer:
@@ -484,6 +484,6 @@ def groups_by_user(rows: Iterable[Sequence[Any]]) -> Groups:
 
 
 @cache_short(FEW)
-def _groups(told: str) -> tuple[MemberRecord, ...]:
+def _groups(pairs: str) -> tuple[MemberRecord, ...]:
     """Return the groups of one user from the JSON of `Dialect.pairs`."""
-    return tuple([MemberRecord(uid, name) for uid, name in json.loads(told)])
+    return tuple([MemberRecord(uid, name) for uid, name in json.loads(pairs)])

@@ -142,7 +142,7 @@ class Organizations:
         return [OrganizationRecord._make(row) for row in rows]
 
     def found(self, q: str, after: int, limit: int) -> list[OrganizationRecord]:
-        """Those whose name holds a text, letter case aside, or whose id it is, in the order of making."""
+        """Organizations whose name holds a text, letter case aside, or whose id it is, in the order of making."""
         key = fold(q)
         matching: list[OrganizationRecord] = []
         while len(matching) < limit:
@@ -195,7 +195,7 @@ class Organizations:
         self._db.run_change(tally_steps(organization_id, {(resource, connection_id): by}))
 
     def close(self, organization: OrganizationRecord) -> None:
-        """Before it is removed: no token opens it any longer, and whoever came in before notices."""
+        """Close it before it is removed: no token opens it any longer, and a request that came in before notices."""
         connections = "(SELECT id FROM connections WHERE organization_id = ?)"
         self._db.run(f"DELETE FROM tokens WHERE connection_id IN {connections}", organization.id)
         self._db.run("DELETE FROM admin_tokens WHERE organization_id = ?", organization.id)

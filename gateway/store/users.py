@@ -29,8 +29,8 @@ VISIBLE = visible()
 
 _SEEN = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND {VISIBLE}"
 _OF = f"SELECT {COLUMNS} FROM users WHERE uid = ? AND deleted = 0 AND organization_id = ?"
-# Those who a create would restore: by externalId, if one alone has it; by userName, where the create has no externalId,
-# or where they have.
+# Users that a create would restore: by externalId, if one alone has it; by userName, where the create has no
+# externalId, or where they have.
 _DELETED = "FROM users WHERE connection_id = :connection AND deleted = 1 AND"
 _BY_ID = f"{_DELETED} external_id = :external_id AND external_id IS NOT NULL"
 _BY_NAME = f"{_DELETED} user_name_key = :user_name_key"

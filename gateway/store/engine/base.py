@@ -203,14 +203,14 @@ class Database(ABC):
             # Past peewee's own `execute_sql`, which costs as much as a small statement.
             return self.peewee.connection().execute(sql, parameters)
 
-    def migrate(self, told: ProgressCallback = ignore_progress, folder: Path | None = None) -> list[str]:
+    def migrate(self, report: ProgressCallback = ignore_progress, folder: Path | None = None) -> list[str]:
         """Bring the schema to the newest version; the names of what was applied. Safe when many start at once.
 
-        `told` hears when a migration begins, how far it is, and that it is applied. `folder` has other migrations.
+        `report` is called when a migration begins, as it proceeds, and once it is applied. `folder` has other ones.
         """
         with self._outages(), self._migrating():
             self.check()
-            applied: list[str] = Migrator(self, folder or MIGRATIONS, told).up()
+            applied: list[str] = Migrator(self, folder or MIGRATIONS, report).up()
             return applied
 
     @contextmanager

@@ -22,7 +22,7 @@ class Outage(Unavailable):
 
 
 class Busy(Unavailable):
-    """Another process or thread held the lock of writers for too long. No outage: whoever held it was served."""
+    """Another process or thread held the lock of writers for too long. No outage: the holder was served."""
 
 
 def busy() -> Busy:

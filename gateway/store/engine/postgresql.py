@@ -57,18 +57,18 @@ _LASTING = ("25006", "53100")
 _FULL = re.compile(
     "too many clients|too many connections|connection slots are reserved|no more connections allowed"
 )
-# Two writers were in each other's way (serialization, deadlock, one value taken by both): one of them begins anew.
+# Two writers were in each other's way (serialization, deadlock, one value claimed by both): one of them begins anew.
 _CONFLICTS = ("40001", "40P01", "23505")
-# What a server says (XX000) to whoever changes a row in the moment in which another change of it is given up, while a
-# third one refers to it: what ends counts as ended where it is waited for, and not yet where it is written down.
+# The server's error (XX000) for a writer that changes a row in the moment in which another change of it is given up,
+# while a third one refers to it: what ends counts as ended where it is waited for, and not yet where it is recorded.
 _CAUGHT_ENDING = "new multixact has more than one updating member"
 #: Asked for in the place of a text with NUL, which PostgreSQL does not take: nothing that is stored is equal to either.
 _ODD = secrets.token_hex(16)
 _HOLD = "SELECT 1 FROM organizations WHERE id = {:d} FOR NO KEY UPDATE"
 # Seconds that a statement may take. A COMMIT that waits for a standby is never cut short by this.
 _LONGEST = 30
-# Who answers, whether it writes, and whether its statements may take for ever. Where the number told at login is the
-# server's own, the session is ours: from now on they may not, nor wait for each other for ever.
+# The server's process, whether it writes, and whether its statements may take for ever. Where the number reported at
+# login is the server's own, the session is ours: from now on they may not, nor wait for each other for ever.
 _WHO = """SELECT pg_backend_pid(), current_setting('transaction_read_only'), current_setting('statement_timeout') = '0',
     CASE WHEN pg_backend_pid() = {told:d} THEN set_config('lock_timeout', '{wait:d}s', false) END,
     CASE WHEN pg_backend_pid() = {told:d} AND {ours} AND current_setting('statement_timeout') = '0'
@@ -97,14 +97,14 @@ class _Connection(psycopg.Connection[Any]):
     @classmethod
     def to(cls, url: str, *, autocommit: bool = False) -> _Connection:
         """Connect to the server that the URL means; give up one that does not answer."""
-        told = TIMEOUTS | conninfo_to_dict(url)
-        if told.get("target_session_attrs") not in ("read-write", "primary"):
-            return cls._asked(told, autocommit)[0]
-        # libpq believes what it was told at login, and a pooler tells what its server was when it last looked. So the
+        parameters = TIMEOUTS | conninfo_to_dict(url)
+        if parameters.get("target_session_attrs") not in ("read-write", "primary"):
+            return cls._asked(parameters, autocommit)[0]
+        # libpq believes what was reported at login, and a pooler reports what its server was at its last check. So each
         # server itself is asked, one after the other.
-        del told["target_session_attrs"]
+        del parameters["target_session_attrs"]
         failure: psycopg.Error | None = None
-        for server in iterate_servers(told):
+        for server in iterate_servers(parameters):
             try:
                 connection, read_only = cls._asked(server, autocommit)
             except psycopg.Error as error:
@@ -125,20 +125,20 @@ class _Connection(psycopg.Connection[Any]):
         connection.adapters.register_dumper(bool, _Flag)
         # What the URL says of it wins, also that there is no end.
         ours = "statement_timeout" not in str(parameters.get("options"))
-        told = connection.info.backend_pid
-        who = _WHO.format(told=told, wait=int(BUSY_SECONDS), ours=ours, longest=_LONGEST)
+        reported = connection.info.backend_pid
+        who = _WHO.format(told=reported, wait=int(BUSY_SECONDS), ours=ours, longest=_LONGEST)
         row = connection.execute(who, prepare=False).fetchone()
         number, read_only, endless, *_ = row or (0, "off", False)
         # A pooler makes its own number up. In transaction mode it gives the next transaction another session, which
-        # has not seen what was prepared; and it does not tell whether it is in that mode.
-        if number != told:
+        # has not seen what was prepared; and it does not report whether it is in that mode.
+        if number != reported:
             connection.prepare_threshold, connection.own = None, False
             connection.limit = (f"SET LOCAL statement_timeout = '{_LONGEST}s'",) if endless and ours else ()
         connection.autocommit = autocommit
         return connection, read_only == "on"
 
     def __del__(self, *_: Any) -> None:
-        # A thread that ended leaves its connection behind: closed quietly, not told as an oversight.
+        # A thread that ended leaves its connection behind: closed quietly, not reported as an oversight.
         self.pgconn.finish()
 
 
@@ -356,7 +356,7 @@ class PostgresqlDatabase(Database):
             found = connection.execute(sql, [name]).fetchone()
             if found and found[0]:
                 return
-            if found:  # whoever built it was stopped, and nothing reads from it
+            if found:  # its build was stopped, and nothing reads from it
                 connection.execute(f"DROP INDEX CONCURRENTLY {name}")
             connection.execute(
                 f"CREATE INDEX CONCURRENTLY {name} ON {table} ({columns}){where and f' WHERE {where}'}"
@@ -393,7 +393,7 @@ class PostgresqlDatabase(Database):
         return describe_url(self._url)
 
     def check(self) -> None:
-        """See Database. The server tells its encoding when it is connected to."""
+        """See Database. The server reports its encoding at login."""
         encoding = self.peewee.connection().info.parameter_status("server_encoding")
         if encoding not in (None, "UTF8"):
             raise UnusableDatabase(

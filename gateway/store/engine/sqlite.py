@@ -32,7 +32,7 @@ from gateway.store.engine.statements import Steps, alone, names
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001
-#: Steps of SQLite's machine between two looks whether a statement has taken too long: a millisecond, about.
+#: Steps of SQLite's machine between two looks whether a statement has run too long: a millisecond, about.
 STEPS = 4000
 #: Rows that are fetched before it is looked at what they weigh.
 _PORTION = 16
@@ -60,13 +60,13 @@ _LASTING = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPE
 
 
 class Use:
-    """That somebody has a database open: a shared lock on a file beside it, until `end`, the latest when this is gone.
+    """A shared lock on a file beside a database that is open, until `end`, the latest when this object is gone.
 
-    With `alone` it is told that nobody else has. Raises BlockingIOError where the two meet.
+    With `alone` the lock is exclusive: nobody else has the database open. Raises BlockingIOError where the two meet.
     """
 
     def __init__(self, database: Path, alone: bool = False) -> None:
-        # Reading is enough for a lock, so it can be taken whoever made the file.
+        # Reading is enough for a lock, so it can be taken whichever user made the file.
         self._handle = os.open(database.with_suffix(".open.lock"), os.O_RDONLY | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -233,7 +233,7 @@ class SqliteDatabase(Database):
         """Take the write lock, before a moment of the monotonic clock.
 
         SQLite's own waiting sleeps longer with each look, up to a tenth of a second, while a commit takes a
-        thousandth: whoever has waited would go on to wait.
+        thousandth: a writer that has waited would go on to wait.
         """
         began = time.monotonic()
         connection.execute("PRAGMA busy_timeout = 0")

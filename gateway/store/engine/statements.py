@@ -74,7 +74,7 @@ class RowUpdate(NamedTuple):
         """A SELECT of the row that the UPDATE will return, under the same conditions; locks the row.
 
         FOR UPDATE, though the UPDATE needs less: a foreign key's FOR KEY SHARE may join the lock that is enough for it,
-        and the UPDATE then waits behind those who wait for this transaction: a deadlock.
+        and the UPDATE then waits behind the ones that wait for this transaction: a deadlock.
         """
         values = dict(self.sets)
         columns = ", ".join(f"{values.get(column, column)} AS {column}" for column in self.returns)

@@ -20,7 +20,7 @@ _HALF = (
     " AND id > ? ORDER BY id LIMIT {count}"
 )
 _TALLY = "(SELECT n FROM tallies WHERE organization_id = ? AND resource = 'User' AND connection = {whose})"
-# The first row tells of the page, the others are the page; each branch has the columns of a listed user. Without
+# The first row describes the page, the others are the page; each branch has the columns of a listed user. Without
 # LATERAL, OFFSET and `+` the planner would go through all grants, or all groups that are seen, to save a hundred looks.
 _PAGE = f"""
     WITH page AS MATERIALIZED (
@@ -74,7 +74,7 @@ def users_page(
     """
     organization, seen = connection.organization_id, (connection.organization_id, connection.id)
     # The number stands in the statement: what the planner does not know it takes for a tenth of all.
-    (_, told, _), *users = database.all(
+    (_, description, _), *users = database.all(
         _PAGE.format(count=int(count), size=int(size)),
         *seen,
         after,
@@ -85,6 +85,6 @@ def users_page(
         *seen,
         *note,
     )
-    of_nobody, of_connection, noted, groups = json.loads(told)
+    of_nobody, of_connection, noted, groups = json.loads(description)
     fits = not users or users[0][2] is not None
     return Found(Tally(of_nobody or 0, of_connection or 0, noted), users, groups_by_user(groups or ()), fits)
