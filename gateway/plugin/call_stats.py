@@ -36,20 +36,20 @@ class HookCalls:
         """Return calls by outcome, slow calls and seconds, and start again from zero."""
         with self.lock:
             calls = {outcome: getattr(self, outcome) for outcome in OUTCOMES}
-            told = calls, self.slow, self.seconds
+            counts = calls, self.slow, self.seconds
             self.answered = self.none = self.refused = self.failed = self.invalid = self.slow = 0
             self.seconds = 0.0
-        return told
+        return counts
 
 
 class CallStats:
-    """Counts what plugins do, and names whoever takes too long. `limit` in seconds; 0 = nobody does."""
+    """Counts what plugins do, and names each one that takes too long. `limit` in seconds; 0 = no limit."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit or float("inf")
         self._tallies: dict[tuple[str, str], HookCalls] = {}
         self._lock = threading.Lock()
-        #: Called when something is worth to be seen at once. Whoever shows the numbers sets it.
+        #: Called when something is worth to be seen at once. The exporter of the numbers sets it.
         self.on_notable: Callable[[], None] = _nobody
 
     def calls(self, plugin: str, hook: str) -> HookCalls:

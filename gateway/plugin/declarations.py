@@ -134,8 +134,8 @@ class Declarations:
         """Return what a connection with these settings would keep. Raises ValueError for an unknown attribute."""
         declaration = self.of(idp)
         try:
-            told = declaration.keeps(freeze(settings)) if declaration and declaration.keeps else None
-            paths = None if told is None else tuple(told)
+            declared = declaration.keeps(freeze(settings)) if declaration and declaration.keeps else None
+            paths = None if declared is None else tuple(declared)
             check_plain(list(paths or ()))
         except Exception as error:  # a plugin may fail in any way
             raise self._failed(idp, "keeps") from error

@@ -1,4 +1,4 @@
-"""JSON that is handed to plugins and taken from them: read-only views, copies, checks."""
+"""JSON that is passed to plugins and returned by them: read-only views, copies, checks."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ class PluginManager:
         return self._listeners[plugin].deliver(events, seconds)
 
     def is_late(self, plugin: str) -> bool:
-        """Return whether the result of a call of a listener that outlasted its time was not taken yet."""
+        """Return whether a call of the listener outlasted its time and its result was not fetched yet."""
         return self._listeners[plugin].late
 
     def take_late_result(self, plugin: str) -> tuple[int, bool] | None:

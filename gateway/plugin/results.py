@@ -34,7 +34,7 @@ class Answered(NamedTuple, Generic[Value]):
     refusal: Refusal | None = None
 
     def result(self) -> Value:
-        """Return the value; for those who keep no decisions, as `Trace.record` does. Raises the refusal."""
+        """Return the value, for callers that keep no decisions (`Trace.record` keeps them). Raises the refusal."""
         if self.refusal is not None:
             raise self.refusal
         return self.value

@@ -200,17 +200,17 @@ class ActivityWriter:
         """Take the counters to be written: the first of a reason soon, the rest of a storm once its minute ended."""
         minute = now() // _MINUTE
         with self._lock:
-            taken = sorted(
+            due = sorted(
                 (key, count)
                 for key, count in self._refusals.items()
                 if everything or key.minute != minute or self._last_written.get(key[1:], 0) < minute - 1
             )
-            for key, _ in taken:
+            for key, _ in due:
                 del self._refusals[key]
                 if len(self._last_written) >= FLUSH_LINES:
                     self._last_written.clear()
                 self._last_written[key[1:]] = key.minute
-        return taken
+        return due
 
     def _write(self, lines: list[tuple[int, ActivityLine]]) -> None:
         """Write lines, but those of an organization that was removed since: one of them must not lose the others."""

@@ -289,7 +289,7 @@ def _cut(text: str) -> str:
 
 
 def note_entries(trace: Trace, paths: Iterable[str]) -> None:
-    """Note remove operations that were taken for the entries in their value: RFC 7644, 3.5.2.2 knows no value there."""
+    """Note remove operations that were applied to the entries in their value: RFC 7644, 3.5.2.2 has no value there."""
     for path in paths:
         verdict = f"remove of {path[:120]} with a value: the entries in it were removed, and no others"
         decision = Decision("gateway", "patch", verdict)

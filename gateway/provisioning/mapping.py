@@ -358,17 +358,17 @@ class MapToGroups:
             long_change.organization_id, [user.id for user in users]
         )
         given: dict[tuple[int, str], list[int]] = {}
-        taken: dict[tuple[int, str], list[int]] = {}
+        withdrawn: dict[tuple[int, str], list[int]] = {}
         for user in users:
             held = held_by.get(user.id, set())
             target = {grant for grant in held if grant[1] not in (MANUAL, MAPPING)}
             target.update(
                 grant for value in path.values_in_part(user.parts[0]) for grant in wanted.get(value, ())
             )
-            for grants, changed in ((given, target - held), (taken, held - target)):
+            for grants, changed in ((given, target - held), (withdrawn, held - target)):
                 for grant in changed:
                     grants.setdefault(grant, []).append(user.id)
-        self._change_memberships(long_change.organization_id, users, given, taken, unit)
+        self._change_memberships(long_change.organization_id, users, given, withdrawn, unit)
         self._store.long_changes.advance(long_change, users[-1].id, len(users))
         return True
 
@@ -394,7 +394,7 @@ class MapToGroups:
 
     def _change_memberships(
         self, organization_id: int, users: Sequence[OutlinedUser], given: Mapping[tuple[int, str], list[int]],
-        taken: Mapping[tuple[int, str], list[int]], unit: UnitOfWork,
+        withdrawn: Mapping[tuple[int, str], list[int]], unit: UnitOfWork,
     ) -> None:  # fmt: skip
         """Write the grants of a portion, and record the events of each group once."""
         memberships = self._store.memberships
@@ -403,7 +403,7 @@ class MapToGroups:
         # Grants are added before others are withdrawn, so that a user who keeps a membership never loses it in between.
         for write, grants, changed in (
             (memberships.grant, given, added),
-            (memberships.withdraw, taken, removed),
+            (memberships.withdraw, withdrawn, removed),
         ):
             for (group_id, source), keys in sorted(grants.items()):
                 changed.setdefault(group_id, []).extend(write(group_id, keys, source))

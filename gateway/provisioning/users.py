@@ -190,7 +190,7 @@ class Users:
             unit.removals = 1
             unit.count("User", user.connection_id, -1)
             self._store.page_positions.shift(caller.organization.id, user.connection_id, user.id, -1)
-            # Whoever follows the feed by `active` alone must not take the user for one that is there.
+            # A client that follows the feed by `active` alone must not take the user for one that is there.
             gone = json.loads(user_json(user, (), None)) | {"active": False}
             unit.record_event("user.deleted", "User", user.uid, json.dumps(gone, ensure_ascii=False))
 
@@ -251,7 +251,7 @@ class Users:
                 "User",
                 user.uid,
                 user_json(user, groups, None),
-                # Whoever follows hears of a user before it hears of its memberships.
+                # A client of the feed receives the event of a user before the events of its memberships.
                 first=True,
             )
         return Outcome(user, groups)
@@ -397,8 +397,8 @@ class Users:
             return
         names, more = self._store.users.sharing(organization_id, connection_id, user)
         if names:
-            told = ", ".join([*names, "others"] if more else names)
-            trace.decisions.append(Decision("gateway", _SHARED, f"shared with {told}"))
+            holders = ", ".join([*names, "others"] if more else names)
+            trace.decisions.append(Decision("gateway", _SHARED, f"shared with {holders}"))
 
     def _by_whom(self, caller: Caller, holder: int | None) -> str:
         if holder is None:

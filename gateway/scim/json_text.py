@@ -108,7 +108,7 @@ def json_kind(value: Any) -> str:
 
 
 def read_datetime(text: str) -> datetime.datetime | None:
-    """Parse a dateTime (RFC 7643, 2.3.5); return None if it is malformed. Without a zone it is taken as UTC."""
+    """Parse a dateTime (RFC 7643, 2.3.5); return None if it is malformed. Without a zone it is read as UTC."""
     # RFC 7643, 2.3.5: both a date and a time.
     if "T" not in text:
         return None

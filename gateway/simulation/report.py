@@ -53,7 +53,7 @@ def _result(step: Step) -> Text:
 
 
 def table_console() -> Console:
-    """Return the console for tables: wide where the output is no terminal, which would be taken for 80 columns."""
+    """Return the console for tables: wide where the output is no terminal, for which rich assumes 80 columns."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
 
