@@ -32,7 +32,7 @@ LONGEST_ID = 100
 
 
 class Unprocessable(Refusal):
-    """A value of the admin REST that cannot be taken; `errors` names each field with its sentences."""
+    """A value of the admin REST that cannot be accepted; `errors` names each field with its sentences."""
 
     status = 422
 

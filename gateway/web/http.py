@@ -49,7 +49,7 @@ class Request(werkzeug.wrappers.Request):
         self.client_key = ""
         #: True while a queue runs it, where it may take its time.
         self.queued = False
-        #: True once the client has hung up, where the server can tell.
+        #: True once the client has hung up, where the server can detect it.
         self.client_gone = False
         #: A label of the metrics.
         self.idp = ""

@@ -15,7 +15,7 @@
         }
 
 The keys are the names of the tests. `IdpPromises` is everything that an identity provider promises; the parts may be
-taken one by one. A plugin that decides on seats takes `SeatPromises`, and so on. Hooks of the installed plugin are
+used one by one. A plugin that decides on seats takes `SeatPromises`, and so on. Hooks of the installed plugin are
 called directly; requests go through a gateway that has no other plugin, on the engine of the run. A test of your own in
 such a class may take `document`, `patch`, `transcript` or `style` as an argument as well, and the fixture `connection`,
 which is one of this plugin with these `settings`.

@@ -134,7 +134,7 @@ class SeatPromises(PluginPromises):
     def test_seats_are_taken_up_to_the_ceiling_and_then_refused(
         self, deployment: Deployment, limit: int | None
     ) -> None:
-        """403 with the plugin's own sentence; nothing is stored, and a seat that is freed is taken again."""
+        """403 with the plugin's own sentence; nothing is stored, and a seat that is freed is used again."""
         client = deployment.connection("generic", deployment.organization(seats=limit))
         verdict = self._asked(deployment, client)
         if verdict is None or verdict.ceiling > 10:

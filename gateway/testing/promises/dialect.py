@@ -81,7 +81,7 @@ class DialectPromises(PluginPromises):
                 assert self._filter(becomes) in (None, becomes)
 
     def test_junk_anywhere_in_a_document_is_refused_or_told(self, document: Document) -> None:
-        """Null, a number, a text, an empty list: never a crash, and never taken for what belongs there."""
+        """Null, a number, a text, an empty list: never a crash, and never accepted as what belongs there."""
         self._check_junk(document.sent, lambda sent: self._clean_document(document.kind, sent))
 
     def test_junk_anywhere_in_operations_is_refused_or_told(self, patch: Patch) -> None:

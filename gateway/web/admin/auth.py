@@ -48,7 +48,7 @@ def admin_key(gateway: Provisioning, request: Request) -> str:
 
 
 def client_key(token: AdminTokenRecord | None) -> str:
-    """Return the key by which the queues tell clients apart: each token is one, whatever its name."""
+    """Return the key by which the queues distinguish clients: each token is one, whatever its name."""
     return f"admin {token.uid if token else OPERATOR}"
 
 

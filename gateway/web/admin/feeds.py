@@ -20,7 +20,7 @@ blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 @blueprint.route("/organizations/<organization>/seats")
 @blueprint.response(200, schemas.SeatsNow)
 def read_seats() -> Any:
-    """Seats in use, and what the identity provider would be told if one more were wanted than there are."""
+    """Seats in use, and the message to the identity provider if one more were wanted than there are."""
     request = current_request()
     enforced, message = request.gateway.queries.seat_limit(request.organization)
     return seats_json(request.organization) | {"enforced": enforced, "message": message}

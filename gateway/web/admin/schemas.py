@@ -200,7 +200,7 @@ class Takeover(Schema):
 
 
 class TokenRequest(Schema):
-    # A function, so that no default is told which the rule of its length refuses.
+    # A function, so that the API description has no default which the rule of its length refuses.
     label = Name(load_default=str)
     expires_in_days = fields.Integer(
         strict=True, allow_none=True, load_default=None, validate=validate.Range(1, 3650)
@@ -405,7 +405,7 @@ class Member(Schema):
 # Feeds and plugins ------------------------------------------------------------------------------------------
 
 
-#: All that the feed tells. Kinds are added: a client passes over what it does not know.
+#: All types of events in the feed. Kinds are added: a client passes over what it does not know.
 EVENT_TYPES = (
     *(f"user.{verb}" for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted")),
     *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),

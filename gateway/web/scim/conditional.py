@@ -2,7 +2,7 @@
 
 A 304 is given only where the answer would be what the client got with that tag. The tag moves with all that is shown
 of a resource, also of its neighbours: see `rendering.etag`. What a projection shows (RFC 7644, 3.9) depends on the
-settings of the connection too, so it is always sent whole. Tags do not tell apart what an operator changes of the whole
+settings of the connection too, so it is always sent whole. Tags do not reflect what an operator changes of the whole
 deployment: its public URL, its plugins, its database by one from a backup.
 """
 

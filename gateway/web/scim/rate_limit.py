@@ -16,10 +16,10 @@ from gateway.scim.errors import TooManyRequests
 
 #: Seconds' worth of the whole limit that may come at once after a pause: Okta sends in bursts.
 BURST = 10
-#: Refusals a second of wrong tokens from one address, at one base URL or at the admin REST; then they are told to wait.
+#: Refusals a second of wrong tokens from one address, at one base URL or at the admin REST; the next ones get 429.
 #: More than an identity provider sends whose token has expired (Entra: 25), so that its admin reads the 401.
 WRONG_TOKENS = 30
-#: Connections that are remembered; whoever was quiet for longest is forgotten, which only fills its bucket.
+#: Connections that are remembered; the one that was quiet for longest is forgotten, which only fills its bucket.
 MOST = 10_000
 
 
