@@ -1,4 +1,4 @@
-"""Evaluates the rows of a run: medians over its rounds, ratios taken round by round, and the promises on speed."""
+"""Evaluates the rows of a run: medians over its rounds, ratios of each round, and the promises on speed."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _loaded(parent: int, url: str, synchronous: str, target: str) -> Any:
 if __name__ == "__main__":
     url, synchronous, port, workers = sys.argv[1:]
     # The server of `gateway serve`, with granian's own WSGI interface.
-    with reserve_port("127.0.0.1", int(port)) as (address, taken):
-        _build_server(address, taken, int(workers)).serve(
+    with reserve_port("127.0.0.1", int(port)) as (address, number):
+        _build_server(address, number, int(workers)).serve(
             target_loader=partial(_loaded, os.getpid(), url, synchronous)
         )

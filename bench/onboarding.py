@@ -2,7 +2,7 @@
 
 Two nodes with two workers each behind haproxy (where it is installed; else the client alternates between them), one
 PostgreSQL whose commits are on disk. Each connection does as Okta does: it looks a user up, and creates it. Afterwards
-the database is asked: who was acknowledged is there, nobody else is, no seat is taken twice, no event number is
+the database is asked: who was acknowledged is there, nobody else is, no seat is used twice, no event number is
 missing, and each refusal has the sentence of the billing plugin.
 """
 
@@ -103,7 +103,7 @@ class Connection(threading.Thread):
 
 
 class _Left:
-    """The users that no connection has taken yet."""
+    """The users that no connection has picked yet."""
 
     def __init__(self, names: list[str]) -> None:
         self._names, self._lock = iter(names), threading.Lock()

@@ -20,7 +20,7 @@ SMALL, MOVING = 10, 16
 LARGE = 100_000
 #: The fewest users that every operation can be measured with.
 LEAST = 200
-#: Steps by which users are taken, so that neighbours in time are no neighbours in the tables.
+#: The step from one picked user to the next, so that neighbours in time are no neighbours in the tables.
 _STRIDE = 7919
 
 

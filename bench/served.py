@@ -1,7 +1,7 @@
 """Over HTTP: gateway and limit at every size side by side, each behind the same server, loaded one after the other.
 
 All of them run all the time and only one is loaded at a time. A round measures everything once, so the values that are
-compared (the limit, another size, another operation) were measured moments apart, and ratios are taken round by round.
+compared (the limit, another size, another operation) were measured moments apart, and a ratio is of one round.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans, seats and the sentences of both refusals, told with plain values."""
+"""Plans, seats and the sentences of both refusals, tested with plain values."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def packed(value):
 
 
 def op(kind, path=None, *value):
-    told = {"op": kind} if path is None else {"op": kind, "path": path}
-    return {**told, "value": value[0]} if value else told
+    operation = {"op": kind} if path is None else {"op": kind, "path": path}
+    return {**operation, "value": value[0]} if value else operation
 
 
 def add(path, value):
@@ -363,8 +363,8 @@ def test_an_ignored_user_name_is_named_in_the_activity_and_makes_no_rename_event
     uid = entra.user("user1@acme.test")["id"]
     entra.patch(f"/Users/{uid}", replace("userName", SOFT_DELETED), replace("active", "False"))
     assert "userName.softDeleted" in deployment.activity(entra.organization)[0].ignored
-    kind, told = deployment.events(entra.organization)[-1]
-    assert (kind, "0a21f0f2" in json.dumps(told)) == ("user.deactivated", False)
+    kind, data = deployment.events(entra.organization)[-1]
+    assert (kind, "0a21f0f2" in json.dumps(data)) == ("user.deactivated", False)
     assert deployment.used(entra.organization) == 0
 
 

@@ -165,16 +165,16 @@ CURRENT = {"userName": NAME, "emails": [{"value": NAME, "type": "work"}], "roles
 @settings(max_examples=300, deadline=None)
 def test_whatever_comes_is_translated_or_refused_and_never_a_crash(sent, document):
     """A crash would be answered 503, and sent again and again."""
-    told = patches.translate_user_patch(sent, CURRENT, APPLICATION)
-    told += patches.translate_group_patch(sent)
-    assert all(each["op"] in ("add", "replace", "remove") for each in told)
+    translated = patches.translate_user_patch(sent, CURRENT, APPLICATION)
+    translated += patches.translate_group_patch(sent)
+    assert all(each["op"] in ("add", "replace", "remove") for each in translated)
     with suppress(InvalidValue):
         assert isinstance(gateway_entra.gateway_map_resource("User", document), dict)
 
 
 @pytest.mark.parametrize("first", DIALECTS)
 def test_members_are_the_same_whichever_dialect_removed_them(deployment, first):
-    """All of both forms in one tenant; those who stay are those who were not named."""
+    """All of both forms in one tenant; the members who stay are the ones that were not named."""
     entra = deployment.connection("entra")
     ids = [entra.user(f"user{number}@acme.test")["id"] for number in range(6)]
     group = f"/Groups/{entra.group('Sales', tuple(ids))['id']}"

@@ -1,6 +1,6 @@
 """A small SCIM server that shares no code with the gateway, as a `Session`.
 
-It is right, or broken in ways that were met in the field, to prove that the simulator can tell.
+It is right, or broken in ways that were met in the field, to prove that the simulator notices.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def steps(connection=CONNECTION):
 
 
 def test_setup_steps_follow_the_order_of_the_guide():
-    told = steps()
-    assert len(told) == 19 + 6
+    listed = steps()
+    assert len(listed) == 19 + 6
     milestones = [
         ("Email", 3),
         ("Configure API Integration", 4),
@@ -112,7 +112,7 @@ def test_setup_steps_follow_the_order_of_the_guide():
         ("Map to groups", 22),
     ]
     for words, place in milestones:
-        assert words in told[place]
+        assert words in listed[place]
 
 
 def test_a_step_is_short_and_whole():

@@ -155,7 +155,7 @@ def test_very_many_members_are_removed_at_once(deployment):
     assert [member["value"] for member in members] == [second]
 
 
-# What the admin is told -------------------------------------------------------------------------------------
+# What the admin reads --------------------------------------------------------------------------------------
 
 ORGANIZATION = Organization("o1", "Acme", "enterprise", True, Seats(3, 0), Billing("card", "", ""))
 CONNECTION = Connection(
@@ -165,9 +165,9 @@ CONNECTION = Connection(
 
 
 def test_the_steps_have_the_connections_own_values():
-    told = gateway_onelogin.gateway_declare().setup_steps(CONNECTION)
-    assert any(CONNECTION.base_url in step for step in told)
-    assert any('"urn:acme:scim:User": {"group": "{$parameters.group}"}' in step for step in told)
+    steps = gateway_onelogin.gateway_declare().setup_steps(CONNECTION)
+    assert any(CONNECTION.base_url in step for step in steps)
+    assert any('"urn:acme:scim:User": {"group": "{$parameters.group}"}' in step for step in steps)
 
 
 def test_the_template_of_the_steps_needs_no_translation_once_it_is_filled(deployment):
