@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
+from gateway.plugin.kit import get
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.group_members import GroupMembers, Read, describe_partial_change
@@ -337,6 +338,12 @@ class Groups:
 def is_large(group: GroupRecord) -> bool:
     """Return whether a group has more members than one page of them."""
     return group.members > MEMBERS_AT_ONCE
+
+
+def is_large_document(body: Json) -> bool:
+    """Return whether a group that was sent names more members than one page of them holds."""
+    members = get(body, "members")
+    return isinstance(members, list) and len(members) > MEMBERS_AT_ONCE
 
 
 def absent_group(caller: Caller, uid: str) -> NotFound:

@@ -116,9 +116,8 @@ def test_a_chunked_body_that_is_too_large_is_refused_when_it_is(serve, okta):
     assert wire.answer()[0] == 413
 
 
-def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, okta):
-    served = serve(BODY_SECONDS="2")
-    scim = okta(served)
+def large_group(served, scim):
+    """The id of a group with 60,003 members."""
     for number in range(3):
         scim.call("POST", "/Users", person(number))
     group = scim.group("Everybody")
@@ -138,10 +137,20 @@ def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, 
             f" WHERE organization_id = {scim.organization.id}"
         )
         store.groups.add_members(scim.organization.id, kept.id, 60_000)
+    return group["id"]
+
+
+def open_unread(served, scim, uid):
+    """Read a large group so often, and none of the answers, that the queue of the client is full."""
+    return [served.connect().send("GET", f"{scim.base}/Groups/{uid}", scim.token) for _ in range(MANY)]
+
+
+def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, okta):
+    served = serve(BODY_SECONDS="2")
+    scim = okta(served)
+    uid = large_group(served, scim)
     _, usual = quick(served, scim)
-    slow = [
-        served.connect().send("GET", f"{scim.base}/Groups/{group['id']}", scim.token) for _ in range(MANY)
-    ]
+    slow = open_unread(served, scim, uid)
     status, seconds = quick(served, scim)
     assert status == 200
     assert seconds < usual + 1
@@ -151,6 +160,31 @@ def test_large_answers_that_nobody_reads_hold_nobody_up_and_are_given_up(serve, 
     assert any(each.ended(3) for each in slow[:8])
     status, _ = quick(served, scim)
     assert status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_change_of_a_large_group_is_refused_by_a_full_queue_before_it_is_made(serve, okta, method):
+    """The answer is as large as the group, and the refusal says that nothing was changed."""
+    served = serve()
+    scim = okta(served)
+    uid = large_group(served, scim)
+    users = scim.deployment.gateway.store.database.all("SELECT uid FROM users ORDER BY id DESC LIMIT 1100")
+    document = {
+        "schemas": [GROUP],
+        "displayName": "Changed",
+        "members": [{"value": each} for (each,) in users],
+    }
+    operation = {"op": "replace", "path": "displayName", "value": "Changed"}
+    patch = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": [operation]}
+    path = "/Groups" if method == "POST" else f"/Groups/{uid}"
+    query = "?attributes=displayName,members" if method == "PATCH" else ""
+    open_unread(served, scim, uid)
+    time.sleep(1)
+    wire = served.connect()
+    wire.send(method, f"{scim.base}{path}{query}", scim.token, patch if method == "PATCH" else document)
+    assert wire.answer()[0] == 429
+    names = scim.deployment.gateway.store.database.all("SELECT name FROM groups")
+    assert names == [("Everybody",)]
 
 
 def test_idle_connections_are_no_burden(serve, okta):

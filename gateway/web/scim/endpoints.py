@@ -16,7 +16,7 @@ from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import TraceState
 from gateway.provisioning.cursors import LIFETIME
-from gateway.provisioning.groups import is_large
+from gateway.provisioning.groups import is_large, is_large_document
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
 from gateway.scim import discovery
@@ -34,6 +34,7 @@ from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_re
 from gateway.scim.schemas import ResourceType
 from gateway.scim.selection import project_texts, selects
 from gateway.store.records import GroupRecord
+from gateway.web.base_urls import path_segments
 from gateway.web.encodings import refuse_many_parts, too_large, unpack
 from gateway.web.http import MEDIA_TYPE, ScimRequest, ScimResponse, no_content, scim_response
 from gateway.web.scim import streaming
@@ -245,13 +246,18 @@ class Endpoints:
     def create_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
         """Answer POST /Groups (RFC 7644, 3.3)."""
         trace.status = 201
-        group = self._gateway.groups.create(caller, self._body(request), trace)
+        group = self._gateway.groups.create(caller, self._group_body(request), trace)
         return self._group(request, caller, group, trace, 201)
 
     def replace_group(self, request: ScimRequest, caller: IdpCaller, trace: Trace, uid: str) -> ScimResponse:
         """Answer PUT /Groups/{id} (RFC 7644, 3.5.1)."""
         group = self._gateway.groups.replace(
-            caller, uid, self._body(request), trace, request.headers.get("If-Match"), creates_only(request)
+            caller,
+            uid,
+            self._group_body(request),
+            trace,
+            request.headers.get("If-Match"),
+            creates_only(request),
         )
         return self._group(request, caller, group, trace)
 
@@ -261,6 +267,9 @@ class Endpoints:
         # list of all back.
         shown = not request.query_parameters().keys().isdisjoint(("attributes", "excludedAttributes"))
         trace.status = 200 if shown else 204
+        if shown:
+            # The group may be large. Before the change, for the refusal of a full queue says that nothing was changed.
+            request.require_queue()
         group = self._gateway.groups.patch(
             caller, uid, self._body(request), trace, request.headers.get("If-Match")
         )
@@ -324,7 +333,7 @@ class Endpoints:
     def not_supported(self, request: ScimRequest, caller: IdpCaller, trace: Trace) -> ScimResponse:
         """Refuse an endpoint of the RFC that is not implemented, such as /Me. Raises NotSupported."""
         raise NotSupported(
-            f"{request.path.rsplit('/', 1)[1]} is not served here. /ServiceProviderConfig says what is."
+            f"{path_segments(request.path)[-1]} is not served here. /ServiceProviderConfig says what is."
         )
 
     # Reading the request ----------------------------------------------------------------------------------------
@@ -343,6 +352,13 @@ class Endpoints:
         data = unpack(data, request.headers.get("Content-Encoding"), most)
         refuse_many_parts(data, usual)
         return read_json(data)
+
+    def _group_body(self, request: ScimRequest) -> dict[str, Any]:
+        """Return the body of POST and PUT /Groups; a large group is queued, since the response to it is streamed."""
+        body = self._body(request)
+        if is_large_document(body):
+            request.require_queue()
+        return body
 
     def _search_query(self, request: ScimRequest) -> Search:
         """Read the query parameters of RFC 7644, 3.4.2 and 3.9, and of RFC 9865, 2."""
