@@ -166,7 +166,13 @@ class PluginManager:
     def _info(self, name: str) -> PluginInfo:
         declaration = Declaration(title=name)
         if hook := self._callers[name].get("gateway_declare"):
-            answer = hook.call({})
+            try:
+                answer = hook.call({})
+            except Exception as error:  # a plugin may fail in any way
+                raise PluginError(
+                    f"The plugin {name} cannot say what it is: gateway_declare failed with {error!r}. Mend or"
+                    f" uninstall it, or leave it out with GATEWAY_PLUGINS_DISABLED={name}."
+                ) from error
             declaration = declaration if answer is None else answer
         if not isinstance(declaration, Declaration):
             raise PluginError(

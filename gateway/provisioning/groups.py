@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from gateway.plugin.kit import get
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
+from gateway.provisioning.documents import check_size, differing
 from gateway.provisioning.group_members import GroupMembers, Read, describe_partial_change
 from gateway.provisioning.membership_sync import make_group
+from gateway.provisioning.preconditions import check_version, refuse_to_replace
 from gateway.provisioning.rendering import etag, group_json
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
-from gateway.provisioning.users import check_size, check_version, differing, refuse_to_replace
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line

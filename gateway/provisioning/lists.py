@@ -18,7 +18,8 @@ from gateway.scim.selection import project_texts, selects
 from gateway.scim.sorting import Sort, read_sort
 from gateway.store import Store
 from gateway.store.memberships import MEMBERS_AT_ONCE, Groups, Seen
-from gateway.store.query.search import Page, Query
+from gateway.store.query.query import Query
+from gateway.store.query.search import Page
 from gateway.store.records import ListedGroup, ListedUser
 
 #: How many resources a page holds when the client does not say.

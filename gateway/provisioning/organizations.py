@@ -14,10 +14,10 @@ from gateway.provisioning.admission import obstacles
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
+from gateway.provisioning.preconditions import check_version
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.provisioning.users import check_version
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt
 from gateway.store import Store, WriteConflict

@@ -172,8 +172,8 @@ class UnitOfWork:
         return change
 
     def _refuse(self) -> None:
-        now = self._store.organizations.by_key(self._caller.organization.id)
-        if now.policy != self._caller.organization.policy or self._limit is None:
+        stored = self._store.organizations.by_key(self._caller.organization.id)
+        if stored.policy != self._caller.organization.policy or self._limit is None:
             raise WriteConflict
         self._trace.decisions.append(Decision(self._limit.plugin, "check_seats", "denied"))
         raise OverCapacity(self._limit.sentence)
@@ -244,7 +244,7 @@ class UnitsOfWork:
         self, caller: Caller, trace: Trace, state: UserRewrite, groups: tuple[MemberRecord, ...], kind: str, seats: int,
         limit: SeatLimit | None = None,
     ) -> bool:  # fmt: skip
-        """Store a user who keeps names, manager, and the groups that the caller sees it in, in one change.
+        """Store a user who keeps userName, externalId, manager, and the groups that the caller sees it in.
 
         `kind` is the type of its event. Returns False where there is more to do, or where the organization has made
         moves since the caller was read, so that the user may have other groups than `groups`: nothing was written then.

@@ -15,26 +15,25 @@ from gateway.plugin.contracts import SeatRequest, User
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
+from gateway.provisioning.documents import check_size, differing, edited, manual_document
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
-from gateway.provisioning.rendering import etag, user_json
+from gateway.provisioning.preconditions import check_version, refuse_to_replace
+from gateway.provisioning.rendering import user_json
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
 from gateway.scim.documents import clean
 from gateway.scim.errors import (
     Conflict,
-    InvalidValue,
     Mutability,
     NotFound,
     OverCapacity,
-    PreconditionFailed,
     Uniqueness,
 )
-from gateway.scim.json_text import Json, dumps, excerpt
+from gateway.scim.json_text import Json, excerpt
 from gateway.scim.operations import read_operations
-from gateway.scim.schemas import USER_URN, user_type
-from gateway.scim.versions import version_in
+from gateway.scim.schemas import user_type
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, MemberRecord, UserRecord
@@ -424,89 +423,6 @@ def _by_line(line: ActivityRecord | None) -> str:
     token = f"{line.principal or ''} {prefix}…".strip() if prefix else line.principal or ""
     by = "an admin" if "/organizations/" in line.operation else "the identity provider"
     return f" by {by}{f' ({token})' if token else ''}, request {line.request_id}"
-
-
-def differing(before: Json, after: Json) -> list[str]:
-    """Names of what differs between two documents; of an extension and a complex attribute its sub-attributes."""
-    names = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        if old == new or name == "schemas":
-            continue
-        if isinstance(old or new, dict):
-            separator = ":" if name.lower().startswith("urn:") else "."
-            inner = differing(old or {}, new or {})
-            names += [f"{name}{separator}{each}" for each in inner] if inner else [name]
-        else:
-            names.append(name)
-    return names
-
-
-def check_size(document: Json, before: Json | None, limit: int) -> None:
-    """Refuse a document of more bytes of JSON than `limit`; one that was larger before may shrink.
-
-    Raises InvalidValue.
-    """
-    size = len(dumps(document).encode())
-    if size > limit and (before is None or size > len(dumps(before).encode())):
-        largest = max((name for name in document if name != "schemas"), key=lambda n: len(dumps(document[n])))
-        raise InvalidValue(
-            f"The resource would take {size} bytes of JSON; at most {limit} are kept, and {largest!r} takes the most of"
-            " them. Send fewer or shorter values."
-        )
-
-
-def check_version(record: Any, if_match: str | None) -> None:
-    """`If-Match` names the version that the caller knows (RFC 7644, 3.14; RFC 9110, 13.1.1).
-
-    What a user's tag says of its groups is not compared: they are read-only on a user, no write of one overwrites them,
-    and a caller who only saw other groups knows what it changes.
-    """
-    if if_match is None or if_match.strip() == "*":
-        return
-    if record.version not in {version_in(tag) for tag in if_match.split(",")}:
-        raise PreconditionFailed(
-            f"The resource has changed: its version is {etag(record)}, If-Match names {if_match[:80]}. Read it again."
-        )
-
-
-def refuse_to_replace(exists: bool) -> None:
-    """Refuse a PUT that asks to create only, where the resource exists. Raises PreconditionFailed."""
-    if exists:
-        raise PreconditionFailed(
-            "The resource exists, and If-None-Match: * asks not to replace one. Leave that header out, or name the"
-            " version that you know in If-Match."
-        )
-
-
-def manual_document(values: Mapping[str, Any]) -> Json:
-    """Return the document of a user that an admin makes by hand."""
-    document: Json = {
-        "schemas": [USER_URN],
-        "userName": values["user_name"],
-        "active": values.get("active", True),
-    }
-    if values.get("display_name"):
-        document["displayName"] = values["display_name"]
-    if values.get("email"):
-        document["emails"] = [{"value": values["email"], "type": "work", "primary": True}]
-    return document
-
-
-def edited(document: Json, values: Mapping[str, Any]) -> Json:
-    """Return the document of a manual user with other values; its other attributes stay."""
-    document = dict(document)
-    if "user_name" in values:
-        document["userName"] = values["user_name"]
-    if "display_name" in values:
-        document["displayName"] = values["display_name"]
-    if "email" in values:
-        others = [dict(entry) for entry in document.get("emails", ())]
-        shown = next((entry for entry in others if entry.get("primary")), others[0] if others else None)
-        others = [entry for entry in others if entry is not shown]
-        own = {**(shown or {"type": "work"}), "value": values["email"], "primary": True}
-        document["emails"] = [own, *others] if values["email"] else others
-    return {name: value for name, value in document.items() if value not in (None, "", [])}
 
 
 def _kind(before: UserRecord, active: bool) -> str:

@@ -25,7 +25,7 @@ from gateway.store.records import (
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
 MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
-#: Characters of a user's groups, as the engine returns them, of which the records are kept.
+#: The longest JSON of a user's groups, in characters, of which the decoded records are cached.
 FEW = 4000
 #: With the plus sign SQLite does not take an index on the organization for better than the one on ids, which it does
 #: for a long list of them: each statement would go through everybody.

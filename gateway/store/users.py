@@ -71,9 +71,9 @@ class NewUser(NamedTuple):
 
 
 class UserRewrite(NamedTuple):
-    """The rewrite of a stored user: new row, parameters of its statement, addresses to delete and to insert.
+    """The rewrite of a stored user: the new row, and the steps that store it with its addresses.
 
-    Also whether groups will show the user by another name.
+    `renamed`: whether groups will show the user by another name.
     """
 
     user: UserRecord
@@ -192,10 +192,10 @@ class Users:
     def addition(
         self, organization_id: int, connection_id: int | None, document: Json, may_share: bool = False
     ) -> NewUser:
-        """Return the statement that inserts a user, its parameters, and the row without its key.
+        """Return a new user without its key, and the steps that insert it and its addresses.
 
-        The statement returns the key and whether others share the externalId. `where` may hold a FROM and conditions
-        without parameters; it ends where one more condition is expected.
+        The first step returns the key and whether others share the externalId; no row where there is a user to restore,
+        or where the userName or, unless `may_share`, the externalId is taken.
         """
         uid, moment = new_id(), now()
         kept = _columns(document, uid, moment, moment, 1)
@@ -346,7 +346,7 @@ class _Kept(NamedTuple):
 
 def _columns(document: Json, uid: str, created: int, modified: int, version: int) -> _Kept:
     name, display, text = document["userName"], display_of(document), dumps(document)
-    # The version at the end: what depends on who looks is put in before it (`provisioning.representation`).
+    # The version at the end: what depends on who looks is put in before it (`provisioning.rendering`).
     meta = (
         f'"resourceType":"User","created":"{rfc3339(created)}","lastModified":"{rfc3339(modified)}"'
         f',"version":{encode_basestring(tag(version))}'

@@ -144,7 +144,7 @@ def filters(folder: Path) -> Target:
 
 def filters_in_sql(folder: Path) -> Target:
     """A filter: what the database finds is what `matches` says of each user and group that is served."""
-    from gateway.store.query.search import Query
+    from gateway.store.query.query import Query
     from gateway.testing import Deployment
 
     scim = Deployment(folder / "instance").connection("generic")

@@ -191,6 +191,7 @@ def test_the_same_identity_provider_does_as_it_likes_at_its_own(deployment):
     assert [group["display"] for group in answer.json["groups"]] == ["Admins"]
 
 
+@pytest.mark.slow
 def test_what_is_answered_does_not_rest_on_the_order_of_registration(tmp_path):
     ceilings = {"a": SeatVerdict(2, "two"), "b": SeatVerdict(1, "one of b"), "c": SeatVerdict(1, "one of c")}
     plugins = {
@@ -236,6 +237,7 @@ def test_nor_on_the_order_in_which_distributions_are_found(tmp_path, monkeypatch
 WRONG = {
     "a misspelt hook": "def gateway_authentikate(connection): ...",
     "a misspelt argument": "def gateway_authenticate(conection): ...",
+    "a declaration that fails": "def gateway_declare(): raise KeyError('title')",
     "a declaration that is none": "def gateway_declare(): return {'title': 'Wrong'}",
 }
 

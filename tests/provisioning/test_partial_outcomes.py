@@ -14,6 +14,8 @@ from gateway.provisioning import diagnostics
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH
 
+pytestmark = pytest.mark.slow
+
 USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 URN = "urn:calendly:scim:schemas:2.0:User"
 NOTHING = "there is nothing to warn of"

@@ -23,6 +23,8 @@ from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 
+pytestmark = pytest.mark.slow
+
 GROUP_ATTRIBUTE = "urn:calendly:scim:schemas:2.0:User:group"
 SENTENCE = "You're over capacity: Acme has "
 

@@ -10,6 +10,8 @@ import pytest
 from gateway.config import ConfigurationError
 from gateway.testing import Deployment, Scim
 
+pytestmark = pytest.mark.slow
+
 NEW = "the key that is in force from now on and is long enough"
 
 

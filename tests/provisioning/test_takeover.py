@@ -15,6 +15,8 @@ from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
 from tests.support.admin import AdminClient
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
 Audit = Callable[[Deployment], None]
 

@@ -20,6 +20,8 @@ from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, USER
 from gateway.testing.engines import is_postgresql
 
+pytestmark = pytest.mark.slow
+
 SECOND = 1_000_000
 PASSWORD = "correct-horse-battery-staple"
 

@@ -24,6 +24,7 @@ from gateway.store import open_database
 from gateway.testing import Deployment, Scim, engines
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.web.scim.rate_limit import BURST, RateLimit
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.slow
 
@@ -383,21 +384,12 @@ def writes(user: dict[str, Any], group: str) -> list[tuple[str, str, Any]]:
     ]  # fmt: skip
 
 
-def stored(deployment: Deployment) -> list[Any]:
+def stored(deployment: Deployment) -> dict[str, list[str]]:
     """Everything that a write could have touched."""
-    tables = (
-        "organizations",
-        "users",
-        "emails",
-        "groups",
-        "grants",
-        "waiting_members",
-        "events",
-        "tallies",
+    return read_tables(
+        deployment, "organizations", "users", "emails", "groups", "grants", "waiting_members", "events", "tallies",
         "activity",
-    )
-    database = deployment.gateway.store.database
-    return [sorted(map(repr, database.all(f"SELECT * FROM {table}"))) for table in tables]
+    )  # fmt: skip
 
 
 @pytest.mark.postgresql

@@ -20,6 +20,7 @@ from gateway.store.records import OrganizationRecord
 from gateway.store.tokens import new_token
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, GROUP, PATCH, USER
+from tests.support.tables import read_tables
 
 pytestmark = pytest.mark.slow
 
@@ -118,20 +119,11 @@ def body_for(method: str, path: str) -> Any:
 
 def stored(deployment: Deployment) -> dict[str, list[Any]]:
     """All that tenants own, as it is on disk."""
-    tables = (
-        "organizations",
-        "connections",
-        "users",
-        "emails",
-        "groups",
-        "grants",
-        "waiting_members",
-        "events",
-    )
-    tables = (*tables, "mapping_rules", "tallies")
     database = deployment.gateway.store.database
-    # In an order of their own, which a database need not keep.
-    kept = {table: sorted(map(repr, database.all(f"SELECT * FROM {table}"))) for table in tables}
+    kept: dict[str, list[Any]] = {**read_tables(
+        deployment, "organizations", "connections", "users", "emails", "groups", "grants", "waiting_members", "events",
+        "mapping_rules", "tallies",
+    )}  # fmt: skip
     kept["admin_tokens"] = sorted(database.all("SELECT uid, scope, digest FROM admin_tokens"))
     return kept | {"tokens": sorted(database.all("SELECT uid, connection_id, digest FROM tokens"))}
 

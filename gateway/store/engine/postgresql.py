@@ -407,6 +407,8 @@ class PostgresqlDatabase(Database):
 
 
 class _Outages:
+    """Around every statement: turns the driver's errors into outages, conflicts and refusals."""
+
     __slots__ = ("_url",)
 
     def __init__(self, url: str) -> None:

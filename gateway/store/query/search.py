@@ -6,15 +6,12 @@ interval of its own, so that a bookmark or cursor is one number, whatever type i
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.scim.errors import TooMany
-from gateway.scim.filter_ast import Filter
 from gateway.scim.schemas import ResourceType
 from gateway.scim.sorting import Sort
 from gateway.store import users
@@ -25,8 +22,6 @@ from gateway.store.query.candidates import (
     candidates,
     is_active,
     is_answered,
-    merge_equals,
-    reach,
     table_of,
 )
 from gateway.store.query.columns import USERS, Reach, Table
@@ -38,52 +33,12 @@ from gateway.store.query.page_bookmarks import (
     fresh_bookmark_parameters,
 )
 from gateway.store.query.page_positions import PagePositions
+from gateway.store.query.query import Query
 from gateway.store.query.single_statement import Tally, users_page
 from gateway.store.records import ConnectionRecord, ListedUser
 
 #: The interval of each type on the axis of a list, larger than the number of rows of one type.
 _STRETCH = 1 << 61
-
-
-@dataclass(frozen=True)
-class Query:
-    """A list: its types in order; a filter (None: all resources); a sort key (None: order of creation)."""
-
-    types: tuple[ResourceType, ...]
-    tree: Filter | None = None
-    sort: Sort | None = None
-    #: True if groups are returned with their members.
-    members: bool = True
-
-    @property
-    def all_users(self) -> bool:
-        """Return True for the list of all users in order of creation."""
-        return len(self.types) == 1 and self.types[0].name == "User" and not (self.tree or self.sort)
-
-    @cached_property
-    def merged_tree(self) -> Tree | None:
-        """Return the filter with its `eq` merged. Raises TooMany for too many comparisons."""
-        return None if self.tree is None else merge_equals(self.tree)
-
-    @cached_property
-    def reach(self) -> Reach:
-        """Return how many resources the engine may have to read for one page, judged by filter and order alone."""
-        if self.sort:
-            return Reach.ALL
-        if self.merged_tree is None:
-            return Reach.NAMED
-        return max(reach(kind, self.merged_tree) for kind in self.types)
-
-    @property
-    def expensive(self) -> bool:
-        """Return True if no index answers the query, so that the engine reads all visible resources."""
-        return self.reach is Reach.ALL
-
-    @property
-    def digest(self) -> str:
-        """Return a key of the list that is the same for all of its pages."""
-        names = "+".join(kind.name for kind in self.types)
-        return hashlib.sha256(f"{names} {self.tree!r}".encode()).hexdigest()[:32] if self.tree else names
 
 
 class Page(NamedTuple):

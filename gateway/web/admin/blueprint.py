@@ -55,7 +55,7 @@ class Blueprint(flask_smorest.Blueprint):
         event_feed: bool = False,
         **options: Any,
     ) -> Any:
-        """Register a view; its name is its operationId, so that generated clients keep a function of that name.
+        """Register a view. Its name in camel case is its operationId, of which generated clients make a function.
 
         `read_only`: it changes nothing though it is no GET, so that a token with the scope `read` opens it.
         `expensive`: it looks at everybody of an organization or a connection, so it waits in a queue.

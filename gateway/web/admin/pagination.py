@@ -1,4 +1,4 @@
-"""Pages of lists: the query that asks for one, and the decorator that makes one of the rows of a view."""
+"""Pages of lists: the query that asks for one, and the wrapper of views that `Blueprint.paginate` puts around them."""
 
 from __future__ import annotations
 

@@ -410,6 +410,7 @@ def names(schemas):
     ],
 )
 @pytest.mark.parametrize("what", ["patch", "document"])
+@pytest.mark.slow
 def test_the_cost_of_many_names_grows_with_their_number_and_not_faster(what, names):
     def cost(count):
         value = {names(number): "x" for number in range(count)}

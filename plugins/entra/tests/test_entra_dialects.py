@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gateway import ENTERPRISE_URN, USER_URN, InvalidValue
 
+pytestmark = pytest.mark.slow
+
 APPLICATION = "urn:calendly:scim:schemas:2.0:User"
 
 #: What Entra maps, and where it is to be found afterwards: names, or a list and the element with these values.

@@ -13,6 +13,8 @@ from gateway import ENTERPRISE_URN
 from gateway.simulation import Answer, SimulationOptions
 from gateway.testing import ScenarioPromises
 
+pytestmark = pytest.mark.slow
+
 NOT_FOUND = Answer(404, {"detail": "There is nobody."}, "", 0.0)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
 from gateway_jumpcloud.simulator import SIMULATOR
 
 from gateway.simulation import SimulationOptions
 from gateway.testing import ScenarioPromises, faults
+
+pytestmark = pytest.mark.slow
 
 
 class TestScenario(ScenarioPromises):

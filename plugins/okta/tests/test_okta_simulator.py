@@ -14,6 +14,8 @@ from gateway.simulation import SimulationOptions
 from gateway.simulation.scenario import run_concurrently
 from gateway.testing import ScenarioPromises
 
+pytestmark = pytest.mark.slow
+
 # Tests are imported by path (importmode=importlib), so a neighbour is too.
 _spec = importlib.util.spec_from_file_location(
     "okta_other_server", Path(__file__).with_name("other_server.py")

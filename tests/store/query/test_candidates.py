@@ -8,7 +8,7 @@ from gateway.scim.filters import parse_filter
 from gateway.scim.schemas import USER_URN, group_type, user_type
 from gateway.scim.sorting import read_sort
 from gateway.store.query.candidates import MAX_TERMS, OneOf, merge_equals
-from gateway.store.query.search import Query
+from gateway.store.query.query import Query
 
 USER, GROUP = user_type(), group_type()
 SINCE = '"2026-11-24T08:00:00Z"'

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.testing import Deployment, engines
+from gateway.testing import Deployment
 
 NAMED = 500
 
 
-@pytest.mark.skipif(engines.is_postgresql(), reason="PostgreSQL reckons with its own figures of the table")
+@pytest.mark.sqlite  # PostgreSQL plans by its own statistics of the table
 def test_members_that_are_named_together_are_found_by_the_index_on_ids(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path / "instance")
     scim = deployment.connection("okta")

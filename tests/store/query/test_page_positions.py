@@ -13,6 +13,8 @@ from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 from tests.oracles.invariants import OFFENCES
 
+pytestmark = pytest.mark.slow
+
 USERS = 260
 
 

@@ -21,7 +21,7 @@ from gateway.scim.json_text import fold
 from gateway.scim.matching import check_filter, matches
 from gateway.scim.schemas import ENTERPRISE_URN, USER_URN
 from gateway.scim.sorting import read_sort
-from gateway.store.query.search import Query
+from gateway.store.query.query import Query
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, USER
 

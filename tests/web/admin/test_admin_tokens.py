@@ -14,6 +14,8 @@ from gateway.testing import Deployment
 from gateway.testing.deployment import ADMIN_TOKEN
 from gateway.web.queues import Queued
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "01a20cbe-0000-7000-8000-000000000000"
 KEYS = {"id", "name", "organization", "scope", "prefix", "expires_at", "created_at", "last_used_at"}
 

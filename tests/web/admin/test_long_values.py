@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 #: 4 bytes each in UTF-8, and what normalizing makes 12 bytes of; neither is compressed in an index.
 _noise = random.Random(11)
 WIDE = "".join(chr(_noise.randrange(0x20000, 0x2A000)) for _ in range(5000))

@@ -9,6 +9,8 @@ from gateway.scim.schemas import BULK_REQUEST_URN, BULK_RESPONSE_URN, ENTERPRISE
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 
+pytestmark = pytest.mark.slow
+
 
 def send(scim, *operations, **more):
     """Send these operations; the answer."""

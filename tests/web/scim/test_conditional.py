@@ -8,6 +8,8 @@ from gateway.scim.schemas import BULK_REQUEST_URN
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 
+pytestmark = pytest.mark.slow
+
 
 class House:
     """Two connections of one organization, and what each sees: its own users and groups, and those of nobody."""

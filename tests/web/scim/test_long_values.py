@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.provisioning import group_members
-from gateway.provisioning.users import check_size
+from gateway.provisioning.documents import check_size
 from gateway.scim.errors import InvalidValue
 from gateway.testing.deployment import GROUP, USER, Deployment
 
