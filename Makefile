@@ -98,7 +98,7 @@ $(RUNTIME): $(DISTRIBUTIONS)
 	@touch $(RUNTIME)
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,lint,gunicorn]' -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,browser,lint,gunicorn]' -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
 	@touch $(STAMP)
 
 clean:
