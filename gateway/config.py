@@ -77,7 +77,7 @@ class Config:
     #: client has room for the next piece of a long answer.
     idle_seconds: int = 10
     body_seconds: int = 30
-    #: Days that the activity is kept; 0 = for ever.
+    #: Days that the activity, and the calls counted by hour, are kept; 0 = for ever.
     activity_days: int = 90
     #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.
     query_seconds: int = 2

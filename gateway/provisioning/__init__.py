@@ -15,6 +15,7 @@ from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.groups import Groups
+from gateway.provisioning.history import History
 from gateway.provisioning.lists import Lists
 from gateway.provisioning.long_changes import LongChangeRunner
 from gateway.provisioning.mapped_values import UnruledValues
@@ -63,6 +64,7 @@ class Provisioning:
         self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
+        self.history = History(store, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
     def pending_migrations(self) -> list[str]:

@@ -2,7 +2,8 @@
 
 The line of a change is written in the transaction of the change, and the line of a refusal before its answer is sent.
 Lines of reads, and of refusals that come in great numbers, are buffered and written together, at most a second later:
-a lookup costs no write of its own. A process that is killed loses its buffer, and never a change.
+a lookup costs no write of its own. Calls of identity providers are counted by hour, and the counts written with the
+buffer. A process that is killed loses its buffer and these counts, and never a change.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping
 from gateway.provisioning.caller import Trace
 from gateway.provisioning.outages import REASON, Outages
 from gateway.provisioning.worker import Worker
-from gateway.scim.errors import Refusal, RequestTimeout, TooManyRequests, Unavailable
+from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable
 from gateway.store import Store
 from gateway.store.activity import ActivityLine, RefusalCount, RefusalKey
 from gateway.store.engine.base import BRIEF
 from gateway.store.engine.failures import BUSY_SECONDS, Busy, Outage
+from gateway.store.hourly_calls import HOUR, CallCounts, CallsKey
 from gateway.store.ids_and_time import now
 
 log = logging.getLogger("gateway")
@@ -29,6 +31,10 @@ FLUSH_LINES = 1000
 MAX_BUFFERED = 100_000
 #: Old lines that are pruned for each that is written.
 PRUNED_PER_LINE = 4
+#: Old hours that are pruned by one flush.
+PRUNED_HOURS = 100
+#: One call, by the outcome of its line.
+_CALLS = {"success": CallCounts(done=1), "partial": CallCounts(partial=1), "failure": CallCounts(refused=1)}
 _MINUTE = 60_000_000
 _DAY = 86_400_000_000
 
@@ -57,6 +63,10 @@ class ActivityWriter:
         self._refusals: dict[RefusalKey, RefusalCount] = {}
         #: Minute in which a counter of (connection, reason) was written last: in a storm the rest of a minute waits.
         self._last_written: dict[tuple[str, str], int] = {}
+        #: Calls of identity providers that are not written yet.
+        self._calls: dict[CallsKey, CallCounts] = {}
+        #: The hour in which all hours that were old then had been pruned.
+        self._pruned_in = 0
         #: Lines that changes and refusals have written since the last flush.
         self._written = 0
         self._lock = threading.Lock()
@@ -70,10 +80,16 @@ class ActivityWriter:
 
     def record_change(self, trace: Trace) -> None:
         """Record the use of the token, and report the events, of a change that was committed with its line."""
+        self._record_commit(trace, "partial" if trace.is_partial else "success")
+
+    def _record_commit(self, trace: Trace, outcome: str | None) -> None:
+        moment = now()
         with self._lock:
+            if outcome:
+                self._count_call(trace, outcome, moment)
             self._written += 1
             if trace.token_id:
-                self._tokens_used[trace.token_id] = now()
+                self._tokens_used[trace.token_id] = moment
         self._worker.start()
         self._on_change([trace.organization_id])
 
@@ -83,7 +99,7 @@ class ActivityWriter:
         A refusal of an organization that is not known leaves no line.
         """
         if trace.in_part:
-            self.record_change(trace)
+            self._record_commit(trace, None)
         if isinstance(refusal, Outage):
             self.record_outage(refusal, trace)
             if trace.slug or not trace.organization_id:
@@ -109,6 +125,9 @@ class ActivityWriter:
                 self._write([(now(), line)])
         except Unavailable:
             self._buffer(trace, line)
+            return
+        with self._lock:
+            self._count_call(trace, line.outcome, now())
 
     def record_outage(self, outage: Outage, trace: Trace | None = None) -> None:
         """Record that the database did not serve; `trace` is that of the request which was refused, if one was."""
@@ -118,6 +137,7 @@ class ActivityWriter:
     def _buffer(self, trace: Trace, line: ActivityLine) -> None:
         moment = now()
         with self._lock:
+            self._count_call(trace, line.outcome, moment)
             self._lines.append((moment, line))
             if trace.token_id:
                 self._tokens_used[trace.token_id] = moment
@@ -133,12 +153,20 @@ class ActivityWriter:
         reason = "too many" if line.status == 429 else trace.stranger or f"status {line.status}"
         key = RefusalKey(moment // _MINUTE, str(line.connection_uid), reason)
         with self._lock:
+            self._count_call(trace, line.outcome, moment)
             count = self._refusals.get(key)
             if count is not None:
                 self._refusals[key] = count._replace(last=moment, times=count.times + 1)
             elif len(self._refusals) < FLUSH_LINES:
                 self._refusals[key] = RefusalCount(line, moment, moment, 1)
         self._worker.start()
+
+    def _count_call(self, trace: Trace, outcome: str, moment: int) -> None:
+        """Count a request of an identity provider while `_lock` is held; those of admins are not counted."""
+        if trace.slug and trace.organization_id:
+            key = CallsKey(trace.organization_id, moment // HOUR)
+            counts = self._calls.get(key)
+            self._calls[key] = counts.merge(_CALLS[outcome]) if counts else _CALLS[outcome]
 
     # Writing --------------------------------------------------------------------------------------------------------
 
@@ -170,9 +198,9 @@ class ActivityWriter:
         """Write the buffer while `_flushing` is held. Raises Unavailable; all of it stays buffered then."""
         refusals, refused = self._take_refusals(everything), self._outages.pending(everything)
         with self._lock:
-            lines, tokens_used = self._lines, self._tokens_used
-            self._lines, self._tokens_used = [], {}
-        if not lines and not tokens_used and not refusals and refused is None:
+            lines, tokens_used, calls = self._lines, self._tokens_used, self._calls
+            self._lines, self._tokens_used, self._calls = [], {}, {}
+        if not lines and not tokens_used and not calls and not refusals and refused is None:
             return
         connections: dict[str, tuple[str, int]] = {}
         try:
@@ -184,9 +212,11 @@ class ActivityWriter:
                     connections = self._store.connections.by_slugs(sorted(refused))
                     self._write_outage(refused, connections)
                 self._store.tokens.record_use([(moment, uid) for uid, moment in tokens_used.items()])
+                self._write_calls(calls, refused or {}, connections)
                 self._prune(len(lines))
-        except Unavailable:
+        except (Unavailable, NotFound):  # the latter for an organization that was removed in this moment
             with self._lock:
+                _add_calls(self._calls, calls)
                 for key, count in refusals:
                     later = self._refusals.get(key)
                     self._refusals[key] = count.merge(later) if later else count
@@ -240,6 +270,23 @@ class ActivityWriter:
             line = count.line._replace(organization_id=organization_id, connection_uid=uid)
             self._store.activity.count(RefusalKey(minute, uid, REASON), count._replace(line=line))
 
+    def _write_calls(
+        self,
+        calls: Mapping[CallsKey, CallCounts],
+        refused: Mapping[str, RefusalCount],
+        connections: Mapping[str, tuple[str, int]],
+    ) -> None:
+        """Write the calls that were counted, and those that an outage refused by the slugs of their connections.
+
+        After all other rows of the flush but the pruned ones: a row of a new hour refers to its organization, which a
+        change may hold at that time.
+        """
+        counts = dict(calls)
+        for slug, (_, organization_id) in connections.items():
+            key = CallsKey(organization_id, refused[slug].last // HOUR)
+            _add_calls(counts, {key: CallCounts(refused=refused[slug].times)})
+        self._store.hourly_calls.add(counts)
+
     def _prune(self, buffered: int) -> None:
         """Prune a few old lines for each that was written: a clock that jumps ahead takes no more of them than that."""
         with self._lock:
@@ -247,3 +294,13 @@ class ActivityWriter:
         if self._days:
             most = min(FLUSH_LINES, PRUNED_PER_LINE * max(1, written))
             self._store.activity.prune(now() - self._days * _DAY, most)
+            hour = now() // HOUR
+            if hour != self._pruned_in:
+                pruned = self._store.hourly_calls.prune(hour - self._days * 24, PRUNED_HOURS)
+                self._pruned_in = hour if pruned < PRUNED_HOURS else 0
+
+
+def _add_calls(counts: dict[CallsKey, CallCounts], more: Mapping[CallsKey, CallCounts]) -> None:
+    """Add the counts of `more` to `counts`."""
+    for key, by_outcome in more.items():
+        counts[key] = counts.get(key, CallCounts()).merge(by_outcome)

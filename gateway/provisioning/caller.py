@@ -166,7 +166,8 @@ class Trace:
     #: Key of the organization; 0 while it is not known, and then there is no line.
     organization_id: int = 0
     connection_uid: str | None = None
-    #: What the base URL of an identity provider ends with; a stranger's text until its connection was looked up.
+    #: What the base URL of an identity provider ends with; a stranger's text until its connection was looked up. ""
+    #: for an admin.
     slug: str = ""
     #: The kind of identity provider that calls, for metrics; "" while no connection is known.
     idp: str = ""
@@ -206,6 +207,11 @@ class Trace:
         if answered.refusal is not None:
             raise answered.refusal
         return answered.value
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a success left out anything that was asked for."""
+        return bool(self.left_out or self.waiting)
 
     def noted(self) -> TraceState:
         """Return what `restore` brings back: call it before the first attempt."""

@@ -14,6 +14,7 @@ from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
 from gateway.store.groups import Groups
+from gateway.store.hourly_calls import HourlyCalls
 from gateway.store.long_changes import LongChanges
 from gateway.store.mapping_rules import MappingRules
 from gateway.store.memberships import Memberships
@@ -73,5 +74,6 @@ class Store:
         self.takeovers = Takeovers(database)
         self.events = Events(database)
         self.activity = ActivityLog(database)
+        self.hourly_calls = HourlyCalls(database)
         self.page_positions = PagePositions(database)
         self.search = Search(database, query_seconds, page_bytes)

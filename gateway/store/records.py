@@ -199,6 +199,17 @@ class EventRecord(NamedTuple):
     data: str
 
 
+class HourRecord(NamedTuple):
+    """Calls of an organization's identity providers in one hour since 1970, and the seats at the end of it."""
+
+    hour: int
+    done: int
+    partial: int
+    refused: int
+    seats_used: int
+    seat_limit: int | None
+
+
 class ActivityRecord(NamedTuple):
     """One request, its outcome, and why. `ignored` and `decisions` are JSON arrays, `facts` is a JSON object.
 

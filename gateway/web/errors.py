@@ -79,7 +79,7 @@ class Errors:
         if slug is None:
             return None
         below = request.path.partition(f"/{slug}")[2]
-        trace = Trace(f"{request.method} {below[:80] or '/'}", request.request_id)
+        trace = Trace(f"{request.method} {below[:80] or '/'}", request.request_id, slug=slug)
         return trace if self._gateway.admission.attribute(slug, trace) else None
 
     def http_response(self, error: HTTPException) -> Response:

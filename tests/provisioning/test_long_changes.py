@@ -245,6 +245,7 @@ def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
         "connections",
         "events",
         "activity",
+        "hourly_calls",
         "emails",
         "long_changes",
         "tallies",

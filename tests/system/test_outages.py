@@ -138,6 +138,7 @@ def test_an_outage_is_one_line_of_each_connection_and_two_of_the_log(
         assert before < line.first_at < line.at < now()
         assert (line.operation, line.principal, line.user) == ("POST /Users", None, None)
         assert "run them again there" in line.detail
+        assert sum(day.refused for day in deployment.gateway.history.calls_by_day(organization)) == times
     assert quiet.uid not in {line.connection_uid for line in deployment.activity(other, outcome="failure")}
     (shown,) = deployment.admin("GET", f"/organizations/{acme.uid}/activity?outcome=failure").json["items"]
     assert (shown["count"], shown["status"]) == (4, 503)

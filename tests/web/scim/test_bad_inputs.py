@@ -515,7 +515,7 @@ class Place:
         return {
             name: sorted(self._rows(name), key=repr)
             for name in names
-            if name not in ("activity", "gathered_refusals", "walks", "deliveries")
+            if name not in ("activity", "hourly_calls", "gathered_refusals", "walks", "deliveries")
         }
 
     def _rows(self, table):
