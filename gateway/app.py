@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from gateway.config import Config, load
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
-from gateway.web import admin, health
+from gateway.web import admin, console, health
 from gateway.web.dispatch import Dispatcher
 from gateway.web.errors import Errors
 from gateway.web.flask_app import FlaskApp
@@ -40,7 +39,10 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
     metrics, errors, queues = Metrics(gateway.plugins.call_stats), Errors(gateway), request_queues()
     app = FlaskApp(gateway, metrics, errors, queues)
     admin.install(app, errors)
-    app.admin_key = partial(admin.admin_key, gateway)
+    console.install(app, errors)
+    app.find_client = lambda request: (
+        admin.admin_key(gateway, request) or console.client_key(gateway, request)
+    )
     app.register_blueprint(health.blueprint(gateway, metrics))
     dispatcher = Dispatcher(app, ScimApp(gateway, metrics, errors, queues), queues)
     app.extensions["dispatcher"] = app.wsgi_app = dispatcher  # type: ignore[method-assign]

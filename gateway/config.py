@@ -63,6 +63,8 @@ class Config:
     #: Where an organization's people reach support, and its billing page, unless it says otherwise.
     contact_url: str = "https://application.example/contact"
     billing_url: str = "https://application.example/billing"
+    #: Origins of the application that a console link may lead back to, as in https://app.acme.test.
+    console_return_origins: tuple[str, ...] = ()
     #: FULL: what was acknowledged is on disk. NORMAL: faster, may lose the last moments at a power cut.
     sqlite_synchronous: str = "FULL"
     application_name: str = "Application"
@@ -175,6 +177,12 @@ def _complete(config: Config, make_key: bool) -> Config:
                 " `openssl rand -base64 48`."
             )
     _check_public_url(config.public_url)
+    for origin in config.console_return_origins:
+        if not re.fullmatch(r"https?://[^/?#@\s]+", origin):
+            raise ConfigurationError(
+                f"console_return_origins has {origin!r}; an origin is http:// or https:// with a host and nothing"
+                " behind it, as in https://app.acme.test."
+            )
     key = config.secret_key or _secret_key(config.instance / "secret_key", make_key)
     values = {f.name: getattr(config, f.name) for f in fields(Config)}
     values |= {

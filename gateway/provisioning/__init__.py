@@ -11,6 +11,7 @@ from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.event_relay import EventRelay
@@ -63,6 +64,14 @@ class Provisioning:
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
+        self.console_access = ConsoleAccess(
+            store,
+            units_of_work,
+            self.callers,
+            self.admin_access,
+            config.admin_token,
+            config.console_return_origins,
+        )
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.history = History(store, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
+from gateway.store.console import ConsoleLinks, ConsoleSessions
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
@@ -64,6 +65,8 @@ class Store:
         self.connections = Connections(database)
         self.tokens = Tokens(database, secret_key, old_keys)
         self.admin_tokens = AdminTokens(database, secret_key, old_keys)
+        self.console_links = ConsoleLinks(database, secret_key, old_keys)
+        self.console_sessions = ConsoleSessions(database, secret_key, old_keys)
         self.users = Users(database)
         self.portions = Portions(database)
         self.groups = Groups(database)

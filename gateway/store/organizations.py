@@ -199,6 +199,8 @@ class Organizations:
         connections = "(SELECT id FROM connections WHERE organization_id = ?)"
         self._db.run(f"DELETE FROM tokens WHERE connection_id IN {connections}", organization.id)
         self._db.run("DELETE FROM admin_tokens WHERE organization_id = ?", organization.id)
+        self._db.run("DELETE FROM console_links WHERE organization_id = ?", organization.id)
+        self._db.run("DELETE FROM console_sessions WHERE organization_id = ?", organization.id)
         self._db.run("UPDATE connections SET provisioning = 0 WHERE organization_id = ?", organization.id)
         self.touch_policy(organization.id)
 

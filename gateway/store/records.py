@@ -162,6 +162,68 @@ class AdminTokenRecord(NamedTuple):
     scope: str
 
 
+class ConsoleLinkRecord(NamedTuple):
+    """A link that opens the console once, without its secret; times in microseconds."""
+
+    id: int
+    uid: str
+    organization_id: int
+    #: `setup`: for a stranger, by mail; `console`: for somebody who is signed in to the application.
+    kind: str
+    email: str | None
+    person: str
+    role: str
+    #: JSON: names of rights.
+    rights: str
+    return_url: str | None
+    created: int
+    created_by: str | None
+    expires: int
+    used: int | None
+    used_from: str | None
+    revoked: int | None
+
+    @property
+    def right_names(self) -> list[str]:
+        """Return the rights that the link gives."""
+        names: list[str] = json.loads(self.rights)
+        return names
+
+    def state(self, moment: int) -> str:
+        """Return `revoked`, `used`, `expired` or `open`."""
+        if self.revoked is not None:
+            return "revoked"
+        if self.used is not None:
+            return "used"
+        return "expired" if self.expires <= moment else "open"
+
+
+class ConsoleSessionRecord(NamedTuple):
+    """A session of the console, and what its link or token allows now; times in microseconds."""
+
+    id: int
+    uid: str
+    #: None for an operator's, which opens all organizations.
+    organization_id: int | None
+    link_id: int | None
+    admin_token_id: int | None
+    #: `link`, `token`, `configured <digest>` or `oidc <issuer>`.
+    source: str
+    person: str
+    role: str
+    rights: str
+    return_url: str | None
+    created: int
+    seen: int
+    expires: int
+    ended: int | None
+    address: str | None
+    #: When its link was revoked; the scope and the end of its admin token.
+    link_revoked: int | None
+    token_scope: str | None
+    token_expires: int | None
+
+
 class MemberRecord(NamedTuple):
     """One member of a group, or one group of a user: public id and display name."""
 

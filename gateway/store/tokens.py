@@ -45,16 +45,18 @@ def _check(body: str) -> str:
     return letters
 
 
-class _Digests:
+class Digests:
     """Digests under the current key, and under older ones that are still accepted."""
 
     def __init__(self, secret_key: str, old_keys: Sequence[str]) -> None:
         self._keys = [hashlib.blake2b(key.encode()).digest() for key in (secret_key, *old_keys)]
 
     def current(self, token: str) -> str:
+        """Return the digest under the current key."""
         return self.all(token)[0]
 
     def all(self, token: str) -> list[str]:
+        """Return the digests under the current key and under each older one."""
         # Keyed (RFC 7693, 2.9), so that a copied database reveals nothing.
         text = token.encode()
         return [hashlib.blake2b(text, key=key, digest_size=32).hexdigest() for key in self._keys]
@@ -74,7 +76,7 @@ class Tokens:
     """The bearer tokens of connections; several may be live at once, so that a rotation has no gap."""
 
     def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
-        self._db, self._digests = database, _Digests(secret_key, old_keys)
+        self._db, self._digests = database, Digests(secret_key, old_keys)
 
     def add(self, connection: ConnectionRecord, label: str, expires: int | None) -> tuple[TokenRecord, str]:
         """Insert a token; return it and its value, which cannot be read again. `expires` is in microseconds."""
@@ -162,7 +164,7 @@ class AdminTokens:
     """The tokens of the admin REST: of operators, for all organizations, or of one organization."""
 
     def __init__(self, database: Database, secret_key: str, old_keys: Sequence[str] = ()) -> None:
-        self._db, self._digests = database, _Digests(secret_key, old_keys)
+        self._db, self._digests = database, Digests(secret_key, old_keys)
 
     def add(
         self,

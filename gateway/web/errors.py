@@ -59,7 +59,7 @@ class Errors:
         """Make the response to any error of a SCIM endpoint (RFC 7644, 3.12)."""
         if request.trace is None:
             request.trace = self._trace_below_connection(request)
-        refusal = self._record(self._as_refusal(error, request), request)
+        refusal = self.record(self.as_refusal(error, request), request)
         response = scim_response(refusal.as_json(), refusal.status)
         if refusal.status == 401:
             response.headers.append(("WWW-Authenticate", 'Bearer realm="SCIM"'))
@@ -85,7 +85,7 @@ class Errors:
     def http_response(self, error: HTTPException) -> Response:
         """Make the response to what the framework refused outside of SCIM."""
         request = current_http_request()
-        response = self.admin_response(self._as_refusal(error, request), request)
+        response = self.admin_response(self.as_refusal(error, request), request)
         if allowed := _allowed_methods(error):
             response.headers["Allow"] = allowed
         return response
@@ -98,9 +98,10 @@ class Errors:
         """Make the response to a refusal outside of SCIM."""
         if refusal.scim_type == "invalidValue":
             refusal = Unprocessable(refusal.detail)
-        return admin_error(self._record(refusal, request))
+        return admin_error(self.record(refusal, request))
 
-    def _record(self, refusal: Refusal, request: Request) -> Refusal:
+    def record(self, refusal: Refusal, request: Request) -> Refusal:
+        """Record a refusal in the activity, where the request has one; return it as it is to be shown."""
         if trace := request.trace:
             if isinstance(request, ScimRequest):
                 _name_target(trace, request)
@@ -114,7 +115,8 @@ class Errors:
             self._gateway.activity_writer.record_outage(refusal)
         return refusal
 
-    def _as_refusal(self, error: Exception, request: Request) -> Refusal:
+    def as_refusal(self, error: Exception, request: Request) -> Refusal:
+        """Return the refusal that says to a client what an error means."""
         if isinstance(error, Refusal):
             return error
         if not isinstance(error, HTTPException):

@@ -1,4 +1,4 @@
-"""The Flask application: the admin REST, its documentation, and health. SCIM has an application of its own.
+"""The Flask application: the admin REST, the console, and health. SCIM has an application of its own.
 
 A request is served in two halves, as one of SCIM is (`gateway.web.scim.wsgi`): `identify` and `respond`.
 """
@@ -48,8 +48,8 @@ class FlaskApp(flask.Flask):
             errors,
             queues,
         )
-        #: Finds the key of the admin whose credentials a request carries, "" for nobody.
-        self.admin_key: Callable[[Request], str] = lambda request: ""
+        #: Finds the key of the client whose body is worth waiting for, "" for nobody.
+        self.find_client: Callable[[Request], str] = lambda request: ""
         errors.install(self)
 
     @staticmethod
@@ -63,7 +63,7 @@ class FlaskApp(flask.Flask):
         request = environ[_REQUEST] = FlaskRequest(environ)
         request.max_content_length = self._body_limit
         if request.has_body:
-            request.client_key = self.admin_key(request)
+            request.client_key = self.find_client(request)
         return request
 
     def respond(self, request: Request) -> ServerResponse:

@@ -18,7 +18,17 @@ from flask import Blueprint, Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
-from gateway.web.admin import admin_tokens, connections, feeds, groups, mapping, organizations, plugins, users
+from gateway.web.admin import (
+    admin_tokens,
+    connections,
+    console_links,
+    feeds,
+    groups,
+    mapping,
+    organizations,
+    plugins,
+    users,
+)
 from gateway.web.admin.auth import admin_key
 from gateway.web.admin.context import PREFIX
 from gateway.web.errors import Errors
@@ -97,7 +107,10 @@ def install(app: Flask, errors: Errors) -> None:
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False  # answers read as they are written here
     api = Api(app, errors)
-    for resource in (organizations, connections, mapping, users, groups, feeds, admin_tokens, plugins):
+    resources = (
+        organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, plugins,
+    )  # fmt: skip
+    for resource in resources:
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(_assets())
 

@@ -102,7 +102,7 @@ class Blueprint(flask_smorest.Blueprint):
             before_portions=http_request.require_queue,
         )
         token = authenticate(gateway, http_request, trace)
-        admin_request = g.admin_request = AdminRequest(gateway, trace, token)
+        admin_request = g.admin_request = AdminRequest(gateway, trace, token=token)
         http_request.client_key = client_key(token)
         # What is looked up here need not be an argument of every view.
         arguments = request.view_args or {}

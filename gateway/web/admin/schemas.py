@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.admin_tokens import SCOPES
+from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
 from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
@@ -98,6 +99,51 @@ class Organization(Schema):
     sso = fields.Nested(Sso, allow_none=True)
     created_at = _time()
     updated_at = _time()
+
+
+# Links to the console ---------------------------------------------------------------------------------------
+
+
+class SetupLinkRequest(Schema):
+    email = fields.String(validate=_EMAIL, metadata={"description": "Whom it is for; the activity names it."})
+    rights = fields.List(
+        fields.String(validate=validate.OneOf(SETUP_RIGHTS)),
+        load_default=list(SETUP_RIGHTS),
+        validate=validate.Length(min=1, max=len(SETUP_RIGHTS)),
+        metadata={"description": "What it may change; it may look at everything of the organization."},
+    )
+    expires_in_hours = fields.Integer(strict=True, load_default=120, validate=validate.Range(1, 720))
+
+
+class SetupLink(Schema):
+    id = fields.String()
+    email = fields.String(allow_none=True)
+    rights = fields.List(fields.String())
+    state = fields.String(validate=validate.OneOf(("open", "used", "expired", "revoked")))
+    created_at = _time()
+    created_by = fields.String(allow_none=True)
+    expires_at = _time()
+    used_at = _time(allow_none=True)
+    used_from = fields.String(allow_none=True, metadata={"description": "The address it was opened from."})
+
+
+class NewSetupLink(SetupLink):
+    url = fields.String(metadata={"description": "Shown this once; its fragment is the secret."})
+
+
+class ConsoleLinkRequest(Schema):
+    person = fields.String(
+        required=True, validate=_EMAIL, metadata={"description": "Who signs in; the activity names it."}
+    )
+    role = fields.String(required=True, validate=validate.OneOf((ADMIN, VIEWER)))
+    return_url = Url(
+        metadata={"description": "Where the console leads back to, at an origin of the settings."}
+    )
+
+
+class ConsoleLink(Schema):
+    url = fields.String()
+    expires_at = _time()
 
 
 # Connections ------------------------------------------------------------------------------------------------

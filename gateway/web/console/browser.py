@@ -1,0 +1,132 @@
+"""What the console expects of browsers: its cookie and requests from its own pages; and the headers of its answers."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from flask import request
+from werkzeug import Response
+
+from gateway.config import Config
+from gateway.provisioning import Provisioning
+from gateway.scim.errors import Forbidden, Refusal
+from gateway.web.http import Request
+from gateway.web.scim.authentication import public_url
+
+#: Bytes of a body of a browser that is not signed in: a code or a token, and what a sign-in page passes on.
+STRANGERS_BODY = 8192
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+def set_headers(response: Response) -> Response:
+    """Set the headers of every answer of the console."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+# The cookie -----------------------------------------------------------------------------------------------------
+
+
+def read_cookie(http_request: Request, config: Config) -> str:
+    """Return the secret of the session's cookie, "" for none."""
+    return http_request.cookies.get(_cookie_name(_is_secure(http_request, config)), "")
+
+
+def set_cookie(response: Response, http_request: Request, config: Config, secret: str) -> None:
+    """Have the browser send the secret of a session with its requests, and no script read it.
+
+    Raises Forbidden where it would travel unencrypted.
+    """
+    secure = _is_secure(http_request, config)
+    if not secure and not _is_loopback(urlsplit(public_url(http_request, config)).hostname or ""):
+        raise Forbidden(
+            "The console is open over HTTPS only: over plain HTTP, others on the way could take over the session. The"
+            " operator sets GATEWAY_PUBLIC_URL to the https:// address of the gateway."
+        )
+    response.set_cookie(_cookie_name(secure), secret, secure=secure, httponly=True, samesite="Lax", path="/")
+
+
+def delete_cookie(response: Response, http_request: Request, config: Config) -> None:
+    """Have the browser forget the session."""
+    secure = _is_secure(http_request, config)
+    response.delete_cookie(_cookie_name(secure), secure=secure, httponly=True, samesite="Lax", path="/")
+
+
+def _cookie_name(secure: bool) -> str:
+    # Browsers take a cookie of this prefix from the host itself and over TLS only (RFC 6265bis, 4.1.3.2).
+    return "__Host-gateway" if secure else "gateway"
+
+
+def _is_secure(http_request: Request, config: Config) -> bool:
+    try:
+        return public_url(http_request, config).startswith("https://")
+    except Refusal:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+# Requests of other sites ----------------------------------------------------------------------------------------
+
+
+def refuse_other_sites(http_request: Request, config: Config) -> None:
+    """Refuse a change that a page of another site has sent. Raises Forbidden.
+
+    Browsers say where a request comes from in `Sec-Fetch-Site`, over plain HTTP in `Origin` alone.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        own = {http_request.called_origin(), _origin_of(config.public_url)}
+        if request.headers.get("Origin") in own:
+            return
+    elif site in ("same-origin", "none"):
+        return
+    raise Forbidden(
+        "This form was not sent by a page of the console, so nothing was changed. Open the console itself and try it"
+        " there."
+    )
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+# Whose body is received -----------------------------------------------------------------------------------------
+
+
+def client_key(gateway: Provisioning, http_request: Request) -> str:
+    """Return the key of the browser that sends a form, "" where the form is not worth waiting for.
+
+    A browser that is signed in, or was, sends a whole form; any other one only what signs it in.
+    """
+    path = http_request.path
+    if path != "/setup" and not path.startswith("/console/"):
+        return ""
+    secret = read_cookie(http_request, gateway.config)
+    try:
+        if secret and gateway.console_access.was_session(secret):
+            return f"console {secret[-8:]}"
+    except Refusal:
+        return ""
+    if path in ("/setup", "/console/sign-in"):
+        http_request.max_content_length = STRANGERS_BODY
+        return f"console {http_request.remote_addr or ''}"
+    return ""

@@ -1,0 +1,117 @@
+"""How people come in: a link that was sent to them, an admin token, and out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import current_app, redirect, request, url_for
+
+from gateway.provisioning import Provisioning
+from gateway.provisioning.console_access import SETUP_ROLE
+from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, TooManyRequests
+from gateway.web.console.blueprint import blueprint, find_session, note_refusal
+from gateway.web.console.browser import delete_cookie, set_cookie
+from gateway.web.console.context import current_request
+from gateway.web.console.rendering import render
+from gateway.web.errors import current_http_request
+from gateway.web.scim.rate_limit import RateLimit
+
+
+@blueprint.page("/setup", signed_in=False)
+def show_setup_link() -> str:
+    """Show the page that a link leads to. The link's secret is in the fragment, so nothing is known of it here."""
+    return render("setup_link.html", error=None)
+
+
+@blueprint.action("/setup", operation="POST /setup", signed_in=False)
+def redeem_link() -> Any:
+    """Redeem a link for a session."""
+    console_request = current_request()
+    _admit_code()
+    try:
+        secret = console_request.gateway.console_access.redeem(
+            request.form.get("code", "").strip(), request.remote_addr or "", console_request.trace
+        )
+    except AuthenticationFailed as refusal:
+        note_refusal(refusal)
+        return render("setup_link.html", error=refusal.detail), refusal.status
+    return _enter(secret)
+
+
+@blueprint.action("/console/sign-in", operation="POST /console/sign-in", signed_in=False)
+def sign_in() -> Any:
+    """Sign in with an admin token."""
+    console_request = current_request()
+    _admit_code()
+    try:
+        secret = console_request.gateway.console_access.sign_in(
+            request.form.get("token", ""), request.remote_addr or "", console_request.trace
+        )
+    except (AuthenticationFailed, Forbidden) as refusal:
+        return show_sign_in(refusal)
+    return _enter(secret)
+
+
+@blueprint.action("/console/sign-out", operation="POST /console/sign-out")
+def sign_out() -> Any:
+    """End the session of this browser."""
+    console_request = current_request()
+    record = console_request.signed_in.record
+    console_request.gateway.console_access.end(record)
+    response = redirect(record.return_url or url_for("console.show_start"), 303)
+    delete_cookie(response, current_http_request(), console_request.gateway.config)
+    return response
+
+
+@blueprint.page("/console")
+def show_start_without_slash() -> Any:
+    """Redirect to the start."""
+    return redirect(url_for("console.show_start"), 303)
+
+
+@blueprint.page("/console/<path:rest>")
+def show_nothing(rest: str) -> Any:
+    """Say that there is no such page."""
+    raise NotFound("There is no such page. Go back, or choose one above.")
+
+
+def show_sign_in(refusal: Refusal | None = None) -> Any:
+    """Show the page with the field for an admin token, after a refusal with its sentence."""
+    buttons = current_app.extensions.get("sign_in_buttons", ())
+    page = render("sign_in.html", error=refusal.detail if refusal else None, buttons=buttons)
+    return page, refusal.status if refusal else 200
+
+
+def enter_path(session: Any) -> str:
+    """Return the path of the page that a session begins with."""
+    if session.only_organization is None:
+        return url_for("console.show_start")
+    gateway: Provisioning = current_app.extensions["gateway"]
+    names = gateway.queries.organization_names([session.only_organization])
+    first = "show_set_up" if session.record.role == SETUP_ROLE else "show_home"
+    if f"console.{first}" not in current_app.view_functions:
+        first = "show_home"
+    return url_for(f"console.{first}", organization=names[session.only_organization]["id"])
+
+
+def _enter(secret: str) -> Any:
+    """Answer with the cookie of a new session. The session that the browser had ends."""
+    console_request = current_request()
+    gateway, access = console_request.gateway, console_request.gateway.console_access
+    session = access.find_session(secret)
+    assert session is not None
+    response = redirect(enter_path(session), 303)
+    set_cookie(response, current_http_request(), gateway.config, secret)
+    if (before := find_session()) is not None:
+        access.end(before.record)
+    return response
+
+
+def _admit_code() -> None:
+    """Count an attempt to sign in. Raises TooManyRequests."""
+    limits: RateLimit = current_app.extensions["wrong_codes"]
+    if wait := limits.wait(request.remote_addr or ""):
+        raise TooManyRequests(
+            f"Too many attempts come from your address. Try again after {wait} second{'s' if wait > 1 else ''}.",
+            retry_after=wait,
+        )
