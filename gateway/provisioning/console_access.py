@@ -266,17 +266,11 @@ class ConsoleAccess:
         if moment - session.seen > _IDLE[session.role]:
             return None
         if session.source == "token":
-            if session.token_scope is None or (session.token_expires or moment + 1) <= moment:
-                return None
-            role = _role_of(session.organization_id, session.token_scope)
-            return None if role is None else _rights_of(role, session.token_scope)
-        if session.source == "link":
-            if session.role == SETUP_ROLE:
-                return frozenset({VIEW, *json.loads(session.rights)})
-            return _RIGHTS[session.role]
-        if hmac.compare_digest(session.source, self._configured) or session.source in sources:
-            return _RIGHTS[session.role]
-        return None
+            return _rights_of_token(session) if (session.token_expires or moment + 1) > moment else None
+        if session.source == "link" and session.role == SETUP_ROLE:
+            return frozenset({VIEW, *json.loads(session.rights)})
+        known = session.source == "link" or hmac.compare_digest(session.source, self._configured)
+        return _RIGHTS[session.role] if known or session.source in sources else None
 
     def end(self, session: ConsoleSessionRecord) -> None:
         """End a session."""
@@ -294,7 +288,7 @@ class ConsoleAccess:
     def sessions(
         self, session: Session, organization: OrganizationRecord | None, limit: int = 100
     ) -> list[tuple[ConsoleSessionRecord, bool]]:
-        """Return the newest sessions of an organization, each with whether it goes on; with None, of all that it sees."""
+        """Return the newest sessions of an organization, or of all that `session` sees, each with whether it goes on."""
         key = organization.id if organization else session.only_organization
         found = self._store.console_sessions.newest(key, limit)
         return [(each, self._goes_on(each)) for each in found]
@@ -337,8 +331,12 @@ def _role_of(organization_id: int | None, scope: str) -> str | None:
     return ADMIN if scope == "full" else VIEWER
 
 
-def _rights_of(role: str, scope: str) -> frozenset[str]:
-    """Return the rights of a role; a token that only reads opens the same pages and changes nothing."""
+def _rights_of_token(session: ConsoleSessionRecord) -> frozenset[str] | None:
+    """Return the rights that the admin token of a session gives now: one that only reads opens the same pages."""
+    scope = session.token_scope
+    role = None if scope is None else _role_of(session.organization_id, scope)
+    if role is None:
+        return None
     return _RIGHTS[role] if scope == "full" else _RIGHTS[role] & {VIEW}
 
 

@@ -199,7 +199,8 @@ def _end_request(response: Response) -> Response:
     console_request: ConsoleRequest | None = g.get("console_request")
     if console_request and console_request.trace.written and console_request.trace.organization_id:
         console_request.gateway.activity_writer.record_change(console_request.trace)
-    return set_headers(response)
+    set_headers(response)
+    return response
 
 
 #: All pages register their views with it.

@@ -27,11 +27,10 @@ _HEADERS = {
 }
 
 
-def set_headers(response: Response) -> Response:
+def set_headers(response: Response) -> None:
     """Set the headers of every answer of the console."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    return response
 
 
 # The cookie -----------------------------------------------------------------------------------------------------
