@@ -288,12 +288,12 @@ class ConsoleAccess:
     def sessions(
         self, session: Session, organization: OrganizationRecord | None, limit: int = 100
     ) -> list[tuple[ConsoleSessionRecord, bool]]:
-        """Return the newest sessions of an organization, or of all that `session` sees, each with whether it goes on."""
+        """Return the newest sessions of an organization, or of all that `session` sees, each with whether it is valid."""
         key = organization.id if organization else session.only_organization
         found = self._store.console_sessions.newest(key, limit)
-        return [(each, self._goes_on(each)) for each in found]
+        return [(each, self._is_valid(each)) for each in found]
 
-    def _goes_on(self, session: ConsoleSessionRecord) -> bool:
+    def _is_valid(self, session: ConsoleSessionRecord) -> bool:
         sources = [session.source] if session.source.startswith("oidc ") else []
         return self._rights(session, sources) is not None
 
