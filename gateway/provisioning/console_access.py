@@ -288,7 +288,7 @@ class ConsoleAccess:
     def sessions(
         self, session: Session, organization: OrganizationRecord | None, limit: int = 100
     ) -> list[tuple[ConsoleSessionRecord, bool]]:
-        """Return the newest sessions of an organization, or of all that `session` sees, each with whether it is valid."""
+        """Return the newest sessions, of an organization or of all that `session` sees, and whether each is valid."""
         key = organization.id if organization else session.only_organization
         found = self._store.console_sessions.newest(key, limit)
         return [(each, self._is_valid(each)) for each in found]
