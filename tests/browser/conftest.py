@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.served import ServedGateway, faults, serve
 from tests.browser.watch import Watch
 
 #: Milliseconds after which a missing element fails a test.
-PATIENCE = 8_000
+PATIENCE = 15_000
 #: A usual window, a narrow one (WCAG 2.2, 1.4.10), and what a zoom of 200 % leaves of 1280 pixels: Chromium's zoom
 #: halves the width in CSS pixels and doubles the pixels of the device.
 WINDOW = {"viewport": {"width": 1200, "height": 800}}
 NARROW = {"viewport": {"width": 320, "height": 640}}
 ZOOMED = {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}
-
-Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +58,7 @@ def watched(browser: Browser, gateway: ServedGateway) -> Iterator[Callable[..., 
             **{**WINDOW, "base_url": gateway.url, "reduced_motion": "reduce", **options}
         )
         context.set_default_timeout(PATIENCE)
+        expect.set_options(PATIENCE)
         contexts.append(context)
         watches.append(Watch(context, gateway.url))
         return context.new_page(), watches[-1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Any
+
+from werkzeug.routing import Rule
 
 from gateway.demo.metadata import saml_metadata
 from gateway.simulation.api import Answer
@@ -19,17 +21,28 @@ from tests.support.admin import AdminClient
 from tests.support.server import Server
 
 METADATA = saml_metadata("https://idp.acme.test")
+#: Rules of GET that show nothing of their own.
+NO_PAGES = {"console.static", "console.show_start_without_slash", "console.show_nothing"}
 EXTENSION = "urn:calendly:scim:schemas:2.0:User"
 
 
 class ServedGateway:
     """The admin REST of a server, with the operator's token. It stands in for a `Deployment` in `AdminClient`."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url, self.log = url, log
+    def __init__(self, url: str, log: Path, rules: Sequence[Rule]) -> None:
+        """`rules` are those of the console."""
+        self.url, self.log, self._rules = url, log, rules
         self.last_headers = Message()
-        self._admin = HttpSession(f"{url}/admin/v1", ADMIN_TOKEN)
+        self._sessions = ExitStack()
+        self._admin = self.session(f"{url}/admin/v1", ADMIN_TOKEN)
         self._numbers = itertools.count(1)
+
+    def session(self, base_url: str, token: str) -> HttpSession:
+        """Return a session over HTTP that ends with this."""
+        return self._sessions.enter_context(HttpSession(base_url, token))
+
+    def close(self) -> None:
+        self._sessions.close()
 
     def admin(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -62,6 +75,17 @@ class ServedGateway:
             customer.call("PUT", f"{customer.path}/sso", {"metadata_xml": METADATA})
         return customer
 
+    def pages(self, **arguments: str) -> dict[str, str]:
+        """Return the path of every page of the console by its endpoint, with these values in the rules.
+
+        A rule with a value that is not among them fails: no page is left out because nobody thought of it.
+        """
+        return {
+            rule.endpoint: str(rule.build({name: arguments[name] for name in rule.arguments})[1])
+            for rule in self._rules
+            if "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES
+        }
+
 
 class Customer(AdminClient):
     """An organization, as the operator's application sees it."""
@@ -84,7 +108,7 @@ class Customer(AdminClient):
         made = self.post(f"{self.path}/connections", {"idp": idp, "name": idp.title()})
         self.call("PUT", f"/connections/{made['id']}/provisioning", {"enabled": True})
         token = self.post(f"/connections/{made['id']}/tokens", {"label": "test"})["token"]
-        return made["id"], HttpSession(made["base_url"], token)
+        return made["id"], self.gateway.session(made["base_url"], token)
 
     def users(self) -> list[dict[str, Any]]:
         return list(self.get(f"{self.path}/users?limit=100")["items"])
@@ -99,10 +123,12 @@ def serve(folder: Path, **settings: str) -> Iterator[ServedGateway]:
     """Run `gateway serve` on an empty SQLite database. Settings are those of `GATEWAY_*`, in capitals."""
     deployment = Deployment(folder / "instance")
     environment = deployment.environment | {f"GATEWAY_{name}": value for name, value in settings.items()}
+    rules = [rule for rule in deployment.app.url_map.iter_rules() if rule.endpoint.startswith("console.")]
     deployment.close()
     server = Server(environment, folder / "server.log")
     try:
-        yield ServedGateway(server.url, server.log)
+        with closing(ServedGateway(server.url, server.log, rules)) as served:
+            yield served
         assert server.stop() == 0, server.log.read_text()
     finally:
         server.close()
