@@ -279,10 +279,12 @@ class ConsoleAccess:
         log.info("session %s of the console ended", session.uid)
 
     def end_by_id(self, session: Session, uid: str) -> None:
-        """End a session that another one sees. Raises NotFound."""
+        """End a session that another one sees. Raises NotFound, and Forbidden for one of somebody else to a viewer."""
         found = self._store.console_sessions.by_id(session.only_organization, uid)
         if found is None:
             raise NotFound(f"There is no session with the id {excerpt(uid)} here.")
+        if PEOPLE not in session.rights and found.uid != session.record.uid:
+            raise Forbidden("You are signed in to look, and can end no session but your own.")
         self.end(found)
 
     def sessions(

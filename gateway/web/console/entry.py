@@ -27,13 +27,13 @@ def show_setup_link() -> str:
 def redeem_link() -> Any:
     """Redeem a link for a session."""
     console_request = current_request()
-    _admit_code()
     try:
         secret = console_request.gateway.console_access.redeem(
             request.form.get("code", "").strip(), request.remote_addr or "", console_request.trace
         )
     except AuthenticationFailed as refusal:
         note_refusal(refusal)
+        _count_failure()
         return render("setup_link.html", error=refusal.detail), refusal.status
     return _enter(secret)
 
@@ -42,12 +42,12 @@ def redeem_link() -> Any:
 def sign_in() -> Any:
     """Sign in with an admin token."""
     console_request = current_request()
-    _admit_code()
     try:
         secret = console_request.gateway.console_access.sign_in(
             request.form.get("token", ""), request.remote_addr or "", console_request.trace
         )
     except (AuthenticationFailed, Forbidden) as refusal:
+        _count_failure()
         return show_sign_in(refusal)
     return _enter(secret)
 
@@ -107,11 +107,14 @@ def _enter(secret: str) -> Any:
     return response
 
 
-def _admit_code() -> None:
-    """Count an attempt to sign in. Raises TooManyRequests."""
+def _count_failure() -> None:
+    """Count a failed attempt of an address. A right code always passes, so it is looked up first.
+
+    Raises TooManyRequests.
+    """
     limits: RateLimit = current_app.extensions["wrong_codes"]
     if wait := limits.wait(request.remote_addr or ""):
         raise TooManyRequests(
-            f"Too many attempts come from your address. Try again after {wait} second{'s' if wait > 1 else ''}.",
+            f"Too many failed attempts come from your address. Try again after {wait} second{'s' if wait > 1 else ''}.",
             retry_after=wait,
         )
