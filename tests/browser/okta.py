@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
-from gateway_okta.simulator import directory, users
+from gateway_okta.simulator import directory, groups, users
 from gateway_okta.simulator.client import Client
 
 from gateway import Json
-from gateway.simulation import ExpectationError
+from gateway.simulation import ExpectationError, SimulatedGroup
 from gateway.simulation.http_session import HttpSession
 from tests.browser.served import EXTENSION
 
@@ -35,10 +35,10 @@ def person(number: int, value: str = "") -> Person:
 
 
 class Okta:
-    """One app in Okta with base URL and token, as they were pasted from the console."""
+    """One app in Okta; the session has base URL and token, as they were pasted from the console."""
 
-    def __init__(self, base_url: str, token: str) -> None:
-        self._session = HttpSession(base_url, token)
+    def __init__(self, session: HttpSession) -> None:
+        self._session = session
         self._executor = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
@@ -46,7 +46,6 @@ class Okta:
 
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
-        self._session.__exit__()
 
     def test_credentials(self) -> Future[str]:
         """Press *Test API Credentials* while a page waits for the call."""
@@ -69,6 +68,12 @@ class Okta:
 
     def deactivate(self, each: Person) -> None:
         self._do(users.deactivate_by_patch, each)
+
+    def push_group(self, name: str, people: Sequence[Person]) -> None:
+        """Push a group with all of its members."""
+        group = SimulatedGroup(name, users=people)
+        self._do(groups.create, group)
+        self._do(groups.patch_all_members, group)
 
     def _do(self, action: Callable[[Client, Any], str], target: Any) -> None:
         self._last = self._client()

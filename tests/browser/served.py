@@ -90,6 +90,9 @@ class ServedGateway:
 class Customer(AdminClient):
     """An organization, as the operator's application sees it."""
 
+    #: The attribute that `Map to groups` reads.
+    ATTRIBUTE = f"{EXTENSION}:group"
+
     def __init__(self, gateway: ServedGateway, organization: str, name: str) -> None:
         super().__init__(gateway, organization)  # type: ignore[arg-type]
         self.gateway, self.id, self.name = gateway, organization, name

@@ -1,0 +1,49 @@
+"""Steps that several tests make in the console."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from gateway.testing.deployment import ADMIN_TOKEN
+from tests.browser.okta import Okta, person
+from tests.browser.served import Customer
+
+
+def sign_in_operator(page: Page) -> None:
+    page.goto("/console/")
+    page.get_by_label("Admin token").fill(ADMIN_TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Organizations")).to_be_visible()
+
+
+def open_setup_link(page: Page, customer: Customer) -> None:
+    page.goto(customer.setup_link())
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("banner")).to_contain_text(customer.name)
+
+
+def furnish(customer: Customer) -> dict[str, str]:
+    """Fill a customer of six seats so that no page is empty; return an id of each kind of thing that a rule names."""
+    connection, session = customer.connect()
+    people = [
+        person(number, value)
+        for number, value in enumerate(("Sales EMEA", "Sales EMEA", "Legal", "", "", ""))
+    ]
+    with Okta(session) as okta:
+        okta.assign(*people)
+        okta.assign_refused(person(6, "Sales EMEA"))
+        okta.push_group("Everyone in Okta", people)
+    manual = customer.post(f"{customer.path}/groups", {"name": "Works council"})
+    rules = [{"value": "Sales EMEA", "group": "Sales"}]
+    mapping = {"enabled": True, "attribute": customer.ATTRIBUTE, "rules": rules, "apply_to_existing": True}
+    customer.post(f"/connections/{connection}/group-mapping/preview", mapping, 200)
+    customer.call("PUT", f"/connections/{connection}/group-mapping", mapping, If_Match=customer.etag())
+    customer.setup_link()
+    return {
+        "organization": customer.id,
+        "connection": connection,
+        "user": customer.users()[0]["id"],
+        "group": manual["id"],
+        "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
+        "token": customer.get(f"/connections/{connection}/tokens")["items"][0]["id"],
+    }
