@@ -1,0 +1,119 @@
+"""Text of an identity provider is shown as text: on every page no part of it becomes markup, script or an address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Page
+
+from gateway import GROUP_URN, USER_URN
+from tests.browser import judge
+from tests.browser.conftest import NARROW
+from tests.browser.hostile_texts import REFUSED, TEXTS
+from tests.browser.served import EXTENSION, Customer, ServedGateway
+from tests.browser.steps import sign_in_operator
+from tests.browser.watch import Watch
+
+pytestmark = pytest.mark.slow
+
+_TRAP = "window.ran = () => console.error('a hostile text ran')"
+#: Elements and attributes that no template writes.
+_INTRUDERS = """() => {
+    const foreign = 'marquee, iframe, object, embed, plaintext, base, math, video, style, body script, template,'
+        + ' meta[http-equiv], hx-partial, details[ontoggle], svg script, animate'
+    const found = [...document.querySelectorAll(foreign)]
+    for (const each of document.querySelectorAll('*'))
+        for (const {name, value} of each.attributes)
+            if (/^on|^style$/.test(name) || /^\\s*(javascript|data):/i.test(value)
+                && ['href', 'src', 'action', 'formaction'].includes(name)) found.push(each)
+    return found.map(each => each.outerHTML.slice(0, 200))
+}"""
+
+
+class Target(NamedTuple):
+    """A customer with hostile texts wherever an identity provider or an admin can put them."""
+
+    customer: Customer
+    pages: dict[str, str]
+    user_names: list[str]
+
+
+def create_user(session: Any, name: str, text: str) -> Any:
+    return session.call(
+        "POST",
+        "/Users",
+        {
+            "schemas": [USER_URN, EXTENSION], "userName": name, "displayName": text, "externalId": text,
+            "name": {"givenName": text, "familyName": text}, "active": True,
+            "emails": [{"primary": True, "type": "work", "value": name}], EXTENSION: {"group": text},
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def target(gateway: ServedGateway) -> Target:
+    customer = gateway.customer("<script>ran()</script> & \"Söhne\" 'Acme'", seats=1000, sso=True)
+    connection, session = customer.connect()
+    user_names = []
+    for number, text in enumerate(TEXTS):
+        made = create_user(session, f"user{number}@acme.test", text)
+        assert made.status == 201, (text, made.text)
+        group = session.call("POST", "/Groups", {"schemas": [GROUP_URN], "displayName": text, "members": []})
+        assert group.status == 201, (text, group.text)
+        name = f"{text.replace(' ', '')[:60]}@acme.test"
+        if create_user(session, name, text).status == 201:
+            user_names.append(name)
+    assert len(user_names) >= 60
+    for number, text in enumerate(REFUSED):
+        refused = session.call(
+            "POST", "/Groups", {"schemas": [GROUP_URN], "displayName": text, "members": []}
+        )
+        assert refused.status == 400, (text, refused.text)
+        create_user(session, f"control{number}@acme.test", text)
+    rules = [{"value": text, "group": f"{text[:50]} mapped"} for text in TEXTS]
+    mapping = {"enabled": True, "attribute": customer.ATTRIBUTE, "rules": rules, "apply_to_existing": True}
+    customer.post(f"/connections/{connection}/group-mapping/preview", mapping, 200)
+    customer.call("PUT", f"/connections/{connection}/group-mapping", mapping, If_Match=customer.etag())
+    token = customer.post(f"/connections/{connection}/tokens", {"label": TEXTS[0]})
+    customer.setup_link()
+    user = next(user for user in customer.users() if user["display_name"] == TEXTS[3])
+    group = customer.get(f"{customer.path}/groups?limit=1")["items"][0]
+    ids = {
+        "organization": customer.id,
+        "connection": connection,
+        "user": user["id"],
+        "group": group["id"],
+        "token": token["id"],
+        "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
+    }
+    return Target(customer, gateway.pages(**ids), user_names)
+
+
+@pytest.fixture
+def narrow(watched: Callable[..., tuple[Page, Watch]]) -> Page:
+    """An operator's narrow page, in which a text that runs is an error of the console."""
+    page, _ = watched(**NARROW)
+    page.context.add_init_script(_TRAP)
+    sign_in_operator(page)
+    return page
+
+
+def test_hostile_texts_run_nowhere(narrow: Page, target: Target) -> None:
+    faults = {}
+    for endpoint, path in target.pages.items():
+        if not narrow.request.get(path).text().startswith("<!doctype html>"):
+            continue
+        narrow.goto(path)
+        if fault := narrow.evaluate(_INTRUDERS) or judge.sideways(narrow):
+            faults[endpoint] = fault
+    assert faults == {}
+
+
+def test_intruders_are_noticed(narrow: Page) -> None:
+    narrow.evaluate(
+        "document.querySelector('h1').innerHTML = '<marquee onstart=1>x</marquee><a href=javascript:1>y</a>'"
+    )
+    assert len(narrow.evaluate(_INTRUDERS)) == 3
+    assert judge.missing_texts(narrow, ["x", "<b>"]) == ["<b>"]
