@@ -13,6 +13,7 @@ from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
+from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.groups import Groups
@@ -74,6 +75,7 @@ class Provisioning:
         )
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.history = History(store, self.activity_writer)
+        self.deployment_state = DeploymentState(store, plugins)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
     def pending_migrations(self) -> list[str]:

@@ -100,6 +100,10 @@ class Connections:
         )
         return [ConnectionRecord._make(row) for row in rows]
 
+    def count_by_idp(self) -> dict[str, int]:
+        """Return the number of connections of each identity provider."""
+        return dict(self._db.all("SELECT idp, COUNT(*) FROM connections GROUP BY idp ORDER BY idp"))
+
     def by_keys(self, organization: OrganizationRecord, keys: Sequence[int]) -> dict[int, ConnectionRecord]:
         """Return connections of an organization by their keys."""
         rows = self._db.among(

@@ -176,6 +176,14 @@ class Events:
         )
         return row[0] if row else 0
 
+    def failing_listeners(self) -> list[tuple[str, int, int]]:
+        """Return each listener that fails: its plugin, in how many organizations, and how often in a row at most."""
+        rows = self._db.all(
+            "SELECT plugin, COUNT(*), MAX(failures) FROM deliveries WHERE failures > 0"
+            " GROUP BY plugin ORDER BY plugin"
+        )
+        return [(plugin, organizations, failures) for plugin, organizations, failures in rows]
+
     def _upsert_delivery(
         self,
         plugin: str,

@@ -1,6 +1,6 @@
 """The admin REST: flask-smorest blueprints, one file a resource.
 
-They share `blueprint` (their base class), `auth`, `context` (the current request), `parsing`, `fields`, `pagination`
+They share `blueprint` (their base class), `auth`, `context` (the current request), `parsing`, `pagination`
 and `schemas`. Each view reads, calls an operation of `gateway.provisioning`, and shows its result. Its docstring is its
 documentation: OpenAPI 3.1 at `/admin/v1/openapi.json`, Swagger UI at `/admin/v1/docs`, which loads nothing from
 outside.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from marshmallow import Schema, fields
 
-from gateway.web.admin.fields import Count
+from gateway.web.text_fields import Count
 
 
 class _Row(Protocol):

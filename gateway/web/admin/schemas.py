@@ -13,8 +13,8 @@ from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
 from gateway.scim.schemas import TEXT_LENGTH
-from gateway.web.admin.fields import Count, Flag, Moment, Name, Url, check_bytes, check_one_line
 from gateway.web.admin.pagination import LimitQuery, PageQuery
+from gateway.web.text_fields import Count, Flag, Moment, Name, Url, check_bytes, check_one_line
 
 _LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
 _VALUE: list[Any] = [validate.Length(min=1, max=1000), check_one_line, check_bytes]

@@ -23,6 +23,8 @@ NAVIGATION = (
     ("show_seats", "Seats"),
     ("show_tokens", "Tokens"),
 )
+#: Pages of an organization for operators alone.
+OPERATORS_PAGES = (("show_setup_links", "Setup links"),)
 #: Those of operators.
 OPERATOR_NAVIGATION = (
     ("show_start", "Organizations"),
@@ -83,6 +85,7 @@ def install_filters(app: Flask) -> None:
     environment.globals.update(
         navigation=NAVIGATION,
         operator_navigation=OPERATOR_NAVIGATION,
+        operators_pages=OPERATORS_PAGES,
         is_current=_is_current,
         view_functions=app.view_functions,
     )

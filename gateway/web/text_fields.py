@@ -1,4 +1,4 @@
-"""Fields of the admin REST: texts, URLs, flags, numbers and times, each read strictly."""
+"""Fields of the admin REST and of forms: texts, URLs, flags, numbers and times, each read strictly."""
 
 from __future__ import annotations
 
