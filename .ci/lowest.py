@@ -9,7 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("postgres", "gunicorn", "test")
+EXTRAS = ("postgres", "gunicorn", "oidc", "test")
 OURS = "provisioning-gateway"
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[[\w,]+\])?\s*>=\s*(?P<version>[\d.]+)(\s*,\s*<\s*[\d.]+)?")
 

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +53,13 @@ class Config:
     public_url: str = ""
     #: An operator token to accept beside those in the database.
     admin_token: str = field(default="", repr=False)
+    #: The OpenID provider that signs operators in to the console, as in https://login.acme.test; empty = none. The
+    #: gateway is a client of it, with the redirect URI `<public_url>/console/oidc/answer`.
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = field(default="", repr=False)
+    #: The claim of the ID token that makes an operator, `name=value`; of a claim that is a list, a value in it.
+    oidc_operator_claim: str = ""
     #: Names of plugins not to load.
     plugins_disabled: tuple[str, ...] = ()
     #: Whole seconds; a call of a plugin that takes longer is named in the log, the activity and the metrics. 0 = none.
@@ -177,6 +185,7 @@ def _complete(config: Config, make_key: bool) -> Config:
                 " `openssl rand -base64 48`."
             )
     _check_public_url(config.public_url)
+    _check_oidc(config)
     for origin in config.console_return_origins:
         if not re.fullmatch(r"https?://[^/?#@\s]+", origin):
             raise ConfigurationError(
@@ -207,6 +216,49 @@ def _check_public_url(url: str) -> None:
             "public_url must be http:// or https:// with a host and no user, query or fragment, as in"
             " https://scim.acme.test."
         )
+
+
+def _check_oidc(config: Config) -> None:
+    """Refuse a provider without all that makes its sign-in safe, or without the libraries that it needs."""
+    names = ("oidc_client_id", "oidc_client_secret", "oidc_operator_claim")
+    if not config.oidc_issuer:
+        given = [name for name in names if getattr(config, name)]
+        if given:
+            raise ConfigurationError(f"{given[0]} is set, and oidc_issuer, which it belongs to, is not.")
+        return
+    if not is_encrypted_or_local(config.oidc_issuer) or re.search(r"[?#\s]", config.oidc_issuer):
+        raise ConfigurationError(
+            "oidc_issuer must be the https:// address that the provider gives as its issuer, as in"
+            " https://login.acme.test; http:// is accepted on this machine alone."
+        )
+    for name in names[:2]:
+        if not getattr(config, name):
+            raise ConfigurationError(
+                f"oidc_issuer is set, and {name} is not. The provider gives it to its clients."
+            )
+    claim, _, value = config.oidc_operator_claim.partition("=")
+    if not claim.strip() or not value.strip():
+        raise ConfigurationError(
+            "oidc_issuer is set, and oidc_operator_claim does not say who is an operator. Without it everybody who can"
+            " sign in there would be one. It is name=value, as in groups=gateway-operators."
+        )
+    if any(find_spec(library) is None for library in ("authlib", "requests")):
+        raise ConfigurationError(
+            "oidc_issuer is set, and Authlib is not installed. Install it with `pip install"
+            " 'provisioning-gateway[oidc]'`."
+        )
+
+
+def is_encrypted_or_local(url: str) -> bool:
+    """Return whether nobody on the way can read what is sent to a URL: https://, or http:// on this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost"))
 
 
 def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:

@@ -22,7 +22,13 @@ from tests.support.server import Server
 
 METADATA = saml_metadata("https://idp.acme.test")
 #: Rules of GET that show nothing of their own.
-NO_PAGES = {"console.static", "console.show_start_without_slash", "console.show_nothing"}
+NO_PAGES = {
+    "console.static",
+    "console.show_start_without_slash",
+    "console.show_nothing",
+    "console.begin_sign_in",
+    "console.finish_sign_in",
+}
 EXTENSION = "urn:calendly:scim:schemas:2.0:User"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from gateway.web.console import deployment, entry, home, organizations, sessions, setup_links
+from gateway.web.console import deployment, entry, home, oidc, organizations, sessions, setup_links
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.browser import client_key
 from gateway.web.console.rendering import install_filters
@@ -19,7 +19,7 @@ from gateway.web.scim.rate_limit import RateLimit
 __all__ = ["client_key", "install"]
 
 #: Pages of the console, for their side effect of registering routes.
-PAGES = (entry, home, organizations, setup_links, sessions, deployment)
+PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment)
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1
 
@@ -32,4 +32,5 @@ def install(app: Flask, errors: Errors) -> None:
     # Forms of many rules are read whole; what a body may hold is bounded already.
     app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
     install_filters(app)
+    oidc.install(app)
     app.register_blueprint(blueprint)

@@ -14,6 +14,8 @@ from gateway.scim.errors import Forbidden, Refusal
 from gateway.web.http import Request
 from gateway.web.scim.authentication import public_url
 
+#: The cookie of the session.
+SESSION_COOKIE = "gateway"
 #: Bytes of a body of a browser that is not signed in: a code or a token, and what a sign-in page passes on.
 STRANGERS_BODY = 8192
 _HEADERS = {
@@ -36,15 +38,18 @@ def set_headers(response: Response) -> None:
 # The cookie -----------------------------------------------------------------------------------------------------
 
 
-def read_cookie(http_request: Request, config: Config) -> str:
-    """Return the secret of the session's cookie, "" for none."""
-    return http_request.cookies.get(_cookie_name(_is_secure(http_request, config)), "")
+def read_cookie(http_request: Request, config: Config, name: str = SESSION_COOKIE) -> str:
+    """Return the value of a cookie, by default the secret of the session, "" for none."""
+    return http_request.cookies.get(_cookie_name(_is_secure(http_request, config), name), "")
 
 
-def set_cookie(response: Response, http_request: Request, config: Config, secret: str) -> None:
-    """Have the browser send the secret of a session with its requests, and no script read it.
+def set_cookie(
+    response: Response, http_request: Request, config: Config, value: str, name: str = SESSION_COOKIE,
+    seconds: int | None = None,
+) -> None:  # fmt: skip
+    """Have the browser send a value with its requests, by default the secret of a session, and no script read it.
 
-    Raises Forbidden where it would travel unencrypted.
+    It is forgotten after `seconds`, or when the browser is closed. Raises Forbidden where it would travel unencrypted.
     """
     secure = _is_secure(http_request, config)
     if not secure and not _is_loopback(urlsplit(public_url(http_request, config)).hostname or ""):
@@ -52,18 +57,28 @@ def set_cookie(response: Response, http_request: Request, config: Config, secret
             "The console is open over HTTPS only: over plain HTTP, others on the way could take over the session. The"
             " operator sets GATEWAY_PUBLIC_URL to the https:// address of the gateway."
         )
-    response.set_cookie(_cookie_name(secure), secret, secure=secure, httponly=True, samesite="Lax", path="/")
+    response.set_cookie(
+        _cookie_name(secure, name),
+        value,
+        max_age=seconds,
+        secure=secure,
+        httponly=True,
+        samesite="Lax",
+        path="/",
+    )
 
 
-def delete_cookie(response: Response, http_request: Request, config: Config) -> None:
-    """Have the browser forget the session."""
+def delete_cookie(
+    response: Response, http_request: Request, config: Config, name: str = SESSION_COOKIE
+) -> None:
+    """Have the browser forget a cookie, by default the session."""
     secure = _is_secure(http_request, config)
-    response.delete_cookie(_cookie_name(secure), secure=secure, httponly=True, samesite="Lax", path="/")
+    response.delete_cookie(_cookie_name(secure, name), secure=secure, httponly=True, samesite="Lax", path="/")
 
 
-def _cookie_name(secure: bool) -> str:
+def _cookie_name(secure: bool, name: str) -> str:
     # Browsers take a cookie of this prefix from the host itself and over TLS only (RFC 6265bis, 4.1.3.2).
-    return "__Host-gateway" if secure else "gateway"
+    return f"__Host-{name}" if secure else name
 
 
 def _is_secure(http_request: Request, config: Config) -> bool:

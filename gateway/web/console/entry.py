@@ -35,7 +35,7 @@ def redeem_link() -> Any:
         note_refusal(refusal)
         _count_failure()
         return render("setup_link.html", error=refusal.detail), refusal.status
-    return _enter(secret)
+    return enter(secret)
 
 
 @blueprint.action("/console/sign-in", operation="POST /console/sign-in", signed_in=False)
@@ -49,7 +49,7 @@ def sign_in() -> Any:
     except (AuthenticationFailed, Forbidden) as refusal:
         _count_failure()
         return show_sign_in(refusal)
-    return _enter(secret)
+    return enter(secret)
 
 
 @blueprint.action("/console/sign-out", operation="POST /console/sign-out")
@@ -94,11 +94,11 @@ def enter_path(session: Any) -> str:
     return url_for(f"console.{first}", organization=names[session.only_organization]["id"])
 
 
-def _enter(secret: str) -> Any:
+def enter(secret: str) -> Any:
     """Answer with the cookie of a new session. The session that the browser had ends."""
     console_request = current_request()
     gateway, access = console_request.gateway, console_request.gateway.console_access
-    session = access.find_session(secret)
+    session = access.find_session(secret, current_app.extensions.get("session_sources", ()))
     assert session is not None
     response = redirect(enter_path(session), 303)
     set_cookie(response, current_http_request(), gateway.config, secret)

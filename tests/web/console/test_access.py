@@ -21,6 +21,8 @@ OPEN_TO_ALL = {
     "console.redeem_link",
     "console.sign_in",
     "console.show_start",
+    "console.begin_sign_in",
+    "console.finish_sign_in",
     "console.static",
 }
 #: What the console does that the admin REST has no operation for.
