@@ -102,6 +102,8 @@ class Customer(AdminClient):
     def __init__(self, gateway: ServedGateway, organization: str, name: str) -> None:
         super().__init__(gateway, organization)  # type: ignore[arg-type]
         self.gateway, self.id, self.name = gateway, organization, name
+        #: The id of the connection that `connect` made last.
+        self.connection = ""
 
     def setup_link(self, *rights: str, hours: int = 24) -> str:
         """Make a setup link; return its URL."""
@@ -112,12 +114,13 @@ class Customer(AdminClient):
         """Make a console link, as the application does for a person who is signed in there; return its URL."""
         return str(self.post(f"{self.path}/console-links", {"person": person, "role": role})["url"])
 
-    def connect(self, idp: str = "okta") -> tuple[str, HttpSession]:
-        """Create a connection that is switched on; return its id and a session with its token."""
+    def connect(self, idp: str = "okta") -> HttpSession:
+        """Create a connection that is switched on; return a session with its token."""
         made = self.post(f"{self.path}/connections", {"idp": idp, "name": idp.title()})
         self.call("PUT", f"/connections/{made['id']}/provisioning", {"enabled": True})
         token = self.post(f"/connections/{made['id']}/tokens", {"label": "test"})["token"]
-        return made["id"], self.gateway.session(made["base_url"], token)
+        self.connection = made["id"]
+        return self.gateway.session(made["base_url"], token)
 
     def users(self) -> list[dict[str, Any]]:
         return list(self.get(f"{self.path}/users?limit=100")["items"])

@@ -24,7 +24,7 @@ def open_setup_link(page: Page, customer: Customer) -> None:
 
 def furnish(customer: Customer) -> dict[str, str]:
     """Fill a customer of six seats so that no page is empty; return an id of each kind of thing that a rule names."""
-    connection, session = customer.connect()
+    session = customer.connect()
     people = [
         person(number, value)
         for number, value in enumerate(("Sales EMEA", "Sales EMEA", "Legal", "", "", ""))
@@ -36,14 +36,16 @@ def furnish(customer: Customer) -> dict[str, str]:
     manual = customer.post(f"{customer.path}/groups", {"name": "Works council"})
     rules = [{"value": "Sales EMEA", "group": "Sales"}]
     mapping = {"enabled": True, "attribute": customer.ATTRIBUTE, "rules": rules, "apply_to_existing": True}
-    customer.post(f"/connections/{connection}/group-mapping/preview", mapping, 200)
-    customer.call("PUT", f"/connections/{connection}/group-mapping", mapping, If_Match=customer.etag())
+    customer.post(f"/connections/{customer.connection}/group-mapping/preview", mapping, 200)
+    customer.call(
+        "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
+    )
     customer.setup_link()
     return {
         "organization": customer.id,
-        "connection": connection,
+        "connection": customer.connection,
         "user": customer.users()[0]["id"],
         "group": manual["id"],
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
-        "token": customer.get(f"/connections/{connection}/tokens")["items"][0]["id"],
+        "token": customer.get(f"/connections/{customer.connection}/tokens")["items"][0]["id"],
     }
