@@ -51,16 +51,17 @@ class LongChangeRunner:
         """Register the operation for the portions of one kind of change, of a connection or of an organization."""
         self._operations[kind, of_connection] = operation
 
-    def finish(self, uid: str, trace: Trace) -> bool:
-        """Run all portions that are left of a change; return whether the last one ran here.
+    def finish(self, uid: str, trace: Trace, seconds: float | None = None) -> bool:
+        """Run the portions that are left of a change; after `seconds` the rest is left to the worker.
 
-        False if another process ran it, or another change has replaced this one. A refusal or an outage in a portion is
-        raised; the portions before stay committed.
+        Return False if another process ran the last one, or another change has replaced this one. A refusal or an
+        outage in a portion is raised; the portions before stay committed.
         """
+        until = None if seconds is None else time.monotonic() + seconds
         more: bool | None = True
-        while more:
+        while more and (until is None or time.monotonic() < until):
             more = self._run_portion(uid, trace)
-        return more is False
+        return more is not None
 
     def progress(self, uid: str) -> LongChange | None:
         """Return a change with its progress; None once it is finished."""

@@ -23,6 +23,10 @@ from gateway.store import Store
 _NAMED_VALUES = 10
 
 
+class UnusableAttribute(InvalidValue):
+    """An attribute whose values cannot be mapped to groups."""
+
+
 class MappedPath(NamedTuple):
     """The path of the mapped values: attribute names from the root of a document, and a sub-attribute of entries."""
 
@@ -61,11 +65,11 @@ class MappedPath(NamedTuple):
 
 
 def check_attribute(kept: KeptAttributes, attribute: str) -> None:
-    """Raise InvalidValue for an attribute whose values cannot be mapped to groups."""
+    """Raise UnusableAttribute for an attribute whose values cannot be mapped to groups."""
     try:
         path = parse_path(attribute, tuple(extension.id for extension in kept.user.extensions))
     except InvalidPath as refusal:
-        raise InvalidValue(f"attribute cannot be read. {refusal.detail}") from None
+        raise UnusableAttribute(f"attribute cannot be read. {refusal.detail}") from None
     top = kept.user.find(path.urn, path.name, None)
     found = kept.user.find(path.urn, path.name, path.sub)
     # A read-only attribute is not in the stored document, so it would never have a value.
@@ -76,7 +80,7 @@ def check_attribute(kept: KeptAttributes, attribute: str) -> None:
         or "readOnly" in (top.mutability, found.mutability)
         or found.type not in ("string", "reference")
     ):
-        raise InvalidValue(
+        raise UnusableAttribute(
             f"{attribute!r} is not a text attribute that this connection keeps. Its /Schemas lists what it keeps."
         )
 

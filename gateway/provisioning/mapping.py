@@ -5,120 +5,49 @@ A change of the rules is previewed before it changes a membership, and a save na
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner, pause_between_portions
-from gateway.provisioning.mapped_values import MappedPath, check_attribute
+from gateway.provisioning.mapped_values import MappedPath, RuleValues, UnusableAttribute, check_attribute
+from gateway.provisioning.mapping_preview import MappingDefinition, MappingPreview, UnusableRule, ValueCounts
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, Refusal
+from gateway.scim.errors import Conflict, NotFound, PreconditionFailed, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
 from gateway.store.memberships import MANUAL, MAPPING
-from gateway.store.records import ConnectionRecord, GroupRecord, OutlinedUser
+from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRecord, OutlinedUser
 
-#: Entries of each list of a preview, at most; its summary counts all.
-LIST_LENGTH = 100
-#: Bounds of the table of values without a rule: values, and characters of all of them.
-_UNMAPPED_VALUES, _UNMAPPED_CHARACTERS = 50_000, 4 << 20
+#: Groups that are looked through for names like one that no group has, and names that are looked up, at most.
+_LIKE_GROUPS, _LIKE_NAMES = 1000, 20
 
 
-@dataclass(frozen=True)
-class MappingDefinition:
-    """The mapping of a connection, as an admin sends or has saved it; rules are (value, group name) in order."""
+class SeenValue(NamedTuple):
+    """A value that users have now; `users` is their number."""
 
-    enabled: bool
-    attribute: str | None
-    rules: tuple[tuple[str, str], ...]
-    apply_to_existing: bool = False
-
-    def as_json(self) -> Json:
-        """Return the body of the admin API."""
-        return {
-            "enabled": self.enabled,
-            "attribute": self.attribute,
-            "rules": [{"value": value, "group": group} for value, group in self.rules],
-            "apply_to_existing": self.apply_to_existing,
-        }
-
-    def is_same_as(self, other: MappingDefinition) -> bool:
-        """Return whether both mean the same: rules in any order, names of groups letter case aside."""
-        mine, theirs = (
-            {(value, fold(name)) for value, name in definition.rules} for definition in (self, other)
-        )
-        return (self.enabled, self.attribute, mine) == (other.enabled, other.attribute, theirs)
-
-    @property
-    def etag(self) -> str:
-        """The strong entity tag of the saved mapping."""
-        return _entity_tag(self.as_json())
+    value: str
+    users: int
+    covered: bool
+    #: The value of a rule that differs from it by letter case or Unicode normalization alone.
+    near: str | None
 
 
-class _MembershipChanges:
-    """Memberships that begin or end: the first ones as a list, the number of all, a digest of all."""
+class SeenValues(NamedTuple):
+    """The values of an attribute, those of most users first."""
 
-    def __init__(self) -> None:
-        self.first: list[Json] = []
-        self.total = 0
-        self.digest = hashlib.sha256()
-
-    def add(self, user: OutlinedUser, group: str) -> None:
-        self.total += 1
-        self.digest.update(json.dumps([user.id, user.uid, user.user_name, group]).encode())
-        if len(self.first) < LIST_LENGTH:
-            self.first.append({"user": user.user_name, "group": group})
-
-
-@dataclass
-class MappingPreview:
-    """The effect that saving a definition would have. Its size does not grow with the number of users."""
-
-    #: The definition that is saved now.
-    replaced: MappingDefinition
-    groups_to_create: list[str] = field(default_factory=list)
-    joins: _MembershipChanges = field(default_factory=_MembershipChanges)
-    leaves: _MembershipChanges = field(default_factory=_MembershipChanges)
-    #: Users with a membership that would begin or end.
-    users: int = 0
-    #: Users by value without a rule, within the bounds of the table.
-    unmapped: dict[str, int] = field(default_factory=dict)
-    #: A digest of all values without a rule with their numbers; their order does not count.
-    unmapped_digest: int = 0
-    _characters: int = 0
-
-    def count_unmapped(self, value: str) -> None:
-        """Count a user with a value that no rule covers."""
-        summand = int.from_bytes(hashlib.sha256(value.encode()).digest()[:16], "big")
-        self.unmapped_digest = (self.unmapped_digest + summand) % (1 << 128)
-        if value in self.unmapped:
-            self.unmapped[value] += 1
-        elif len(self.unmapped) < _UNMAPPED_VALUES and self._characters < _UNMAPPED_CHARACTERS:
-            self._characters += len(value)
-            self.unmapped[value] = 1
-
-    def as_json(self) -> Json:
-        """Return the body of the admin API: lists are cut, the summary counts all."""
-        unmapped = sorted(self.unmapped.items(), key=lambda pair: (-pair[1], pair[0]))
-        return {
-            "groups_to_create": self.groups_to_create[:LIST_LENGTH],
-            "joins": self.joins.first,
-            "leaves": self.leaves.first,
-            "unmapped": [{"value": value, "users": users} for value, users in unmapped[:LIST_LENGTH]],
-            "summary": {"users": self.users, "joins": self.joins.total, "leaves": self.leaves.total},
-        }
-
-    def etag(self, definition: MappingDefinition) -> str:
-        """Return the strong entity tag of this effect of this definition: any difference changes it."""
-        digests = [self.joins.digest.hexdigest(), self.leaves.digest.hexdigest(), self.unmapped_digest]
-        return _entity_tag([definition.as_json(), self.replaced.as_json(), self.groups_to_create, digests])
+    values: list[SeenValue]
+    #: False where there are more values than a table of them holds.
+    complete: bool
+    #: Users of the connection, and those of them with a value.
+    users: int
+    valued: int
 
 
 class MapToGroups:
@@ -141,6 +70,67 @@ class MapToGroups:
             return None
         return {"done": long_change.done, "users": max(long_change.users, long_change.done)}
 
+    def count_values(self, caller: IdpCaller, attribute: str, ruled: Iterable[str]) -> SeenValues:
+        """Return the values that users of the connection have now; `ruled` are the values of rules.
+
+        Raises UnusableAttribute for an attribute whose values cannot be mapped.
+        """
+        check_attribute(caller.kept, attribute)
+        path, counts, total, valued = MappedPath.parse(caller.kept, attribute), ValueCounts(), 0, 0
+        began = time.monotonic()
+        for users in self._store.portions.of_connection(
+            caller.connection, [path.names], rows=USERS_PER_PORTION
+        ):
+            total += len(users)
+            for user in users:
+                values = path.values_in_part(user.parts[0])
+                valued += bool(values)
+                for value in values:
+                    counts.add(value)
+            pause_between_portions(began)
+            began = time.monotonic()
+        exact = frozenset(ruled)
+        rules = RuleValues(exact, {fold(value): value for value in sorted(exact)})
+        numbers = counts.most_frequent()
+        near, _ = rules.find_unruled(value for value, _ in numbers)
+        values_seen = [SeenValue(value, number, value in exact, near.get(value)) for value, number in numbers]
+        return SeenValues(values_seen, counts.complete, total, valued)
+
+    def manual_groups(self, organization: OrganizationRecord, prefix: str, limit: int) -> list[str]:
+        """Return the names of groups that can be the target of a rule, of those that begin with `prefix`."""
+        names: list[str] = []
+        after, more = 0, True
+        while more and len(names) < limit:
+            groups = self._store.groups.page(organization, prefix, after, _LIKE_GROUPS)
+            names += [group.name for group in groups if group.connection_id is None]
+            more = len(groups) == _LIKE_GROUPS
+            after = groups[-1].id if groups else 0
+        return sorted(names[:limit], key=fold)
+
+    def missing_groups(
+        self, organization: OrganizationRecord, names: Iterable[str]
+    ) -> dict[str, tuple[str, ...]]:
+        """Return by folded name what would have to be made for rules, each with the names of groups that are like it.
+
+        A name that only a pushed group has is left out: a rule for it is refused.
+        """
+        groups = self._store.groups
+        missing = {
+            key: name
+            for key, name in {fold(name): name for name in names}.items()
+            if groups.manual(organization.id, name) is None
+            and groups.pushed_name(organization.id, name) is None
+        }
+        if not missing:
+            return {}
+        others = {fold(name): name for name in self.manual_groups(organization, "", _LIKE_GROUPS)}
+        return {
+            key: tuple(others[like] for like in get_close_matches(key, others))
+            if number < _LIKE_NAMES
+            else ()
+            for number, key in enumerate(missing)
+        }
+
     def preview(self, caller: IdpCaller, definition: MappingDefinition) -> tuple[MappingPreview, str]:
         """Return the effect of saving this definition now, and the entity tag that a save must name.
 
@@ -150,10 +140,14 @@ class MapToGroups:
         preview = self._preview(caller, definition)
         return preview, preview.etag(definition)
 
-    def save(self, caller: IdpCaller, definition: MappingDefinition, if_match: str, trace: Trace) -> None:
+    def save(
+        self, caller: IdpCaller, definition: MappingDefinition, if_match: str, trace: Trace,
+        seconds: float | None = None,
+    ) -> None:  # fmt: skip
         """Save a definition that was previewed, and apply it to the users in portions.
 
-        `if_match` holds the entity tag of the preview. Raises InvalidValue for a definition that cannot be saved,
+        `if_match` holds the entity tag of the preview. With `seconds`, users who are not reached within them are left
+        to the worker. Raises InvalidValue for a definition that cannot be saved,
         PreconditionFailed when its effect is no longer the one of the preview, Conflict when another definition was
         saved before this one was applied to all users. A refusal in a later portion is raised with the number of users
         done; the worker applies the definition to the others.
@@ -162,7 +156,7 @@ class MapToGroups:
         if long_change is None:
             return
         try:
-            if self._long_changes.finish(long_change, trace):
+            if self._long_changes.finish(long_change, trace, seconds):
                 return
         except Refusal as refusal:
             left = self._long_changes.progress(long_change)
@@ -241,21 +235,24 @@ class MapToGroups:
     def _check_definition(self, caller: IdpCaller, definition: MappingDefinition) -> None:
         """Raise InvalidValue for a definition that cannot be saved; the sentence names the rule."""
         if definition.enabled and not definition.attribute:
-            raise InvalidValue(
+            raise UnusableAttribute(
                 "attribute is missing: name the SCIM attribute whose values are mapped to groups."
             )
         if definition.attribute and (
             definition.enabled or definition.attribute != caller.connection.mapping_attribute
         ):
             check_attribute(caller.kept, definition.attribute)
-        for value, name in definition.rules:
+        for place, (value, name) in enumerate(definition.rules):
             if not value or not name.strip():
-                raise InvalidValue("A rule needs a value of the identity provider and the name of a group.")
+                raise UnusableRule(
+                    place, "A rule needs a value of the identity provider and the name of a group."
+                )
             manual = self._store.groups.manual(caller.organization.id, name)
             if manual is None and self._store.groups.pushed_name(caller.organization.id, name):
-                raise InvalidValue(
+                raise UnusableRule(
+                    place,
                     f"The rule for {value!r} names the group {name!r}, which an identity provider pushes. Who is in it"
-                    " is decided there; name a group of the application, or another one to be made."
+                    " is decided there; name a group of the application, or another one to be made.",
                 )
 
     # Preview --------------------------------------------------------------------------------------------------------
@@ -415,8 +412,3 @@ class MapToGroups:
                 unit.record_member_events(
                     group.uid, group.name, [uids[key] for key in joined], [uids[key] for key in left]
                 )
-
-
-def _entity_tag(value: Any) -> str:
-    """Return a strong entity tag of a value."""
-    return f'"{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]}"'

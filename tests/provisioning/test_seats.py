@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateway import hookimpl
-from gateway.provisioning.mapping import MappingDefinition
+from gateway.provisioning.mapping_preview import MappingDefinition
 from gateway.scim.errors import PreconditionFailed
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim

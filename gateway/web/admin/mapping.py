@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.provisioning.mapping import MappingDefinition
+from gateway.provisioning.mapping_preview import MappingDefinition
 from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import AdminRequest, current_request
