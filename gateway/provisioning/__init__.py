@@ -25,6 +25,7 @@ from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.outages import Outages
+from gateway.provisioning.overview import Overviews
 from gateway.provisioning.queries import Queries
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
@@ -76,6 +77,7 @@ class Provisioning:
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.history = History(store, self.activity_writer)
         self.deployment_state = DeploymentState(store, plugins)
+        self.overviews = Overviews(store, plugins, self.callers, self.activity_writer, self.history)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
     def pending_migrations(self) -> list[str]:

@@ -86,7 +86,7 @@ class AdminAccess:
         checked before; here it is checked that it does not make a token that outlives it. Raises Forbidden, and
         InvalidValue for a name that is reserved.
         """
-        check_expiry(maker, expires)
+        check_expiry(maker and maker.expires, expires)
         if fold(name.strip()) == OPERATOR:
             raise InvalidValue(
                 f"The name {name!r} is reserved: the activity has it for the token in GATEWAY_ADMIN_TOKEN and for the"
@@ -151,14 +151,13 @@ def note_expired(wrong: WrongAdminToken, trace: Trace) -> None:
         )
 
 
-def check_expiry(maker: AdminTokenRecord | None, expires: int | None) -> None:
+def check_expiry(latest: int | None, expires: int | None) -> None:
     """Check that a token does not outlive the one that it is made with.
 
-    `expires` in microseconds, None for never. `maker` is None where it has no limits. Raises Forbidden.
+    Both in microseconds, None for never: `latest` is the end of the one in use. Raises Forbidden.
     """
-    end = maker.expires if maker else None
-    if end is not None and (expires is None or expires > end):
+    if latest is not None and (expires is None or expires > latest):
         raise Forbidden(
-            f"The token that you use expires on {rfc3339(end)}, and makes no token that is valid for longer. Send"
-            " a smaller expires_in_days, or use a token that does not expire."
+            f"The token that you use expires on {rfc3339(latest)}, and makes no token that is valid for longer. Choose"
+            " fewer days, or use a token that does not expire."
         )

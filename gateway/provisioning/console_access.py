@@ -106,7 +106,7 @@ class ConsoleAccess:
         outlives it, and Conflict where too many links of the organization can be redeemed already.
         """
         expires = now() + hours * _HOUR
-        check_expiry(maker, expires)
+        check_expiry(maker and maker.expires, expires)
         with self._units_of_work.open(caller, trace):
             links = self._store.console_links
             if links.count_open(caller.organization, SETUP) >= MOST_OPEN_LINKS:
@@ -137,7 +137,7 @@ class ConsoleAccess:
         `add_setup_link` does.
         """
         expires = now() + CONSOLE_LINK_LASTS
-        check_expiry(maker, expires)
+        check_expiry(maker and maker.expires, expires)
         if return_url is not None:
             self._check_return_url(return_url)
         with self._units_of_work.open(caller, trace):

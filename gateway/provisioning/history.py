@@ -76,6 +76,13 @@ class History:
             seats.append(SeatsOfDay(_date(day), most, last.seat_limit if last else None))
         return [*seats, SeatsOfDay(_date(_today()), organization.seats_used, organization.seat_limit)]
 
+    def refused_calls(self, organization: OrganizationRecord, since_hours: int = 24) -> int:
+        """Return how many calls were refused in the last hours, of which the one that has begun is one."""
+        self._activity_writer.flush_briefly()
+        first = now() // HOUR - since_hours + 1
+        rows = self._store.hourly_calls.since(organization.id, first)
+        return sum(row.refused for row in rows if row.hour >= first)
+
     def failing_organizations(self, since_hours: int = 24, limit: int = 50) -> Sequence[FailingOrganization]:
         """Return the organizations with refused calls in the last hours, most first, then those whose seats are full.
 

@@ -22,7 +22,7 @@ from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
-from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
+from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
 
 log = logging.getLogger("gateway")
 
@@ -271,14 +271,14 @@ class OrganizationSetup:
 
     def add_token(
         self, caller: IdpCaller, label: str, expires: int | None, trace: Trace,
-        maker: AdminTokenRecord | None = None,
+        latest: int | None = None,
     ) -> tuple[TokenRecord, str]:  # fmt: skip
         """Make a token of a connection and return it with its value, which is shown this once.
 
-        `expires` in microseconds. `maker` is the admin token that is used, None where that has no limits. Raises
+        `expires` in microseconds; `latest` is the end of the admin token that is used, None where that has none. Raises
         Forbidden for a token that outlives it.
         """
-        check_expiry(maker, expires)
+        check_expiry(latest, expires)
         with self._units_of_work.open(caller, trace):
             self.check_not_removing(caller.connection)
             token, value = self._store.tokens.add(caller.connection, label, expires)

@@ -260,15 +260,22 @@ class ActivityLog:
         self, organization_id: int, connection: str, outcome: str | None = None
     ) -> ActivityRecord | None:
         """Return the newest line of a request of the connection's identity provider, not of an admin, or None."""
-        row = self._db.one(
+        return next(iter(self.last_calls(organization_id, connection, 1, outcome)), None)
+
+    def last_calls(
+        self, organization_id: int, connection: str, limit: int, outcome: str | None = None
+    ) -> list[ActivityRecord]:
+        """Return the newest lines of requests of the connection's identity provider, not of admins."""
+        rows = self._db.all(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
             " AND operation LIKE '% /%'"
             " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
-            f"{''.join(f' AND {sql}' for sql in _OUTCOMES[outcome])} ORDER BY at DESC, id DESC LIMIT 1",
+            f"{''.join(f' AND {sql}' for sql in _OUTCOMES[outcome])} ORDER BY at DESC, id DESC LIMIT ?",
             organization_id,
             connection,
+            limit,
         )
-        return ActivityRecord._make(row) if row else None
+        return [ActivityRecord._make(row) for row in rows]
 
     def find_deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
         """Return the newest line of the deletion of a user, or None once it was pruned."""

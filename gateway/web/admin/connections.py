@@ -158,7 +158,7 @@ def add_token(values: dict[str, Any]) -> Any:
     """Make a token. Several may live at once, so that one can be changed without a gap."""
     request, expires = current_request(), in_days(values["expires_in_days"])
     added, value = request.gateway.setup.add_token(
-        request.idp_caller, values["label"], expires, request.trace, request.token
+        request.idp_caller, values["label"], expires, request.trace, request.token and request.token.expires
     )
     return _token_json(added) | {"token": value}
 

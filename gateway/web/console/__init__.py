@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from flask import Flask
 
-from gateway.web.console import deployment, entry, home, mapping, oidc, organizations, sessions, setup_links
+from gateway.web.console import (
+    deployment,
+    entry,
+    home,
+    mapping,
+    oidc,
+    organizations,
+    sessions,
+    set_up,
+    setup_links,
+    tokens,
+)
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.browser import client_key
 from gateway.web.console.rendering import install_filters
@@ -19,7 +30,7 @@ from gateway.web.scim.rate_limit import RateLimit
 __all__ = ["client_key", "install"]
 
 #: Pages of the console, for their side effect of registering routes.
-PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment, mapping)
+PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment, mapping, set_up, tokens)
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1
 

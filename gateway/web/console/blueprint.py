@@ -18,7 +18,7 @@ from gateway.provisioning.console_access import VIEW
 from gateway.scim.errors import Forbidden, NotFound, Refusal
 from gateway.web.console.browser import read_cookie, refuse_other_sites, set_headers
 from gateway.web.console.context import ConsoleRequest, current_request
-from gateway.web.console.rendering import render
+from gateway.web.console.rendering import render, render_fragment
 from gateway.web.errors import Errors, current_http_request
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -143,11 +143,12 @@ def find_session() -> Any:
 
 def show_signed_out() -> Any:
     """Show that the session has ended; what was typed into a form can be sent again once signed in."""
+    if _is_part():
+        return render_fragment("signed_out_part.html"), 401
     if request.method == "GET" and not read_cookie(
         current_http_request(), current_app.extensions["gateway"].config
     ):
         return redirect(url_for("console.show_start"), 303)
-    # A fragment is left out: the page that it belongs to says it at its next step.
     typed = list(request.form.items(multi=True)) if request.method == "POST" else []
     return render("signed_out.html", typed=typed, action=request.path), 401
 
@@ -156,7 +157,9 @@ def show_refusal(refusal: Refusal) -> Any:
     """Show a refusal as a page, and record it in the activity."""
     note_refusal(refusal)
     answer = flask.make_response(
-        render(
+        render_fragment("refused_part.html", refusal=refusal)
+        if _is_part()
+        else render(
             "refused.html",
             refusal=refusal,
             request_id=current_http_request().request_id,
@@ -167,6 +170,11 @@ def show_refusal(refusal: Refusal) -> Any:
     if refusal.retry_after is not None:
         answer.headers["Retry-After"] = str(refusal.retry_after)
     return answer
+
+
+def _is_part() -> bool:
+    """Return whether htmx asks for a part of a page; it puts whatever is answered in its place."""
+    return "HX-Request" in request.headers
 
 
 def note_refusal(refusal: Refusal) -> Refusal:

@@ -1,0 +1,81 @@
+"""Home: how the organization stands, and one next step with a link that leads there."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.store.ids_and_time import in_days
+from gateway.store.records import OrganizationRecord
+from gateway.testing import Deployment
+from tests.support.console import Browser, sign_in, text_of
+
+
+def next_step(browser: Browser) -> tuple[str, str]:
+    """The title of the next step, and where its link leads."""
+    page = browser.get("").get_data(as_text=True)
+    (title,) = re.findall(r'<h2 id="next-step">([^<]*)</h2>', page)
+    (card,) = re.findall(r'<article class="next-step".*?</article>', page, re.DOTALL)
+    (link,) = re.findall(r'<a href="([^"]*)"', card)
+    return title, link.removeprefix(browser.path(""))
+
+
+def test_next_step_leads_through_the_set_up(deployment: Deployment) -> None:
+    organization = deployment.organization(plan="free", sso=False)
+    browser = sign_in(deployment, organization)
+    path = f"/organizations/{organization.uid}"
+    assert next_step(browser)[0] == "Change the plan"
+    deployment.admin("PATCH", path, {"plan": "enterprise"})
+    assert next_step(browser) == ("Set up single sign-on", "set-up#sso")
+    record = deployment.gateway.store.organizations.by_key(organization.id)
+    with_sso = deployment.organization("Other").sso
+    deployment.gateway.store.organizations.edit(record, {"sso": with_sso})
+    assert next_step(browser) == ("Choose your identity provider", "set-up#connection")
+    browser.post("connections", {"idp": "okta"})
+    assert next_step(browser) == ("Turn on SCIM provisioning", "set-up#provisioning")
+    (connection,) = deployment.gateway.queries.connections(organization, 0, 2)
+    browser.post(f"connections/{connection.uid}/provisioning", {"enabled": "on"})
+    assert next_step(browser) == ("Generate a bearer token", "set-up#token")
+    browser.post(f"connections/{connection.uid}/tokens", {"expires": "365"})
+    assert next_step(browser) == ("Paste base URL and token in Okta, and test", "set-up#test")
+
+
+def test_plan_leads_to_support_or_the_billing_page(deployment: Deployment) -> None:
+    billing = {"contact_url": "https://acme.test/contact", "billing_url": "javascript:alert(1)"}
+    made = deployment.admin("POST", "/organizations", {"name": "Acme", "plan": "free"}).json
+    organization = deployment.gateway.queries.organization(made["id"], None)
+    for values in ({"billing_url": None}, {"contact_url": billing["contact_url"]}):
+        deployment.gateway.store.organizations.edit(organization, values)
+    assert next_step(sign_in(deployment, organization))[1] == billing["contact_url"]
+    deployment.gateway.store.organizations.edit(
+        organization, {"payment": "card", "billing_url": billing["billing_url"]}
+    )
+    assert "set-up" in next_step(sign_in(deployment, organization))[1]
+
+
+def test_home_shows_seats_connection_token_and_refusals(deployment: Deployment) -> None:
+    okta = deployment.connection("okta", deployment.organization(seats=3))
+    browser = sign_in(deployment, okta.organization, "viewer")
+    assert "Never called" in text_of(browser.get(""))
+    okta.user("user1@acme.test")
+    assert okta.call("GET", "/Nothing").status == 404
+    page = text_of(browser.get(""))
+    assert "Seats in use 1 of 3" in page
+    assert "Refused in the last 24 hours 1 call " in page
+    assert re.search(r"Okta Last call (just now|1 second ago) ?, refused", page), page
+    assert "Token Does not expire" in page
+    assert "Calls in the last 7 days" in page
+    assert "Seats in the last 7 days" in page
+    deployment.admin("PUT", f"/connections/{okta.uid}/provisioning", {"enabled": False})
+    assert "Okta Provisioning is off" in text_of(browser.get(""))
+
+
+def test_token_that_ends_soon_is_the_next_step(
+    deployment: Deployment, organization: OrganizationRecord, admin: Browser
+) -> None:
+    okta = deployment.connection("okta", organization)
+    okta.user("user1@acme.test")
+    (old,) = deployment.gateway.queries.tokens(okta.connection, 0)
+    with deployment.gateway.store.transaction():
+        deployment.gateway.store.tokens.add(okta.connection, "", in_days(10))
+        deployment.gateway.store.tokens.remove(okta.connection, old.uid)
+    assert next_step(admin) == ("Replace the token that ends soon", "tokens")
