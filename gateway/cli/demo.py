@@ -110,7 +110,8 @@ def _simulate(customer: Customer, run: str, seats: int, console: Console) -> lis
         if customer.token:
             with HttpSession(customer.base_url, customer.token) as scim:
                 yield from simulator.run(scim, options)
-                yield from customer.map_groups(options.user_name("user1"), scim)
+                others = [options.user_name(f"user{number}") for number in range(2, users)]
+                yield from customer.map_groups(options.user_name("user1"), others, scim)
             yield from customer.compare(users)
 
     return show_progress(steps(), STEPS + simulator.count_steps(options), console, each=True)
@@ -167,6 +168,10 @@ def _describe_access(url: str, customer: Customer, operator: str) -> list[tuple[
         f"-H 'Authorization: Bearer {customer.token}'",
     )
     return [
+        ("", "Open this link in a browser: the console, as the customer's IT admin. It opens once."),
+        ("Setup link", customer.make_setup_link()),
+        ("", "The console as operator: sign in there with the operator token."),
+        ("Console", f"{url}/console/"),
         ("Feed", f"{of_organization}/events"),
         ("Admin REST, documented", f"{url}/admin/v1/docs"),
         ("Operator token", operator),

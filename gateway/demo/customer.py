@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +14,8 @@ from gateway.simulation.http_session import HttpSession
 Json = Any
 #: The value of the attribute `group` that the demonstration maps, and the application group it maps it to.
 VALUE, GROUP = "Sales EMEA", "Sales"
+#: A value that it leaves to the reader: the console shows that no rule covers it.
+OTHER_VALUE = "Support EMEA"
 SET_UP, MAPPING, COMPARISON = "Set up", "Map to groups", "The application sees"
 #: How many steps there are when all goes well.
 STEPS = 5 + 4 + 2
@@ -72,8 +74,8 @@ class Customer:
 
     # Map to groups ----------------------------------------------------------------------------------------------
 
-    def map_groups(self, user_name: str, scim: HttpSession) -> Iterator[Step]:
-        """Send a value as the identity provider, preview the mapping of it as the admin, and save just that."""
+    def map_groups(self, user_name: str, others: Sequence[str], scim: HttpSession) -> Iterator[Step]:
+        """Send values as the identity provider, preview the mapping of the first as the admin, and save just that."""
         mapped: list[str] = []
         rules = [{"value": VALUE, "group": GROUP}]
         attribute = f"{self._extension}:group"
@@ -81,12 +83,13 @@ class Customer:
         path = f"/connections/{self.connection}/group-mapping"
 
         def send_value(call: _Calls) -> str:
-            wanted = quote(f'userName eq "{user_name}"', safe="")
-            found = call("GET", f"/Users?filter={wanted}", 200)["Resources"]
-            if len(found) != 1:
-                raise ExpectationError(f"{user_name} to be found once")
-            user = {**found[0], "schemas": [*found[0]["schemas"], self._extension]}
-            call("PUT", f"/Users/{user['id']}", 200, {**user, self._extension: {"group": VALUE}})
+            for name, value in ((user_name, VALUE), *((other, OTHER_VALUE) for other in others)):
+                wanted = quote(f'userName eq "{name}"', safe="")
+                found = call("GET", f"/Users?filter={wanted}", 200)["Resources"]
+                if len(found) != 1:
+                    raise ExpectationError(f"{name} to be found once")
+                user = {**found[0], "schemas": [*found[0]["schemas"], self._extension]}
+                call("PUT", f"/Users/{user['id']}", 200, {**user, self._extension: {"group": value}})
             return f'Okta puts the value "{VALUE}" into the attribute group of {user_name}.'
 
         def preview(call: _Calls) -> str:
@@ -114,6 +117,16 @@ class Customer:
         if mapped:
             yield self._step(MAPPING, "save what was previewed", save)
             yield self._step(MAPPING, f"{user_name}: is in the group", check_groups)
+
+    # The console ------------------------------------------------------------------------------------------------
+
+    def make_setup_link(self) -> str:
+        """Return a link that opens the console as the customer's IT admin, once."""
+        path, body = (
+            f"/organizations/{self.organization}/setup-links",
+            {"email": "it@acme.test", "expires_in_hours": 24},
+        )
+        return str(self._admin.call("POST", path, body).json["url"])
 
     # What the application sees ----------------------------------------------------------------------------------
 
