@@ -78,7 +78,7 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
     names = {"organization": acme.okta.organization.uid, "connection": acme.okta.uid}
     opened = set()
     tried = routes(acme.deployment)
-    assert len(tried) == 47
+    assert len(tried) == 51
     for method, endpoint, rule in tried:
         path = (
             rule.replace("<", "{")
