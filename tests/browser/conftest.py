@@ -32,8 +32,11 @@ def browser() -> Iterator[Browser]:
     if path is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        # --no-sandbox: also as root. No name but the server's address is looked up, whatever a page asks for.
-        flags = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        # --no-sandbox: also as root. No name of another machine is looked up, whatever a page asks for.
+        flags = [
+            "--no-sandbox",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+        ]
         browser = playwright.chromium.launch(executable_path=path, args=flags)
         yield browser
         browser.close()

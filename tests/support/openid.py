@@ -120,9 +120,14 @@ def _first(query: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(query).items()}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Write nothing of a client that did not wait."""
+
+
 @contextmanager
-def openid_provider() -> Iterator[ProviderOfTests]:
-    """Serve a provider until the end."""
+def openid_provider(host: str = "127.0.0.1") -> Iterator[ProviderOfTests]:
+    """Serve a provider until the end. `host` is what it calls itself; it listens on 127.0.0.1."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -142,8 +147,8 @@ def openid_provider() -> Iterator[ProviderOfTests]:
         def log_message(self, *_: Any) -> None:
             """Write nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    provider = ProviderOfTests(f"http://127.0.0.1:{server.server_address[1]}")
+    server = _Server(("127.0.0.1", 0), Handler)
+    provider = ProviderOfTests(f"http://{host}:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

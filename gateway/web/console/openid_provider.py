@@ -112,7 +112,7 @@ class OpenIdProvider:
         if not _holds(claims.get(self._claim), self._wanted):
             raise Forbidden(
                 f"You are signed in at {self.host}, and are no operator here: the claim {self._claim!r} of your account"
-                " is missing, or has not the value that operators have. Whoever manages accounts there can add it."
+                " is missing, or has not the value that operators have. An admin of the accounts there can add it."
             )
         email = claims.get("email")
         if isinstance(email, str) and email and claims.get("email_verified") is True:
