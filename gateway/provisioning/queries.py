@@ -128,11 +128,13 @@ class Queries:
     ) -> FoundActivity:  # fmt: skip
         """Search the activity of an organization, or of all, the newest first.
 
-        `selection` has at least the fields of `ActivityFilter`; `before` is the `next_start` of the page before.
+        `selection` has fields of `ActivityFilter`; `before` is the `next_start` of the page before.
         """
         self._activity_writer.flush_briefly()
         key = organization.id if organization else None
-        chosen = ActivityFilter(**{name: selection[name] for name in ActivityFilter._fields})
+        chosen = ActivityFilter(
+            **{name: selection[name] for name in ActivityFilter._fields if name in selection}
+        )
         lines, next_start = self._store.activity.search(key, before, limit, chosen)
         names = {} if organization else self.organization_names(line.organization_id for line in lines)
         return FoundActivity(lines, next_start, names)
@@ -173,7 +175,9 @@ class Queries:
         """Return the manager of each record by the key of its connection; manual ones have none."""
         keys = sorted({record.connection_id for record in records if record.connection_id is not None})
         found = self._store.connections.by_keys(organization, keys)
-        return {None: None} | {key: {"connection": c.uid, "idp": c.idp} for key, c in found.items()}
+        return {None: None} | {
+            key: {"connection": c.uid, "idp": c.idp, "name": c.name} for key, c in found.items()
+        }
 
     # Users and groups -----------------------------------------------------------------------------------------------
 
@@ -186,6 +190,10 @@ class Queries:
     ) -> list[OutlinedUser]:
         """Return users of an organization, each with the parts of its document at `paths`."""
         return self._store.portions.page(organization.id, paths, after, limit)
+
+    def count_people(self, organization: OrganizationRecord) -> int:
+        """Return how many users an organization has, which is stored and not counted."""
+        return self._store.organizations.tally(organization.id, "User")
 
     def users_holding(
         self, organization: OrganizationRecord, text: str, paths: Paths, after: int, limit: int

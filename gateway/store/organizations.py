@@ -190,6 +190,13 @@ class Organizations:
         row = self._db.run_change([reservation.step(RESERVE)])
         return row[0] if row else None
 
+    def tally(self, organization_id: int, resource: str) -> int:
+        """Return the sum of the tallies of all connections and of none."""
+        row = self._db.one(
+            "SELECT SUM(n) FROM tallies WHERE organization_id = ? AND resource = ?", organization_id, resource
+        )
+        return int(row[0] or 0) if row else 0
+
     def count(self, organization_id: int, resource: str, connection_id: int | None, by: int) -> None:
         """Keep the tally of what a connection (or nobody) manages."""
         self._db.run_change(tally_steps(organization_id, {(resource, connection_id): by}))

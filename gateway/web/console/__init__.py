@@ -16,6 +16,7 @@ from gateway.web.console import (
     mapping,
     oidc,
     organizations,
+    people,
     sessions,
     set_up,
     setup_links,
@@ -30,7 +31,7 @@ from gateway.web.scim.rate_limit import RateLimit
 __all__ = ["client_key", "install"]
 
 #: Pages of the console, for their side effect of registering routes.
-PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment, mapping, set_up, tokens)
+PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment, mapping, set_up, tokens, people)
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1
 

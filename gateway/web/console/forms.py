@@ -1,20 +1,40 @@
-"""Fields of forms: read by the same marshmallow fields as the admin REST reads JSON, refused in a sentence."""
+"""What pages read of queries and forms.
+
+Fields of forms are read by the same marshmallow fields as the admin REST reads JSON, and refused in a sentence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from flask import request
 from marshmallow import ValidationError, fields, validate
 
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.scim.errors import InvalidValue
+from gateway.scim.errors import InvalidValue, Refusal
 from gateway.web.text_fields import Name, check_bytes, check_one_line
 
+#: Characters of a text that somebody searches for.
+_LONGEST_TEXT = 200
 #: A name that people read, and an e-mail address, which may be empty.
 NAME = Name()
 EMAIL = fields.String(validate=[validate.Length(max=USER_NAME_LENGTH), check_one_line, check_bytes])
+
+
+class _Row(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=_Row)
+
+
+class Problem(NamedTuple):
+    """A refusal beside its form, and what was typed."""
+
+    refusal: Refusal
+    typed: Mapping[str, str]
 
 
 def read_form(known: Mapping[str, fields.Field[Any]]) -> dict[str, Any]:
@@ -30,3 +50,19 @@ def read_form(known: Mapping[str, fields.Field[Any]]) -> dict[str, Any]:
             sentences = error.messages if isinstance(error.messages, list) else [str(error.messages)]
             raise InvalidValue(f"{name.replace('_', ' ').capitalize()}: {' '.join(sentences)}") from None
     return values
+
+
+def read_text(name: str) -> str:
+    """Return a text of the query, "" where there is none."""
+    return request.args.get(name, "").strip()[:_LONGEST_TEXT]
+
+
+def read_after() -> int:
+    """Return the key after which a page of a list begins."""
+    after = request.args.get("after", "")
+    return int(after) if after.isdecimal() and len(after) < 19 else 0
+
+
+def cut_page(rows: Sequence[Row], length: int) -> tuple[Sequence[Row], int | None]:
+    """Return the rows of a page, and where the next one begins: of one row more than a page, None at the end."""
+    return rows[:length], rows[length - 1].id if len(rows) > length else None

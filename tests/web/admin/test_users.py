@@ -236,7 +236,7 @@ def test_the_csv_holds_all_users(acme) -> None:
 
 
 def test_the_csv_is_whole_beyond_one_portion(acme, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.web.admin.users._CSV_PORTION", 2)
+    monkeypatch.setattr("gateway.web.users_csv._CSV_PORTION", 2)
     for number in range(5):
         acme.assign(number)
     rows = list(csv.reader(io.StringIO(acme.deployment.admin("GET", f"{acme.path}/users.csv").text)))
