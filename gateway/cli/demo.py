@@ -87,9 +87,9 @@ def demo(ctx: click.Context, once: bool, seats: int, verbose: bool) -> None:
 
 @contextmanager
 def _operator(gateway: Provisioning, run: str) -> Iterator[str]:
-    """Make an operator's token for the demonstration. It is revoked at the end, and expires after two days."""
+    """Make an operator's token for the demonstration. It is revoked at the end, and expires after a month."""
     trace, access = Trace("gateway demo", "gateway demo", principal="operator"), gateway.admin_access
-    made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(2), trace)
+    made, token = access.add_token(None, f"gateway demo {run}", "full", in_days(31), trace)
     gateway.store.database.close()
     try:
         yield token

@@ -66,8 +66,8 @@ class Customer:
         return "Plan and single sign-on allow it."
 
     def _make_token(self, call: _Calls) -> str:
-        # The token that makes it is one of two days, and makes none that outlives it.
-        body = {"label": "Okta", "expires_in_days": 1}
+        # The token that makes it is one of a month, and makes none that outlives it.
+        body = {"label": "Okta", "expires_in_days": 30}
         made = call("POST", f"/connections/{self.connection}/tokens", 201, body)
         self.token = made["token"]
         return f"Its value is shown this once; it begins with {made['prefix']}."
