@@ -80,6 +80,8 @@ def seats_chart(days: Sequence[SeatsOfDay], of: str = "", name: str = "seats") -
             )  # fmt: skip
     first, last = known[0][1], known[-1][1]
     drawing += _end_numbers(last, most)
+    if known[0][0] > 1:
+        drawing.append(_text(f"no calls before {_day(first.day)}", 2, _BOTTOM - 6))
     if first.used != last.used:
         x, y = known[0][0] * width, _height(first.used or 0, most)
         # Below its line where the limit is close above.

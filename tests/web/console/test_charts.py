@@ -111,6 +111,12 @@ def test_numbers_at_the_end_never_overlap(last: tuple[int, int]) -> None:
     assert max(places) <= 150
 
 
+def test_days_before_the_first_call_are_named() -> None:
+    unknown: list[tuple[int | None, int | None]] = [(None, None)] * 6
+    assert "no calls before Sat 28 Nov" in words(seats_chart(seats(*unknown, (1, 2))), "./svg/text")
+    assert "no calls before" not in seats_chart(seats((1, 2), (2, 2)))
+
+
 def test_seats_without_a_limit_have_no_dashed_line() -> None:
     chart = seats_chart(seats((3, None), (4, None)))
     assert "stroke-dasharray" not in chart
