@@ -54,6 +54,8 @@ class ConnectionState(NamedTuple):
     #: The newest request of the identity provider, and the newest one that was carried out.
     last_call: ActivityRecord | None
     last_done: ActivityRecord | None
+    #: Groups that the identity provider has pushed.
+    groups: int = 0
 
     @property
     def live_tokens(self) -> list[TokenRecord]:
@@ -180,14 +182,13 @@ class Overview(NamedTuple):
         )
 
     def _mapping(self) -> NextStep:
-        unmapped = [state for state in self.connections if not state.connection.mapping_enabled]
-        if len(unmapped) == len(self.connections):
+        if not any(state.connection.mapping_enabled or state.groups for state in self.connections):
             return NextStep(
                 MAPPING,
                 "Map to groups",
                 "Provisioning works. If you like, have people put into groups by what your identity provider says"
                 " of them; you can leave this out.",
-                unmapped[0].connection,
+                self.connections[0].connection,
             )
         return NextStep(NOTHING, "Nothing to do", "Provisioning works, and nothing needs your attention.")
 
@@ -201,17 +202,18 @@ class Overviews:
         self._store, self._plugins, self._callers = store, plugins, callers
         self._activity_writer, self._history = activity_writer, history
 
-    def of(self, organization: OrganizationRecord) -> Overview:
-        """Return how an organization stands, its first `CONNECTIONS` connections included."""
+    def of(self, organization: OrganizationRecord, only: ConnectionRecord | None = None) -> Overview:
+        """Return how an organization stands, with its first `CONNECTIONS` connections or with one of them alone."""
         # Calls of a moment ago, and uses of tokens, are part of it.
         self._activity_writer.flush_briefly()
         tenant = self._callers.tenant(organization)
+        connections = [only] if only else self._store.connections.page(organization, 0, CONNECTIONS)
         denial, _, failure = self._plugins.check_entitlement(tenant, FEATURE)
         return Overview(
             organization,
             failure.detail if failure else denial,
             tenant.billing,
-            [self._state(each) for each in self._store.connections.page(organization, 0, CONNECTIONS)],
+            [self._state(each) for each in connections],
             self._history.refused_calls(organization),
         )
 
@@ -233,6 +235,7 @@ class Overviews:
             self._store.tokens.by_connection(connection),
             last,
             done,
+            self._store.organizations.tally_of_connection(connection.organization_id, "Group", connection.id),
         )
 
 

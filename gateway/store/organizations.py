@@ -201,6 +201,16 @@ class Organizations:
         """Keep the tally of what a connection (or nobody) manages."""
         self._db.run_change(tally_steps(organization_id, {(resource, connection_id): by}))
 
+    def tally_of_connection(self, organization_id: int, resource: str, connection_id: int) -> int:
+        """Return how many users or groups a connection manages."""
+        row = self._db.one(
+            "SELECT n FROM tallies WHERE organization_id = ? AND resource = ? AND connection = ?",
+            organization_id,
+            resource,
+            connection_id,
+        )
+        return row[0] if row else 0
+
     def close(self, organization: OrganizationRecord) -> None:
         """Close it before it is removed: no token opens it any longer, and a request that came in before notices."""
         connections = "(SELECT id FROM connections WHERE organization_id = ?)"

@@ -16,6 +16,7 @@ from gateway.store.ids_and_time import in_days, now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 from gateway.testing import Deployment
 from gateway.testing.deployment import USER
+from tests.store.engine.test_statements import counted
 
 _SECOND = 1_000_000
 
@@ -97,6 +98,7 @@ EACH_STEP = {
     "refused calls": (overview(READY, refused=1), steps.REFUSED),
     "then Map to groups": (overview(READY), steps.MAPPING),
     "nothing": (overview(state(token(days=None), called=call(), mapped=True)), steps.NOTHING),
+    "groups that are pushed need no mapping": (overview(READY._replace(groups=1)), steps.NOTHING),
     "the first connection that is not ready": (
         overview(READY, state(on=False, uid="c2")),
         steps.SWITCH,
@@ -202,8 +204,28 @@ def test_overview_follows_what_happens(deployment: Deployment, audit: Callable[[
     assert after.connections[0].works
     assert [each.outcome for each in overviews.last_calls(okta.connection, 2)] == ["failure", "success"]
 
+    assert after.connections[0].groups == 0
+    okta.group("Sales")
+    assert overviews.of(okta.organization).connections[0].groups == 1
+
     okta.deployment.admin("PUT", f"/connections/{okta.uid}/provisioning", {"enabled": False})
     assert overviews.of(okta.organization).next_step().name == steps.SWITCH
     # What an admin did is no call of the identity provider.
-    assert len(overviews.last_calls(okta.connection, 5)) == 3
+    assert len(overviews.last_calls(okta.connection, 5)) == 4
     audit(deployment)
+
+
+def test_one_connection_costs_as_much_among_many(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the test of Set up reads once a second."""
+    okta = deployment.connection("okta")
+    deployment.gateway.worker.stop()
+    statements = []
+    for _ in range(2):
+        with counted(deployment, monkeypatch) as sent:
+            deployment.gateway.overviews.of(okta.organization, okta.connection)
+        statements.append(len(sent))
+        for _ in range(3):
+            deployment.connection("generic", okta.organization)
+    assert statements[0] == statements[1] <= 8

@@ -33,6 +33,8 @@ _CHECKS = {
     "last_partial": "Last call that left something out",
     "last_failure": "Last refused call",
 }
+#: Checks that say whether the connection can work; the others report what happened.
+_VERDICTS = ("plan", "single_sign_on", "provisioning", "token")
 
 
 class Call(NamedTuple):
@@ -78,7 +80,7 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
             connection, organization, console_request.public_url
         )
         values["new_token"] = take_new_token(connection)
-        values |= {"expiries": EXPIRIES, "usual_expiry": USUAL_EXPIRY}
+        values |= {"expiries": EXPIRIES, "usual_expiry": USUAL_EXPIRY, "verdicts": _VERDICTS}
         checks = gateway.diagnostics.of(organization, connection) if "check" in request.args else []
         values["checks"] = [
             (_CHECKS.get(check.name, check.name.replace("_", " ").capitalize()), check) for check in checks
@@ -94,10 +96,8 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
 def show_calls() -> Any:
     """Show the calls of an identity provider that arrived, for the test; nothing where nothing has changed."""
     console_request = current_request()
-    overview = console_request.gateway.overviews.of(console_request.organization)
-    state = overview.state_of(console_request.connection.uid)
-    if state is None:
-        raise NotFound("The page shows this connection no more. Load it again.")
+    overview = console_request.gateway.overviews.of(console_request.organization, console_request.connection)
+    (state,) = overview.connections
     since = request.args.get("since", "")
     panel = _panel(overview, state, int(since) if since.isdecimal() and len(since) < 17 else 0)
     if panel["looking"] and panel["known"] == request.args.get("known"):

@@ -266,6 +266,7 @@ def test_connection_is_checked_in_words(okta: Scim, admin: Browser) -> None:
     page = text_of(admin.get("set-up", check="yes"))
     assert "Plan: in order The plan enterprise has provisioning." in page
     assert "Provisioning: not in order Provisioning is switched off" in page
+    assert "Last refused call No call was refused" in page
 
 
 # Several connections, rename, remove ---------------------------------------------------------------------------------
