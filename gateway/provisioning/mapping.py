@@ -27,6 +27,8 @@ from gateway.store.records import ConnectionRecord, GroupRecord, OrganizationRec
 
 #: Groups that are looked through for names like one that no group has, and names that are looked up, at most.
 _LIKE_GROUPS, _LIKE_NAMES = 1000, 20
+#: Portions of that many groups that are read for those that are not pushed.
+_PORTIONS_OF_GROUPS = 10
 
 
 class SeenValue(NamedTuple):
@@ -99,12 +101,13 @@ class MapToGroups:
     def manual_groups(self, organization: OrganizationRecord, prefix: str, limit: int) -> list[str]:
         """Return the names of groups that can be the target of a rule, of those that begin with `prefix`."""
         names: list[str] = []
-        after, more = 0, True
-        while more and len(names) < limit:
+        after = 0
+        for _ in range(_PORTIONS_OF_GROUPS):
             groups = self._store.groups.page(organization, prefix, after, _LIKE_GROUPS)
             names += [group.name for group in groups if group.connection_id is None]
-            more = len(groups) == _LIKE_GROUPS
-            after = groups[-1].id if groups else 0
+            if len(groups) < _LIKE_GROUPS or len(names) >= limit:
+                break
+            after = groups[-1].id
         return sorted(names[:limit], key=fold)
 
     def missing_groups(

@@ -41,8 +41,6 @@ def install(app: Flask, errors: Errors) -> None:
     workers = app.extensions["gateway"].config.workers
     app.extensions["wrong_codes"] = RateLimit(WRONG_CODES, workers)
     app.extensions["errors"] = errors
-    # Forms of many rules are read whole; what a body may hold is bounded already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = app.config["MAX_CONTENT_LENGTH"]
     install_filters(app)
     oidc.install(app)
     app.register_blueprint(blueprint)

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.provisioning import Provisioning, Trace
 from gateway.provisioning.console_access import VIEW
 from gateway.scim.errors import Forbidden, NotFound, Refusal
-from gateway.web.console.browser import read_cookie, refuse_other_sites, set_headers
+from gateway.web.console.browser import accept_large_form, read_cookie, refuse_other_sites, set_headers
 from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.rendering import render, render_fragment
 from gateway.web.errors import Errors, current_http_request
@@ -115,6 +115,7 @@ class Pages(flask.Blueprint):
             return None
         if session is None:
             return show_signed_out()
+        accept_large_form(http_request, gateway.config)
         trace.principal = session.record.person
         http_request.client_key = f"session {session.record.uid}"
         arguments = request.view_args or {}
@@ -149,8 +150,12 @@ def show_signed_out() -> Any:
         current_http_request(), current_app.extensions["gateway"].config
     ):
         return redirect(url_for("console.show_start"), 303)
-    typed = list(request.form.items(multi=True)) if request.method == "POST" else []
-    return render("signed_out.html", typed=typed, action=request.path), 401
+    return render("signed_out.html", typed=typed_fields(), action=request.path), 401
+
+
+def typed_fields() -> list[tuple[str, str]]:
+    """Return the fields of the form that was sent, so that it can be sent again."""
+    return list(request.form.items(multi=True)) if request.method == "POST" else []
 
 
 def show_refusal(refusal: Refusal) -> Any:
@@ -164,6 +169,7 @@ def show_refusal(refusal: Refusal) -> Any:
             refusal=refusal,
             request_id=current_http_request().request_id,
             back=back_path(),
+            again=typed_fields() if refusal.status in (429, 503) else [],
         ),
         refusal.status,
     )

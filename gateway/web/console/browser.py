@@ -18,6 +18,8 @@ from gateway.web.scim.authentication import public_url
 SESSION_COOKIE = "gateway"
 #: Bytes of a body of a browser that is not signed in: a code or a token, and what a sign-in page passes on.
 STRANGERS_BODY = 8192
+#: Bytes of a form of a browser that is signed in: a thousand rules in any script, percent-encoded.
+FORM_BODY = 4 << 20
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -137,6 +139,7 @@ def client_key(gateway: Provisioning, http_request: Request) -> str:
     secret = read_cookie(http_request, gateway.config)
     try:
         if secret and gateway.console_access.was_session(secret):
+            accept_large_form(http_request, gateway.config)
             return f"console {secret[-8:]}"
     except Refusal:
         return ""
@@ -144,3 +147,8 @@ def client_key(gateway: Provisioning, http_request: Request) -> str:
         http_request.max_content_length = STRANGERS_BODY
         return f"console {http_request.remote_addr or ''}"
     return ""
+
+
+def accept_large_form(http_request: Request, config: Config) -> None:
+    """Have a form read whole that is larger than the body of any other request may be."""
+    http_request.max_content_length = http_request.max_form_memory_size = max(config.body_limit, FORM_BODY)

@@ -207,6 +207,7 @@ def _form_values(console: ConsoleRequest, form: MappingForm) -> dict[str, Any]:
     form.rows = form.rows or [Row()]
     return {
         "form": form,
+        "blank_row": Row(),
         "groups": console.gateway.mapping.manual_groups(console.organization, "", _LISTED_GROUPS),
         "unsaved": False,
         "preview": None,
@@ -220,7 +221,7 @@ def _form_values(console: ConsoleRequest, form: MappingForm) -> dict[str, Any]:
 def _render(template: str, connections: Sequence[ConnectionRecord], **values: Any) -> str:
     console = current_request()
     progress = console.gateway.mapping.progress(console.connection)
-    return render(template, connections=connections, progress=progress, **values)
+    return render(template, page="show_mapping", connections=connections, progress=progress, **values)
 
 
 def _count_values(form: MappingForm) -> dict[str, Any]:

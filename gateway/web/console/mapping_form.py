@@ -39,6 +39,19 @@ class Row:
         """Whether nothing was typed."""
         return not self.value.strip() and not self.group.strip()
 
+    @property
+    def undecided(self) -> bool:
+        """Whether nobody has said yet whether its group is to be made."""
+        return self.missing and not self.creates
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it, "" for nothing."""
+        errors = [each for each in (self.value_error, self.group_error) if each]
+        if self.undecided:
+            errors.append(f"There is no group '{self.group}'. Choose another one, or to create it.")
+        return " ".join(errors)
+
 
 @dataclass
 class MappingForm:
@@ -169,10 +182,13 @@ class MappingForm:
 
     @property
     def faulty(self) -> bool:
-        """Whether an error stands beside a field, or a group is missing that is not to be made."""
-        return bool(self.errors or self.attribute_error or self.paste_error) or any(
-            row.value_error or row.group_error or (row.missing and not row.creates) for row in self.rows
-        )
+        """Whether something is wrong with a field."""
+        return bool(self.attribute_error or self.paste_error or self.faults)
+
+    @property
+    def faults(self) -> list[tuple[int, str]]:
+        """The numbers of rows with a fault, and the fault of each."""
+        return [(number, row.fault) for number, row in enumerate(self.rows, 1) if row.fault]
 
 
 def read_pasted(text: str) -> list[Row]:

@@ -37,9 +37,18 @@ _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template of `templates/console`, with the session and the organization where they are known."""
+    """Render a template of `templates/console`, with the session and the organization where they are known.
+
+    `page` is the endpoint of the page in the navigation, where a form is answered with it.
+    """
     console_request: ConsoleRequest | None = g.get("console_request")
-    shared: dict[str, Any] = {"console": None, "organization": None, "notice": None, "full_seats": None}
+    shared: dict[str, Any] = {
+        "console": None,
+        "organization": None,
+        "notice": None,
+        "full_seats": None,
+        "page": None,
+    }
     if console_request and console_request.session:
         shared["console"] = console_request
         shared["notice"] = console_request.gateway.console_access.take(console_request.signed_in, "notice")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from werkzeug.test import TestResponse
@@ -12,6 +13,7 @@ from werkzeug.test import TestResponse
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP
+from gateway.web.console import mapping
 from tests.support.admin import AdminClient
 from tests.support.console import Browser, sign_in, text_of
 
@@ -128,6 +130,7 @@ def test_group_is_made_only_by_choosing_it(page: Page) -> None:
     assert "There is no group 'Sals'. Did you mean Sales?" in text
     assert refused.get_data(as_text=True).count('name="create" value="Sals"') == 1
     assert 'Create "Sals"' in text
+    assert 'href="#row-2"' in refused.get_data(as_text=True)
     # A box that was ticked for another name does not count.
     assert page.preview([("a", "Sals")], create="Salz").status_code == 422
     assert page.save([("a", "Sals")]).status_code == 422
@@ -316,6 +319,47 @@ def test_thousand_rows_of_a_hundred_characters_are_previewed_and_saved(page: Pag
     answer = page.preview([*rules, ("one", "too many")], create=[*create, "too many"])
     assert answer.status_code == 422
     assert "1000" in text_of(answer)
+
+
+def test_form_of_a_thousand_rows_may_be_larger_than_other_bodies(deployment: Deployment, page: Page) -> None:
+    rules = [(f"{number:04}{'ф' * 96}", f"{number % 10}{'ф' * 99}") for number in range(1000)]
+    create = sorted({group for _, group in rules})
+    sent = urlencode([("value", value) for value, _ in rules] + [("group", group) for _, group in rules])
+    assert len(sent) > deployment.gateway.config.body_limit
+    assert can_save(page.preview(rules, create=create))
+    assert page.save(rules, create=create).status_code == 303
+    assert page.saved() == dict(rules)
+
+
+def test_save_for_many_people_goes_on_after_its_answer(
+    deployment: Deployment, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = page.assign(1, "a")
+    monkeypatch.setattr(mapping, "_SAVE_SECONDS", 0.0)
+    page.preview([("a", "A")], create="A")
+    shown = page.browser.follow(page.save([("a", "A")], create="A"))
+    assert "The saved rules hold for 0 of 1 people so far" in text_of(shown)
+    assert '<progress value="0" max="1">' in shown.get_data(as_text=True)
+    assert page.groups_of(user) == {}
+    part = f"connections/{page.okta.uid}/map-to-groups/progress"
+    assert "every 2s" in page.browser.get(part).get_data(as_text=True)
+    # A second press of the button says that it is saved, and does not begin anew.
+    assert page.save([("a", "A")], create="A").status_code == 303
+    change = deployment.gateway.store.long_changes.find(page.okta.organization.id, page.okta.connection)
+    assert deployment.gateway.long_changes.finish(change.uid, deployment.trace(page.okta.organization))
+    done = page.browser.get(part).get_data(as_text=True)
+    assert "The saved rules hold for everybody now." in done
+    assert "every 2s" not in done
+    assert page.groups_of(user) == {"A": ["mapping"]}
+
+
+def test_form_that_could_not_be_served_can_be_sent_again(deployment: Deployment, page: Page) -> None:
+    deployment.gateway.store.connections.edit(page.okta.connection, idp="gone")
+    answer = page.preview([("a", "A <b>")], create="A <b>")
+    body = answer.get_data(as_text=True)
+    assert answer.status_code == 503
+    assert 'name="group" value="A &lt;b&gt;"' in body
+    assert "<button>Try again</button>" in body
 
 
 def test_viewer_sees_the_rules_as_a_table(page: Page, viewer: Browser) -> None:

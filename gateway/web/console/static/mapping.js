@@ -18,6 +18,15 @@ if (form) {
     saveHelp.textContent = saveHelp.dataset.stale;
   }
   form.addEventListener("input", outdatePreview);
+
+  // A value with a row is no longer one that no rule covers.
+  function hideCovered() {
+    const values = new Set([...rules.querySelectorAll("[name=value]")].map((field) => field.value));
+    for (const button of form.querySelectorAll("[data-add]")) {
+      button.closest("tr").hidden = values.has(button.dataset.add);
+    }
+  }
+  form.addEventListener("change", hideCovered);
   form.addEventListener("submit", () => { leaving = true; });
   window.addEventListener("pageshow", () => { leaving = false; });
   window.addEventListener("beforeunload", (event) => {
@@ -47,6 +56,7 @@ if (form) {
     const [first, second] = fields(row);
     first.value = value;
     (value ? second : first).focus();
+    hideCovered();
     outdatePreview();
   }
 
@@ -55,7 +65,6 @@ if (form) {
     if (!button) return;
     if (button.name === "add") {
       event.preventDefault();
-      if (button.dataset.add !== undefined) button.closest("tr").remove();
       addRow(button.value);
     } else if (button.name === "remove") {
       event.preventDefault();
@@ -64,6 +73,7 @@ if (form) {
       row.remove();
       if (!near) addRow("");
       number();
+      hideCovered();
       outdatePreview();
       fields(near || rules.firstElementChild)[0].focus();
     }
@@ -79,6 +89,7 @@ if (form) {
   list.hidden = true;
   let owner = null;
   let asked = 0;
+  let soon = 0;
   let described = 0;
 
   async function ask(text) {
@@ -179,7 +190,9 @@ if (form) {
   }
 
   form.addEventListener("input", (event) => {
-    if (event.target.name === "group") open(event.target);
+    if (event.target.name !== "group") return;
+    clearTimeout(soon);
+    soon = setTimeout(open, 100, event.target);
   });
   form.addEventListener("change", async (event) => {
     const input = event.target;
