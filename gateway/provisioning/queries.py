@@ -227,6 +227,10 @@ class Queries:
         """Return the groups whose name begins with `prefix`."""
         return self._store.groups.page(organization, prefix, after, limit)
 
+    def mapped_groups(self, groups: Iterable[GroupRecord]) -> dict[int, str]:
+        """Return the name of a connection whose Map to groups has a rule for a group, by the keys of such groups."""
+        return self._store.mapping_rules.connections_using([group.id for group in groups])
+
     def group_members(
         self, organization: OrganizationRecord, uid: str, after: int, limit: int
     ) -> list[GroupMember]:

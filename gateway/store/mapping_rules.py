@@ -49,6 +49,17 @@ class MappingRules:
             [(connection.id, value, group_id) for value, group_id in rules],
         )
 
+    def connections_using(self, group_ids: Sequence[int]) -> dict[int, str]:
+        """Return, by the keys of those groups that rules lead to, the name of a connection with such a rule."""
+        rows = self._db.among(
+            group_ids,
+            lambda marks: (
+                "SELECT m.group_id, MIN(c.name) FROM mapping_rules m JOIN connections c ON c.id = m.connection_id"
+                f" WHERE m.group_id IN ({marks}) GROUP BY m.group_id"
+            ),
+        )
+        return dict(rows)
+
     def connection_using(self, group_id: int) -> str | None:
         """Return the name of a connection with a rule for this group, or None."""
         row = self._db.one(

@@ -12,6 +12,7 @@ from flask import Flask
 from gateway.web.console import (
     deployment,
     entry,
+    groups,
     home,
     mapping,
     oidc,
@@ -31,7 +32,20 @@ from gateway.web.scim.rate_limit import RateLimit
 __all__ = ["client_key", "install"]
 
 #: Pages of the console, for their side effect of registering routes.
-PAGES = (entry, oidc, home, organizations, setup_links, sessions, deployment, mapping, set_up, tokens, people)
+PAGES = (
+    entry,
+    oidc,
+    home,
+    organizations,
+    setup_links,
+    sessions,
+    deployment,
+    mapping,
+    set_up,
+    tokens,
+    people,
+    groups,
+)
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1
 

@@ -39,7 +39,7 @@ def test_list_says_who_manages_a_person_and_why_in_which_group(
     admin.post(f"people/{by_hand}/active", {"active": "no"})
     text = text_of(admin.get("people"))
     assert "2 people, 1 of them active" in text
-    assert "user1@acme.test Given1 Family1 Active Okta Sales — pushed by the identity provider" in text
+    assert "user1@acme.test Given1 Family1 Active Okta Sales — pushed by Okta" in text
     assert "user2@acme.test Inactive By hand" in text
 
 
