@@ -21,7 +21,7 @@ from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 #: Connections of an organization that are looked at.
-CONNECTIONS = 20
+CONNECTIONS = 50
 #: The steps of setting up, in their order, and what may be left to do after them.
 PLAN, SSO, CONNECT, SWITCH, TOKEN, CALL = (
     "plan",

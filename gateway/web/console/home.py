@@ -5,24 +5,25 @@ from __future__ import annotations
 from flask import current_app, url_for
 
 from gateway.provisioning import overview as steps
+from gateway.provisioning.console_access import CONNECTIONS, MAPPING, SSO, VIEW
 from gateway.provisioning.overview import NextStep, Overview
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.charts import calls_chart, seats_chart
 from gateway.web.console.context import current_request
 from gateway.web.console.rendering import render, safe_url
 
-#: Where each next step is taken: endpoint, place on its page, words of the link.
+#: Where each next step is taken: endpoint, place on its page, words of the link; and the right that it needs.
 _LINKS = {
-    steps.SSO: ("show_set_up", "sso", "Set up single sign-on"),
-    steps.CONNECT: ("show_set_up", "connection", "Choose the identity provider"),
-    steps.SWITCH: ("show_set_up", "provisioning", "Go to the switch"),
-    steps.TOKEN: ("show_set_up", "token", "Generate a token"),
-    steps.CALL: ("show_set_up", "test", "Paste and test"),
-    steps.RENEW: ("show_tokens", None, "Replace the token"),
-    steps.CERTIFICATE: ("show_set_up", "sso", "Replace the metadata"),
-    steps.REFUSED: ("show_activity", None, "See the refused calls"),
-    steps.MAPPING: ("show_mapping", None, "Map to groups"),
-    steps.NOTHING: ("show_activity", None, "See what happened"),
+    steps.SSO: ("show_set_up", "sso", "Set up single sign-on", SSO),
+    steps.CONNECT: ("show_set_up", "connection", "Choose the identity provider", CONNECTIONS),
+    steps.SWITCH: ("show_set_up", "provisioning", "Go to the switch", CONNECTIONS),
+    steps.TOKEN: ("show_set_up", "token", "Generate a token", CONNECTIONS),
+    steps.CALL: ("show_set_up", "test", "Paste and test", VIEW),
+    steps.RENEW: ("show_tokens", None, "Replace the token", CONNECTIONS),
+    steps.CERTIFICATE: ("show_set_up", "sso", "Replace the metadata", SSO),
+    steps.REFUSED: ("show_activity", None, "See the refused calls", VIEW),
+    steps.MAPPING: ("show_mapping", None, "Map to groups", MAPPING),
+    steps.NOTHING: ("show_activity", None, "See what happened", VIEW),
 }
 
 
@@ -40,6 +41,7 @@ def show_home() -> str:
         step=step,
         step_url=url,
         step_words=words,
+        may_take_step=step.name == steps.PLAN or console_request.may(_LINKS[step.name][-1]),
         calls_chart=calls_chart(gateway.history.calls_by_day(organization)),
         seats_chart=seats_chart(gateway.history.seats_by_day(organization)),
     )
@@ -53,7 +55,7 @@ def _link(overview: Overview, step: NextStep) -> tuple[str, str]:
         if url := safe_url(billing.contact_url if by_invoice else billing.billing_url):
             return url, "Contact support" if by_invoice else "Open the Billing page"
         return url_for("console.show_set_up", organization=overview.organization.uid), "See what is missing"
-    endpoint, place, words = _LINKS[step.name]
+    endpoint, place, words, _ = _LINKS[step.name]
     if f"console.{endpoint}" not in current_app.view_functions:
         endpoint, place = "show_set_up", "test"
     connection = step.connection.uid if step.connection and len(overview.connections) > 1 else None

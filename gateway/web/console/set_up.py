@@ -11,8 +11,7 @@ from marshmallow import ValidationError
 
 from gateway.provisioning.console_access import CONNECTIONS, SSO
 from gateway.provisioning.overview import ConnectionState, Overview
-from gateway.scim.errors import InvalidValue, NotFound, Refusal
-from gateway.scim.json_text import excerpt
+from gateway.scim.errors import InvalidValue, Refusal
 from gateway.store.ids_and_time import now
 from gateway.store.records import ActivityRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
@@ -62,8 +61,10 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
     gateway, organization = console_request.gateway, console_request.organization
     overview = gateway.overviews.of(organization)
     state = None if uid == "new" else overview.state_of(uid)
-    if state is None and uid not in (None, "new"):
-        raise NotFound(f"There is no connection with the id {excerpt(str(uid))} here.")
+    if state is None and uid and uid != "new":
+        # One that the overview has no place for, or none.
+        connection, _ = gateway.queries.connection(uid, organization.id)
+        (state,) = gateway.overviews.of(organization, connection).connections
     values: dict[str, Any] = {
         "overview": overview,
         "state": state,

@@ -31,21 +31,24 @@ _DAYS = {value: days for value, _, days in EXPIRIES}
 
 @blueprint.page("/console/organizations/<organization>/tokens")
 def show_tokens() -> Any:
-    """Show the tokens of all connections."""
-    return _page()
+    """Show the tokens of all connections, or of the one that is asked for."""
+    console_request, uid = current_request(), request.args.get("connection")
+    if uid is None:
+        return _page(None)
+    return _page(console_request.gateway.queries.connection(uid, console_request.organization.id)[0])
 
 
-def _page(uid: str | None = None, refusal: Refusal | None = None) -> Any:
-    """Render the page, with a refusal beside the form of the connection `uid`."""
+def _page(only: ConnectionRecord | None, refusal: Refusal | None = None) -> Any:
+    """Render the page, with a refusal beside the form of the one connection that it shows."""
     console_request = current_request()
-    overview = console_request.gateway.overviews.of(console_request.organization)
+    overview = console_request.gateway.overviews.of(console_request.organization, only)
     sections = []
     for state in overview.connections:
         states = token_states(state.tokens)
         sections.append((state, states, rotation_step(states), take_new_token(state.connection)))
     page = render(
         "tokens.html", sections=sections, expiries=EXPIRIES, usual_expiry=USUAL_EXPIRY, typed=request.form,
-        refused_for=uid, refusal=refusal,
+        only=only, refusal=refusal,
     )  # fmt: skip
     return page, refusal.status if refusal else 200
 
@@ -65,7 +68,7 @@ def make_token() -> Any:
             session.record.token_expires,
         )  # fmt: skip
     except Refusal as refusal:
-        return _page(connection.uid, note_refusal(refusal))
+        return _page(connection, note_refusal(refusal))
     made = {"value": value, "prefix": token.prefix}
     console_request.gateway.console_access.leave(session, _place(connection), made)
     if request.form.get("page") == "set-up":

@@ -79,3 +79,13 @@ def test_token_that_ends_soon_is_the_next_step(
         deployment.gateway.store.tokens.add(okta.connection, "", in_days(10))
         deployment.gateway.store.tokens.remove(okta.connection, old.uid)
     assert next_step(admin) == ("Replace the token that ends soon", "tokens")
+
+
+def test_viewer_is_told_that_others_take_the_step(organization: OrganizationRecord, viewer: Browser) -> None:
+    page = text_of(viewer.get(""))
+    assert "Choose your identity provider" in page
+    assert "somebody who may change it has to do this" in page
+
+
+def test_admin_takes_the_step(admin: Browser) -> None:
+    assert "somebody who may change it" not in text_of(admin.get(""))

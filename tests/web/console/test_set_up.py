@@ -283,6 +283,17 @@ def test_page_shows_the_connection_that_is_asked_for(
     assert "Another identity provider" in text_of(admin.get("set-up", connection="new"))
 
 
+def test_connection_beyond_those_of_the_overview_is_shown(
+    organization: OrganizationRecord, okta: Scim, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.provisioning.overview.CONNECTIONS", 0)
+    assert f"/scim/v2/{okta.connection.slug}" in admin.get("set-up", connection=okta.uid).get_data(
+        as_text=True
+    )
+    assert "Okta" in text_of(admin.get("tokens", connection=okta.uid))
+    assert "No identity provider was chosen yet" in text_of(admin.get("tokens"))
+
+
 def test_connection_is_renamed(okta: Scim, admin: Browser) -> None:
     assert "Okta EMEA" in text_of(
         admin.follow(admin.post(f"connections/{okta.uid}/name", {"name": "Okta EMEA"}))
@@ -305,7 +316,7 @@ def test_connection_is_removed_once_confirmed_and_its_people_stay(
 
 def test_viewer_sees_the_state_and_why_it_cannot_be_changed(okta: Scim, viewer: Browser) -> None:
     page = viewer.get("set-up")
-    assert "lets you look at connections and tokens, not change them" in text_of(page)
+    assert "lets you look at single sign-on, connections and tokens, not change them" in text_of(page)
     assert "disabled" in tag(page, "input", 'role="switch"')
     assert 'method="post" action="/console/organizations' not in page.get_data(as_text=True).replace(
         f'action="/console/organizations/{okta.organization.uid}/connections/{okta.uid}/provisioning"', ""
