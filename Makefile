@@ -11,7 +11,7 @@ DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/s
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
-.PHONY: demo check test test-lowest lint build version serve bench overload failover onboarding soak fuzz slowest docs clean
+.PHONY: demo check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -54,6 +54,10 @@ version:
 serve: $(STAMP)
 	$(BIN)/gateway migrate
 	$(BIN)/gateway serve $(ARGS)
+
+# The pictures of the documentation, in docs/pictures/, as the browser test of the set-up takes them. Needs chromium.
+screenshots: $(STAMP)
+	GATEWAY_PICTURES=docs/pictures $(BIN)/pytest tests/browser/test_seed_setup.py -k mouse $(ARGS)
 
 # Most of an hour, and 5 GB of disk for a while; `ARGS=--quick` takes a minute or two. docs/performance.md
 bench: $(STAMP)

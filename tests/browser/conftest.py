@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,9 +82,3 @@ def page(watched: Callable[..., tuple[Page, Watch]]) -> Page:
 def plain_page(watched: Callable[..., tuple[Page, Watch]]) -> Page:
     """A page without script."""
     return watched(java_script_enabled=False)[0]
-
-
-@pytest.fixture
-def pictures() -> Path:
-    """The folder of the pictures of the documentation."""
-    return Path(__file__).parents[2] / "docs" / "pictures"

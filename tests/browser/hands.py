@@ -26,6 +26,9 @@ class Hands(Protocol):
     def choose(self, target: Locator, option: str) -> None:
         """Choose an option of a list by its words."""
 
+    def pick(self, option: Locator) -> None:
+        """Pick an option that a field offers while one writes into it."""
+
 
 class Mouse:
     """A person with a mouse."""
@@ -44,6 +47,9 @@ class Mouse:
 
     def choose(self, target: Locator, option: str) -> None:
         target.select_option(label=option)
+
+    def pick(self, option: Locator) -> None:
+        option.click()
 
 
 class Keyboard:
@@ -72,6 +78,12 @@ class Keyboard:
     def choose(self, target: Locator, option: str) -> None:
         self._reach(target)
         self.page.keyboard.type(option)
+
+    def pick(self, option: Locator) -> None:
+        option.wait_for()
+        while option.get_attribute("aria-selected") != "true":
+            self.page.keyboard.press("ArrowDown")
+        self.page.keyboard.press("Enter")
 
     def _reach(self, target: Locator) -> None:
         target.wait_for()

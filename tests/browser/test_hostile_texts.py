@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +23,8 @@ pytestmark = pytest.mark.slow
 _TRAP = "window.ran = () => console.error('a hostile text ran')"
 #: Elements and attributes that no template writes.
 _INTRUDERS = """() => {
-    const foreign = 'marquee, iframe, object, embed, plaintext, base, math, video, style, body script, template,'
-        + ' meta[http-equiv], hx-partial, details[ontoggle], svg script, animate'
+    const foreign = 'marquee, iframe, object, embed, plaintext, base, math, video, style, body script,'
+        + ' template:not([id]), meta[http-equiv], hx-partial, details[ontoggle], svg script, animate'
     const found = [...document.querySelectorAll(foreign)]
     for (const each of document.body.querySelectorAll('*'))
         for (const {name, value} of each.attributes)
@@ -102,6 +104,20 @@ def narrow(watched: Callable[..., tuple[Page, Watch]]) -> Page:
     return page
 
 
+def follow(page: Page, path: str) -> Iterator[None]:
+    """Open a page of a list and those that follow it."""
+    page.goto(path)
+    yield
+    for _ in range(20):
+        following = page.get_by_role("link", name="Next page")
+        if following.count() == 0:
+            return
+        following.click()
+        page.wait_for_load_state()
+        yield
+    raise AssertionError("the list does not end")
+
+
 def test_hostile_texts_run_nowhere(narrow: Page, target: Target) -> None:
     faults = {}
     for endpoint, path in target.pages.items():
@@ -111,6 +127,23 @@ def test_hostile_texts_run_nowhere(narrow: Page, target: Target) -> None:
         if fault := narrow.evaluate(_INTRUDERS) or judge.sideways(narrow):
             faults[endpoint] = fault
     assert faults == {}
+
+
+@pytest.mark.parametrize("name", ["people", "groups", "mapping"])
+def test_hostile_names_are_listed_as_they_were_sent(narrow: Page, target: Target, name: str) -> None:
+    texts = [*TEXTS, *target.user_names] if name == "people" else TEXTS
+    for _ in follow(narrow, target.pages[f"console.show_{name}"]):
+        texts = judge.missing_texts(narrow, texts)
+        assert narrow.evaluate(_INTRUDERS) == []
+        assert judge.sideways(narrow) == ""
+    assert texts == []
+
+
+def test_a_hostile_name_is_no_formula_of_a_spreadsheet(narrow: Page, target: Target) -> None:
+    answer = narrow.request.get(target.pages["console.export_people"])
+    rows = list(csv.reader(answer.text().splitlines()))
+    assert len(rows) > len(TEXTS)
+    assert [cell for row in rows for cell in row if re.match(r"[=+\-@\t\r]", cell)] == []
 
 
 def test_intruders_are_noticed(narrow: Page) -> None:
