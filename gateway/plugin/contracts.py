@@ -169,3 +169,5 @@ class Declaration:
     history: bool = False
     #: Whether a PATCH without any operation is accepted and changes nothing; else it is refused (RFC 7644, 3.5.2).
     empty_patches: bool = False
+    #: Where an admin retries at the identity provider what was refused for want of a seat: one sentence.
+    retry_step: str = ""

@@ -27,6 +27,7 @@ from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.outages import Outages
 from gateway.provisioning.overview import Overviews
 from gateway.provisioning.queries import Queries
+from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
@@ -78,6 +79,7 @@ class Provisioning:
         self.history = History(store, self.activity_writer)
         self.deployment_state = DeploymentState(store, plugins)
         self.overviews = Overviews(store, plugins, self.callers, self.activity_writer, self.history)
+        self.seat_queues = SeatQueues(store, plugins, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
 
     def pending_migrations(self) -> list[str]:

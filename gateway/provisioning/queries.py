@@ -152,6 +152,10 @@ class Queries:
         """Return connections of an organization."""
         return self._store.connections.page(organization, after, limit)
 
+    def connection_names(self, organization: OrganizationRecord) -> dict[str, str]:
+        """Return the names of an organization's connections by their ids, of the first thousand."""
+        return {each.uid: each.name for each in self._store.connections.page(organization, 0, 1000)}
+
     def connection_details(
         self, connection: ConnectionRecord, organization: OrganizationRecord, public_url: str
     ) -> ConnectionDetails:

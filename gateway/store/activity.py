@@ -132,6 +132,33 @@ def activity_step(moment: int, line: ActivityLine) -> Step:
     return Step(_WRITE, dict(zip(_NAMES, line_values(moment, line), strict=True)))
 
 
+class SeatRefusals(NamedTuple):
+    """The refusals of one person for want of a seat: moments of the first and the last, how many, by a connection."""
+
+    user_name: str
+    connection_uid: str | None
+    first: int
+    last: int
+    times: int
+
+
+# Decisions are JSON as `Trace.line` writes it; `_` stands for itself and for any other character.
+_REFUSED_FOR_SEAT = (
+    "SELECT w.user_name, w.connection_uid, w.first_at, w.at, w.times"
+    " FROM (SELECT user_key, MAX(user_name) AS user_name, MAX(connection_uid) AS connection_uid,"
+    " MIN(COALESCE(first_at, at)) AS first_at, MAX(at) AS at, SUM(times) AS times"
+    " FROM (SELECT * FROM activity WHERE organization_id = ? AND outcome = 'failure' AND at >= ?"
+    f" ORDER BY at DESC, id DESC LIMIT {WINDOW}) refused WHERE status = 403 AND user_key IS NOT NULL"
+    ' AND operation LIKE \'% /Users%\' AND decisions LIKE \'%"check_seats", "verdict": "denied"%\''
+    " GROUP BY user_key) w"
+    " WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.organization_id = ? AND u.user_name_key = w.user_key"
+    " AND u.deleted = 0 AND u.active = 1)"
+    " AND NOT EXISTS (SELECT 1 FROM activity later WHERE later.organization_id = ? AND later.user_key = w.user_key"
+    " AND later.at > w.at AND later.outcome <> 'failure' AND later.operation NOT LIKE 'GET %')"
+    " ORDER BY w.at DESC, w.user_key LIMIT ?"
+)
+
+
 class ActivityLog:
     """Stored activity lines."""
 
@@ -276,6 +303,20 @@ class ActivityLog:
             limit,
         )
         return [ActivityRecord._make(row) for row in rows]
+
+    def refused_for_seat(self, organization_id: int, since: int, limit: int) -> list[SeatRefusals]:
+        """Return people whom identity providers were refused a seat for since a moment, the last refused first.
+
+        Left out are those who are active by now, or of whom something was changed since. Reads the newest `WINDOW`
+        refusals at most.
+        """
+        rows = self._db.all(
+            _REFUSED_FOR_SEAT, organization_id, since, organization_id, organization_id, limit
+        )
+        return [
+            SeatRefusals(name, connection, first, last, int(times))
+            for name, connection, first, last, times in rows
+        ]
 
     def find_deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
         """Return the newest line of the deletion of a user, or None once it was pruned."""

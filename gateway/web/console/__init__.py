@@ -10,6 +10,7 @@ from __future__ import annotations
 from flask import Flask
 
 from gateway.web.console import (
+    activity,
     deployment,
     entry,
     groups,
@@ -18,6 +19,7 @@ from gateway.web.console import (
     oidc,
     organizations,
     people,
+    seats,
     sessions,
     set_up,
     setup_links,
@@ -45,6 +47,8 @@ PAGES = (
     tokens,
     people,
     groups,
+    activity,
+    seats,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1

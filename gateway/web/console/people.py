@@ -13,6 +13,7 @@ from gateway.provisioning.console_access import PEOPLE
 from gateway.scim.documents import USER_NAME_LENGTH
 from gateway.scim.errors import Refusal
 from gateway.store.records import OutlinedUser
+from gateway.web.console.activity_words import describe
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
 from gateway.web.console.forms import EMAIL, Problem, cut_page, read_after, read_form, read_text
@@ -121,13 +122,15 @@ def _change(uid: str, read: Callable[[], dict[str, Any]], done: str) -> Any:
 def _person_page(uid: str, problem: Problem | None = None, template: str = "person.html") -> Any:
     request = current_request()
     user = request.gateway.users.find(request.caller, uid, request.trace)
-    found = request.gateway.queries.activity(request.organization, {"user": user.user_name}, None, _LINES)
+    queries = request.gateway.queries
+    found = queries.activity(request.organization, {"user": user.user_name}, None, _LINES)
+    names = queries.connection_names(request.organization)
     page = render(
         template,
         person=user_rows(request.gateway, request.organization, [user])[0],
         document=user.document,
         email=_address(user.document),
-        lines=found.lines,
+        lines=[describe(line, names) for line in found.lines],
         problem=problem,
     )
     return page, problem.refusal.status if problem else 200

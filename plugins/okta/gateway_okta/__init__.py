@@ -13,7 +13,7 @@ from gateway import Declaration, Json, hookimpl
 from gateway_okta.dialect import check_patch, translate_user
 from gateway_okta.settings import OktaSettings, kept_attributes
 from gateway_okta.simulator import SIMULATOR
-from gateway_okta.steps import setup_steps
+from gateway_okta.steps import RETRY_STEP, setup_steps
 
 
 @hookimpl
@@ -24,6 +24,7 @@ def gateway_declare() -> Declaration:
         settings=OktaSettings,
         keeps=kept_attributes,
         setup_steps=setup_steps,
+        retry_step=RETRY_STEP,
         simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from gateway import Connection
 
+#: A failed assignment stays a task in Okta until somebody retries it.
+RETRY_STEP = "In Okta, open Dashboard, then Tasks, select the failed assignments and press Retry Selected."
+
 
 def setup_steps(connection: Connection) -> Sequence[str]:
     """Return the setup steps in their order: provisioning of users, then the optional Map to groups."""

@@ -1,0 +1,180 @@
+"""The activity in words: who did or asked for what, how it ended, and which page of the console mends a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gateway.store.records import ActivityRecord
+
+#: Paths of the admin REST and of the console; all others are of identity providers.
+_OF_ADMINS = ("/organizations", "/connections", "/console", "/setup", "/admin-tokens", "/activity")
+_USER, _GROUP = "/organizations/{organization}/users", "/organizations/{organization}/groups"
+_CONNECTION = "/connections/{connection}"
+#: What an operation does, as `created` and `to create`; {} is its target.
+_VERBS = {
+    "POST /Users": ("created {}", "to create {}"),
+    "GET /Users": ("looked for {}", "to look for {}"),
+    "GET /Users/{id}": ("read {}", "to read {}"),
+    "PUT /Users/{id}": ("updated {}", "to update {}"),
+    "PATCH /Users/{id}": ("updated {}", "to update {}"),
+    "DELETE /Users/{id}": ("deleted {}", "to delete {}"),
+    "POST /Groups": ("created the group {}", "to create the group {}"),
+    "GET /Groups": ("looked for groups", "to look for groups"),
+    "GET /Groups/{id}": ("read the group {}", "to read the group {}"),
+    "PUT /Groups/{id}": ("updated the group {}", "to update the group {}"),
+    "PATCH /Groups/{id}": ("updated the group {}", "to update the group {}"),
+    "DELETE /Groups/{id}": ("deleted the group {}", "to delete the group {}"),
+    "POST /Bulk": ("sent several changes at once", "to make several changes at once"),
+    "GET /ServiceProviderConfig": ("asked what the gateway can do", "what the gateway can do"),
+    "GET /ResourceTypes": ("asked what the gateway stores", "what the gateway stores"),
+    "GET /Schemas": ("asked which attributes there are", "which attributes there are"),
+    f"POST {_USER}": ("added {}", "to add {}"),
+    f"PATCH {_USER}/{{user}}": ("changed {}", "to change {}"),
+    f"DELETE {_USER}/{{user}}": ("removed {}", "to remove {}"),
+    f"POST {_GROUP}": ("made the group {}", "to make a group"),
+    f"PATCH {_GROUP}/{{group}}": ("renamed the group {}", "to rename a group"),
+    f"DELETE {_GROUP}/{{group}}": ("removed the group {}", "to remove a group"),
+    f"PUT {_GROUP}/{{group}}/members/{{user}}": ("put a person into the group {}", "to put a person into a group"),
+    f"DELETE {_GROUP}/{{group}}/members/{{user}}": (
+        "took a person out of the group {}", "to take a person out of a group",
+    ),
+    "POST /organizations": ("made the organization", "to make the organization"),
+    "PATCH /organizations/{organization}": ("changed the organization", "to change the organization"),
+    "PUT /organizations/{organization}/sso": ("set up single sign-on", "to set up single sign-on"),
+    "DELETE /organizations/{organization}/sso": ("took single sign-on away", "to take single sign-on away"),
+    "POST /organizations/{organization}/connections": ("added the connection {}", "to add a connection"),
+    "POST /organizations/{organization}/setup-links": ("made a setup link", "to make a setup link"),
+    "DELETE /organizations/{organization}/setup-links/{link}": ("revoked a setup link", "to revoke a setup link"),
+    "POST /organizations/{organization}/console-links": ("made a console link", "to make a console link"),
+    "POST /organizations/{organization}/admin-tokens": ("made an admin token", "to make an admin token"),
+    "DELETE /organizations/{organization}/admin-tokens/{token}": (
+        "removed an admin token", "to remove an admin token",
+    ),
+    f"PATCH {_CONNECTION}": ("changed the connection {}", "to change the connection {}"),
+    f"DELETE {_CONNECTION}": ("removed the connection {}", "to remove the connection {}"),
+    f"PUT {_CONNECTION}/provisioning": ("switched SCIM provisioning", "to switch SCIM provisioning"),
+    f"POST {_CONNECTION}/tokens": ("generated a bearer token", "to generate a bearer token"),
+    f"DELETE {_CONNECTION}/tokens/{{token}}": ("removed a bearer token", "to remove a bearer token"),
+    f"POST {_CONNECTION}/test": ("tested the connection {}", "to test the connection {}"),
+    f"POST {_CONNECTION}/takeover": ("took people over", "to take people over"),
+    f"PUT {_CONNECTION}/group-mapping": ("saved Map to groups", "to save Map to groups"),
+    f"POST {_CONNECTION}/group-mapping/preview": ("previewed Map to groups", "to preview Map to groups"),
+    "POST /setup": ("opened the console with a link", "to open the console with a link"),
+}  # fmt: skip
+_OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}
+_HOOKS = {
+    "check_seats": "Seats",
+    "check_entitlement": "Plan",
+    "resolve_groups": "Groups",
+    "map_resource": "Translation",
+    "map_patch": "Translation of a change",
+    "authenticate": "Sign-in of the identity provider",
+}
+
+
+class Remedy(NamedTuple):
+    """A page of the console that mends a refusal: endpoint, its arguments, words of the link."""
+
+    endpoint: str
+    arguments: Mapping[str, Any]
+    words: str
+
+
+class Line(NamedTuple):
+    """A line of the activity as it is shown."""
+
+    record: ActivityRecord
+    words: str
+    outcome: str
+    facts: Mapping[str, Any]
+    ignored: tuple[str, ...]
+    #: Who said what: the plugin, the question, its answer.
+    decisions: tuple[tuple[str, str, str], ...]
+    remedy: Remedy | None
+
+
+def describe(record: ActivityRecord, connections: Mapping[str, str]) -> Line:
+    """Return a line in words. `connections`: their names by their ids."""
+    facts, decisions = json.loads(record.facts), json.loads(record.decisions)
+    from_idp = _is_from_idp(record.operation)
+    failed = record.outcome == "failure" and record.status >= 500
+    return Line(
+        record,
+        f"{_who(record, from_idp, connections)} {_what(record, facts)}",
+        "Failed" if failed else _OUTCOMES[record.outcome],
+        facts,
+        tuple(json.loads(record.ignored)),
+        tuple(
+            (each["plugin"], _HOOKS.get(each["hook"], each["hook"]), each["verdict"]) for each in decisions
+        ),
+        _remedy(record, decisions) if from_idp else None,
+    )
+
+
+def _is_from_idp(operation: str) -> bool:
+    return not operation.partition(" ")[2].startswith(_OF_ADMINS)
+
+
+def _who(record: ActivityRecord, from_idp: bool, connections: Mapping[str, str]) -> str:
+    if not from_idp:
+        return record.principal or "An admin"
+    if record.principal is None:
+        return "Somebody without a valid token"
+    return connections.get(record.connection_uid or "", "An identity provider")
+
+
+def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
+    operation = record.operation.removesuffix(" (bulk)")
+    refused = record.outcome == "failure"
+    target = facts.get("name") or record.user
+    if operation not in _VERBS:
+        if operation.startswith("GET /console"):
+            return "asked for a page of the console"
+        return f"asked for {operation}" if refused else f"did {operation}"
+    done, asked = _VERBS[operation]
+    if operation == "POST /Users" and facts.get("restored"):
+        done = "brought {} back"
+    if target is None:
+        target = "people" if operation.endswith("/Users") and operation.startswith("GET") else "somebody"
+        if "group {}" in done:
+            done, asked, target = (
+                done.replace("the group {}", "a group"),
+                asked.replace("the group {}", "a group"),
+                "",
+            )
+        elif "connection {}" in done:
+            target = ""
+    return f"asked {asked.format(target)}".rstrip() if refused else done.format(target).rstrip()
+
+
+def _remedy(record: ActivityRecord, decisions: list[dict[str, str]]) -> Remedy | None:
+    """Return the page that mends a refusal, by its status and by what plugins decided."""
+    of_groups = record.operation.partition(" ")[2].startswith("/Groups")
+    if record.outcome == "partial":
+        return _GROUPS if of_groups else _MAPPING
+    if {"hook": "check_seats", "verdict": "denied"}.items() <= _last(decisions).items():
+        return _SEATS
+    if record.outcome == "failure" and record.status == 409:
+        return _GROUPS if of_groups else _of_person(record.user)
+    return _BY_STATUS.get(record.status)
+
+
+def _last(decisions: list[dict[str, str]]) -> dict[str, str]:
+    """Return what was decided last, which is what refused."""
+    return decisions[-1] if decisions else {}
+
+
+def _of_person(user: str | None) -> Remedy | None:
+    return Remedy("show_people", {"q": user}, f"Look {user} up") if user else None
+
+
+_MAPPING = Remedy("show_mapping", {}, "Look at Map to groups")
+_GROUPS = Remedy("show_groups", {}, "See the groups")
+_SEATS = Remedy("show_seats", {}, "See the seats, and who waits for one")
+_BY_STATUS = {
+    401: Remedy("show_tokens", {}, "See the tokens"),
+    # Beside a lack of seats: plan, single sign-on, or the switch.
+    403: Remedy("show_set_up", {}, "See what Set up lacks"),
+}
