@@ -11,7 +11,7 @@ DISTRIBUTIONS := setup.cfg pyproject.toml plugins/okta/setup.cfg plugins/entra/s
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
-.PHONY: demo check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest docs clean
+.PHONY: demo check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest mutation docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -89,6 +89,12 @@ fuzz: $(STAMP)
 # The slowest input of each reader; a minute or two. docs/fuzzing.md
 slowest: $(STAMP)
 	$(BIN)/python -m tests.fuzz.slowest $(ARGS)
+
+# The code and SQL of seats, policy and tenancy with one fault at a time: an hour or more; `ARGS="--every 5"` takes one
+# fault in five. docs/mutation.md
+mutation: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutation]'
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 # The pages as a site, in the folder site/. A link that leads nowhere ends it.
 docs: $(RUNTIME)

@@ -222,6 +222,14 @@ def test_an_inactive_user_needs_no_seat_and_an_active_one_none_for_an_update(dep
     assert (again.status, again.json["title"], deployment.used(acme)) == (200, "Member", 1)
 
 
+def test_a_user_without_active_is_active_and_leaves_one_line_in_the_activity(deployment: Deployment) -> None:
+    acme = deployment.organization(seats=1)
+    scim = deployment.connection("generic", acme)
+    made = scim.call("POST", "/Users", {"schemas": [USER], "userName": "first@acme.test"})
+    assert (made.status, made.json["active"], deployment.used(acme)) == (201, True, 1)
+    assert len(deployment.activity(acme, user="first@acme.test")) == 1
+
+
 def test_lowering_the_limit_evicts_nobody_and_lets_nobody_in(deployment: Deployment, audit: Any) -> None:
     acme = deployment.organization(seats=5)
     scim = deployment.connection("generic", acme)

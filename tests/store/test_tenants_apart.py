@@ -207,6 +207,10 @@ WRITES: dict[str, Write] = {
     "connections.release": lambda c, s: c.store.connections.release(s.connection, [c.user.id]),
     "long_changes.abandon": lambda c, s: c.store.long_changes.abandon(s.tenant, s.connection),
 }
+#: Those of what a connection manages, which another one of the same organization does not change either.
+OF_A_CONNECTION = {
+    "memberships.release_pushes", "waiting_members.take", "connections.release", "long_changes.abandon"
+}  # fmt: skip
 
 
 class Undone(Exception):
@@ -224,7 +228,8 @@ def undone(store: Store) -> Iterator[None]:
 @pytest.mark.parametrize("name", WRITES)
 def test_a_write_changes_nothing_of_another_tenant(world: World, name: str) -> None:
     before = read_tables(world.deployment, *TABLES)
-    for scope in (world.foreign, world.mixed, world.own):
+    others = (world.foreign, world.mixed, *((world.sibling,) if name in OF_A_CONNECTION else ()))
+    for scope in (*others, world.own):
         with undone(world.content.store):
             result = WRITES[name](world.content, scope)
             changed = read_tables(world.deployment, *TABLES) != before
@@ -303,3 +308,76 @@ def test_a_new_policy_number_is_the_tenants_alone(world: World) -> None:
         later = store.organizations.touch_policy(world.foreign.tenant)
         assert later == world.foreign.organization.policy + 1
         assert store.organizations.by_key(world.own.tenant).policy == before
+
+
+def test_a_search_counts_the_users_of_its_tenant_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search looks at so many users and says where to go on: others are none of them."""
+    monkeypatch.setattr("gateway.store.users.LOOKED_AT", 1)
+    users, user = world.content.store.users, world.content.user
+    assert users.search(world.own.organization, "ann", 0, 10) == ([user.id], user.id)
+    assert users.search(world.foreign.organization, "ann", 0, 10) == ([], None)
+
+
+def rows_of_own(world: World) -> dict[str, list[str]]:
+    """What the organization with the content has, by table."""
+    database, key = world.content.store.database, world.own.tenant
+    tables = dict.fromkeys(("users", "emails", "groups", "connections", "tallies"), "organization_id")
+    tables |= {"admin_tokens": "organization_id", "activity": "organization_id", "organizations": "id"}
+    return {
+        table: sorted(map(repr, database.all(f"SELECT * FROM {table} WHERE {column} = ?", key)))
+        for table, column in tables.items()
+    } | read_tables(world.deployment, "grants", "waiting_members")
+
+
+def test_an_organization_that_is_removed_takes_nothing_of_another(world: World) -> None:
+    store, foreign = world.content.store, world.foreign.organization
+    with undone(store):
+        for organization in (world.own.organization, foreign):
+            store.admin_tokens.add(organization, "one")
+        before, tokens = rows_of_own(world), store.tokens.by_connection(world.own.connection)
+        user, _ = store.users.add(*world.foreign.pair, world.content.user.document) or (None, None)
+        assert user
+        store.organizations.close(foreign)
+        while store.organizations.remove_some(foreign, 10):
+            pass
+        assert store.users.of(foreign, user.uid) is None
+        store.organizations.remove(foreign)
+        assert store.organizations.by_id(foreign.uid) is None
+        assert rows_of_own(world) == before
+        assert store.tokens.by_connection(world.own.connection) == tokens
+
+
+def test_a_connection_that_is_removed_releases_nobody_of_another(world: World) -> None:
+    store = world.content.store
+    before = rows_of_own(world)
+    with undone(store):
+        store.tokens.add(world.sibling.connection, "one", None)
+        store.connections.close(world.foreign.connection)
+        store.connections.remove(world.foreign.connection)
+        assert rows_of_own(world) == before
+    with undone(store):
+        store.connections.close(world.sibling.connection)
+        store.connections.remove(world.sibling.connection)
+        changed = {table for table, rows in rows_of_own(world).items() if rows != before[table]}
+        assert changed == {"connections"}
+        assert store.tokens.by_connection(world.own.connection)
+
+
+def test_the_newest_users_of_a_connection_are_its_own_among_those_of_another(world: World) -> None:
+    store = world.content.store
+    with undone(store):
+        for scope, name in ((world.sibling, "a"), (world.own, "b"), (world.sibling, "c")):
+            document = world.content.user.document | {"userName": name, "externalId": name, "emails": []}
+            assert store.users.add(*scope.pair, document)
+        newest = store.portions.find_newest
+        assert [user.user_name for user in newest(world.sibling.connection, [], 5)] == ["a", "c"]
+        assert [user.user_name for user in newest(world.own.connection, [], 1)] == ["b"]
+
+
+def test_a_connection_sees_the_manual_groups_of_a_user_and_not_those_of_another_connection(
+    world: World,
+) -> None:
+    memberships, user = world.content.store.memberships, world.content.user
+    for scope, names in ((world.own, ["Team", "Crew"]), (world.sibling, ["Crew"])):
+        found = memberships.groups_of_many(*scope.pair, [user.id])
+        assert [group.display for group in found[user.id]] == names

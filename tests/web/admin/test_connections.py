@@ -251,3 +251,11 @@ def test_a_plugin_that_fails_at_settings_stores_nothing(acme, caplog) -> None:
     refused = acme.post(f"{acme.path}/connections", {"idp": "broken"}, 503)
     assert "plugin broken failed" in refused["message"]
     assert len(acme.get(f"{acme.path}/connections")["items"]) == 1
+
+
+def test_a_change_of_a_connection_is_in_the_activity_of_this_connection(acme) -> None:
+    acme.call("PATCH", acme.connection, {"name": "Okta EMEA"})
+    uid = acme.connection.rsplit("/", 1)[1]
+    newest = acme.get(f"{acme.path}/activity?connection={uid}")["items"][0]
+    assert newest["operation"].startswith("PATCH /connections")
+    assert newest["target"]["id"] == uid
