@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import current_app, url_for
+from flask import url_for
 
 from gateway.provisioning import overview as steps
 from gateway.provisioning.console_access import CONNECTIONS, MAPPING, SSO, VIEW
@@ -56,8 +56,6 @@ def _link(overview: Overview, step: NextStep) -> tuple[str, str]:
             return url, "Contact support" if by_invoice else "Open the Billing page"
         return url_for("console.show_set_up", organization=overview.organization.uid), "See what is missing"
     endpoint, place, words, _ = _LINKS[step.name]
-    if f"console.{endpoint}" not in current_app.view_functions:
-        endpoint, place = "show_set_up", "test"
     connection = step.connection.uid if step.connection and len(overview.connections) > 1 else None
     url = url_for(
         f"console.{endpoint}", organization=overview.organization.uid, connection=connection, _anchor=place

@@ -60,6 +60,7 @@ def test_home_shows_seats_connection_token_and_refusals(deployment: Deployment) 
     assert okta.call("GET", "/Nothing").status == 404
     page = text_of(browser.get(""))
     assert "Seats in use 1 of 3" in page
+    assert next_step(browser) == ("Look at the refused calls", "activity")
     assert "Refused in the last 24 hours 1 call " in page
     assert re.search(r"Okta Last call (just now|1 second ago) ?, refused", page), page
     assert "Token Does not expire" in page
