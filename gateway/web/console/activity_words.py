@@ -109,7 +109,7 @@ def describe(record: ActivityRecord, connections: Mapping[str, str]) -> Line:
         tuple(
             (each["plugin"], _HOOKS.get(each["hook"], each["hook"]), each["verdict"]) for each in decisions
         ),
-        _remedy(record, decisions) if from_idp else None,
+        _remedy(record, from_idp, decisions),
     )
 
 
@@ -149,13 +149,15 @@ def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
     return f"asked {asked.format(target)}".rstrip() if refused else done.format(target).rstrip()
 
 
-def _remedy(record: ActivityRecord, decisions: list[dict[str, str]]) -> Remedy | None:
+def _remedy(record: ActivityRecord, from_idp: bool, decisions: list[dict[str, str]]) -> Remedy | None:
     """Return the page that mends a refusal, by its status and by what plugins decided."""
     of_groups = record.operation.partition(" ")[2].startswith("/Groups")
-    if record.outcome == "partial":
-        return _GROUPS if of_groups else _MAPPING
     if {"hook": "check_seats", "verdict": "denied"}.items() <= _last(decisions).items():
         return _SEATS
+    if not from_idp:
+        return None
+    if record.outcome == "partial":
+        return _GROUPS if of_groups else _MAPPING
     if record.outcome == "failure" and record.status == 409:
         return _GROUPS if of_groups else _of_person(record.user)
     return _BY_STATUS.get(record.status)

@@ -145,7 +145,7 @@ def _axis(days: Sequence[date], end: float) -> list[Markup]:
 
 def _labelled(days: int) -> range:
     """Return the places of days that have a label: the last one, which is today, and few enough before it."""
-    each = 1 if days <= _LABELS else -(-days // (_LABELS - 2))
+    each = 1 if days <= _LABELS else -(-days // (_LABELS - 3))
     return range((days - 1) % each, days, each)
 
 

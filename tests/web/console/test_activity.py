@@ -176,3 +176,12 @@ def test_every_operation_of_the_admin_rest_that_changes_something_has_words(depl
         "DELETE /organizations/{organization}",
     }
     assert operations - _VERBS.keys() == of_operators
+
+
+def test_refusal_of_a_person_added_by_hand_leads_to_the_seats(deployment: Deployment) -> None:
+    admin = sign_in(deployment, deployment.organization(seats=0))
+    admin.post("people/new", {"user_name": "user1@acme.test"})
+    admin.post("people/new", {"user_name": ""})
+    text = text_of(admin.get("activity"))
+    assert "admin@acme.test asked to add user1@acme.test" in text
+    assert text.count("What to do") == text.count(SEATS) == 1

@@ -35,7 +35,7 @@ def refuse(okta: Scim, *user_names: str) -> None:
 def test_seats_in_use_are_said_in_words(okta: Scim, admin: Browser) -> None:
     answer = admin.get("seats")
     assert "1 of 2 in use, 1 free." in text_of(answer)
-    assert '<meter class="seats" min="0" max="2" value="1" aria-labelledby="seats-used">' in answer.get_data(
+    assert '<meter class="seats" min="0" max="2" value="1" low="1.8" high="2" optimum="0"' in answer.get_data(
         True
     )
     assert "Nobody waits for a seat." in text_of(answer)
