@@ -138,8 +138,7 @@ def _axis(days: Sequence[date], end: float) -> list[Markup]:
     narrow = end / len(labelled) < _DAY_WIDTH
     for place in labelled:
         label = f"{days[place]:%a}" if narrow else f"{days[place]:%a} {days[place].day}"
-        centre = min((place + 0.5) * width, end - _DAY_WIDTH / 2 * (width < _DAY_WIDTH and not narrow))
-        axis.append(_text(label, centre, _HEIGHT - 5, "middle"))
+        axis.append(_text(label, (place + 0.5) * width, _HEIGHT - 5, "middle"))
     return axis
 
 
