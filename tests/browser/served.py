@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from email.message import Message
 from pathlib import Path
@@ -86,9 +86,17 @@ class ServedGateway:
 
         A rule with a value that is not among them fails: no page is left out because nobody thought of it.
         """
+        return self._paths(arguments, self._rules)
+
+    def pages_of_organization(self, organization: str) -> dict[str, str]:
+        """Return the paths of the pages that every organization has, by endpoint."""
+        rules = [rule for rule in self._rules if rule.arguments == {"organization"}]
+        return self._paths({"organization": organization}, rules)
+
+    def _paths(self, arguments: Mapping[str, str], rules: Sequence[Rule]) -> dict[str, str]:
         return {
             rule.endpoint: str(rule.build({name: arguments[name] for name in rule.arguments})[1])
-            for rule in self._rules
+            for rule in rules
             if "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES
         }
 

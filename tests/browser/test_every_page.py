@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import judge
 from tests.browser.conftest import NARROW, ZOOMED
-from tests.browser.served import ServedGateway
+from tests.browser.served import Customer, ServedGateway
 from tests.browser.steps import furnish, sign_in_operator
 from tests.browser.watch import Watch
 
@@ -21,8 +21,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def pages(gateway: ServedGateway) -> dict[str, str]:
-    customer = gateway.customer("Acme", seats=6, sso=True)
+def customer(gateway: ServedGateway) -> Customer:
+    return gateway.customer("Acme", seats=6, sso=True)
+
+
+@pytest.fixture(scope="module")
+def pages(gateway: ServedGateway, customer: Customer) -> dict[str, str]:
     return gateway.pages(**furnish(customer))
 
 
@@ -51,6 +55,35 @@ def test_every_page_is_accessible(
     assert look_at_strangers_pages(page, watch, judge.violations) == [[], []]
     sign_in_operator(page)
     assert look(page, pages, judge.violations) == {}
+    watch.expected.add(404)
+    page.goto("/console/nowhere")
+    assert judge.violations(page) == []
+
+
+def test_pages_of_a_viewer_and_of_an_empty_organization_are_accessible(
+    watched: Callable[..., tuple[Page, Watch]],
+    gateway: ServedGateway,
+    customer: Customer,
+    pages: dict[str, str],
+) -> None:
+    page, _ = watched()
+    page.goto(customer.console_link("viewer"))
+    expect(page.get_by_role("heading", name="Home", exact=True)).to_be_visible()
+    seen = {
+        endpoint: path
+        for endpoint, path in pages.items()
+        if path.startswith("/console/organizations/") and page.request.get(path).ok
+    }
+    assert look(page, seen, judge.violations) == {}
+    empty = gateway.customer("Empty")
+    page.goto(empty.console_link("admin"))
+    expect(page.get_by_role("banner")).to_contain_text("Empty")
+    mine = {
+        endpoint: path
+        for endpoint, path in gateway.pages_of_organization(empty.id).items()
+        if endpoint in seen
+    }
+    assert look(page, mine, judge.violations) == {}
 
 
 @pytest.mark.parametrize("window", [NARROW, ZOOMED], ids=["320 px", "200 %"])
