@@ -51,6 +51,10 @@ class Okta:
         """Press *Test API Credentials* while a page waits for the call."""
         return self._executor.submit(directory.list_two_users, self._client(), directory.Directory())
 
+    def test_wrong_token(self) -> Future[str]:
+        """Press it with a token that was pasted wrongly, which must be refused."""
+        return self._executor.submit(directory.expect_refused_token, self._client(), directory.Directory())
+
     def assign(self, *people: Person) -> None:
         """Look each person up and create or link them."""
         for each in people:

@@ -88,20 +88,25 @@ def generate_token(hands: Hands, look: Callable[[str], None], *, script: bool) -
     return token
 
 
-def receive_test_call(hands: Hands, okta: Okta, *, script: bool) -> None:
-    """Step 13: the call appears while the page is open, and is a step that is done."""
-    page = hands.page
-    expect(page.get_by_text("No call of Okta has arrived yet")).to_be_visible()
+def receive_test_calls(hands: Hands, okta: Okta, *, script: bool) -> None:
+    """Step 13: calls appear while the page is open, a refused one with its remedy, and the step is done."""
+    expect(hands.page.get_by_text("No call of Okta has arrived yet")).to_be_visible()
+    okta.test_wrong_token().result(30)
+    wait_for_call(hands, "The token is unknown", script=script)
     okta.test_credentials().result(30)
-    call = page.get_by_text("Okta called GET /Users").first
-    # A call is written within a second.
+    wait_for_call(hands, "Okta called GET /Users", script=script)
+
+
+def wait_for_call(hands: Hands, text: str, *, script: bool) -> None:
+    """Wait for a line of the test. A call is written within a second; without script the admin looks again."""
+    line = hands.page.get_by_role("main").get_by_text(text).first
     for _ in range(0 if script else 10):
-        if call.is_visible():
+        if line.is_visible():
             break
-        page.wait_for_timeout(300)
-        hands.press(page.get_by_role("link", name="Look again"))
-        page.wait_for_load_state()
-    expect(call).to_be_visible()
+        hands.page.wait_for_timeout(300)
+        hands.press(hands.page.get_by_role("link", name="Look again"))
+        hands.page.wait_for_load_state()
+    expect(line).to_be_visible()
 
 
 def assign(hands: Hands, customer: Customer, okta: Okta, look: Callable[[str], None]) -> None:
@@ -110,15 +115,22 @@ def assign(hands: Hands, customer: Customer, okta: Okta, look: Callable[[str], N
     okta.assign(person(1, "Sales EMEA"), person(2, "Sales EMEA"), person(3, "Legal"))
     waiting = person(4, "sales emea")
     assert "over capacity" in okta.assign_refused(waiting)
-    hands.press(page.get_by_role("link", name="Home", exact=True))
+    hands.press(page.get_by_role("link", name="Seats", exact=True))
     banner = page.get_by_role("alert").filter(has_text="over capacity")
     support = banner.get_by_role("link", name="Contact support")
     assert support.get_attribute("href") == f"{customer.gateway.url}/contact"
+    waiting_people = page.get_by_role("main").get_by_text("user4@acme.test")
+    expect(waiting_people.first).to_be_visible()
     look("seats")
     customer.call("PATCH", customer.path, {"seats": {"limit": 5}})
+    hands.press(page.get_by_role("link", name="Seats", exact=True))
+    expect(page.get_by_role("status").filter(has_text="retry")).to_be_visible()
+    expect(waiting_people.first).to_be_visible()
     okta.assign(waiting)
-    hands.press(page.get_by_role("link", name="Home", exact=True))
+    hands.press(page.get_by_role("link", name="Seats", exact=True))
+    expect(page.get_by_role("heading", name="Seats", exact=True)).to_be_visible()
     expect(banner).to_have_count(0)
+    expect(waiting_people).to_have_count(0)
 
 
 def map_to_groups(hands: Hands, customer: Customer, look: Callable[[str], None], *, script: bool) -> None:
@@ -159,10 +171,13 @@ def set_up_all(hands: Hands, customer: Customer, *, script: bool, look: Callable
     assert re.fullmatch(BASE_URL, base_url)
     token = generate_token(hands, look, script=script)
     with Okta(customer.gateway.session(base_url, token)) as okta:
-        receive_test_call(hands, okta, script=script)
+        receive_test_calls(hands, okta, script=script)
         look("set-up")
         assign(hands, customer, okta, look)
     map_to_groups(hands, customer, look, script=script)
+    hands.press(hands.page.get_by_role("link", name="Activity", exact=True))
+    expect(hands.page.get_by_role("main")).to_contain_text("over capacity")
+    look("activity")
     hands.press(hands.page.get_by_role("link", name="Home", exact=True))
     expect(hands.page.get_by_role("heading", name="Home", exact=True)).to_be_visible()
     look("home")
