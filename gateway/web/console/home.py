@@ -22,7 +22,7 @@ _LINKS = {
     steps.RENEW: ("show_tokens", None, "Replace the token", CONNECTIONS),
     steps.CERTIFICATE: ("show_set_up", "sso", "Replace the metadata", SSO),
     steps.REFUSED: ("show_activity", None, "See the refused calls", VIEW),
-    steps.MAPPING: ("show_mapping", None, "Map to groups", MAPPING),
+    steps.MAPPING: ("show_mapping", None, "Map people to groups", MAPPING),
     steps.NOTHING: ("show_activity", None, "See what happened", VIEW),
 }
 
