@@ -12,6 +12,7 @@ from gateway.provisioning.console_access import MAPPING
 from gateway.provisioning.mapped_values import UnusableAttribute
 from gateway.provisioning.mapping_preview import MappingPreview, UnusableRule
 from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed
+from gateway.scim.json_text import fold
 from gateway.store.records import ConnectionRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import ConsoleRequest, current_request
@@ -225,19 +226,25 @@ def _render(template: str, connections: Sequence[ConnectionRecord], **values: An
 
 
 def _count_values(form: MappingForm) -> dict[str, Any]:
-    """Return the values that people have: those offered in the rows, and those that no row covers."""
+    """Return the values that people have: those offered in the rows, those that no row covers; and rows for nobody."""
     console = current_request()
+    nothing: dict[str, Any] = {"seen": None, "listed": [], "uncovered": [], "left_out": 0, "unused": []}
     if not form.attribute:
-        return {"seen": None, "listed": [], "uncovered": [], "left_out": 0}
+        return nothing
     ruled = [row.value for row in form.rows if row.value]
     try:
         seen = console.gateway.mapping.count_values(console.idp_caller, form.attribute, ruled)
     except UnusableAttribute:
-        return {"seen": None, "listed": [], "uncovered": [], "left_out": 0}
+        return nothing
     uncovered = [each for each in seen.values if not each.covered]
+    alike = {fold(each.value): each.value for each in reversed(seen.values)}
+    held = {each.value for each in seen.values}
+    unused = [(value, alike.get(fold(value))) for value in dict.fromkeys(ruled) if value not in held]
     return {
         "seen": seen,
         "listed": seen.values[:_LISTED_VALUES],
         "uncovered": uncovered[:_SHOWN_VALUES],
         "left_out": max(0, len(uncovered) - _SHOWN_VALUES),
+        # Where not all values were counted, it is not known of any that nobody has it.
+        "unused": unused if seen.complete else [],
     }

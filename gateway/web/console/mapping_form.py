@@ -248,9 +248,10 @@ def differences(before: Json, now: Json) -> Json:
     lists = []
     for name in _COMPARED:
         old, new = (_pairs(each.get(name, ())) for each in (before, now))
-        for verb, changed in (("New", new - old), ("No longer", old - new)):
+        for what, changed in (("New", new - old), ("No longer", old - new)):
             if changed:
-                lists.append((f"{verb}: {'leaves' if name == 'leaves' else 'joins'}", sorted(changed)))
+                verb = "leave" if name == "leaves" else "join"
+                lists.append((f"{what} among those who {verb} a group", sorted(changed)))
     return {
         "numbers": numbers,
         "lists": lists,

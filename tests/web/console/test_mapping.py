@@ -158,7 +158,7 @@ def test_save_after_people_changed_shows_what_changed(page: Page) -> None:
     assert (answer.status_code, can_save(answer)) == (412, True)
     assert "saving would now do something else" in text
     assert "People who join a group 1 2 (changed)" in text
-    assert "New: joins (1 of those listed) user2@acme.test: A" in text
+    assert "New among those who join a group (1 of those that the previews list) user2@acme.test: A" in text
     assert page.saved() == {}
     assert page.save([("a", "A")], create="A").status_code == 303
     assert page.saved() == {"a": "A"}
@@ -264,6 +264,9 @@ def test_values_that_people_have_are_counted_and_those_without_a_row_can_be_adde
     whole = page.send("rows", [("Sales", "A")], show_values="yes")
     assert "Did you mean Sales?" in text_of(whole)
     assert rows_of(whole) == [("Sales", "A")]
+    assert "Nobody has the value" not in text
+    unused = text_of(page.send("values", [("Sales", "A"), ("SALES", "A"), ("Sals", "A")]))
+    assert "Nobody has the value of these rows now: SALES (did you mean Sales?), Sals." in unused
     nothing = page.send("values", [], attribute="name.familyName")
     assert "None of the 7 people" in text_of(nothing)
     assert "No values can be read" in text_of(page.send("values", [], attribute="no such thing"))

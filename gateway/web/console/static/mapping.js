@@ -70,7 +70,9 @@ if (form) {
       event.preventDefault();
       const row = button.closest(".rule");
       const near = row.nextElementSibling || row.previousElementSibling;
+      const box = row.querySelector("[name=create]");
       row.remove();
+      if (box) handOver(box);
       if (!near) addRow("");
       number();
       hideCovered();
@@ -160,6 +162,12 @@ if (form) {
     outdatePreview();
   }
 
+  // The box of a row that names its group no longer goes to the next row that does.
+  function handOver(box) {
+    const next = [...rules.querySelectorAll("[name=group]")].find((field) => field.value.trim() === box.value);
+    if (next) showMissing(next, { missing: true, like: [] }, box.checked);
+  }
+
   // Beside the row: that there is no such group, with the box that makes it. One row of a name has the box.
   function showMissing(input, found, creates) {
     const place = input.closest(".rule").querySelector(".missing");
@@ -167,7 +175,9 @@ if (form) {
     const boxes = [...rules.querySelectorAll("[name=create]")].filter((box) => box.value === name);
     const elsewhere = boxes.find((box) => !place.contains(box));
     const checked = creates || boxes.some((box) => box.checked);
+    const left = place.querySelector("[name=create]");
     place.replaceChildren();
+    if (left && left.value !== name) handOver(left);
     input.removeAttribute("aria-describedby");
     input.removeAttribute("aria-invalid");
     if (!name || !found.missing) return;
