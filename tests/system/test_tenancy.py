@@ -15,6 +15,7 @@ import pytest
 from werkzeug.routing import Map
 
 from gateway.simulation.api import Answer
+from gateway.store.console import SETUP
 from gateway.store.ids_and_time import new_id
 from gateway.store.records import OrganizationRecord
 from gateway.store.tokens import new_token
@@ -78,7 +79,8 @@ def world(deployment: Deployment) -> World:
         person = {"user_name": f"manual@{name}.acme.test", "display_name": f"Of {name} manual"}
         manual = deployment.admin("POST", f"{path}/users", person)
         group = deployment.admin("POST", f"{path}/groups", {"name": "Support"})
-        assert (manual.status, group.status) == (201, 201), manual.text + group.text
+        link = deployment.admin("POST", f"{path}/setup-links", {})
+        assert (manual.status, group.status, link.status) == (201, 201, 201), manual.text + group.text
         world.users[f"{name} manual"], world.groups[f"{name} manual"] = manual.json["id"], group.json["id"]
         # Everybody of the organization is in the group that everybody sees.
         for place, uid in world.users.items():
@@ -466,6 +468,7 @@ ADMIN_BODIES: dict[str, Any] = {
     "POST /organizations/<organization>/users": {"user_name": "taken@acme.test"},
     "PATCH /organizations/<organization>/users/<user>": {"active": False},
     "POST /organizations/<organization>/groups": {"name": "Taken over"},
+    "POST /organizations/<organization>/console-links": {"person": "a@acme.test", "role": "admin"},
     "PATCH /organizations/<organization>/groups/<group>": {"name": "Taken over"},
 }
 
@@ -491,8 +494,10 @@ def fill(path: str, ids: dict[str, str]) -> str:
 def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     """An id of each kind that belongs to an organization, its users and groups those of a place."""
     scim = world.connections[f"{name} generic"]
-    token = world.deployment.gateway.store.tokens.by_connection(scim.connection)[0].uid
-    ids = {"organization": world.organizations[name].uid, "connection": scim.uid, "token": token}
+    store, organization = world.deployment.gateway.store, world.organizations[name]
+    token = store.tokens.by_connection(scim.connection)[0].uid
+    link = store.console_links.page(organization, SETUP, 0, 1)[0].uid
+    ids = {"organization": organization.uid, "connection": scim.uid, "token": token, "link": link}
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -504,7 +509,7 @@ def acme_token(world: World) -> str:
 
 def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acme_token: str) -> None:
     before = stored(world.deployment)
-    unknown = {name: new_id() for name in ("organization", "connection", "user", "group", "token")}
+    unknown = {name: new_id() for name in ("organization", "connection", "user", "group", "token", "link")}
     own = ids_of(world, "acme", "manual")
     tried = 0
     for method, path, body in admin_endpoints(world):

@@ -52,6 +52,7 @@ def test_every_operation_is_described(openapi: dict) -> None:
         "DELETE /connections/{connection}/tokens/{token}",
         "DELETE /admin-tokens/{token}",
         "DELETE /organizations/{organization}/admin-tokens/{token}",
+        "DELETE /organizations/{organization}/setup-links/{link}",
     }
 
 

@@ -205,7 +205,7 @@ def test_a_create_that_was_broken_off_names_the_group_that_is_there(scim, uids, 
 
     reported = []
     monkeypatch.setattr(scim.deployment.gateway.store.memberships, "add_pushes", broken)
-    monkeypatch.setattr(scim.deployment.gateway.activity_writer, "record_change", reported.append)
+    monkeypatch.setattr(scim.deployment.gateway.activity_writer, "_on_change", reported.append)
     answer = scim.call("POST", "/Groups", group_of(uids))
     assert answer.status == 503
     (group,) = scim.call("GET", '/Groups?filter=displayName eq "Everyone"').json["Resources"]
