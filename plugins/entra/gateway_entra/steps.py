@@ -24,16 +24,16 @@ def _find_the_application() -> Sequence[str]:
 
 def _connect(connection: Connection) -> Sequence[str]:
     return (
-        "In another window, turn on SCIM provisioning for this connection in the application, generate a bearer "
-        "token, choose when it expires, and copy it. It is shown only once.",
+        "In another window, open the page Set up of this console and turn on the switch Turn on SCIM provisioning. "
+        "Choose when the bearer token expires, generate it, and copy it. It is shown only once.",
         "In Entra, open Provisioning in the menu of the application, start a new configuration, and set the "
         "provisioning mode to Automatic.",
         f"Enter the base URL of this connection, {connection.base_url or 'shown beside it'}, as Tenant URL. The flag "
         "aadOptscim062020 may stand behind it (?aadOptscim062020); it is not needed, both of its ways are understood.",
         'Enter the token as Secret Token, by itself: without the word "Bearer".',
         "Select Test Connection. Entra then asks for a user who does not exist, and is content with an empty list. "
-        "When it says that the credentials are authorized, select Save; if it does not, let the test of the "
-        "connection in the application say what is wrong.",
+        "When it says that the credentials are authorized, select Save; if it does not, see under Check the connection "
+        "what is wrong.",
     )
 
 
@@ -70,7 +70,7 @@ def _map_to_groups(connection: Connection) -> Sequence[str]:
         "To fill the application's groups from an attribute as well, choose one that Entra sends anyway, such as "
         "department. Or map one of your own: at the bottom of the mappings for users, tick Show advanced options, "
         f"select Edit attribute list, and add {namespace}:group of the type String.",
-        "In the application, under Organization settings, Single sign-on, open Map to groups, choose the attribute, "
+        "In this console, open the page Map to groups, turn on the switch Map to groups, choose the attribute, "
         "enter its values exactly as they stand in Entra on the left and groups of the application on the right. Look "
         "at the preview, then save.",
     )

@@ -30,16 +30,14 @@ def _find_the_application() -> Sequence[str]:
 
 def _connect(connection: Connection) -> Sequence[str]:
     return (
-        "In another window, sign in to the application.",
-        "Go to the Admin center, select Login, then Single sign-on.",
-        "Turn on SCIM provisioning for this connection.",
-        f"Copy the base URL of this connection, {connection.base_url or 'shown beside it'}, "
-        "into the Base URL field in Okta.",
-        "In the application, generate a bearer token for this connection, choose when it expires, and copy "
-        "it. It is shown only once.",
+        "In another window, open the page Set up of this console.",
+        "Paste the metadata of Okta's Sign On tab under Single sign-on, if it is not there yet.",
+        "Turn on the switch Turn on SCIM provisioning.",
+        f"Copy the base URL, {connection.base_url or 'shown beside it'}, into the Base URL field in Okta.",
+        "On the page Set up, choose when the bearer token expires, generate it, and copy it. It is shown only once.",
         'Paste the token into the API Token field in Okta, by itself: without the word "Bearer".',
         "Select Test API Credentials. When Okta says that they were verified, select Save. If it does not, "
-        "copy base URL and token once more, then let the test of the connection say what is wrong.",
+        "copy base URL and token once more, then see under Check the connection what is wrong.",
     )
 
 
@@ -66,7 +64,7 @@ def _map_to_groups(connection: Connection) -> Sequence[str]:
         "Under Mappings, map the attribute of Okta that says where a person belongs to the new attribute, "
         "on create and update.",
         "Save the mapping, then assign a person as before; Okta sends the value along.",
-        "In the application, under Organization settings, Single sign-on, open Map to groups.",
+        "In this console, open the page Map to groups and turn on the switch Map to groups.",
         "In the left column, enter the values exactly as they stand in Okta, letter case included.",
         "In the right column, choose a group of the application for each value, or type the name of a new "
         "one. Look at the preview, then save. From then on the groups of this connection's people cannot be "
