@@ -121,8 +121,8 @@ class AdmissionControl:
         if known is None or found is None or found[1].id != refused.caller.organization.id:
             trace.stranger = "unknown token"
             trace.inside = (
-                "The token is unknown: it is none of this organization's. Copy it again from the application without"
-                " spaces, or make a new one there."
+                "The token is unknown: it is none of this organization's. Copy it again, whole and without spaces. It"
+                " was shown only once: if you no longer have it, make a new one."
             )
             return
         token = f"{known.label} {known.prefix}…".strip()
