@@ -22,9 +22,10 @@ if (form) {
   // A value with a row is no longer one that no rule covers.
   function hideCovered() {
     const values = new Set([...rules.querySelectorAll("[name=value]")].map((field) => field.value));
-    for (const button of form.querySelectorAll("[data-add]")) {
-      button.closest("tr").hidden = values.has(button.dataset.add);
-    }
+    const buttons = [...form.querySelectorAll("[data-add]")];
+    for (const button of buttons) button.closest("tr").hidden = values.has(button.dataset.add);
+    const uncovered = form.querySelector("#uncovered");
+    if (uncovered) uncovered.hidden = buttons.every((button) => values.has(button.dataset.add));
   }
   form.addEventListener("change", hideCovered);
   form.addEventListener("submit", () => { leaving = true; });
