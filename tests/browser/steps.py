@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from gateway.testing.deployment import ADMIN_TOKEN
 from tests.browser.okta import Okta, person
@@ -20,6 +20,16 @@ def open_setup_link(page: Page, customer: Customer) -> None:
     page.goto(customer.setup_link())
     page.get_by_role("button", name="Continue").click()
     expect(page.get_by_role("banner")).to_contain_text(customer.name)
+
+
+def navigation(page: Page, name: str) -> Locator:
+    """Return the link of the navigation to a page of the organization."""
+    return page.get_by_role("banner").get_by_role("link", name=name, exact=True)
+
+
+def open_by_navigation(page: Page, name: str) -> None:
+    navigation(page, name).click()
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
 def furnish(customer: Customer) -> dict[str, str]:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.okta import Okta, person
 from tests.browser.served import Customer, ServedGateway
-from tests.browser.steps import open_setup_link
+from tests.browser.steps import open_by_navigation, open_setup_link
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def customer(gateway: ServedGateway) -> Customer:
 
 def open_page(page: Page, customer: Customer, name: str) -> None:
     page.goto(customer.console_link())
-    page.get_by_role("link", name=name, exact=True).click()
+    open_by_navigation(page, name)
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
 
 
@@ -95,7 +95,7 @@ def test_the_back_button_shows_no_token_again_and_makes_no_second_one(page: Page
     page.get_by_role("button", name="Generate bearer token").first.click()
     token = page.get_by_label("Bearer token", exact=True).input_value()
     assert token.startswith("pgw_")
-    page.get_by_role("link", name="Home", exact=True).click()
+    open_by_navigation(page, "Home")
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
     page.go_back()
     expect(page.get_by_role("heading", name="Tokens", exact=True)).to_be_visible()
@@ -122,7 +122,7 @@ def test_rows_outlive_a_session_that_ends_in_mid_form(
 ) -> None:
     page, watch = watched()
     open_setup_link(page, customer)
-    page.get_by_role("link", name="Map to groups", exact=True).click()
+    open_by_navigation(page, "Map to groups")
     fill_rules(page, SALES, LEGAL)
     (link,) = customer.get(f"{customer.path}/setup-links")["items"]
     customer.call("DELETE", f"{customer.path}/setup-links/{link['id']}", status=204)

@@ -17,7 +17,7 @@ from tests.browser import judge
 from tests.browser.hands import Hands, Keyboard, Mouse
 from tests.browser.okta import Okta, person
 from tests.browser.served import METADATA, Customer, ServedGateway
-from tests.browser.steps import sign_in_operator
+from tests.browser.steps import navigation, sign_in_operator
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
@@ -115,7 +115,7 @@ def assign(hands: Hands, customer: Customer, okta: Okta, look: Callable[[str], N
     okta.assign(person(1, "Sales EMEA"), person(2, "Sales EMEA"), person(3, "Legal"))
     waiting = person(4, "sales emea")
     assert "over capacity" in okta.assign_refused(waiting)
-    hands.press(page.get_by_role("link", name="Seats", exact=True))
+    hands.press(navigation(hands.page, "Seats"))
     banner = page.get_by_role("alert").filter(has_text="over capacity")
     support = banner.get_by_role("link", name="Contact support")
     assert support.get_attribute("href") == f"{customer.gateway.url}/contact"
@@ -123,11 +123,11 @@ def assign(hands: Hands, customer: Customer, okta: Okta, look: Callable[[str], N
     expect(waiting_people.first).to_be_visible()
     look("seats")
     customer.call("PATCH", customer.path, {"seats": {"limit": 5}})
-    hands.press(page.get_by_role("link", name="Seats", exact=True))
+    hands.press(navigation(hands.page, "Seats"))
     expect(page.get_by_role("status").filter(has_text="retry")).to_be_visible()
     expect(waiting_people.first).to_be_visible()
     okta.assign(waiting)
-    hands.press(page.get_by_role("link", name="Seats", exact=True))
+    hands.press(navigation(hands.page, "Seats"))
     expect(page.get_by_role("heading", name="Seats", exact=True)).to_be_visible()
     expect(banner).to_have_count(0)
     expect(waiting_people).to_have_count(0)
@@ -136,7 +136,7 @@ def assign(hands: Hands, customer: Customer, okta: Okta, look: Callable[[str], N
 def map_to_groups(hands: Hands, customer: Customer, look: Callable[[str], None], *, script: bool) -> None:
     """Steps 4 to 6 of "Assigning users to groups": a new group is made by choosing so; Save does what was previewed."""
     page = hands.page
-    hands.press(page.get_by_role("link", name="Map to groups", exact=True))
+    hands.press(navigation(hands.page, "Map to groups"))
     if not script:
         hands.press(page.get_by_role("button", name="Show the values"))
     expect(page.get_by_role("cell", name="2", exact=True).first).to_be_visible()
@@ -175,10 +175,10 @@ def set_up_all(hands: Hands, customer: Customer, *, script: bool, look: Callable
         look("set-up")
         assign(hands, customer, okta, look)
     map_to_groups(hands, customer, look, script=script)
-    hands.press(hands.page.get_by_role("link", name="Activity", exact=True))
+    hands.press(navigation(hands.page, "Activity"))
     expect(hands.page.get_by_role("main")).to_contain_text("over capacity")
     look("activity")
-    hands.press(hands.page.get_by_role("link", name="Home", exact=True))
+    hands.press(navigation(hands.page, "Home"))
     expect(hands.page.get_by_role("heading", name="Home", exact=True)).to_be_visible()
     look("home")
 
