@@ -128,10 +128,12 @@ def days_left(microseconds: int | None) -> str:
     """Show how many days are left until a moment."""
     if microseconds is None:
         return "does not expire"
-    days = (microseconds - now()) // (86_400 * _SECOND)
-    if days < 0:
+    left = microseconds - now()
+    if left <= 0:
         return "expired"
-    return "ends today" if days == 0 else f"{days} day{'s' if days > 1 else ''} left"
+    # Rounded up: a token made for 90 days has 90 days left.
+    days = -(-left // (86_400 * _SECOND))
+    return f"{days} days left" if days > 1 else "less than a day left"
 
 
 def _is_current(endpoint: str) -> bool:
