@@ -130,6 +130,7 @@ def test_activity_is_filtered_by_person_connection_and_day(
 @pytest.mark.parametrize("query", [
     {"before": "x-y"}, {"before": "9" * 30}, {"day": "9999-12-31"}, {"day": "never"}, {"outcome": "else"},
     {"connection": "else"}, {"request": "<b>"}, {"person": "\x00"},
+    {"request": "\x00"}, {"connection": "\x00"},
 ])  # fmt: skip
 def test_activity_takes_any_query(admin: Browser, query: dict[str, str]) -> None:
     assert admin.get("activity", **query).status_code == 200

@@ -116,6 +116,15 @@ def test_member_is_added_and_taken_out(
     assert deployment.activity(organization)[0].status == 204
 
 
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "x" * 5000])
+def test_list_and_forms_take_any_text(admin: Browser, text: str) -> None:
+    path = add(admin, "Board")
+    encoded = text.encode("utf-8", "surrogatepass")
+    assert admin.client.get(admin.path("groups"), query_string={"q": encoded}).status_code == 200
+    assert admin.post(f"{path}/members", {"user_name": encoded}).status_code == 400
+    assert admin.post("groups", {"name": encoded}).status_code in (303, 400)
+
+
 def test_unknown_member_is_refused_with_what_was_typed(admin: Browser) -> None:
     answer = admin.post(f"{add(admin, 'Board')}/members", {"user_name": "<b>user9"})
     assert answer.status_code == 400
