@@ -300,8 +300,8 @@ def _token_detail(state: ConnectionState) -> str:
         return "All tokens have expired." if state.tokens else "There is no token yet."
     if token.expires is None:
         return f"The token {token.prefix}… does not expire."
-    days = (token.expires - now()) // _DAY
-    ends = "ends today" if days == 0 else f"ends in {days} day{'s' if days > 1 else ''}"
+    days = -(-(token.expires - now()) // _DAY)
+    ends = f"ends in {days} days" if days > 1 else "ends within a day"
     return f"The token {token.prefix}… {ends}."
 
 
