@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,13 +22,12 @@ from gateway.provisioning.admin_tokens import OPERATOR, AdminAccess, check_expir
 from gateway.provisioning.caller import Caller, Callers, Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import AuthenticationFailed, Conflict, Forbidden, InvalidValue, NotFound, Unavailable
-from gateway.scim.json_text import excerpt
+from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.console import CONSOLE, SETUP
 from gateway.store.engine.base import BRIEF
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import (
-    AdminTokenRecord,
     ConsoleLinkRecord,
     ConsoleSessionRecord,
     OrganizationRecord,
@@ -59,6 +59,8 @@ _MINUTE, _HOUR = 60_000_000, 3_600_000_000
 CONSOLE_LINK_LASTS, SESSION_LASTS = 5 * _MINUTE, 8 * _HOUR
 #: How long a session lasts without a request, by role.
 _IDLE = {ADMIN: _HOUR, VIEWER: _HOUR, SETUP_ROLE: SESSION_LASTS, OPERATOR_ROLE: _HOUR // 2}
+#: Values under one name that wait to be shown, and attempts to store one that another tab's keeps back.
+_MOST_LEFT, _ATTEMPTS = 20, 16
 #: Setup links of an organization that can be redeemed at once.
 MOST_OPEN_LINKS = 3
 
@@ -98,15 +100,17 @@ class ConsoleAccess:
 
     def add_setup_link(
         self, caller: Caller, email: str | None, rights: Sequence[str], hours: int, trace: Trace,
-        maker: AdminTokenRecord | None = None,
+        latest: int | None = None,
     ) -> tuple[ConsoleLinkRecord, str]:  # fmt: skip
         """Make a link for a stranger and return it with its secret, which is shown this once.
 
-        `maker` is the admin token that is used, None where that has no limits. Raises Forbidden for a link that
-        outlives it, and Conflict where too many links of the organization can be redeemed already.
+        `latest` is the end of the admin token that is used, in microseconds, None for never. Raises Forbidden for a
+        link that outlives it, InvalidValue for the name of the operator, and Conflict where too many links of the
+        organization can be redeemed already.
         """
         expires = now() + hours * _HOUR
-        check_expiry(maker and maker.expires, expires)
+        check_expiry(latest, expires)
+        _check_person(email)
         with self._units_of_work.open(caller, trace):
             links = self._store.console_links
             if links.count_open(caller.organization, SETUP) >= MOST_OPEN_LINKS:
@@ -129,15 +133,16 @@ class ConsoleAccess:
 
     def add_console_link(
         self, caller: Caller, person: str, role: str, return_url: str | None, trace: Trace,
-        maker: AdminTokenRecord | None = None,
+        latest: int | None = None,
     ) -> tuple[ConsoleLinkRecord, str]:  # fmt: skip
         """Make a link for somebody whom the application has signed in, and return it with its secret.
 
-        Raises InvalidValue for a `return_url` that leads elsewhere than to the application, and Forbidden as
-        `add_setup_link` does.
+        Raises InvalidValue for a `return_url` that leads elsewhere than to the application, else as `add_setup_link`
+        does.
         """
         expires = now() + CONSOLE_LINK_LASTS
-        check_expiry(maker and maker.expires, expires)
+        check_expiry(latest, expires)
+        _check_person(person)
         if return_url is not None:
             self._check_return_url(return_url)
         with self._units_of_work.open(caller, trace):
@@ -192,10 +197,14 @@ class ConsoleAccess:
                 " you were sent, or ask for a new one."
             )
         organization = self._store.organizations.by_key(link.organization_id)
-        trace.principal, trace.target = link.person, Target(_TYPES[link.kind], link.uid, link.email)
-        trace.organization_id = organization.id
+        trace.target = Target(_TYPES[link.kind], link.uid, link.email)
+        trace.organization_id, trace.stranger = organization.id, f"link {link.uid}"
+        if link.state(now()) != "open":
+            raise AuthenticationFailed(_why_not(link))
+        trace.principal = link.person
         with self._units_of_work.open(self._callers.admin(organization), trace):
             if not links.use(link, address):
+                trace.principal = None
                 raise AuthenticationFailed(_why_not(links.find(secret.strip()) or link))
             _, value = self._store.console_sessions.add(
                 organization.id, "link", link.person, link.role, json.loads(link.rights), now() + SESSION_LASTS,
@@ -221,9 +230,11 @@ class ConsoleAccess:
             )
         if admin_token.expires is not None:
             expires = min(expires, admin_token.expires)
-        return self._open(
-            admin_token.organization_id, "token", admin_token.name, role, expires, address, admin_token.id
-        )
+        trace.target = Target("AdminToken", admin_token.uid, f"{admin_token.name} ({admin_token.prefix}…)")
+        with self._change(admin_token.organization_id, trace):
+            return self._open(
+                admin_token.organization_id, "token", admin_token.name, role, expires, address, admin_token.id
+            )
 
     def sign_in_operator(self, person: str, source: str, address: str) -> str:
         """Open a session for an operator whom another service has authenticated; return the cookie's secret."""
@@ -278,14 +289,28 @@ class ConsoleAccess:
             self._store.console_sessions.end(session)
         log.info("session %s of the console ended", session.uid)
 
-    def end_by_id(self, session: Session, uid: str) -> None:
+    def end_by_id(self, session: Session, uid: str, trace: Trace) -> None:
         """End a session that another one sees. Raises NotFound, and Forbidden for one of somebody else to a viewer."""
         found = self._store.console_sessions.by_id(session.only_organization, uid)
         if found is None:
             raise NotFound(f"There is no session with the id {excerpt(uid)} here.")
         if PEOPLE not in session.rights and found.uid != session.record.uid:
             raise Forbidden("You are signed in to look, and can end no session but your own.")
-        self.end(found)
+        trace.target = Target("Session", found.uid, found.person)
+        with self._change(found.organization_id, trace):
+            self.end(found)
+
+    @contextmanager
+    def _change(self, organization_id: int | None, trace: Trace) -> Iterator[None]:
+        """Run a transaction that leaves a line in the activity of the organization, where there is one."""
+        if organization_id is None:
+            with self._store.transaction():
+                yield
+            return
+        organization = self._store.organizations.by_key(organization_id)
+        trace.organization_id = organization.id
+        with self._units_of_work.open(self._callers.admin(organization), trace):
+            yield
 
     def sessions(
         self, session: Session, organization: OrganizationRecord | None, limit: int = 100
@@ -302,26 +327,53 @@ class ConsoleAccess:
     # What is shown once ---------------------------------------------------------------------------------------------
 
     def leave(self, session: Session, name: str, value: Any) -> None:
-        """Store JSON for a later page of the session, encrypted with the cookie's secret, which the database lacks."""
-        sessions, fernet = self._store.console_sessions, _fernet(session.secret)
-        with self._store.transaction():
-            before = sessions.read_sealed(session.record)
-            left = _unseal(fernet, before) | {name: value}
-            sessions.write_sealed(session.record, fernet.encrypt(json.dumps(left).encode()).decode(), before)
+        """Store JSON for a later page of the session, encrypted with the cookie's secret, which the database lacks.
 
-    def take(self, session: Session, name: str) -> Any:
-        """Return what `leave` stored under a name, once; None if there is nothing."""
+        What is stored under the name already stays: two tabs may have left a value each. Raises Conflict.
+        """
         sessions, fernet = self._store.console_sessions, _fernet(session.secret)
-        before = sessions.read_sealed(session.record)
-        if name not in (left := _unseal(fernet, before)):
-            return None
-        value = left.pop(name)
-        sealed = fernet.encrypt(json.dumps(left).encode()).decode() if left else None
-        with self._store.transaction():
-            return value if sessions.write_sealed(session.record, sealed, before) else None
+        for _ in range(_ATTEMPTS):
+            with self._store.transaction():
+                before = sessions.read_sealed(session.record)
+                left = _unseal(fernet, before)
+                left[name] = [*left.get(name, ()), value][-_MOST_LEFT:]
+                sealed = fernet.encrypt(json.dumps(left).encode()).decode()
+                if sessions.write_sealed(session.record, sealed, before):
+                    return
+        raise Conflict(
+            "It was made, but cannot be shown: your session has ended. Revoke it and make another one."
+        )
+
+    def take(self, session: Session, name: str) -> list[Any]:
+        """Return what `leave` stored under a name, once, in its order.
+
+        A database that cannot be written yields nothing, and keeps it until it can.
+        """
+        sessions, fernet = self._store.console_sessions, _fernet(session.secret)
+        for _ in range(_ATTEMPTS):
+            before = sessions.read_sealed(session.record)
+            if name not in (left := _unseal(fernet, before)):
+                break
+            values: list[Any] = left.pop(name)
+            sealed = fernet.encrypt(json.dumps(left).encode()).decode() if left else None
+            try:
+                with self._store.transaction():
+                    if sessions.write_sealed(session.record, sealed, before):
+                        return values
+            except Unavailable:
+                break
+        return []
 
 
 _TYPES = {SETUP: "SetupLink", CONSOLE: "ConsoleLink"}
+
+
+def _check_person(name: str | None) -> None:
+    """Refuse the name that the activity has for the operator. Raises InvalidValue."""
+    if name is not None and fold(name.strip()) == OPERATOR:
+        raise InvalidValue(
+            f"The name {name!r} is reserved: the activity has it for the operator. Name the person, as in it@acme.test."
+        )
 
 
 def _role_of(organization_id: int | None, scope: str) -> str | None:

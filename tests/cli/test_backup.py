@@ -27,6 +27,7 @@ from gateway.store.engine.base import MIGRATIONS
 from gateway.store.engine.sqlite import Use
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH, USER
+from tests.support.console import setup_link, sign_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 Gateway = Callable[..., Result]
@@ -269,6 +270,23 @@ def test_a_restored_gateway_is_as_it_was_and_goes_on(
         audit(again)
     finally:
         again.close()
+
+
+def test_restore_revokes_open_links_and_ends_sessions(
+    gateway: Gateway, deployment: Deployment, instance: Path, tmp_path: Path
+) -> None:
+    organization = deployment.organization()
+    browser = sign_in(deployment, organization)
+    setup_link(deployment, organization)
+    assert browser.get("").status_code == 200
+    file = sound_backup(gateway, deployment, tmp_path / "kept")
+    assert gateway("restore", str(file)).exit_code == 0
+    database = database_of(instance)
+    assert rows(database, "SELECT COUNT(*) FROM console_links WHERE used IS NULL AND revoked IS NULL") == [
+        (0,)
+    ]
+    assert rows(database, "SELECT COUNT(*) FROM console_sessions WHERE ended IS NULL") == [(0,)]
+    assert rows(file, "SELECT COUNT(*) FROM console_sessions WHERE ended IS NULL") == [(1,)]
 
 
 def test_it_can_be_restored_where_nothing_is(

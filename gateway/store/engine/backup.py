@@ -11,6 +11,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _PAGES_PER_STEP = 2000
 _COMPANIONS = ("-wal", "-shm", "-journal")
 SQLITE = "sqlite:///"
 _TABLES = {"organizations", "connections", "tokens", "admin_tokens", "users", "groups", "events", "activity"}
+#: The migration that makes the tables of the console.
+_CONSOLE = "0010_console"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -82,6 +85,7 @@ def write_atomically(target: Path, force: bool) -> Iterator[Path]:
 def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Path | None]:
     """Put a copy of `source` in the place of the database; return it and the new path of the old file, if any.
 
+    Links of the console that were open and sessions end: they may have been used or ended since.
     At any moment the old file or the new one is in place, complete. Raises CopyError, also if the database is in use.
     """
     if not source.is_file():
@@ -91,6 +95,8 @@ def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Pat
     database.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive_use(database), _temporary_file(database) as part:
         found = _copy_and_check(source, "ro", part, progress)
+        if _CONSOLE in found.migrations:
+            _end_console_access(part)
         _match_owner(part, database)
         kept = _set_aside(database)
         os.replace(part, database)
@@ -188,6 +194,19 @@ def _check_copy(copy: sqlite3.Connection, part: Path, source: Path) -> Copy:
     last = dict(copy.execute("SELECT uid, event_seq FROM organizations ORDER BY id").fetchall())
     pending = tuple(name for name in known if name not in seen)
     return Copy(part.stat().st_size, tuple(seen), pending, last)
+
+
+def _end_console_access(part: Path) -> None:
+    """Revoke links that were used since, as far as the copy knows not yet, and end sessions that have ended since."""
+    moment = time.time_ns() // 1000
+    with closing(_open(part)) as copy:
+        copy.execute("BEGIN")
+        copy.execute(
+            "UPDATE console_links SET revoked = ? WHERE used IS NULL AND revoked IS NULL AND expires > ?",
+            (moment, moment),
+        )
+        copy.execute("UPDATE console_sessions SET ended = ?, sealed = NULL WHERE ended IS NULL", (moment,))
+        copy.execute("COMMIT")
 
 
 def _match_owner(part: Path, database: Path) -> None:

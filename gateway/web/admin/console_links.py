@@ -48,7 +48,7 @@ def add_setup_link(values: dict[str, Any]) -> Any:
         values["rights"],
         values["expires_in_hours"],
         request.trace,
-        request.token,
+        request.token and request.token.expires,
     )
     return setup_link_json(link) | {"url": request.link_url(secret)}
 
@@ -83,6 +83,6 @@ def add_console_link(values: dict[str, Any]) -> Any:
         values["role"],
         values.get("return_url"),
         request.trace,
-        request.token,
+        request.token and request.token.expires,
     )
     return {"url": request.link_url(secret), "expires_at": rfc3339(link.expires)}

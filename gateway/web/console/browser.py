@@ -23,7 +23,8 @@ FORM_BODY = 4 << 20
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    # With no-referrer a browser's forms would have `Origin: null` (Fetch, "append a request Origin header").
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -45,20 +46,30 @@ def read_cookie(http_request: Request, config: Config, name: str = SESSION_COOKI
     return http_request.cookies.get(_cookie_name(_is_secure(http_request, config), name), "")
 
 
+def require_encryption(http_request: Request, config: Config) -> None:
+    """Refuse a browser whose cookie would travel unencrypted. Raises Forbidden.
+
+    To be called before a link is used up: the session that it opens would be nobody's.
+    """
+    if not _is_secure(http_request, config) and not _is_loopback(
+        urlsplit(public_url(http_request, config)).hostname or ""
+    ):
+        raise Forbidden(
+            "The console is open over HTTPS only: over plain HTTP, others on the way could take over the session. The"
+            " operator sets GATEWAY_PUBLIC_URL to the https:// address of the gateway."
+        )
+
+
 def set_cookie(
     response: Response, http_request: Request, config: Config, value: str, name: str = SESSION_COOKIE,
     seconds: int | None = None,
 ) -> None:  # fmt: skip
     """Have the browser send a value with its requests, by default the secret of a session, and no script read it.
 
-    It is forgotten after `seconds`, or when the browser is closed. Raises Forbidden where it would travel unencrypted.
+    It is forgotten after `seconds`, or when the browser is closed. Raises Forbidden as `require_encryption` does.
     """
+    require_encryption(http_request, config)
     secure = _is_secure(http_request, config)
-    if not secure and not _is_loopback(urlsplit(public_url(http_request, config)).hostname or ""):
-        raise Forbidden(
-            "The console is open over HTTPS only: over plain HTTP, others on the way could take over the session. The"
-            " operator sets GATEWAY_PUBLIC_URL to the https:// address of the gateway."
-        )
     response.set_cookie(
         _cookie_name(secure, name),
         value,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from flask import g
+from flask import g, request
 
 from gateway.provisioning.console_access import OPERATE, Session
 from gateway.web.tenant_request import TenantRequest
@@ -26,6 +27,12 @@ class ConsoleRequest(TenantRequest):
     def only_organization(self) -> int | None:
         """Key of the only organization that the session opens; None for an operator's, which opens all."""
         return self.signed_in.only_organization
+
+    def take(self, name: str) -> list[Any]:
+        """Return what an action left for this page, once, and for HEAD nothing: its answer shows nothing."""
+        if request.method == "HEAD":
+            return []
+        return self.gateway.console_access.take(self.signed_in, name)
 
     def may(self, right: str) -> bool:
         """Return whether the session has a right."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import current_app, redirect, request, url_for
+from flask import current_app, make_response, redirect, request, url_for
 
 from gateway.provisioning import Provisioning
+from gateway.provisioning.admin_tokens import WrongAdminToken, note_expired
 from gateway.provisioning.console_access import SETUP_ROLE
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, TooManyRequests
 from gateway.web.console.blueprint import blueprint, find_session, note_refusal
-from gateway.web.console.browser import delete_cookie, set_cookie
+from gateway.web.console.browser import delete_cookie, require_encryption, set_cookie
 from gateway.web.console.context import current_request
 from gateway.web.console.rendering import render
 from gateway.web.errors import current_http_request
@@ -27,13 +28,14 @@ def show_setup_link() -> str:
 def redeem_link() -> Any:
     """Redeem a link for a session."""
     console_request = current_request()
+    require_encryption(current_http_request(), console_request.gateway.config)
     try:
         secret = console_request.gateway.console_access.redeem(
             request.form.get("code", "").strip(), request.remote_addr or "", console_request.trace
         )
     except AuthenticationFailed as refusal:
-        note_refusal(refusal)
         _count_failure()
+        note_refusal(refusal)
         return render("setup_link.html", error=refusal.detail), refusal.status
     return enter(secret)
 
@@ -42,12 +44,16 @@ def redeem_link() -> Any:
 def sign_in() -> Any:
     """Sign in with an admin token."""
     console_request = current_request()
+    require_encryption(current_http_request(), console_request.gateway.config)
     try:
         secret = console_request.gateway.console_access.sign_in(
             request.form.get("token", ""), request.remote_addr or "", console_request.trace
         )
     except (AuthenticationFailed, Forbidden) as refusal:
         _count_failure()
+        if isinstance(refusal, WrongAdminToken):
+            note_expired(refusal, console_request.trace)
+        note_refusal(refusal)
         return show_sign_in(refusal)
     return enter(secret)
 
@@ -58,7 +64,11 @@ def sign_out() -> Any:
     console_request = current_request()
     record = console_request.signed_in.record
     console_request.gateway.console_access.end(record)
-    response = redirect(record.return_url or url_for("console.show_start"), 303)
+    response: Any = redirect(url_for("console.show_start"), 303)
+    if record.return_url:
+        # No redirect: the policy's form-action holds for where a form is redirected to, too.
+        response = make_response(render("leave.html", console=None, url=record.return_url))
+        response.headers["Refresh"] = f"0; url={record.return_url}"
     delete_cookie(response, current_http_request(), console_request.gateway.config)
     return response
 
@@ -99,7 +109,8 @@ def enter(secret: str) -> Any:
     console_request = current_request()
     gateway, access = console_request.gateway, console_request.gateway.console_access
     session = access.find_session(secret, current_app.extensions.get("session_sources", ()))
-    assert session is not None
+    if session is None:
+        raise AuthenticationFailed("What you signed in with was revoked in this moment. Ask for a new one.")
     response = redirect(enter_path(session), 303)
     set_cookie(response, current_http_request(), gateway.config, secret)
     if (before := find_session()) is not None:
@@ -114,6 +125,8 @@ def _count_failure() -> None:
     """
     limits: RateLimit = current_app.extensions["wrong_codes"]
     if wait := limits.wait(request.remote_addr or ""):
+        # No line in an activity for each of very many; those before it have one.
+        current_request().trace.organization_id = 0
         raise TooManyRequests(
             f"Too many failed attempts come from your address. Try again after {wait} second{'s' if wait > 1 else ''}.",
             retry_after=wait,

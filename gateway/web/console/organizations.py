@@ -59,7 +59,7 @@ def seat_limit_of(text: str) -> int | None:
     """Return the number of seats in a field; None, for no limit, where it is empty. Raises InvalidValue."""
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or int(text[:12]) > _MOST_SEATS:
+    if not text.isascii() or not text.isdecimal() or len(text) > 12 or int(text) > _MOST_SEATS:
         raise InvalidValue(
             f"Seats: {text[:20]!r} is no whole number from 0 to {_MOST_SEATS}. Empty means no limit."
         )

@@ -51,7 +51,7 @@ def render(template: str, **values: Any) -> str:
     }
     if console_request and console_request.session:
         shared["console"] = console_request
-        shared["notice"] = console_request.gateway.console_access.take(console_request.signed_in, "notice")
+        shared["notice"] = next(reversed(console_request.take("notice")), None)
         if console_request.found_organization:
             shared["organization"] = console_request.organization
             shared["full_seats"] = full_seats(console_request)

@@ -25,7 +25,7 @@ def show_sessions_of_organization() -> str:
 def end_session(session: str) -> Any:
     """End a session of those that the own one sees: a viewer ends no other."""
     request = current_request()
-    request.gateway.console_access.end_by_id(request.signed_in, session)
+    request.gateway.console_access.end_by_id(request.signed_in, session, request.trace)
     if request.is_operator:
         return see("show_sessions", "The session has ended.")
     return see("show_start", "The session has ended.")

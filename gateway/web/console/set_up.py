@@ -17,7 +17,7 @@ from gateway.store.records import ActivityRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
 from gateway.web.console.rendering import render, render_fragment
-from gateway.web.console.tokens import EXPIRIES, USUAL_EXPIRY, take_new_token
+from gateway.web.console.tokens import EXPIRIES, USUAL_EXPIRY, take_new_tokens
 from gateway.web.text_fields import Name
 
 #: Calls that the test shows, and microseconds for which it looks for new ones by itself.
@@ -80,7 +80,7 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
         values["details"] = gateway.queries.connection_details(
             connection, organization, console_request.public_url
         )
-        values["new_token"] = take_new_token(connection)
+        values["new_tokens"] = take_new_tokens(connection)
         values |= {"expiries": EXPIRIES, "usual_expiry": USUAL_EXPIRY, "verdicts": _VERDICTS}
         checks = gateway.diagnostics.of(organization, connection) if "check" in request.args else []
         values["checks"] = [

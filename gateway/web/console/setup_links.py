@@ -26,7 +26,7 @@ def show_setup_links() -> str:
     request = current_request()
     access = request.gateway.console_access
     links = access.setup_links(request.organization, 0, _SHOWN)
-    made = access.take(request.signed_in, f"setup link {request.organization.uid}")
+    made = request.take(f"setup link {request.organization.uid}")
     moment = now()
     rows = [(link, link.state(moment)) for link in reversed(links)]
     return render("setup_links.html", links=rows, made=made, hours=HOURS, rights=RIGHTS)
@@ -48,8 +48,9 @@ def make_setup_link() -> Any:
         raise InvalidValue("Choose at least one thing that the link allows, and how long it can be opened.")
     access = request.gateway.console_access
     link, secret = access.add_setup_link(
-        request.caller, values["email"] or None, rights, int(hours), request.trace
-    )
+        request.caller, values["email"] or None, rights, int(hours), request.trace,
+        request.signed_in.record.token_expires,
+    )  # fmt: skip
     left = {"url": request.link_url(secret), "email": link.email, "expires": link.expires}
     access.leave(request.signed_in, f"setup link {request.organization.uid}", left)
     return see("show_setup_links")

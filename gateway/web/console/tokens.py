@@ -45,7 +45,7 @@ def _page(only: ConnectionRecord | None, refusal: Refusal | None = None) -> Any:
     sections = []
     for state in overview.connections:
         states = token_states(state.tokens)
-        sections.append((state, states, rotation_step(states), take_new_token(state.connection)))
+        sections.append((state, states, rotation_step(states), take_new_tokens(state.connection)))
     page = render(
         "tokens.html", sections=sections, expiries=EXPIRIES, usual_expiry=USUAL_EXPIRY, typed=request.form,
         only=only, refusal=refusal,
@@ -100,15 +100,9 @@ def revoke_token(token: str) -> Any:
     return see("show_tokens", "The token was revoked.")
 
 
-def take_new_token(connection: ConnectionRecord) -> dict[str, str] | None:
-    """Return the token of a connection that was made just now, once; None if there is none to show."""
-    if request.method != "GET":
-        return None
-    console_request = current_request()
-    made: dict[str, str] | None = console_request.gateway.console_access.take(
-        console_request.signed_in, _place(connection)
-    )
-    return made
+def take_new_tokens(connection: ConnectionRecord) -> list[dict[str, str]]:
+    """Return the tokens of a connection that were made just now, once; two tabs may have made one each."""
+    return current_request().take(_place(connection)) if request.method == "GET" else []
 
 
 def _place(connection: ConnectionRecord) -> str:

@@ -178,7 +178,7 @@ def test_every_answer_has_the_headers(
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

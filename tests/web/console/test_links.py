@@ -150,7 +150,10 @@ def test_return_url_of_the_application_is_led_back_to(tmp_path: Any) -> None:
         browser.post("/setup", {"code": secret})
         assert 'href="https://app.acme.test/settings?tab=sso"' in browser.get("").get_data(as_text=True)
         out = browser.post("/console/sign-out")
-        assert out.location == "https://app.acme.test/settings?tab=sso"
+        assert out.status_code == 200
+        assert out.headers["Refresh"] == "0; url=https://app.acme.test/settings?tab=sso"
+        assert 'href="https://app.acme.test/settings?tab=sso"' in out.get_data(as_text=True)
+        assert browser.get("").status_code == 303
     finally:
         deployment.close()
 
@@ -205,5 +208,80 @@ def test_secrets_are_in_no_row_and_no_repr(deployment: Deployment, organization:
     for value in (secret, cookie.value, "the value that is shown once"):
         assert all(value not in row for row in rows)
         assert value not in repr(session)
-    assert access.take(session, "token") == "the value that is shown once"
-    assert access.take(session, "token") is None
+    assert access.take(session, "token") == ["the value that is shown once"]
+    assert access.take(session, "token") == []
+
+
+def test_link_is_not_used_up_where_its_cookie_would_be_refused(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    secret = setup_link(deployment, organization)
+    headers = {"Host": "scim.acme.test", "Sec-Fetch-Site": "same-origin"}
+    answer = Browser(deployment).post("/setup", {"code": secret}, headers)
+    assert answer.status_code == 403
+    assert "GATEWAY_PUBLIC_URL" in text_of(answer)
+    assert links(deployment, organization)[-1]["state"] == "open"
+
+
+def test_failed_redemptions_leave_one_line_a_minute_without_the_person(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    secret = setup_link(deployment, organization, email="it@acme.test")
+    Browser(deployment).post("/setup", {"code": secret})
+    deployment.app.extensions["wrong_codes"]._buckets.clear()
+    for _ in range(40):
+        Browser(deployment).post("/setup", {"code": secret})
+    deployment.app.extensions["wrong_codes"]._buckets.clear()
+    refused = [line for line in deployment.activity(organization) if line.outcome == "failure"]
+    assert 1 <= len(refused) <= 2
+    assert {line.principal for line in refused} == {None}
+    assert "was opened already" in refused[0].detail
+
+
+@pytest.mark.parametrize(("kind", "field"), [("setup-links", "email"), ("console-links", "person")])
+def test_link_for_somebody_called_operator_is_refused(
+    deployment: Deployment, organization: OrganizationRecord, kind: str, field: str
+) -> None:
+    body = {field: " Operator"} | ({"role": "admin"} if kind == "console-links" else {})
+    answer = deployment.admin("POST", f"/organizations/{organization.uid}/{kind}", body)
+    assert answer.status == 422
+    assert "reserved" in answer.text
+
+
+def test_operators_token_that_ends_makes_no_link_that_outlives_it_in_the_console(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    made = deployment.admin("POST", "/admin-tokens", {"name": "a day", "expires_in_days": 1})
+    browser = Browser(deployment, organization)
+    browser.post("/console/sign-in", {"token": made.json["token"]})
+    answer = browser.post("setup-links", {"email": "", "rights": "mapping", "hours": "720"})
+    assert answer.status_code == 403
+    assert links(deployment, organization) == []
+
+
+def test_made_link_waits_for_the_page_that_shows_it(
+    deployment: Deployment, organization: OrganizationRecord, operator: Browser
+) -> None:
+    for email in ("a@acme.test", "b@acme.test"):
+        operator.post("setup-links", {"email": email, "rights": "mapping", "hours": "24"})
+    operator.client.head(operator.path("setup-links"))
+    page = operator.get("setup-links").get_data(as_text=True)
+    assert page.count('value="http://localhost/setup#pgs_') == 2
+    assert "/setup#pgs_" not in operator.get("setup-links").get_data(as_text=True)
+
+
+def test_link_that_is_revoked_in_the_moment_of_its_redemption_is_refused(
+    deployment: Deployment, organization: OrganizationRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, access = setup_link(deployment, organization), deployment.gateway.console_access
+    redeem = access.redeem
+
+    def redeem_and_revoke(*arguments: Any) -> str:
+        value = redeem(*arguments)
+        deployment.gateway.store.database.run("UPDATE console_links SET revoked = ?", now())
+        return value
+
+    monkeypatch.setattr(access, "redeem", redeem_and_revoke)
+    answer = Browser(deployment).post("/setup", {"code": secret})
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers

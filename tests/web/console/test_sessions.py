@@ -197,3 +197,36 @@ def test_redemption_names_the_person(deployment: Deployment, organization: Organ
     sign_in(deployment, organization)
     lines = [line for line in deployment.activity(organization) if line.operation == "POST /setup"]
     assert [(line.principal, line.outcome) for line in lines] == [("admin@acme.test", "success")]
+
+
+def test_end_of_a_session_names_who_ended_it(
+    deployment: Deployment, organization: OrganizationRecord, admin: Browser, operator: Browser
+) -> None:
+    session = deployment.gateway.console_access.find_session(cookie(admin))
+    assert session is not None
+    operator.post(f"/console/sessions/{session.record.uid}/end")
+    lines = [line for line in deployment.activity(organization) if line.operation.endswith("/end")]
+    assert [(line.principal, line.outcome) for line in lines] == [("operator", "success")]
+    assert "admin@acme.test" in lines[0].facts
+
+
+def test_sign_in_with_a_token_is_in_the_activity(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    path = f"/organizations/{organization.uid}/admin-tokens"
+    made = deployment.admin("POST", path, {"name": "the team", "expires_in_days": 1}).json
+    Browser(deployment).post("/console/sign-in", {"token": made["token"]})
+    deployment.gateway.store.database.run(
+        "UPDATE admin_tokens SET expires = ? WHERE uid = ?", now() - 1, made["id"]
+    )
+    Browser(deployment).post("/console/sign-in", {"token": made["token"]})
+    lines = [line for line in deployment.activity(organization) if line.operation == "POST /console/sign-in"]
+    assert sorted(line.outcome for line in lines) == ["failure", "success"]
+    assert [line.principal for line in lines if line.outcome == "success"] == ["the team"]
+    assert made["token"] not in str(lines)
+
+
+@pytest.mark.parametrize("seats", ["0" * 12 + "9" * 30, "0" * 12 + "9" * 5000])
+def test_seats_of_very_many_digits_are_refused(operator: Browser, seats: str) -> None:
+    form = {"name": "Acme", "plan": "business", "payment": "card", "seats": seats}
+    assert operator.post("/console/organizations", form).status_code == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -123,3 +124,25 @@ def test_viewer_sees_tokens_without_forms(okta: Scim, viewer: Browser) -> None:
     assert "Generate bearer token" not in text_of(page)
     assert "Revoke" not in text_of(page)
     assert tokens(okta)[0].prefix in text_of(page)
+
+
+def test_tokens_of_two_tabs_are_both_shown(
+    deployment: Deployment, organization: OrganizationRecord, admin: Browser
+) -> None:
+    connection = deployment.connection("okta", organization).connection
+    for label in ("first tab", "second tab"):
+        admin.post(f"connections/{connection.uid}/tokens", {"expires": "365", "label": label})
+    assert admin.get("tokens").get_data(as_text=True).count('value="pgw_') == 2
+    assert 'value="pgw_' not in admin.get("tokens").get_data(as_text=True)
+
+
+def test_values_that_two_tabs_leave_at_once_are_all_kept(
+    deployment: Deployment, admin: Browser, together: Any
+) -> None:
+    access = deployment.gateway.console_access
+    held = admin.client.get_cookie("gateway")
+    assert held is not None
+    session = access.find_session(held.value)
+    assert session is not None
+    together(deployment, [lambda n=n: access.leave(session, "token", n) for n in range(4)])
+    assert sorted(access.take(session, "token")) == [0, 1, 2, 3]
