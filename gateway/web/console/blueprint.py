@@ -23,6 +23,8 @@ from gateway.web.errors import Errors, current_http_request
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+#: Fields that no page shows again.
+_SECRET_FIELDS = frozenset({"token", "code"})
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
 _RIGHTS = {
     "sso": "change single sign-on",
@@ -154,8 +156,10 @@ def show_signed_out() -> Any:
 
 
 def typed_fields() -> list[tuple[str, str]]:
-    """Return the fields of the form that was sent, so that it can be sent again."""
-    return list(request.form.items(multi=True)) if request.method == "POST" else []
+    """Return the fields of the form that was sent, but secrets, so that it can be sent again."""
+    if request.method != "POST" or not _SECRET_FIELDS.isdisjoint(request.form):
+        return []
+    return list(request.form.items(multi=True))
 
 
 def show_refusal(refusal: Refusal) -> Any:

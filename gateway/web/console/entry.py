@@ -20,8 +20,11 @@ from gateway.web.scim.rate_limit import RateLimit
 
 @blueprint.page("/setup", signed_in=False)
 def show_setup_link() -> str:
-    """Show the page that a link leads to. The link's secret is in the fragment, so nothing is known of it here."""
-    return render("setup_link.html", error=None)
+    """Show the page that a link leads to. The link's secret is in the fragment, so nothing is known of it here.
+
+    A link that submits itself would end the session of a person whom another site has sent here.
+    """
+    return render("setup_link.html", error=None, signed_in=find_session() is not None)
 
 
 @blueprint.action("/setup", operation="POST /setup", signed_in=False)
@@ -36,7 +39,8 @@ def redeem_link() -> Any:
     except AuthenticationFailed as refusal:
         _count_failure()
         note_refusal(refusal)
-        return render("setup_link.html", error=refusal.detail), refusal.status
+        page = render("setup_link.html", error=refusal.detail, signed_in=False)
+        return page, refusal.status
     return enter(secret)
 
 

@@ -285,3 +285,22 @@ def test_link_that_is_revoked_in_the_moment_of_its_redemption_is_refused(
     answer = Browser(deployment).post("/setup", {"code": secret})
     assert answer.status_code == 401
     assert "Set-Cookie" not in answer.headers
+
+
+def test_link_of_a_browser_that_is_signed_in_waits_for_its_button(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    assert "data-submits-itself" in Browser(deployment).get("/setup").get_data(as_text=True)
+    page = sign_in(deployment, organization).get("/setup")
+    assert "data-submits-itself" not in page.get_data(as_text=True)
+    assert "ends that session" in text_of(page)
+
+
+@pytest.mark.parametrize(("path", "field"), [("/setup", "code"), ("/console/sign-in", "token")])
+def test_secret_that_was_typed_is_on_no_page(deployment: Deployment, path: str, field: str) -> None:
+    limits = deployment.app.extensions["wrong_codes"]
+    limits._buckets.clear()
+    answers = [Browser(deployment).post(path, {field: "what was typed"}) for _ in range(30)]
+    limits._buckets.clear()
+    assert answers[-1].status_code == 429
+    assert all("what was typed" not in answer.get_data(as_text=True) for answer in answers)

@@ -8,8 +8,9 @@ if (linkForm && /^#pg[sc]_\w+$/.test(location.hash)) {
   field.value = location.hash.slice(1);
   document.querySelector("[data-link-code]").hidden = true;
   history.replaceState(null, "", location.pathname);
-  // A console link comes from the application, where the person is signed in: nobody has to press anything.
-  if (field.value.startsWith("pgc_")) linkForm.requestSubmit();
+  // A console link comes from the application, where the person is signed in: nobody has to press anything, unless
+  // that would end a session.
+  if (field.value.startsWith("pgc_") && "submitsItself" in linkForm.dataset) linkForm.requestSubmit();
 }
 
 document.addEventListener("click", async (event) => {
