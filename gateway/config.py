@@ -6,6 +6,7 @@ Defaults are overridden by `instance/config.toml`, that by `GATEWAY_*` of the en
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import re
 import secrets
@@ -258,7 +259,16 @@ def is_encrypted_or_local(url: str) -> bool:
         return False
     if not host or "@" in parts.netloc:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost"))
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def unknown_settings(environ: Mapping[str, str], others: Iterable[str] = ()) -> list[str]:

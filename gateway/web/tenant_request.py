@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from gateway.provisioning import Caller, IdpCaller, Provisioning, Target, Trace
@@ -13,7 +14,7 @@ from gateway.web.scim.authentication import public_url
 
 
 @dataclass
-class TenantRequest:
+class TenantRequest(ABC):
     """A request whose sender is known, and the activity record that it will leave."""
 
     gateway: Provisioning
@@ -22,9 +23,9 @@ class TenantRequest:
     found_connection: ConnectionRecord | None = None
 
     @property
+    @abstractmethod
     def only_organization(self) -> int | None:
         """Key of the only organization that the sender may open; None for an operator, who opens all."""
-        raise NotImplementedError
 
     @property
     def organization(self) -> OrganizationRecord:

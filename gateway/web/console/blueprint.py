@@ -14,7 +14,7 @@ from flask import Response, current_app, g, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from gateway.provisioning import Provisioning, Trace
-from gateway.provisioning.console_access import VIEW
+from gateway.provisioning.console_access import VIEW, Session
 from gateway.scim.errors import Forbidden, NotFound, Refusal
 from gateway.web.console.browser import accept_large_form, read_cookie, refuse_other_sites, set_headers
 from gateway.web.console.context import ConsoleRequest, current_request
@@ -109,7 +109,7 @@ class Pages(flask.Blueprint):
             status=_USUAL_STATUS.get(operation.partition(" ")[0], 200),
             before_portions=http_request.require_queue,
         )
-        session = find_session()
+        session = _find_session()
         console_request = g.console_request = ConsoleRequest(gateway, trace, session=session)
         if request.method not in ("GET", "HEAD"):
             refuse_other_sites(http_request, gateway.config)
@@ -136,7 +136,7 @@ class Pages(flask.Blueprint):
         return None
 
 
-def find_session() -> Any:
+def _find_session() -> Session | None:
     """Return the session of the browser, None if it is not signed in."""
     gateway: Provisioning = current_app.extensions["gateway"]
     secret = read_cookie(current_http_request(), gateway.config)

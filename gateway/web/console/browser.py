@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from flask import request
 from werkzeug import Response
 
-from gateway.config import Config
+from gateway.config import Config, is_encrypted_or_local
 from gateway.provisioning import Provisioning
 from gateway.scim.errors import Forbidden, Refusal
 from gateway.web.http import Request
@@ -51,9 +50,7 @@ def require_encryption(http_request: Request, config: Config) -> None:
 
     To be called before a link is used up: the session that it opens would be nobody's.
     """
-    if not _is_secure(http_request, config) and not _is_loopback(
-        urlsplit(public_url(http_request, config)).hostname or ""
-    ):
+    if not is_encrypted_or_local(public_url(http_request, config)):
         raise Forbidden(
             "The console is open over HTTPS only: over plain HTTP, others on the way could take over the session. The"
             " operator sets GATEWAY_PUBLIC_URL to the https:// address of the gateway."
@@ -98,15 +95,6 @@ def _is_secure(http_request: Request, config: Config) -> bool:
     try:
         return public_url(http_request, config).startswith("https://")
     except Refusal:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
         return False
 
 

@@ -10,7 +10,7 @@ from gateway.provisioning import Provisioning
 from gateway.provisioning.admin_tokens import WrongAdminToken, note_expired
 from gateway.provisioning.console_access import SETUP_ROLE
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, TooManyRequests
-from gateway.web.console.blueprint import blueprint, find_session, note_refusal
+from gateway.web.console.blueprint import blueprint, note_refusal
 from gateway.web.console.browser import delete_cookie, require_encryption, set_cookie
 from gateway.web.console.context import current_request
 from gateway.web.console.rendering import render
@@ -24,7 +24,7 @@ def show_setup_link() -> str:
 
     A link that submits itself would end the session of a person whom another site has sent here.
     """
-    return render("setup_link.html", error=None, signed_in=find_session() is not None)
+    return render("setup_link.html", error=None, signed_in=current_request().session is not None)
 
 
 @blueprint.action("/setup", operation="POST /setup", signed_in=False)
@@ -103,8 +103,6 @@ def enter_path(session: Any) -> str:
     gateway: Provisioning = current_app.extensions["gateway"]
     names = gateway.queries.organization_names([session.only_organization])
     first = "show_set_up" if session.record.role == SETUP_ROLE else "show_home"
-    if f"console.{first}" not in current_app.view_functions:
-        first = "show_home"
     return url_for(f"console.{first}", organization=names[session.only_organization]["id"])
 
 
@@ -117,8 +115,8 @@ def enter(secret: str) -> Any:
         raise AuthenticationFailed("What you signed in with was revoked in this moment. Ask for a new one.")
     response = redirect(enter_path(session), 303)
     set_cookie(response, current_http_request(), gateway.config, secret)
-    if (before := find_session()) is not None:
-        access.end(before.record)
+    if console_request.session is not None:
+        access.end(console_request.session.record)
     return response
 
 

@@ -17,8 +17,9 @@ from gateway.web.text_fields import Name, check_bytes, check_one_line
 
 #: Characters of a text that somebody searches for.
 _LONGEST_TEXT = 200
-#: A name that people read, and an e-mail address, which may be empty.
+#: Names that people read, and an e-mail address; the last two may be empty.
 NAME = Name()
+OPTIONAL_NAME = fields.String(validate=[validate.Length(max=200), check_one_line, check_bytes])
 EMAIL = fields.String(validate=[validate.Length(max=USER_NAME_LENGTH), check_one_line, check_bytes])
 
 

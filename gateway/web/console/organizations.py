@@ -9,7 +9,7 @@ from marshmallow import fields, validate
 
 from gateway.provisioning.console_access import OPERATE
 from gateway.scim.errors import InvalidValue
-from gateway.web.console.blueprint import blueprint, find_session, see
+from gateway.web.console.blueprint import blueprint, see
 from gateway.web.console.context import current_request
 from gateway.web.console.entry import enter_path, show_sign_in
 from gateway.web.console.forms import NAME, read_form
@@ -25,7 +25,7 @@ _MOST_SEATS = 1_000_000_000
 @blueprint.page("/console/", signed_in=False)
 def show_start() -> Any:
     """Show the organizations to an operator, the sign-in page to a browser that is not signed in."""
-    session = find_session()
+    session = current_request().session
     if session is None:
         return show_sign_in()
     if session.only_organization is not None:

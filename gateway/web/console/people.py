@@ -7,18 +7,26 @@ from typing import Any
 
 import flask
 from flask import Response
-from marshmallow import fields, validate
+from marshmallow import fields
 
 from gateway.provisioning.console_access import PEOPLE
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.scim.errors import Refusal
+from gateway.scim.errors import InvalidValue, Refusal
 from gateway.store.records import OutlinedUser
 from gateway.web.console.activity_words import describe
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
-from gateway.web.console.forms import EMAIL, Problem, cut_page, read_after, read_form, read_text
+from gateway.web.console.forms import (
+    EMAIL,
+    OPTIONAL_NAME,
+    Problem,
+    cut_page,
+    read_after,
+    read_form,
+    read_text,
+)
 from gateway.web.console.rendering import render
-from gateway.web.text_fields import Name, check_bytes, check_one_line
+from gateway.web.text_fields import Name
 from gateway.web.user_rows import document_paths, user_rows
 from gateway.web.users_csv import users_csv
 
@@ -28,7 +36,7 @@ _USER = "/organizations/{organization}/users/{user}"
 _PAGE, _LINES = 50, 10
 _NAMES: dict[str, fields.Field[Any]] = {
     "user_name": Name(USER_NAME_LENGTH),
-    "display_name": fields.String(validate=[validate.Length(max=200), check_one_line, check_bytes]),
+    "display_name": OPTIONAL_NAME,
     "email": EMAIL,
 }
 
@@ -84,7 +92,10 @@ def show_person(user: str) -> Any:
 @blueprint.action(f"{_PATH}/<user>/active", operation=f"PATCH {_USER}", needs=PEOPLE)
 def set_person_active(user: str) -> Any:
     """Activate or deactivate a person."""
-    active = flask.request.form.get("active") == "yes"
+    wanted = flask.request.form.get("active")
+    if wanted not in ("yes", "no"):
+        raise InvalidValue("The form does not say whether the person is to be active: nothing was changed.")
+    active = wanted == "yes"
     done = "is active again" if active else "is deactivated, and the seat is free"
     return _change(user, lambda: {"active": active}, done)
 

@@ -96,7 +96,6 @@ def install_filters(app: Flask) -> None:
         operator_navigation=OPERATOR_NAVIGATION,
         operators_pages=OPERATORS_PAGES,
         is_current=_is_current,
-        view_functions=app.view_functions,
     )
 
 

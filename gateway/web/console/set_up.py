@@ -16,9 +16,9 @@ from gateway.store.ids_and_time import now
 from gateway.store.records import ActivityRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
+from gateway.web.console.forms import NAME, OPTIONAL_NAME, read_form
 from gateway.web.console.rendering import render, render_fragment
 from gateway.web.console.tokens import EXPIRIES, USUAL_EXPIRY, take_new_tokens
-from gateway.web.text_fields import Name
 
 #: Calls that the test shows, and microseconds for which it looks for new ones by itself.
 _CALLS, _LOOKS_FOR = 5, 600_000_000
@@ -171,7 +171,7 @@ def add_connection() -> Any:
     idp = request.form.get("idp", "")
     try:
         settings = _default_settings(idp)
-        name = _name() if request.form.get("name", "").strip() else None
+        name = read_form({"name": OPTIONAL_NAME})["name"] or None
         added = setup.add_connection(console_request.caller, idp, name, settings, console_request.trace)
     except InvalidValue as refusal:
         return _page("new", {"connection": note_refusal(refusal)})
@@ -208,7 +208,7 @@ def rename_connection() -> Any:
     connection = console_request.connection
     try:
         console_request.gateway.setup.edit_connection(
-            console_request.caller, connection, {"name": _name()}, console_request.trace
+            console_request.caller, connection, read_form({"name": NAME}), console_request.trace
         )
     except Refusal as refusal:
         return _page(connection.uid, {"name": note_refusal(refusal)})
@@ -243,12 +243,3 @@ def _default_settings(idp: str) -> dict[str, Any]:
             f"This identity provider needs settings that the console does not ask for: {names}. Ask the operator of"
             " the application to make the connection."
         ) from None
-
-
-def _name() -> str:
-    """Return the name that was typed. Raises InvalidValue."""
-    try:
-        name: str = Name().deserialize(request.form.get("name", ""))
-        return name
-    except ValidationError as error:
-        raise InvalidValue(f"Name: {' '.join(map(str, error.messages))}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
-from marshmallow import ValidationError
 
 from gateway.provisioning.console_access import CONNECTIONS
 from gateway.provisioning.token_rotation import TokenState, rotation_step, token_states
@@ -15,8 +14,8 @@ from gateway.store.ids_and_time import in_days
 from gateway.store.records import ConnectionRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
+from gateway.web.console.forms import OPTIONAL_NAME, read_form
 from gateway.web.console.rendering import render
-from gateway.web.text_fields import Name
 
 #: What can be chosen for the life of a token: its value in the form, the words, days.
 EXPIRIES = (
@@ -64,8 +63,8 @@ def make_token() -> Any:
     connection, session = console_request.connection, console_request.signed_in
     try:
         token, value = console_request.gateway.setup.add_token(
-            console_request.idp_caller, _label(), in_days(_chosen_days()), console_request.trace,
-            session.record.token_expires,
+            console_request.idp_caller, read_form({"label": OPTIONAL_NAME})["label"], in_days(_chosen_days()),
+            console_request.trace, session.record.token_expires,
         )  # fmt: skip
     except Refusal as refusal:
         return _page(connection, note_refusal(refusal))
@@ -111,15 +110,6 @@ def _place(connection: ConnectionRecord) -> str:
 
 def _states(connection: ConnectionRecord) -> list[TokenState]:
     return token_states(current_request().gateway.queries.tokens(connection, 0))
-
-
-def _label() -> str:
-    """Return the label that was typed, "" for none. Raises InvalidValue."""
-    text = request.form.get("label", "").strip()
-    try:
-        return str(Name().deserialize(text)) if text else ""
-    except ValidationError as error:
-        raise InvalidValue(f"Label: {' '.join(map(str, error.messages))}") from None
 
 
 def _chosen_days() -> int | None:

@@ -236,3 +236,15 @@ def test_person_of_another_organization_is_not_found(deployment: Deployment, adm
     assert admin.get(f"people/{uid}").status_code == 404
     assert admin.post(f"people/{uid}/remove").status_code == 404
     assert admin.post(f"people/{uid}/active", {"active": "no"}).status_code == 404
+
+
+def test_form_that_does_not_say_whether_a_person_is_active_changes_nothing(
+    deployment: Deployment, organization: OrganizationRecord, admin: Browser
+) -> None:
+    scim = deployment.connection("okta", organization)
+    user = scim.user("unchanged@acme.test")["id"]
+    for form in ({}, {"active": ""}, {"active": "true"}):
+        answer = admin.post(f"people/{user}/active", form)
+        assert answer.status_code == 400
+        assert "nothing was changed" in text_of(answer)
+    assert scim.call("GET", f"/Users/{user}").json["active"] is True
