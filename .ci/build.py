@@ -48,7 +48,8 @@ def sources(scratch: Path) -> dict[str, Path]:
     shutil.copytree(ROOT / "gateway", core / "gateway", ignore=LEFT_OUT)
     for name in ("setup.cfg", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, core)
-    found = {"gateway": core}
+    client = shutil.copytree(ROOT / "client", core.parent / "client", ignore=LEFT_OUT)
+    found = {"gateway": core, "gateway_client": client}
     for path in sorted(ROOT.glob("plugins/*/setup.cfg")):
         name = path.parent.name
         found[f"gateway_{name}"] = shutil.copytree(path.parent, core.parent / name, ignore=LEFT_OUT)
@@ -69,7 +70,8 @@ def build(folders: dict[str, Path], scratch: Path) -> list[Path]:
 
 
 def distribution(package: str) -> str:
-    return "provisioning_gateway" if package == "gateway" else package
+    names = {"gateway": "provisioning_gateway", "gateway_client": "provisioning_gateway_client"}
+    return names.get(package, package)
 
 
 def look_into(wheel: Path, package: str, source: Path) -> None:
@@ -98,6 +100,7 @@ def try_out(wheels: list[Path], scratch: Path) -> None:
     found = {plugin["name"]: plugin["version"] for plugin in plugins}
     wanted = {path.parent.name: expected[1] for path in ROOT.glob("plugins/*/setup.cfg")}
     assert {name: found.get(name) for name in wanted} == wanted, found
+    run(programs / "python", "-c", "from gateway_client import Feed, verify", scratch=scratch)
     run(programs / "gateway", "demo", "--once", scratch=scratch)
     print(f"{version}, with the plugins {', '.join(found)}: `gateway demo --once` went well")
 

@@ -20,11 +20,15 @@ def requirements(extras: tuple[str, ...] = EXTRAS) -> dict[str, str]:
     :raises ValueError: a requirement without a lowest version.
     """
     lowest: dict[str, str] = {}
-    for path in [ROOT / "setup.cfg", *sorted(ROOT.glob("plugins/*/setup.cfg"))]:
+    for path in [
+        ROOT / "setup.cfg",
+        ROOT / "client" / "setup.cfg",
+        *sorted(ROOT.glob("plugins/*/setup.cfg")),
+    ]:
         config = ConfigParser(interpolation=None)
         config.read_string(path.read_text("utf-8"))
         texts = [config["options"]["install_requires"]]
-        if "options.extras_require" in config:
+        if path.parent == ROOT:
             texts += [config["options.extras_require"][extra] for extra in extras]
         for line in "\n".join(texts).splitlines():
             if not line or line.startswith("#"):

@@ -1,7 +1,7 @@
 """Show the one version of all distributions here, or set it: `version.py [X.Y.Z]`, which is `make version TO=X.Y.Z`.
 
-The core and the plugins of this repository are released together. setuptools reads no file outside of a distribution's
-own folder, so the version stands in each setup.cfg; this writes them all, and the least core that the plugins ask for.
+All that is built here is released together. setuptools reads no file outside of a distribution's own folder, so the
+version stands in each setup.cfg; this writes them all, and the least core that the plugins ask for.
 """
 
 import re
@@ -15,7 +15,7 @@ CORE = re.compile(r"^(    provisioning-gateway >= ).+$", re.MULTILINE)
 
 def configurations() -> list[Path]:
     """The setup.cfg of every distribution; the core's comes first."""
-    return [ROOT / "setup.cfg", *sorted(ROOT.glob("plugins/*/setup.cfg"))]
+    return [ROOT / "setup.cfg", ROOT / "client" / "setup.cfg", *sorted(ROOT.glob("plugins/*/setup.cfg"))]
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"gateway": ROOT / "gateway"}
-PACKAGES |= {path.name: path for path in sorted(ROOT.glob("plugins/*/gateway_*")) if path.is_dir()}
+PLUGINS = {path.name: path for path in sorted(ROOT.glob("plugins/*/gateway_*")) if path.is_dir()}
+PACKAGES |= {"gateway_client": ROOT / "client" / "gateway_client", **PLUGINS}
 
 
 def modules():
@@ -117,14 +118,14 @@ def test_only_who_asks_plugins_catches_whatever_comes(name):
 
 @each_module
 def test_nothing_asks_whether_it_is_under_test(name):
-    if name.startswith("gateway.testing"):
+    if name.startswith(("gateway.testing", "gateway_client.pytest_plugin")):
         return
     assert not re.search(r"PYTEST|sys\.modules|\bTESTING\b|import pytest", MODULES[name].read_text("utf-8"))
 
 
 @each_module
 def test_a_plugin_imports_public_modules_only(name):
-    if name.split(".")[0] != "gateway":
+    if name.split(".")[0] in PLUGINS:
         assert {found for found in imported(name) if found.split(".")[0] == "gateway"} <= {
             "gateway",
             "gateway.simulation",

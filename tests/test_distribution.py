@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CONFIGURATIONS = [ROOT / "setup.cfg", *sorted(ROOT.glob("plugins/*/setup.cfg"))]
+PLUGINS = sorted(ROOT.glob("plugins/*/setup.cfg"))
+CONFIGURATIONS = [ROOT / "setup.cfg", ROOT / "client" / "setup.cfg", *PLUGINS]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
 PRE_COMMIT = (ROOT / ".pre-commit-config.yaml").read_text("utf-8")
@@ -48,7 +49,7 @@ def copy(tmp_path):
 
 
 def test_all_distributions_have_one_version_and_the_changelog_begins_with_it():
-    assert len(CONFIGURATIONS) == 6
+    assert len(CONFIGURATIONS) == 7
     (version,) = {configuration(path)["metadata"]["version"] for path in CONFIGURATIONS}
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[1]
     assert version == newest
@@ -57,7 +58,7 @@ def test_all_distributions_have_one_version_and_the_changelog_begins_with_it():
 
 def test_plugins_here_ask_for_the_core_of_their_release():
     minor = ".".join(configuration(ROOT / "setup.cfg")["metadata"]["version"].split(".")[:2])
-    for path in CONFIGURATIONS[1:]:
+    for path in PLUGINS:
         required = configuration(path)["options"]["install_requires"].split("\n")
         assert f"provisioning-gateway >= {minor}" in required, path
 
@@ -68,7 +69,7 @@ def test_the_command_sets_every_version(copy):
         config = configuration(copy / path.relative_to(ROOT))
         assert config["metadata"]["version"] == "2.5.0rc1"
         assert (
-            path.parent == ROOT
+            path not in PLUGINS
             or "provisioning-gateway >= 2.5\n" in config["options"]["install_requires"] + "\n"
         )
     changed = (copy / "setup.cfg").read_text("utf-8").replace("version = 2.5.0rc1", "version = 0.1.0")

@@ -11,6 +11,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("deploy/*.md"),
+        *ROOT.glob("client/*.md"),
         *ROOT.glob("plugins/**/README.md"),
     ]
 )

@@ -24,6 +24,7 @@ OUTSIDE = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "deploy/README.md",
+    "client/README.md",
     "plugins/**/README.md",
 )
 PLACES = {"README.md": "overview.md"}
