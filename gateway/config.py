@@ -90,6 +90,16 @@ class Config:
     body_seconds: int = 30
     #: Days that the activity, and the calls counted by hour, are kept; 0 = for ever.
     activity_days: int = 90
+    #: Days that events are kept; 0 = for ever. None is removed that a follower younger than 30 days has not received.
+    event_days: int = 0
+    #: `on`: each process of the server delivers events to webhooks; `off`: `gateway deliver` alone does.
+    webhooks: str = "on"
+    #: Networks that the operator's webhooks may reach though they are private, as in 10.1.0.0/16.
+    webhook_allow: tuple[str, ...] = ()
+    #: `on`: organizations make webhooks of their own; `off`: operators alone do.
+    organization_webhooks: str = "off"
+    #: Days that attempts to deliver to webhooks are kept; 0 = for ever.
+    attempt_days: int = 30
     #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.
     query_seconds: int = 2
     #: Most resources that one page of a list holds.
@@ -177,6 +187,16 @@ def _complete(config: Config, make_key: bool) -> Config:
         raise ConfigurationError(
             f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
         )
+    for name in ("webhooks", "organization_webhooks"):
+        if getattr(config, name) not in ("on", "off"):
+            raise ConfigurationError(f"{name} must be on or off, not {getattr(config, name)!r}.")
+    for network in config.webhook_allow:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ConfigurationError(
+                f"webhook_allow has {network!r}, which is no network; one is written as in 10.1.0.0/16."
+            ) from None
     given = [("secret_key", config.secret_key), ("admin_token", config.admin_token)]
     given += [("secret_key_old", key) for key in config.secret_key_old]
     for name, secret in given:
