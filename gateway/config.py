@@ -187,16 +187,7 @@ def _complete(config: Config, make_key: bool) -> Config:
         raise ConfigurationError(
             f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
         )
-    for name in ("webhooks", "organization_webhooks"):
-        if getattr(config, name) not in ("on", "off"):
-            raise ConfigurationError(f"{name} must be on or off, not {getattr(config, name)!r}.")
-    for network in config.webhook_allow:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
-            raise ConfigurationError(
-                f"webhook_allow has {network!r}, which is no network; one is written as in 10.1.0.0/16."
-            ) from None
+    _check_webhooks(config)
     given = [("secret_key", config.secret_key), ("admin_token", config.admin_token)]
     given += [("secret_key_old", key) for key in config.secret_key_old]
     for name, secret in given:
@@ -237,6 +228,19 @@ def _check_public_url(url: str) -> None:
             "public_url must be http:// or https:// with a host and no user, query or fragment, as in"
             " https://scim.acme.test."
         )
+
+
+def _check_webhooks(config: Config) -> None:
+    for name in ("webhooks", "organization_webhooks"):
+        if getattr(config, name) not in ("on", "off"):
+            raise ConfigurationError(f"{name} must be on or off, not {getattr(config, name)!r}.")
+    for network in config.webhook_allow:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ConfigurationError(
+                f"webhook_allow has {network!r}, which is no network; one is written as in 10.1.0.0/16."
+            ) from None
 
 
 def _check_oidc(config: Config) -> None:
