@@ -24,7 +24,7 @@ check: $(STAMP)
 # engine sees, and pages show what tests of provisioning have run there.
 test: $(STAMP)
 	$(BIN)/pytest -n auto $(ARGS)
-	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim tests/web/admin tests/web/console/test_links.py tests/web/console/test_sessions.py tests/system tests/deploy
+	$(BIN)/pytest -n auto --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim tests/web/admin tests/web/console/test_links.py tests/web/console/test_sessions.py tests/system tests/deploy client/tests/test_mirror.py
 
 # The lowest versions that setup.cfg allows, in an environment of their own, and the tests that reach every library.
 test-lowest:

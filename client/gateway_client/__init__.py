@@ -1,4 +1,4 @@
-"""The application's side of the provisioning gateway: follow its events, and verify its webhooks."""
+"""The application's side of the provisioning gateway: its events, a copy of its users and groups, its webhooks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway_client.errors import (
 )
 from gateway_client.events import Event, SnapshotEntry
 from gateway_client.feed import Feed
+from gateway_client.mirror import Mirror
 from gateway_client.webhooks import verify
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "GatewayError",
     "HistoryGone",
     "InvalidSignature",
+    "Mirror",
     "SnapshotEntry",
     "SnapshotIncomplete",
     "Unavailable",

@@ -43,10 +43,14 @@ class Event:
 
     @property
     def position(self) -> str:
-        """Return the position of a feed right after this event, to be stored with what was done about it."""
+        """Return the position of a feed right after this event, to be stored with what was done about it.
+
+        Of an event that a webhook brought it is the position in its organization's feed.
+        """
         if self.number is not None:
             return str(Position(self.epoch, self.number, None))
-        return str(Position(self.epoch, self.id, self.organization))
+        # The events of the deployment have no feed of their own: this is no position of any.
+        return str(Position(self.epoch, self.id, self.organization or "deployment"))
 
 
 @dataclass(frozen=True, slots=True)

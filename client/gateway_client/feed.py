@@ -127,6 +127,19 @@ class Feed:
         self._stopped.set()
         self._transport.abort()
 
+    @property
+    def stopped(self) -> bool:
+        """Return whether `stop` was called."""
+        return self._stopped.is_set()
+
+    def wait_out(self, error: GatewayError, failures: int) -> None:
+        """Log a failure and wait, longer the more of them came before it, or until the feed is stopped."""
+        if self.stopped:
+            return
+        pause = self._pause(failures, getattr(error, "retry_after", None))
+        log.warning("%s The feed goes on in %.1f seconds.", error, pause)
+        self._stopped.wait(pause)
+
     def close(self) -> None:
         """Close the connection to the gateway."""
         self._transport.close()
@@ -157,17 +170,13 @@ class Feed:
     def _requests(self) -> Iterator[tuple[list[Event], Position]]:
         """Yield what came of each request, and pause between them."""
         failures = 0
-        while not self._stopped.is_set():
+        while not self.stopped:
             begun = time.monotonic()
             try:
                 events, end = self._request(self._wait)
             except Unavailable as error:
-                if self._stopped.is_set():
-                    return
-                pause = self._pause(failures, error.retry_after)
-                log.warning("%s The feed goes on in %.1f seconds.", error, pause)
+                self.wait_out(error, failures)
                 failures += 1
-                self._stopped.wait(pause)
                 continue
             failures = 0
             yield events, end
