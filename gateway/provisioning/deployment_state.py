@@ -58,7 +58,7 @@ class DeploymentState:
             yield Finding("Identity providers", True, f"Each of {total} connections has its plugin.")
 
     def _listeners(self) -> Iterator[Finding]:
-        for plugin, organizations, failures in self._store.events.failing_listeners():
+        for plugin, organizations, failures in self._store.listener_positions.failing():
             yield Finding(
                 f"Listener {plugin}",
                 False,

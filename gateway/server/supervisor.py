@@ -52,7 +52,7 @@ log = logging.getLogger("gateway.server")
 #: four, creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
 #: Database connections of a worker, at most: its threads, those of the two queues, its background thread, and the lock
-#: of the event relay.
+#: of long changes.
 DATABASE_CONNECTIONS = THREADS + 4
 #: Client connections of a worker, at most, and those that wait for one to end; an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096

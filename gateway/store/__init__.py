@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
 from gateway.store.console import ConsoleLinks, ConsoleSessions
+from gateway.store.delivery_positions import ListenerPositions
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
@@ -76,6 +77,7 @@ class Store:
         self.long_changes = LongChanges(database)
         self.takeovers = Takeovers(database)
         self.events = Events(database)
+        self.listener_positions = ListenerPositions(database)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.page_positions = PagePositions(database)

@@ -28,6 +28,8 @@ from gateway import (
 from gateway.plugin import hookspecs
 from gateway.plugin.manager import PluginManager
 from gateway.simulation.api import Answer
+from gateway.store.delivery_positions import Position
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
 
@@ -567,12 +569,12 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
         each.user()
         each.user("user2@acme.test")
     deadline = time.monotonic() + 60
-    others: list[tuple[int, int]] = []
+    others: list[int] = []
     while len(heard) < 4 and time.monotonic() < deadline:
         relay.deliver()
         if len(heard) == 1:
             # What another process would deliver: the other organization alone.
-            others += deployment.gateway.store.events.undelivered("zzz")
+            others += _free(deployment, "zzz")
         time.sleep(0.02)
     expected = {(each.organization.uid, number) for each in (first, second) for number in (1, 2)}
     assert len(heard) == 4
@@ -582,7 +584,13 @@ def test_an_event_that_takes_longer_than_a_turn_is_told_once_and_then_the_next(
         each.organization.id for each in (first, second) if each.organization.uid == heard[0][0]
     )
     assert others
-    assert told_first not in {key for key, _ in others}
+    assert told_first not in others
+
+
+def _free(deployment: Deployment, plugin: str) -> list[int]:
+    """Return the organizations whose events another process would deliver to a listener now."""
+    behind = deployment.gateway.store.listener_positions.behind(plugin)
+    return [each.organization_id for each in behind if max(each.lease_until, each.retry_at) <= now()]
 
 
 def test_a_late_call_that_fails_is_told_again(
@@ -606,8 +614,8 @@ def test_a_late_call_that_fails_is_told_again(
     relay.deliver()
     time.sleep(0.6)
     relay.deliver()
-    failures = deployment.gateway.store.events.count_failures("zzz", scim.organization.id)
-    assert (heard, failures) == ([1], 1)
+    behind = deployment.gateway.store.listener_positions.behind("zzz", [scim.organization.id])
+    assert (heard, [each.failures for each in behind]) == ([1], [1])
     deployment.gateway.store.database.run("UPDATE deliveries SET retry_at = 0")
     relay._swept = -1000.0
     relay.deliver()
@@ -723,17 +731,40 @@ def test_what_comes_while_a_listener_is_told_waits_for_the_next_round(
         assert heard == list(range(1, reported + 1))
 
 
-def test_what_one_node_could_not_tell_it_tells_when_the_other_is_done(
+def test_what_another_node_has_leased_is_delivered_when_that_lease_ends(
     with_plugin: Callable[..., Deployment],
 ) -> None:
-    heard: list[int] = []
-    deployment = with_plugin(listening(lambda event: heard.append(event.id)))
-    relay = deployment.gateway.event_relay
+    heard: list[tuple[str, int]] = []
+    deployment = with_plugin(listening(lambda event: heard.append((event.organization.id, event.id))))
+    relay, store = deployment.gateway.event_relay, deployment.gateway.store
     deployment.gateway.worker.stop()
     relay.deliver()  # the first round looks at all organizations, later ones at those that changed
-    deployment.connection("generic").user()
-    with deployment.gateway.store.database.only_one("relay"):
-        relay.deliver()
-        assert heard == []
+    leased, free = deployment.connection("generic"), deployment.connection("generic")
+    leased.user()
+    free.user()
+    moment = now()
+    position = Position("zzz", leased.organization.id, 0)
+    with store.transaction():
+        assert store.listener_positions.take([position], "other", moment, moment + 20_000_000)
+        assert not store.listener_positions.take([position], "third", moment, moment + 20_000_000)
     relay.deliver()
-    assert heard == [1]
+    assert heard == [(free.organization.uid, 1)]
+    with store.transaction():
+        store.listener_positions.write([position], "other")
+    relay.deliver()
+    assert heard == [(free.organization.uid, 1), (leased.organization.uid, 1)]
+
+
+def test_a_process_that_lost_its_lease_moves_no_position(with_plugin: Callable[..., Deployment]) -> None:
+    deployment = with_plugin()
+    scim = deployment.connection("generic")
+    positions, stream = deployment.gateway.store.listener_positions, Position("zzz", scim.organization.id, 0)
+    for number in range(3):
+        scim.user(f"user{number}@acme.test")
+    assert positions.take([stream], "stalled", 1_000, 2_000)
+    assert [each.seq for each in positions.take([stream], "other", 2_000, 3_000)] == [0]
+    assert positions.write([stream._replace(seq=2, lease_until=4_000)], "other") == {stream.stream}
+    assert positions.write([stream._replace(seq=1, failures=3, retry_at=9_000)], "stalled") == set()
+    # Nor does its own position move back.
+    assert positions.write([stream._replace(seq=1, lease_until=5_000)], "other") == {stream.stream}
+    assert positions.behind("zzz") == [stream._replace(seq=2, lease_until=5_000)]

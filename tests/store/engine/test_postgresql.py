@@ -261,7 +261,7 @@ def test_who_waits_to_migrate_is_not_ended(deployment: Deployment, monkeypatch: 
 
 
 def test_who_holds_a_task_keeps_no_snapshot(deployment: Deployment) -> None:
-    with deployment.gateway.store.database.only_one("relay") as mine, beside(deployment) as other:
+    with deployment.gateway.store.database.only_one("long-changes") as mine, beside(deployment) as other:
         assert mine
         assert snapshots(other) == []
 
