@@ -28,6 +28,7 @@ from gateway.store.takeovers import Takeovers
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
+from gateway.store.webhooks import Webhooks
 
 __all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_database"]
 
@@ -80,5 +81,6 @@ class Store:
         self.listener_positions = ListenerPositions(database)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
+        self.webhooks = Webhooks(database, secret_key, old_keys)
         self.page_positions = PagePositions(database)
         self.search = Search(database, query_seconds, page_bytes)

@@ -32,6 +32,11 @@ def position(organization_id: int, seq: int) -> int:
     return organization_id * _SPAN + seq
 
 
+def event_key(organization: str, seq: str) -> str:
+    """Return the primary key of an event as an expression over columns, or sums of them."""
+    return f"({organization}) * {_SPAN} + ({seq})"
+
+
 def event_range(key: str, organization: str) -> str:
     """Return the condition on a column `key` of events that an organization has, whose key is a column as well."""
     return f"{key} >= {organization} * {_SPAN} AND {key} < ({organization} + 1) * {_SPAN}"

@@ -239,6 +239,10 @@ class Organizations:
             )
             if gone:
                 return gone
+        own = "SELECT id FROM webhooks WHERE organization_id = ?"
+        attempts = f"SELECT id FROM webhook_attempts WHERE webhook_id IN ({own}) LIMIT ?"
+        if gone := self._db.run(f"DELETE FROM webhook_attempts WHERE id IN ({attempts})", key, most):
+            return gone
         users = self._db.all("SELECT id FROM users WHERE organization_id = ? LIMIT ?", key, most)
         keys = [row[0] for row in users]
         for table, column in (("grants", "user_id"), ("users", "id")):
@@ -262,6 +266,10 @@ class Organizations:
             ("groups", "organization_id = ?"),
             ("tokens", f"connection_id IN {connections}"),
             ("connections", "organization_id = ?"),
+            # What webhooks of all organizations hold of it. Attempts name no person, and go after some days.
+            ("webhook_positions", "organization_id = ?"),
+            ("webhook_parked", "organization_id = ?"),
+            ("webhooks", "organization_id = ?"),
             ("organizations", "id = ?"),
         ):
             self._db.run(f"DELETE FROM {table} WHERE {where}", organization.id)

@@ -224,6 +224,86 @@ class ConsoleSessionRecord(NamedTuple):
     token_expires: int | None
 
 
+class WebhookRecord(NamedTuple):
+    """An endpoint that committed events are sent to; times in microseconds, secrets encrypted."""
+
+    id: int
+    uid: str
+    #: None: of all organizations.
+    organization_id: int | None
+    #: `operator` or `organization`.
+    owner: str
+    url: str
+    #: `standard`, `set` or `thin`.
+    format: str
+    #: JSON; None for all.
+    types: str | None
+    #: `on`, `paused`, `failing` or `disabled`.
+    state: str
+    reason: str | None
+    secret: str
+    old_secret: str | None
+    old_until: int | None
+    failing_since: int | None
+    succeeded: int | None
+    created: int
+    created_by: str | None
+    modified: int
+    version: int
+    organization_uid: str | None
+    organization_name: str | None
+
+    def __repr__(self) -> str:
+        """Leave out the secrets and the URL, which may hold one."""
+        return f"WebhookRecord(uid={self.uid!r}, owner={self.owner!r}, state={self.state!r})"
+
+    @property
+    def type_names(self) -> list[str] | None:
+        """Return the types of events that it receives; None for all."""
+        return None if self.types is None else list(json.loads(self.types))
+
+
+class AttemptRecord(NamedTuple):
+    """An attempt to deliver an event to a webhook."""
+
+    id: int
+    organization_id: int
+    seq: int
+    type: str
+    message_id: str
+    at: int
+    #: `success` or `failure`.
+    outcome: str
+    status: int | None
+    ms: int
+    error: str | None
+    response: str | None
+
+    @property
+    def organization_uid(self) -> str | None:
+        """Return the organization of the event, which may have been removed since; None: the deployment's own."""
+        uid = self.message_id.split("_")[1]
+        return None if uid == "deployment" else uid
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch of the event's number."""
+        return int(self.message_id.split("_")[2])
+
+
+class ParkedRecord(NamedTuple):
+    """An event that a webhook refused for good; its type and resource are None once the event was removed."""
+
+    organization_id: int
+    organization_uid: str | None
+    seq: int
+    since: int
+    error: str
+    type: str | None
+    resource: str | None
+    resource_uid: str | None
+
+
 class MemberRecord(NamedTuple):
     """One member of a group, or one group of a user: public id and display name."""
 
