@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 RUNTIME := $(VENV)/runtime
 # The lowest versions of all libraries.
 LOWEST := $(VENV)-lowest
-DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg
+DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg plugins/nats/setup.cfg
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
@@ -31,7 +31,7 @@ test-lowest:
 	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(PYTHON) .ci/lowest.py > $(LOWEST)/constraints.txt
-	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test,gunicorn]' -e client -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test,gunicorn]' -e client -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing -e plugins/nats
 	$(LOWEST)/bin/pytest -n auto $(ARGS) tests/scim tests/store tests/testing tests/web/admin tests/web/scim/test_conformance.py tests/plugin plugins client
 	$(LOWEST)/bin/pytest -n auto --engine postgresql $(ARGS) tests/store tests/web/scim/test_conformance.py
 
@@ -108,7 +108,7 @@ $(RUNTIME): $(DISTRIBUTIONS)
 	@touch $(RUNTIME)
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,browser,lint,gunicorn]' -e client -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,browser,lint,gunicorn]' -e client -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing -e plugins/nats
 	@touch $(STAMP)
 
 clean:

@@ -49,7 +49,7 @@ def copy(tmp_path):
 
 
 def test_all_distributions_have_one_version_and_the_changelog_begins_with_it():
-    assert len(CONFIGURATIONS) == 7
+    assert len(CONFIGURATIONS) == 8
     (version,) = {configuration(path)["metadata"]["version"] for path in CONFIGURATIONS}
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)[1]
     assert version == newest

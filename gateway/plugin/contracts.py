@@ -131,7 +131,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed change. `id` counts up by one within an organization; `data` is what the feed shows."""
+    """One committed change. `id` counts up by one within an organization; `data` is what the feed shows.
+
+    Another `epoch` follows when a backup was restored: numbers begin anew then.
+    """
 
     id: int
     type: str
@@ -141,6 +144,7 @@ class Event:
     resource: ResourceType
     resource_id: str
     data: Mapping[str, Any]
+    epoch: int = 0
 
 
 def _no_steps(connection: Connection) -> Sequence[str]:

@@ -267,7 +267,15 @@ def test_settings_of_a_plugin_that_is_no_identity_provider_are_refused(deploymen
 
 @pytest.mark.parametrize(
     "module",
-    ["gateway", "gateway_okta", "gateway_entra", "gateway_onelogin", "gateway_jumpcloud", "gateway_billing"],
+    [
+        "gateway",
+        "gateway_okta",
+        "gateway_entra",
+        "gateway_onelogin",
+        "gateway_jumpcloud",
+        "gateway_billing",
+        "gateway_nats",
+    ],
 )
 def test_every_distribution_brings_its_types(module):
     """PEP 561: the marker exists and is among what goes into the wheel."""
