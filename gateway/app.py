@@ -9,7 +9,7 @@ from gateway.config import Config, load
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning import Provisioning
 from gateway.store import Store, open_database
-from gateway.web import admin, console, health
+from gateway.web import admin, console, health, well_known
 from gateway.web.dispatch import Dispatcher
 from gateway.web.errors import Errors
 from gateway.web.flask_app import FlaskApp
@@ -44,6 +44,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
         admin.admin_key(gateway, request) or console.client_key(gateway, request)
     )
     app.register_blueprint(health.blueprint(gateway, metrics))
+    app.register_blueprint(well_known.blueprint(gateway))
     dispatcher = Dispatcher(app, ScimApp(gateway, metrics, errors, queues), queues)
     app.extensions["dispatcher"] = app.wsgi_app = dispatcher  # type: ignore[method-assign]
     return app

@@ -31,6 +31,7 @@ from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
+from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.provisioning.worker import Worker
 from gateway.store import Store
 
@@ -75,6 +76,7 @@ class Provisioning:
             config.admin_token,
             config.console_return_origins,
         )
+        self.token_keys = TokenKeys(store)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.history = History(store, self.activity_writer)
         self.deployment_state = DeploymentState(store, plugins)

@@ -24,6 +24,7 @@ from gateway.store.organizations import Organizations
 from gateway.store.portions import Portions
 from gateway.store.query.page_positions import PagePositions
 from gateway.store.query.search import Search
+from gateway.store.signing_keys import SigningKeys
 from gateway.store.takeovers import Takeovers
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
@@ -69,6 +70,7 @@ class Store:
         self.admin_tokens = AdminTokens(database, secret_key, old_keys)
         self.console_links = ConsoleLinks(database, secret_key, old_keys)
         self.console_sessions = ConsoleSessions(database, secret_key, old_keys)
+        self.signing_keys = SigningKeys(database, secret_key, old_keys)
         self.users = Users(database)
         self.portions = Portions(database)
         self.groups = Groups(database)

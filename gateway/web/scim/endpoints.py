@@ -19,6 +19,7 @@ from gateway.provisioning.cursors import LIFETIME
 from gateway.provisioning.groups import is_large, is_large_document
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.users import Outcome
+from gateway.provisioning.webhooks.security_events import event_uris
 from gateway.scim import discovery
 from gateway.scim.errors import (
     Forbidden,
@@ -33,6 +34,7 @@ from gateway.scim.json_text import dumps, excerpt, read_json
 from gateway.scim.messages import MAX_ATTRIBUTES, Search, is_descending, list_response, read_search
 from gateway.scim.schemas import ResourceType
 from gateway.scim.selection import project_texts, selects
+from gateway.store.ids_and_time import now
 from gateway.store.records import GroupRecord
 from gateway.web.base_urls import path_segments
 from gateway.web.encodings import refuse_many_parts, too_large, unpack
@@ -313,6 +315,8 @@ class Endpoints:
             body_max=self._gateway.config.body_limit,
             page=self._lists.usual,
             cursor_seconds=LIFETIME,
+            # RFC 9967, 4: absent where no tokens are sent. A client that reads RFC 7643 alone may refuse the attribute.
+            event_uris=event_uris() if self._gateway.token_keys.public_keys(now()) else (),
         )
         return _entry_response(config)
 
