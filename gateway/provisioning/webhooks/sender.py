@@ -61,13 +61,14 @@ class Sender:
         # Late: a deployment without webhooks imports no HTTP client.
         from gateway.provisioning.webhooks import connections
 
+        session = self._session(private_allowed)
         begun, attempt = time.monotonic(), connections.attempt
         attempt.policy = policy(self._allow, private_allowed)
         attempt.deadline, attempt.connected = begun + self._seconds, False
         status = retry_after = response = error = None
         try:
             check_url(url, self._allow, private_allowed)
-            answer = self._request(url, body, headers, private_allowed)
+            answer = self._request(session, url, body, {"Content-Type": "application/json", **headers})
             status, retry_after = answer.status_code, _retry_after(answer.headers.get("Retry-After"))
             attempt.deadline = min(attempt.deadline, time.monotonic() + BODY_SECONDS)
             response = _read_text(answer)
@@ -88,20 +89,16 @@ class Sender:
             self._sessions.clear()
             self._own = threading.local()
 
-    def _request(
-        self, url: str, body: bytes, headers: Mapping[str, str], private_allowed: bool
-    ) -> requests.Response:
+    def _request(self, session: Session, url: str, body: bytes, headers: dict[str, str]) -> requests.Response:
         """Post, and once more where the endpoint has closed the connection that was kept."""
         from gateway.provisioning.webhooks.connections import attempt
 
-        session = self._session(private_allowed)
-        sent = {"Content-Type": "application/json", **headers}
         try:
-            return session.post_bytes(url, body, sent, self._seconds)
+            return session.post_bytes(url, body, headers, self._seconds)
         except OSError as failure:
             if attempt.connected or not any(isinstance(cause, ConnectionError) for cause in _causes(failure)):
                 raise
-        return session.post_bytes(url, body, sent, self._seconds)
+        return session.post_bytes(url, body, headers, self._seconds)
 
     def _session(self, private_allowed: bool) -> Session:
         """Return this thread's session; an organization's endpoint never gets a connection made for an operator's."""

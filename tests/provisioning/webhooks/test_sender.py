@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,11 +24,13 @@ from gateway.provisioning.webhooks.sender import Sender
 from tests.provisioning.webhooks.conftest import Endpoint, answer
 
 LOOPBACK = ["127.0.0.0/8"]
+#: Seconds that an attempt of 0.3 seconds never takes, though the machine does other things too.
+LONG = 15
 
 
 @pytest.fixture
 def sender() -> Iterator[Sender]:
-    made = Sender(LOOPBACK, seconds=5)
+    made = Sender(LOOPBACK, seconds=60)
     yield made
     made.close()
 
@@ -73,7 +76,7 @@ def test_a_connection_that_the_endpoint_closed_meanwhile_is_made_anew(sender: Se
     assert [body for _, body in endpoint.requests] == [b"1", b"2", b"2"]
     # A connection that is new is not made a second time.
     endpoint.answers = [None]
-    fresh = Sender(LOOPBACK, seconds=5)
+    fresh = Sender(LOOPBACK, seconds=60)
     outcome = fresh.post(url(endpoint), b"3", {}, True)
     fresh.close()
     assert outcome.status is None
@@ -153,57 +156,77 @@ def test_no_answer_is_unpacked(sender: Sender, endpoint: Endpoint):
 
 
 def endless(begin: bytes, piece: bytes) -> Any:
-    return [begin, *repeat(piece, 100)]
+    return [begin, *repeat(piece, 10_000)]
 
 
 @pytest.mark.parametrize(
-    ("pieces", "status"),
+    "pieces",
     [
-        (endless(b"HTTP/1.1 2", b"0"), None),
-        (endless(b"HTTP/1.1 200 OK\r\nX-", b"y"), None),
-        (endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), None),
-        (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), None),
-        (endless(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x"), 200),
-        (endless(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), 503),
-        (endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"), 200),
+        endless(b"HTTP/1.1 2", b"0"),
+        endless(b"HTTP/1.1 200 OK\r\nX-", b"y"),
+        endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
-    ids=["status", "header", "headers", "interim", "body", "chunks", "trailers"],
+    ids=["status", "header", "headers", "interim"],
 )
-def test_an_endpoint_that_drips_holds_an_attempt_no_longer(
-    hasty: Sender, endpoint: Endpoint, pieces: Any, status: int | None
+def test_an_endpoint_whose_headers_drip_holds_an_attempt_no_longer(
+    hasty: Sender, endpoint: Endpoint, pieces: Any
 ):
     endpoint.answers, endpoint.pause = [pieces], 0.02
     begun = time.monotonic()
     outcome = hasty.post(url(endpoint), b"", {}, True)
-    assert time.monotonic() - begun < 0.6
-    assert outcome.status == status
-    assert outcome.error == (None if status else "The endpoint did not answer within 0 seconds.")
+    assert time.monotonic() - begun < LONG
+    assert outcome.status is None
+    assert outcome.error
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        endless(b"HTTP/1.1 503 No\r\nContent-Length: 50000\r\n\r\n", b"x"),
+        endless(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        endless(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    ],
+    ids=["body", "chunks", "trailers"],
+)
+def test_an_endpoint_whose_body_drips_holds_an_attempt_no_longer_and_its_status_counts(
+    endpoint: Endpoint, pieces: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.provisioning.webhooks.sender.BODY_SECONDS", 0.2)
+    patient = Sender(LOOPBACK, seconds=60)
+    endpoint.answers, endpoint.pause = [pieces], 0.02
+    begun = time.monotonic()
+    outcome = patient.post(url(endpoint), b"", {}, True)
+    patient.close()
+    assert time.monotonic() - begun < LONG
+    assert (outcome.status, outcome.error) == (503, None)
 
 
 def test_an_endpoint_that_does_not_read_holds_an_attempt_no_longer(hasty: Sender):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         begun = time.monotonic()
         outcome = hasty.post(f"http://127.0.0.1:{listening.getsockname()[1]}/", b"x" * 20_000_000, {}, True)
-    assert time.monotonic() - begun < 0.6
+    assert time.monotonic() - begun < LONG
     assert outcome.status is None
-    assert "did not answer within" in (outcome.error or "")
+    assert outcome.error
 
 
 def test_a_resolver_that_does_not_answer_holds_an_attempt_no_longer(
     hasty: Sender, monkeypatch: pytest.MonkeyPatch
 ):
-    real = socket.getaddrinfo
+    real, answered, ended = socket.getaddrinfo, threading.Event(), threading.Event()
 
     def slow(host: str, *args: Any, **options: Any) -> Any:
-        time.sleep(0.5 if host == "slow.acme.test" and "flags" not in options else 0)
+        if host == "slow.acme.test" and "flags" not in options:
+            assert answered.wait(60)
+            ended.set()
         return real("127.0.0.1", *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    begun = time.monotonic()
     outcome = hasty.post("http://slow.acme.test:1/", b"", {}, True)
-    assert time.monotonic() - begun < 0.45
+    answered.set()
     assert outcome.error == "slow.acme.test has no address: the resolver did not answer in time."
-    time.sleep(0.3)  # its thread has ended before the resolver is put back
+    assert ended.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -311,15 +334,15 @@ class TestTls:
         endpoint.answers, endpoint.pause = [endless(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")], 0.02
         begun = time.monotonic()
         outcome = hasty.post(f"https://hooks.acme.test:{endpoint.port}/", b"", {}, True)
-        assert time.monotonic() - begun < 0.6
-        assert "did not answer within" in (outcome.error or "")
+        assert time.monotonic() - begun < LONG
+        assert outcome.error
 
     def test_a_handshake_that_never_ends_holds_an_attempt_no_longer(self, hasty: Sender, authority: Path):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             begun = time.monotonic()
             outcome = hasty.post(f"https://hooks.acme.test:{listening.getsockname()[1]}/", b"", {}, True)
-        assert time.monotonic() - begun < 0.6
-        assert "did not answer within" in (outcome.error or "")
+        assert time.monotonic() - begun < LONG
+        assert outcome.error
 
 
 def certificate(name: str) -> bytes:
