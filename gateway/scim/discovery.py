@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway.scim.bulk import MAX_OPERATIONS
 from gateway.scim.json_text import Json
@@ -18,15 +18,20 @@ def service_provider_config(
     page: int = 100,
     cursor_seconds: int = 3600,
     documentation: str | None = None,
+    event_uris: Sequence[str] = (),
 ) -> Json:
     """Return the ServiceProviderConfig resource (RFC 7643, 5).
 
     `filter_max` is the largest number of resources in one response, `body_max` the largest body in bytes, `page` the
-    default page size, `cursor_seconds` the lifetime of a cursor, `documentation` the URL of the documentation.
+    default page size, `cursor_seconds` the lifetime of a cursor, `documentation` the URL of the documentation,
+    `event_uris` the events that security event tokens can hold, none where none can be sent.
     """
     config: Json = {"schemas": [CONFIG_URN]}
     if documentation:
         config["documentationUri"] = documentation
+    if event_uris:
+        # RFC 9967, 4.
+        config["securityEvents"] = {"asyncRequest": "none", "eventUris": list(event_uris)}
     return config | {
         "patch": {"supported": True},
         "bulk": {"supported": True, "maxOperations": MAX_OPERATIONS, "maxPayloadSize": body_max},

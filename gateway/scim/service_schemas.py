@@ -105,6 +105,21 @@ SERVICE_PROVIDER_CONFIG = Schema(
             _simple("cursorTimeout", "integer", "For how many seconds a cursor is good.", required=False),
             required=False,
         ),
+        # RFC 9967, 4.
+        _object(
+            "securityEvents",
+            "Security event tokens; absent where none is sent.",
+            _chosen(
+                "asyncRequest",
+                "Whether requests are answered later.",
+                "none",
+                "long",
+                "request",
+                required=True,
+            ),
+            _text("eventUris", "The events that tokens can hold.", required=True, exact=True, multi=True),
+            required=False,
+        ),
         _object(
             "authenticationSchemes",
             "How callers are known.",

@@ -55,6 +55,13 @@ def test_the_service_says_what_it_can_do():
     assert PeerConfig.model_validate(config).documentation_uri == "https://acme.test/docs"
 
 
+def test_security_events_are_named_where_tokens_can_be_sent():
+    uris = ["urn:ietf:params:scim:event:prov:delete"]
+    config = service_provider_config(BASE, filter_max=200, body_max=1000, event_uris=uris)
+    assert config["securityEvents"] == {"asyncRequest": "none", "eventUris": uris}
+    assert "securityEvents" not in service_provider_config(BASE, filter_max=200, body_max=1000)
+
+
 def test_resource_types_name_their_endpoints_and_extensions():
     user, group = resource_types(TYPES, BASE)
     assert user["id"] == user["name"] == "User"
