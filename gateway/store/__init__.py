@@ -29,6 +29,7 @@ from gateway.store.takeovers import Takeovers
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
+from gateway.store.webhook_replays import WebhookReplays
 from gateway.store.webhooks import Webhooks
 
 __all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_database"]
@@ -84,5 +85,6 @@ class Store:
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)
+        self.webhook_replays = WebhookReplays(database)
         self.page_positions = PagePositions(database)
         self.search = Search(database, query_seconds, page_bytes)

@@ -32,6 +32,11 @@ def position(organization_id: int, seq: int) -> int:
     return organization_id * _SPAN + seq
 
 
+def event_of(key: int) -> tuple[int, int]:
+    """Return organization and number of the event with a primary key."""
+    return divmod(key, _SPAN)
+
+
 def event_key(organization: str, seq: str) -> str:
     """Return the primary key of an event as an expression over columns, or sums of them."""
     return f"({organization}) * {_SPAN} + ({seq})"

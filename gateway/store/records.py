@@ -294,6 +294,8 @@ class AttemptRecord(NamedTuple):
 class ParkedRecord(NamedTuple):
     """An event that a webhook refused for good; its type and resource are None once the event was removed."""
 
+    #: The event's primary key.
+    id: int
     organization_id: int
     organization_uid: str | None
     seq: int

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gateway.store.engine.base import Database
-from gateway.store.events import event_key
+from gateway.store.events import event_key, event_of
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import AttemptRecord, OrganizationRecord, ParkedRecord, WebhookRecord
 from gateway.store.secret_values import SecretValues, UnreadableSecret
@@ -76,13 +76,6 @@ class Attempt(NamedTuple):
     response: str | None
 
 
-class Lag(NamedTuple):
-    """How far an endpoint is behind: events, and when the oldest of them was committed, in microseconds."""
-
-    events: int
-    oldest: int | None
-
-
 class Webhooks:
     """Endpoints, their attempts and their parked events."""
 
@@ -95,7 +88,7 @@ class Webhooks:
         self, organization: OrganizationRecord | None, owner: str, url: str, format: str, types: Sequence[str] | None,
         secret: str, created_by: str | None,
     ) -> WebhookRecord:  # fmt: skip
-        """Insert an endpoint; it receives what is committed from now on."""
+        """Insert an endpoint. Its positions are `webhook_replays.move_to_newest`'s."""
         uid, moment = new_id(), now()
         self._db.run(
             "INSERT INTO webhooks (uid, organization_id, owner, url, format, types, state, secret, created, created_by,"
@@ -105,7 +98,6 @@ class Webhooks:
         )
         webhook = self.by_id(None, uid)
         assert webhook is not None
-        self.move_to_newest(webhook)
         return webhook
 
     def by_id(self, organization: OrganizationRecord | None, uid: str) -> WebhookRecord | None:
@@ -303,22 +295,21 @@ class Webhooks:
             *(organization_id, seq, now(), error, webhook_id),
         )
 
-    def parked(self, webhook: WebhookRecord, after: tuple[int, int] | None, limit: int) -> list[ParkedRecord]:
-        """List parked events after a key (organization, number), in that order."""
+    def parked(self, webhook: WebhookRecord, after: int, limit: int) -> list[ParkedRecord]:
+        """List parked events after a key, by organization and number."""
         rows = self._db.all(
             f"{_PARKED} WHERE p.webhook_id = ? AND (p.organization_id, p.seq) > (?, ?)"
             " ORDER BY p.organization_id, p.seq LIMIT ?",
-            *(webhook.id, *(after or (-1, 0)), limit),
+            *(webhook.id, *event_of(after), limit),
         )
         return [ParkedRecord._make(row) for row in rows]
 
-    def find_parked(self, webhook: WebhookRecord, organization_id: int, seq: int) -> ParkedRecord | None:
-        """Find one parked event."""
+    def find_parked(self, webhook: WebhookRecord, key: int) -> ParkedRecord | None:
+        """Find one parked event by its key."""
         row = self._db.one(
             f"{_PARKED} WHERE p.webhook_id = ? AND p.organization_id = ? AND p.seq = ?",
             webhook.id,
-            organization_id,
-            seq,
+            *event_of(key),
         )
         return ParkedRecord._make(row) if row else None
 
@@ -337,51 +328,11 @@ class Webhooks:
             > 0
         )
 
-    # Positions ------------------------------------------------------------------------------------------------------
 
-    def move_to_newest(self, webhook: WebhookRecord) -> None:
-        """Set the positions of an endpoint to the newest event of each of its organizations, and end its failures."""
-        one, parameters = (
-            ("", ()) if webhook.organization_id is None else (" AND id = ?", (webhook.organization_id,))
-        )
-        self._db.run(
-            f"{_INTO_POSITIONS} SELECT ?, id, event_seq, 0, 0, 0, NULL FROM organizations WHERE event_seq > 0{one}"
-            f" {_MOVE}",
-            *(webhook.id, *parameters),
-        )
-        if webhook.organization_id is None:
-            self._db.run(
-                f"{_INTO_POSITIONS} SELECT ?, 0, seq, 0, 0, 0, NULL FROM feed_state WHERE id = 1 {_MOVE}",
-                webhook.id,
-            )
-
-    def lag(self, webhook: WebhookRecord) -> Lag:
-        """Return how far an endpoint is behind the newest events; types that it does not want are counted too."""
-        one, parameters = (
-            ("", ()) if webhook.organization_id is None else (" AND o.id = ?", (webhook.organization_id,))
-        )
-        row = self._db.one(
-            "SELECT SUM(o.event_seq - COALESCE(p.seq, 0)), MIN(e.at) FROM organizations o"
-            " LEFT JOIN webhook_positions p ON p.organization_id = o.id AND p.webhook_id = ?"
-            f" LEFT JOIN events e ON e.id = {event_key('o.id', 'COALESCE(p.seq, 0) + 1')}"
-            f" WHERE o.event_seq > COALESCE(p.seq, 0){one}",
-            *(webhook.id, *parameters),
-        )
-        events, oldest = row or (0, None)
-        return Lag(int(events or 0), oldest)
-
-
-_INTO_POSITIONS = (
-    "INSERT INTO webhook_positions"
-    " (webhook_id, organization_id, seq, failures, retry_at, lease_until, lease_holder)"
-)
-_MOVE = (
-    "ON CONFLICT (webhook_id, organization_id) DO UPDATE SET seq = excluded.seq, failures = 0, retry_at = 0"
-)
 _ATTEMPT = f"SELECT id, {_ATTEMPT_COLUMNS.removeprefix('webhook_id, ')} FROM webhook_attempts"
 _PARKED = (
-    "SELECT p.organization_id, o.uid, p.seq, p.since, p.error, e.type, e.resource, e.resource_uid"
-    " FROM webhook_parked p LEFT JOIN organizations o ON o.id = p.organization_id"
+    f"SELECT {event_key('p.organization_id', 'p.seq')}, p.organization_id, o.uid, p.seq, p.since, p.error, e.type,"
+    " e.resource, e.resource_uid FROM webhook_parked p LEFT JOIN organizations o ON o.id = p.organization_id"
     f" LEFT JOIN events e ON e.id = {event_key('p.organization_id', 'p.seq')}"
 )
 

@@ -37,7 +37,9 @@ def add(
     secret: str = "whsec_one",
 ) -> WebhookRecord:
     with store.transaction():
-        return store.webhooks.add(organization, owner, URL, "standard", None, secret, "ann")
+        webhook = store.webhooks.add(organization, owner, URL, "standard", None, secret, "ann")
+        store.webhook_replays.move_to_newest(webhook)
+    return webhook
 
 
 def again(store: Store, webhook: WebhookRecord) -> WebhookRecord:
@@ -189,11 +191,11 @@ def test_parked_events_are_listed_and_removed(deployment: Deployment, store: Sto
         for key in (webhook.id, webhook.id, 1 << 30):
             store.webhooks.park(key, acme.id, 1, "400 Bad Request")
         store.webhooks.park(webhook.id, acme.id, 900, "422")
-    first, second = store.webhooks.parked(webhook, None, 10)
+    first, second = store.webhooks.parked(webhook, 0, 10)
     assert (first.type, first.resource_uid, first.organization_uid) == ("user.created", user["id"], acme.uid)
     assert (second.seq, second.type) == (900, None)
-    assert store.webhooks.parked(webhook, (acme.id, 1), 10) == [second]
-    assert store.webhooks.find_parked(webhook, acme.id, 900) == second
+    assert store.webhooks.parked(webhook, first.id, 10) == [second]
+    assert store.webhooks.find_parked(webhook, second.id) == second
     assert store.webhooks.count_parked(webhook.id) == 2
     with store.transaction():
         assert store.webhooks.remove_parked(webhook.id, acme.id, 900)
@@ -206,16 +208,16 @@ def test_an_endpoint_begins_with_what_is_committed_from_now_on(deployment: Deplo
     scim.user("ann@acme.test")
     strange.user("ann@other.test")
     webhook, every = add(store, acme, ORGANIZATION), add(store)
-    assert store.webhooks.lag(webhook).events == store.webhooks.lag(every).events == 0
+    assert store.webhook_replays.lag(webhook).events == store.webhook_replays.lag(every).events == 0
     scim.user("ben@acme.test")
     strange.user("ben@other.test")
     (first,) = store.events.page(acme.id, 1, 1)
-    assert tuple(store.webhooks.lag(webhook)) == (1, first.at)
-    assert store.webhooks.lag(every).events == 2
+    assert tuple(store.webhook_replays.lag(webhook)) == (1, first.at)
+    assert store.webhook_replays.lag(every).events == 2
     with store.transaction():
-        store.webhooks.move_to_newest(webhook)
-    assert tuple(store.webhooks.lag(webhook)) == (0, None)
-    assert store.webhooks.lag(every).events == 2
+        store.webhook_replays.move_to_newest(webhook)
+    assert tuple(store.webhook_replays.lag(webhook)) == (0, None)
+    assert store.webhook_replays.lag(every).events == 2
 
 
 def test_a_removed_organization_leaves_nothing_in_webhooks(deployment: Deployment, store: Store) -> None:
@@ -230,3 +232,38 @@ def test_a_removed_organization_leaves_nothing_in_webhooks(deployment: Deploymen
     assert store.webhooks.count_parked(every.id) == 0
     for table in ("webhook_positions", "webhook_attempts"):
         assert store.database.all(f"SELECT 1 FROM {table} WHERE organization_id = ?", acme.id) == []
+
+
+def test_a_replay_moves_positions_back_only_and_takes_the_lease(deployment: Deployment, store: Store) -> None:
+    acme, other = deployment.organization("Acme"), deployment.organization("Other")
+    scim, strange = deployment.connection("generic", acme), deployment.connection("generic", other)
+    for name in "abcd":
+        scim.user(f"{name}@acme.test")
+    strange.user("a@other.test")
+    webhook, replays = add(store), store.webhook_replays
+    events = store.events.page(acme.id, 0, 10)
+    with store.transaction():
+        store.database.run("UPDATE events SET at = at + seq * 1000000 WHERE organization_id = ?", acme.id)
+        store.database.run("UPDATE webhook_positions SET lease_until = 9, lease_holder = 'x', failures = 2")
+    (second,) = store.events.page(acme.id, 1, 1)
+    assert tuple(replays.count_since(webhook, None, second.at)) == (1, 3)
+    assert tuple(replays.count_since(webhook, other.id, second.at)) == (0, 0)
+    assert tuple(replays.count_since(webhook, None, 0)) == (2, 5)
+    assert [stream.organization_uid for stream in replays.failing_streams(webhook, 10)][-2:] == [
+        acme.uid,
+        other.uid,
+    ]
+    with store.transaction():
+        replays.move_back_to(webhook, None, second.at)
+        assert not replays.move_back(webhook, acme.id, 2)
+    assert (replays.position(webhook, acme.id), replays.position(webhook, other.id)) == (1, 1)
+    held = "SELECT failures, lease_until, lease_holder FROM webhook_positions WHERE organization_id = ?"
+    assert store.database.all(held, acme.id) == [(0, 0, None)]
+    assert store.database.all(held, other.id) == [(2, 9, "x")]
+    with store.transaction():
+        assert not replays.skip(webhook, acme.id, 3, 4)
+        assert replays.skip(webhook, acme.id, 1, 2)
+        replays.end_failures(webhook)
+    assert replays.position(webhook, acme.id) == 2
+    assert replays.failing_streams(webhook, 10) == []
+    assert len(events) == 4

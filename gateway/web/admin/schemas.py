@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from gateway.provisioning.admin_tokens import SCOPES
 from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
+from gateway.provisioning.event_types import ORGANIZATION_TYPES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
@@ -451,16 +452,9 @@ class Member(Schema):
 # Feeds and plugins ------------------------------------------------------------------------------------------
 
 
-#: All types of events in the feed. Kinds are added: a client passes over what it does not know.
-EVENT_TYPES = (
-    *(f"user.{verb}" for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted")),
-    *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
-)
-
-
 class Event(Schema):
     id = fields.Integer()
-    type = fields.String(validate=validate.OneOf(EVENT_TYPES))
+    type = fields.String(validate=validate.OneOf(ORGANIZATION_TYPES))
     at = _time()
     resource = fields.String(validate=validate.OneOf(("User", "Group")))
     resource_id = fields.String()

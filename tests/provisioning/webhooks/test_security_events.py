@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.provisioning.event_types import ORGANIZATION_TYPES
 from gateway.provisioning.webhooks.messages import BODY_LIMIT, OutboundEvent, message_id
 from gateway.provisioning.webhooks.security_events import TYPES, claims, event_uris
-from gateway.web.admin.schemas import EVENT_TYPES
 
 ISSUER, WEBHOOK, ORGANIZATION, UID = "https://scim.acme.test", "0192-w", "0192-o", "0192-u"
 AT, MOMENT = 1_795_000_123_456_789, 1_795_000_200_000_000
@@ -44,8 +44,8 @@ def events(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_type_of_users_and_groups_has_a_token():
-    assert set(TYPES) <= set(EVENT_TYPES)
-    assert {kind for kind in EVENT_TYPES if kind.startswith(("user.", "group."))} == set(TYPES)
+    assert set(TYPES) <= set(ORGANIZATION_TYPES)
+    assert {kind for kind in ORGANIZATION_TYPES if kind.startswith(("user.", "group."))} == set(TYPES)
     event = OutboundEvent(None, 1, 1, "organization.removed", AT, "Organization", UID, None, "{}")
     assert claims(event, ISSUER, WEBHOOK, MOMENT) is None
 
