@@ -15,6 +15,7 @@ from gateway.scim.errors import Refusal
 from gateway.web.errors import Errors, current_http_request
 from gateway.web.http import Request, ServerResponse
 from gateway.web.queues import BLOCKED_SECONDS, Queued, RequestQueue
+from gateway.web.routes import Rule
 from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class FlaskRequest(Request, flask.Request):
 
 class FlaskApp(flask.Flask):
     """Every request has an id, which its answer and the activity name, and is counted."""
+
+    url_rule_class = Rule
 
     def __init__(
         self, gateway: Provisioning, metrics: Metrics, errors: Errors, queues: Mapping[str, RequestQueue]

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from werkzeug.routing import Rule
-
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import TraceState
@@ -39,6 +37,7 @@ from gateway.store.records import GroupRecord
 from gateway.web.base_urls import path_segments
 from gateway.web.encodings import refuse_many_parts, too_large, unpack
 from gateway.web.http import MEDIA_TYPE, ScimRequest, ScimResponse, no_content, scim_response
+from gateway.web.routes import Rule
 from gateway.web.scim import streaming
 from gateway.web.scim.authentication import Authentication
 from gateway.web.scim.bulk import Bulk
