@@ -5,6 +5,8 @@ Each change is one transaction, but for those of very many users. `Provisioning`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway.config import Config
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.activity_writer import ActivityWriter
@@ -15,6 +17,7 @@ from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
+from gateway.provisioning.event_feeds import EventFeeds
 from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.history import History
@@ -26,6 +29,7 @@ from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.outages import Outages
 from gateway.provisioning.overview import Overviews
+from gateway.provisioning.publication import Publisher, Tail
 from gateway.provisioning.queries import Queries
 from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.takeover import Takeover
@@ -47,9 +51,10 @@ class Provisioning:
         self.admission = AdmissionControl(store, plugins, self.callers, config.public_url)
         self.outages = Outages()
         self.worker = Worker(store, self.outages)
+        self.publisher, self.tail = Publisher(store, self.worker), Tail(store)
         self.event_relay = EventRelay(store, plugins, self.callers, self.worker)
         self.activity_writer = ActivityWriter(
-            store, self.worker, self.outages, self.event_relay.schedule, config.activity_days
+            store, self.worker, self.outages, self._schedule_delivery, config.activity_days
         )
         units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
@@ -61,12 +66,16 @@ class Provisioning:
         self.lists = Lists(store, plugins, config.page_limit, cursors)
         self.worker.tasks += [
             self.activity_writer.flush_due,
+            self.publisher.publish,
+            self.tail.advance_for_subscribers,
             self.event_relay.deliver,
-            lambda: self.event_relay.schedule(self.long_changes.resume()),
+            lambda: self._schedule_delivery(self.long_changes.resume()),
         ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
-        self.setup = OrganizationSetup(store, plugins, units_of_work, self.callers, self.long_changes)
+        self.setup = OrganizationSetup(
+            store, plugins, units_of_work, self.callers, self.long_changes, self.publisher
+        )
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
         self.console_access = ConsoleAccess(
             store,
@@ -78,11 +87,17 @@ class Provisioning:
         )
         self.token_keys = TokenKeys(store)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
+        self.event_feeds = EventFeeds(store)
         self.history = History(store, self.activity_writer)
         self.deployment_state = DeploymentState(store, plugins)
         self.overviews = Overviews(store, plugins, self.callers, self.activity_writer, self.history)
         self.seat_queues = SeatQueues(store, plugins, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
+
+    def _schedule_delivery(self, organization_ids: Iterable[int]) -> None:
+        changed = set(organization_ids)
+        self.publisher.schedule(changed)
+        self.event_relay.schedule(changed)
 
     def pending_migrations(self) -> list[str]:
         """Return the migrations that the database lacks. Raises Unavailable."""

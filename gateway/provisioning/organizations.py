@@ -15,6 +15,7 @@ from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trac
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
 from gateway.provisioning.preconditions import check_version
+from gateway.provisioning.publication import Publisher
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
@@ -22,6 +23,7 @@ from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import REMOVE, LongChange
+from gateway.store.publications import DEPLOYMENT
 from gateway.store.records import ConnectionRecord, OrganizationRecord, TokenRecord
 
 log = logging.getLogger("gateway")
@@ -35,10 +37,10 @@ class OrganizationSetup:
 
     def __init__(
         self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
-        long_changes: LongChangeRunner,
+        long_changes: LongChangeRunner, publisher: Publisher,
     ) -> None:  # fmt: skip
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
-        self._callers, self._long_changes = callers, long_changes
+        self._callers, self._long_changes, self._publisher = callers, long_changes, publisher
         long_changes.register(REMOVE, self._remove_connection)
         long_changes.register(REMOVE, self._remove_organization, of_connection=False)
 
@@ -75,7 +77,12 @@ class OrganizationSetup:
             check_version(self._store.organizations.by_key(organization.id), if_match)
             self._store.organizations.close(organization)
             left = self._store.long_changes.find(organization.id, None)
-            run = left.uid if left else self._begin_removal(organization.id, None, trace)
+            if left:
+                run = left.uid
+            else:
+                run = self._begin_removal(organization.id, None, trace)
+                self._store.publications.close(organization.id, organization.uid, organization.name)
+        self._publisher.schedule([DEPLOYMENT])
         self._finish_removal(run, trace)
         trace.written = False
         # Its activity went with it, so this line is all that is left.

@@ -14,7 +14,7 @@ from gateway.plugin.declarations import PluginInfo
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import Callers
-from gateway.scim.errors import Conflict, NotFound
+from gateway.scim.errors import NotFound
 from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.activity import ActivityFilter
@@ -22,7 +22,6 @@ from gateway.store.records import (
     ActivityRecord,
     AdminTokenRecord,
     ConnectionRecord,
-    EventRecord,
     GroupRecord,
     OrganizationRecord,
     OutlinedUser,
@@ -111,16 +110,6 @@ class Queries:
         """Return whether any plugin limits seats, and the sentence for one user more than there are seats."""
         limit = self._plugins.check_seats(self._callers.tenant(organization), SeatRequest("")).result()
         return self._plugins.limits_seats(), limit.sentence if limit else None
-
-    def events(self, organization: OrganizationRecord, after: int, limit: int) -> list[EventRecord]:
-        """Return the events behind a number. Raises Conflict for a number that was not given out yet."""
-        rows = self._store.events.page(organization.id, after, limit)
-        if not rows and after > (newest := self._store.events.newest(organization.id)):
-            raise Conflict(
-                f"after={after} is beyond the newest event, {newest}: the database was restored to an earlier state."
-                " Empty your copy and follow again with after=0."
-            )
-        return rows
 
     def activity(
         self, organization: OrganizationRecord | None, selection: Mapping[str, Any], before: tuple[int, int] | None,

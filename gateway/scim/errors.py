@@ -55,6 +55,12 @@ class Uniqueness(Refusal):
     scim_type = "uniqueness"
 
 
+class Gone(Refusal):
+    """What is asked for was here and is not any more, and will not come back (RFC 9110, 15.5.11)."""
+
+    status = 410
+
+
 class Mutability(Refusal):
     """The change meets a read-only or immutable attribute."""
 

@@ -22,6 +22,7 @@ from gateway.store.mapping_rules import MappingRules
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
 from gateway.store.portions import Portions
+from gateway.store.publications import Publications
 from gateway.store.query.page_positions import PagePositions
 from gateway.store.query.search import Search
 from gateway.store.signing_keys import SigningKeys
@@ -82,6 +83,7 @@ class Store:
         self.takeovers = Takeovers(database)
         self.events = Events(database)
         self.listener_positions = ListenerPositions(database)
+        self.publications = Publications(database)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)

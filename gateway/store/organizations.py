@@ -270,6 +270,7 @@ class Organizations:
             ("webhook_positions", "organization_id = ?"),
             ("webhook_parked", "organization_id = ?"),
             ("webhooks", "organization_id = ?"),
+            ("publications", "organization_id = ?"),
             ("organizations", "id = ?"),
         ):
             self._db.run(f"DELETE FROM {table} WHERE {where}", organization.id)

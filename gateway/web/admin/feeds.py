@@ -12,7 +12,6 @@ from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.organizations import seats_json
-from gateway.web.admin.pagination import PageQuery, page_of
 
 blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 
@@ -27,13 +26,38 @@ def read_seats() -> Any:
 
 
 @blueprint.route("/organizations/<organization>/events", event_feed=True)
-@blueprint.arguments(PageQuery, location="query")
-@blueprint.response(200, page_of(schemas.Event))
-def list_events(query: dict[str, int]) -> Any:
+@blueprint.arguments(schemas.EventQuery, location="query")
+@blueprint.response(200, schemas.EventPage)
+def list_events(query: dict[str, Any]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
     request, after = current_request(), query["after"]
-    rows = request.gateway.queries.events(request.organization, after, query["limit"])
-    return {"items": [_event_json(row) for row in rows], "next": rows[-1].seq if rows else after}
+    rows, epoch = request.gateway.event_feeds.of_organization(
+        request.organization, after, query["limit"], query["epoch"]
+    )
+    return {
+        "items": [_event_json(row) for row in rows],
+        "next": rows[-1].seq if rows else after,
+        "epoch": epoch,
+    }
+
+
+@blueprint.route("/events", event_feed=True)
+@blueprint.arguments(schemas.EventQuery, location="query")
+@blueprint.response(200, schemas.PublishedEventPage)
+def list_events_of_all(query: dict[str, Any]) -> Any:
+    """The same over all organizations, and those that come and go. For operators only.
+
+    Events of one organization follow its commits; `number` counts over all, and `next` is always the number to go on
+    from. A page may be empty before the end, where an organization was removed.
+    """
+    request = current_request()
+    request.require_operator("follow the events of all organizations")
+    feed = request.gateway.event_feeds.of_all(query["after"], query["limit"], query["epoch"])
+    items = [
+        {"number": number, "organization": organization} | _event_json(event)
+        for number, organization, event in feed.events
+    ]
+    return {"items": items, "next": feed.next, "epoch": feed.epoch}
 
 
 @blueprint.route("/organizations/<organization>/activity")

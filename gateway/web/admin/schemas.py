@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from gateway.provisioning.admin_tokens import SCOPES
 from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
-from gateway.provisioning.event_types import ORGANIZATION_TYPES
+from gateway.provisioning.event_types import EVENT_TYPES, ORGANIZATION_TYPES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
@@ -452,6 +452,13 @@ class Member(Schema):
 # Feeds and plugins ------------------------------------------------------------------------------------------
 
 
+class EventQuery(LimitQuery):
+    """Events behind a number; `epoch`, that of the numbers, refuses numbers that were given again after a restore."""
+
+    after = Count(0, (1 << 63) - 1, load_default=0)
+    epoch = Count(0, (1 << 63) - 1, load_default=None)
+
+
 class Event(Schema):
     id = fields.Integer()
     type = fields.String(validate=validate.OneOf(ORGANIZATION_TYPES))
@@ -460,6 +467,26 @@ class Event(Schema):
     resource_id = fields.String()
     connection = fields.String(allow_none=True)
     data = fields.Dict()
+
+
+class EventPage(Schema):
+    items = fields.List(fields.Nested(Event))
+    next = fields.Integer()
+    epoch = fields.Integer()
+
+
+class PublishedEvent(Event):
+    #: The place in the order over all organizations.
+    number = fields.Integer()
+    organization = fields.String(allow_none=True)
+    type = fields.String(validate=validate.OneOf(EVENT_TYPES))
+    resource = fields.String(validate=validate.OneOf(("User", "Group", "Organization", "Webhook")))
+
+
+class PublishedEventPage(Schema):
+    items = fields.List(fields.Nested(PublishedEvent))
+    next = fields.Integer()
+    epoch = fields.Integer()
 
 
 #: In the words of ECMA-262, as OpenAPI has them.

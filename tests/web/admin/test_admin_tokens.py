@@ -78,7 +78,7 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
     names = {"organization": acme.okta.organization.uid, "connection": acme.okta.uid}
     opened = set()
     tried = routes(acme.deployment)
-    assert len(tried) == 51
+    assert len(tried) == 52
     for method, endpoint, rule in tried:
         path = (
             rule.replace("<", "{")
@@ -94,7 +94,9 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
         assert f"{method} {rule.replace('<', '{').replace('>', '}')} needs" in answer.json["message"]
         assert answer.json["message"].endswith(f" needs a token with the scope {needed}.")
     gets = {(method, endpoint) for method, endpoint, _ in tried if method == "GET" or endpoint in LOOKING}
-    assert opened == (gets if scope == "read" else {("GET", "feeds.list_events")})
+    assert opened == (
+        gets if scope == "read" else {("GET", "feeds.list_events"), ("GET", "feeds.list_events_of_all")}
+    )
     assert acme.deployment.gateway.store.database.all("SELECT version FROM organizations") == before
 
 

@@ -37,12 +37,42 @@ def test_events_are_followed_without_gap_or_repeat(acme) -> None:
         seen += [event["id"] for event in part["items"]]
         after = part["next"]
     assert (seen, after) == (list(range(1, 8)), 7)
-    assert acme.get(f"{acme.path}/events?after=7") == {"items": [], "next": 7}
+    end = acme.get(f"{acme.path}/events?after=7")
+    assert (end["items"], end["next"]) == ([], 7)
     acme.refused()
     acme.assign(8)
     assert [event["id"] for event in acme.get(f"{acme.path}/events?after=7")["items"]] == [8, 9]
     other = acme.deployment.organization("Other")
-    assert acme.get(f"/organizations/{other.uid}/events") == {"items": [], "next": 0}
+    assert acme.get(f"/organizations/{other.uid}/events")["items"] == []
+
+
+def test_events_of_all_organizations_are_followed_in_one_order(acme) -> None:
+    other = acme.deployment.organization("Other")
+    acme.assign(1)
+    acme.deployment.connection("okta", other).user()
+    publisher = acme.deployment.gateway.publisher
+    publisher.publish()
+    page = acme.get("/events?limit=3")
+    following = acme.get(f"/events?after={page['next']}")
+    items = page["items"] + following["items"]
+    assert [item["number"] for item in items] == list(range(1, len(items) + 1))
+    types = [(item["type"], item["organization"]) for item in items]
+    uid = acme.path.rpartition("/")[2]
+    assert types.index(("organization.created", uid)) < types.index(("user.created", uid))
+    assert types.index(("organization.created", other.uid)) < types.index(("user.created", other.uid))
+
+    acme.call("DELETE", f"/organizations/{other.uid}", status=204)
+    publisher.publish()
+    after = acme.get(f"/events?after={following['next']}")
+    assert [item["type"] for item in after["items"]] == ["organization.removed"]
+    assert {item["organization"] for item in acme.get("/events")["items"]} == {uid, other.uid}
+    assert ("user.created", other.uid) not in [
+        (item["type"], item["organization"]) for item in acme.get("/events")["items"]
+    ]
+    beyond = after["next"] + 1
+    assert f"after={beyond} is beyond" in acme.get(f"/events?after={beyond}", 410)["message"]
+    assert "a backup was restored" in acme.get("/events?epoch=1", 410)["message"]
+    assert "a backup was restored" in acme.get(f"{acme.path}/events?epoch=1", 410)["message"]
 
 
 def test_an_event_says_on_whose_behalf_it_came_about(acme) -> None:

@@ -52,6 +52,7 @@ OPERATIONS = {
     "POST /organizations/{organization}/connections": "addConnection",
     "GET /organizations/{organization}/connections": "listConnections",
     "GET /organizations/{organization}/events": "listEvents",
+    "GET /events": "listEventsOfAll",
     "POST /organizations/{organization}/groups": "addGroup",
     "GET /organizations/{organization}/groups": "listGroups",
     "PATCH /organizations/{organization}/groups/{group}": "changeGroup",
