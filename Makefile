@@ -11,10 +11,14 @@ DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cf
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
-.PHONY: demo check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest mutation docs clean
+.PHONY: demo example check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest mutation docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
+
+# An application beside the gateway, with Okta played. examples/application/README.md
+example: $(RUNTIME)
+	@$(BIN)/python -m examples.application $(ARGS)
 
 # Every package of the core and every plugin, on SQLite: all but what is marked slow. Before each commit.
 check: $(STAMP)
@@ -37,8 +41,8 @@ test-lowest:
 
 # What .pre-commit-config.yaml runs before a commit.
 lint: $(STAMP)
-	$(BIN)/ruff check .ci gateway client plugins tests bench
-	$(BIN)/ruff format --check .ci gateway client plugins tests bench
+	$(BIN)/ruff check .ci gateway client plugins tests bench examples
+	$(BIN)/ruff format --check .ci gateway client plugins tests bench examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -12,6 +12,7 @@ PAGES = sorted(
         *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("deploy/*.md"),
         *ROOT.glob("client/*.md"),
+        *ROOT.glob("examples/**/*.md"),
         *ROOT.glob("plugins/**/README.md"),
     ]
 )

@@ -25,6 +25,7 @@ OUTSIDE = (
     "SECURITY.md",
     "deploy/README.md",
     "client/README.md",
+    "examples/application/README.md",
     "plugins/**/README.md",
 )
 PLACES = {"README.md": "overview.md"}
