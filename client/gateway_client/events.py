@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 
 from gateway_client.errors import UnexpectedAnswer
 
+_OF_DEPLOYMENT = frozenset({"Organization", "Webhook"})
 _RESOURCES = {"user": "User", "group": "Group", "organization": "Organization", "webhook": "Webhook"}
 
 
@@ -17,12 +18,13 @@ _RESOURCES = {"user": "User", "group": "Group", "organization": "Organization", 
 class Event:
     """One committed change.
 
-    `organization` is the id of the organization, None for events of the deployment itself, as `organization.created`.
-    `id` counts in that organization, `number` in the feed of all organizations (None elsewhere). `epoch` is another
-    number after the gateway's database was restored from a backup, so `key` names an event for ever: it is the
-    `webhook-id` of a message too, and two events with the same key are the same event. `data` is the whole user or
-    group after the change; None where a webhook of the format `thin` left it out. `connection` is the id of the
-    connection that made the change, None where an admin did.
+    `organization` is the id of the organization, None for events of the deployment itself: `organization.created` and
+    `organization.removed`, of which `resource_id` is the organization, and those about webhooks. `id` counts in that
+    organization, `number` in the feed of all (None elsewhere). `epoch` is another number after the gateway's database
+    was restored from a backup, so `key` names an event for ever: it is the `webhook-id` of a message too, and two
+    events with the same key are the same event. `data` is the whole user or group after the change; None where a
+    webhook of the format `thin` left it out. `connection` is the id of the connection that made the change, None where
+    an admin did.
     """
 
     organization: str | None
@@ -88,8 +90,10 @@ class Position(NamedTuple):
 def read_feed_item(item: Any, epoch: int, organization: str | None) -> Event:
     """Make an event of an item of a feed: of that organization, or (None) of the feed of all."""
     try:
+        # The feed of all names the organization that an event of the deployment is about; its number is not of it.
+        of_deployment = item["resource"] in _OF_DEPLOYMENT
         return Event(
-            organization if organization is not None else _optional(item["organization"]),
+            organization or (None if of_deployment else str(item["organization"])),
             int(item["id"]),
             epoch,
             str(item["type"]),

@@ -31,7 +31,8 @@ class ProvisioningRefused(Exception):
 class GatewayFake:
     """A gateway with one organization and its Okta connection.
 
-    `url` and `token` (an operator's) are those that the application gets; `organization` and `connection` are ids.
+    `url` and `token` (an operator's) are those that the application gets, `base_url` and `bearer_token` those that Okta
+    gets; `organization` and `connection` are ids.
     Methods do what an admin does in Okta, by the requests that Okta sends, and return when the gateway has answered.
     """
 
@@ -50,6 +51,7 @@ class GatewayFake:
         organization = self._deployment.organization(seats=seats)
         self._scim = self._deployment.connection("okta", organization)
         self.organization, self.connection = organization.uid, self._scim.uid
+        self.base_url, self.bearer_token = self.url + self._scim.base, self._scim.token
         self._users: dict[str, _User] = {}
         self._groups: dict[str, SimulatedGroup] = {}
 

@@ -87,7 +87,12 @@ def test_a_number_that_the_gateway_has_not_reached_is_a_rewound_feed(deployment,
 def test_the_feed_of_all_has_organizations_and_numbers_of_its_own(scripted):
     scripted.page(
         item(
-            1, "organization.created", organization=None, number=41, resource="Organization", connection=None
+            1,
+            "organization.created",
+            organization="org-1",
+            number=41,
+            resource="Organization",
+            connection=None,
         ),
         item(1, organization="org-1", number=42),
         next=42,

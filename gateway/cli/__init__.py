@@ -8,6 +8,7 @@ from gateway.cli.backup import backup, restore
 from gateway.cli.common import Commands
 from gateway.cli.conformance import conformance
 from gateway.cli.demo import demo
+from gateway.cli.listen import listen
 from gateway.cli.plugins import plugin, plugins
 from gateway.cli.server import migrate, serve
 from gateway.cli.simulate import simulate
@@ -31,6 +32,7 @@ for command in (
     restore,
     admin_token,
     simulate,
+    listen,
     conformance,
     plugins,
     plugin,
