@@ -7,7 +7,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from gateway_client.errors import (
     SnapshotIncomplete,
     Unavailable,
     UnexpectedAnswer,
+    UnknownOrganization,
 )
 from gateway_client.events import Event, Position, SnapshotEntry, read_feed_item
 from gateway_client.transport import Gone, TooLarge, Transport
@@ -25,6 +26,7 @@ from gateway_client.transport import Gone, TooLarge, Transport
 #: The longest pause between two requests, unless the gateway asks for a longer one.
 _LONGEST_PAUSE = 60.0
 _ADVICE = "Begin anew with `snapshot()`."
+_NO_PAGE = "The answer is no page of a list: is the URL that of a gateway?"
 
 log = logging.getLogger("gateway_client")
 
@@ -64,6 +66,7 @@ class Feed:
         if organization == "":
             raise ValueError("`organization` is empty: give its id, or None for all organizations.")
         self.organization = organization
+        self._path = "/admin/v1/events" if organization is None else f"{_path_of(organization)}/events"
         self._transport = Transport(url, token, ssl_context)
         self._wait, self._poll_seconds, self._retry_seconds = wait, poll_seconds, retry_seconds
         self._page_size = page_size
@@ -113,14 +116,23 @@ class Feed:
         return events
 
     def snapshot(self) -> Iterator[SnapshotEntry]:
-        """Yield all users and groups of the organization; at its end the feed stands where it goes on from there.
+        """Yield all users and groups; at its end the feed stands where it goes on from there.
 
         An entry may be newer than that position: events that follow are whole documents, so a copy that applies them
-        ends up with the present state. Raises what `read` raises, and SnapshotIncomplete.
+        ends up with the present state. For all organizations the token must be one that reads their list. Raises what
+        `read` raises, and SnapshotIncomplete.
         """
-        if self.organization is None:
-            raise ValueError("A snapshot is one of an organization: make a Feed of it.")
-        yield from self._snapshot(self.organization)
+        if self.organization is not None:
+            self._position = yield from self._snapshot(self.organization)
+            return
+        # The position first: what happens while the snapshots are read comes again as an event.
+        begin = self._newest()
+        for organization in self._organizations():
+            try:
+                yield from self._snapshot(organization)
+            except UnknownOrganization:
+                continue  # removed since the list was read: an event will say so
+        self._position = begin
 
     def stop(self) -> None:
         """End the iteration, also while it waits for the gateway or after a failure."""
@@ -144,7 +156,27 @@ class Feed:
         """Close the connection to the gateway."""
         self._transport.close()
 
-    def _snapshot(self, organization: str) -> Iterator[SnapshotEntry]:
+    def _newest(self) -> Position:
+        """Return the position after the newest event."""
+        answer = self._transport.get(self._path, {"newest": "true"})
+        try:
+            return Position(int(answer["epoch"]), int(answer["next"]), self.organization)
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedAnswer(_NO_PAGE) from None
+
+    def _organizations(self) -> Iterator[str]:
+        """Yield the ids of all organizations."""
+        query: dict[str, Any] = {"limit": 1000}
+        while query.get("after", 0) is not None:
+            page = self._transport.get("/admin/v1/organizations", query)
+            try:
+                found, query["after"] = [str(each["id"]) for each in page["items"]], page["next"]
+            except (KeyError, TypeError):
+                raise UnexpectedAnswer(_NO_PAGE) from None
+            yield from found
+
+    def _snapshot(self, organization: str) -> Generator[SnapshotEntry, None, Position]:
+        """Yield the entries of one organization and return where its feed goes on."""
         begin: Position | None = None
         complete = False
         try:
@@ -165,7 +197,7 @@ class Feed:
             raise SnapshotIncomplete(f"The snapshot broke off. {error}") from None
         if begin is None or not complete:
             raise SnapshotIncomplete("The snapshot ended before its last line: begin it again.")
-        self._position = begin
+        return begin
 
     def _requests(self) -> Iterator[tuple[list[Event], Position]]:
         """Yield what came of each request, and pause between them."""
@@ -195,9 +227,8 @@ class Feed:
         query: dict[str, Any] = {"after": known.number, "limit": self._page_size}
         query |= {"epoch": known.epoch} if known.epoch else {}
         query |= {"wait": round(wait)} if round(wait) else {}
-        path = "/admin/v1/events" if self.organization is None else f"{_path_of(self.organization)}/events"
         try:
-            answer = self._transport.get(path, query, wait)
+            answer = self._transport.get(self._path, query, wait)
         except Gone as gone:
             raise _reason_of(gone) from None
         except TooLarge:
@@ -208,7 +239,7 @@ class Feed:
         try:
             epoch, after, items = int(answer.get("epoch", 0)), int(answer["next"]), list(answer["items"])
         except (KeyError, TypeError, ValueError):
-            raise UnexpectedAnswer("The answer is no page of a feed: is the URL that of a gateway?") from None
+            raise UnexpectedAnswer(_NO_PAGE) from None
         if known.epoch and known.epoch != epoch:
             raise FeedRewound(f"The gateway was restored from a backup: its epoch is another. {_ADVICE}")
         events = [read_feed_item(item, epoch, self.organization) for item in items]

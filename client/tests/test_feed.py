@@ -316,5 +316,22 @@ def test_refusals_of_a_snapshot_are_those_of_the_feed(scripted):
     scripted.answer({"message": "No."}, 403)
     with pytest.raises(AccessRefused):
         list(fast(scripted.url).snapshot())
-    with pytest.raises(ValueError, match="one of an organization"):
-        list(fast(scripted.url, None).snapshot())
+
+
+def test_a_snapshot_of_all_has_each_organization_and_goes_on_from_a_number_that_was_read_first(scripted):
+    scripted.page(next=99)
+    scripted.answer({"items": [{"id": "org-1"}, {"id": "org-2"}], "next": 2})
+    scripted.answer(LINES)
+    scripted.answer({"message": "Unknown."}, 404)  # removed meanwhile
+    scripted.answer({"items": [{"id": "org-3"}], "next": None})
+    scripted.answer(LINES)
+    feed = fast(scripted.url, None)
+    entries = list(feed.snapshot())
+    assert [(entry.organization, entry.data["id"]) for entry in entries] == [
+        ("org-1", "u1"), ("org-1", "g1"), ("org-3", "u1"), ("org-3", "g1"),
+    ]  # fmt: skip
+    assert feed.position == "7-99"
+    assert [(path, query) for path, query, _ in scripted.requests[:2]] == [
+        ("/admin/v1/events", {"newest": "true"}),
+        ("/admin/v1/organizations", {"limit": "1000"}),
+    ]
