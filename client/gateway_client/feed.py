@@ -108,8 +108,10 @@ class Feed:
                 yield events
 
     def read(self, wait: float = 0) -> list[Event]:
-        """Return the events of one request, empty at the end of the feed.
+        """Return the events of one request: none at the end of the feed.
 
+        In the feed of all a page may be empty before the end, where an organization was removed; the position has moved
+        then.
         Raises Unavailable, AccessRefused, UnknownOrganization, FeedRewound, HistoryGone, UnexpectedAnswer.
         """
         events, self._position = self._request(wait)
@@ -210,9 +212,10 @@ class Feed:
                 self.wait_out(error, failures)
                 failures += 1
                 continue
-            failures = 0
+            failures, moved = 0, end != self._position
             yield events, end
-            if not events:
+            # A page may be empty before the end of the feed, where an organization was removed.
+            if not events and not moved:
                 self._stopped.wait(max(0.0, min(self._wait, self._poll_seconds) - (time.monotonic() - begun)))
 
     def _pause(self, failures: int, retry_after: float | None) -> float:

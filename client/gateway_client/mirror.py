@@ -76,8 +76,10 @@ class Mirror:
         """
         feed, applied = self._go_on(), 0
         try:
-            while events := feed.read():
-                applied += self.apply(events)
+            before = None
+            while before != feed.position:
+                before = feed.position
+                applied += self.apply(feed.read())
         except (FeedRewound, HistoryGone):
             self.rebuild()
         return applied

@@ -45,7 +45,7 @@ def test_events_of_an_organization_come_typed_in_order_and_a_stored_position_goe
     for number in range(5):
         connection.user(f"user{number}@acme.test")
     organization = connection.organization.uid
-    feed = Feed(served, ADMIN_TOKEN, organization, page_size=2, wait=0)
+    feed = Feed(served, ADMIN_TOKEN, organization, page_size=2)
     events = list(itertools.islice(feed, 3))
     assert [event.data["userName"] for event in events] == [f"user{number}@acme.test" for number in range(3)]
     first = events[0]
@@ -197,6 +197,14 @@ def test_iterating_again_goes_on_after_the_last_event_that_was_yielded(scripted)
     assert feed.position == "7-1-org-1"
     assert next(iter(feed)).id == 2
     assert scripted.requests[-1][1]["after"] == "1"
+
+
+def test_a_page_may_be_empty_before_the_end(scripted):
+    scripted.page(next=5)
+    scripted.page(item(6), next=6)
+    begun = time.monotonic()
+    assert [event.id for event in itertools.islice(fast(scripted.url, wait=20, poll_seconds=60), 1)] == [6]
+    assert time.monotonic() - begun < 5
 
 
 def test_pages_have_the_events_of_one_request(scripted):

@@ -46,6 +46,13 @@ class EventFeeds:
             raise _no_longer_kept(after, snapshot)
         return rows, state.epoch
 
+    def newest(self, organization: OrganizationRecord | None) -> tuple[int, int]:
+        """Return the number of the newest event of an organization, or (None) of all, and the epoch."""
+        state = self._store.publications.state()
+        if organization is None:
+            return state.published, state.epoch
+        return self._store.events.newest(organization.id), state.epoch
+
     def of_all(self, after: int, limit: int, epoch: int | None = None) -> PublishedEvents:
         """Return the published events of all organizations behind a number. Raises Gone as `of_organization` does."""
         state = self._store.publications.state()

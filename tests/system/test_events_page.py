@@ -53,7 +53,7 @@ def program(name, folder, stop_after=None):
 
 
 def test_every_block_is_run_by_a_test_or_says_why_not():
-    run = {"a change", "follow.py", "copy.py", "hooks.py", "listen", "test_application.py", ""}
+    run = {"a change", "follow.py", "people.py", "hooks.py", "listen", "test_application.py", ""}
     assert all(name in run or name.startswith("by hand: ") for name in NAMED)
     assert [language for name, language, _ in BLOCKS if not name] == ["sh", "json"]
 
@@ -71,7 +71,7 @@ def test_the_first_event_by_curl_the_change_and_the_feed(gateway, tmp_path):
 def test_the_copy(gateway, tmp_path):
     gateway.assign("user2@acme.test")
     gateway.deactivate("user2@acme.test")
-    assert program("copy.py", tmp_path) == ["user1@acme.test may come in", "user2@acme.test may not"]
+    assert program("people.py", tmp_path) == ["user1@acme.test may come in", "user2@acme.test may not"]
 
 
 def test_the_webhook_by_listen(gateway, capsys):

@@ -31,6 +31,8 @@ def read_seats() -> Any:
 def list_events(query: dict[str, Any]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
     request, after = current_request(), query["after"]
+    if query["newest"]:
+        return _newest(request, request.organization)
     rows, epoch = request.gateway.event_feeds.of_organization(
         request.organization, after, query["limit"], query["epoch"]
     )
@@ -52,6 +54,8 @@ def list_events_of_all(query: dict[str, Any]) -> Any:
     """
     request = current_request()
     request.require_operator("follow the events of all organizations")
+    if query["newest"]:
+        return _newest(request, None)
     feed = request.gateway.event_feeds.of_all(query["after"], query["limit"], query["epoch"])
     items = [
         {"number": number, "organization": organization} | _event_json(event)
@@ -77,6 +81,12 @@ def list_activity_of_all(query: dict[str, Any]) -> Any:
     request = current_request()
     request.require_operator("see the activity of all organizations")
     return _activity_page(request, None, query)
+
+
+def _newest(request: AdminRequest, organization: OrganizationRecord | None) -> dict[str, Any]:
+    """Return the page behind the newest event, which is empty."""
+    number, epoch = request.gateway.event_feeds.newest(organization)
+    return {"items": [], "next": number, "epoch": epoch}
 
 
 def _activity_page(

@@ -457,6 +457,22 @@ class EventQuery(LimitQuery):
 
     after = Count(0, (1 << 63) - 1, load_default=0)
     epoch = Count(0, (1 << 63) - 1, load_default=None)
+    wait = Count(
+        0,
+        30,
+        load_default=0,
+        metadata={
+            "description": "Seconds to wait for an event where there is none; the answer may come sooner."
+        },
+    )
+    newest = fields.Boolean(
+        truthy={"true"},
+        falsy={"false"},
+        load_default=False,
+        metadata={
+            "description": "No events, but the `next` of the newest one: to begin now. `after` is not looked at."
+        },
+    )
 
 
 class Event(Schema):

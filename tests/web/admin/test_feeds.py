@@ -69,6 +69,10 @@ def test_events_of_all_organizations_are_followed_in_one_order(acme) -> None:
     assert ("user.created", other.uid) not in [
         (item["type"], item["organization"]) for item in acme.get("/events")["items"]
     ]
+    newest = acme.get("/events?newest=true")
+    assert newest == {"items": [], "next": after["next"], "epoch": following["epoch"]}
+    own = acme.get(f"{acme.path}/events?limit=1000")
+    assert acme.get(f"{acme.path}/events?newest=true") == own | {"items": []}
     beyond = after["next"] + 1
     assert f"after={beyond} is beyond" in acme.get(f"/events?after={beyond}", 410)["message"]
     assert "a backup was restored" in acme.get("/events?epoch=1", 410)["message"]
