@@ -31,7 +31,7 @@ def test_every_command_explains_itself(gateway, path):
     assert result.stdout.startswith("Usage: ")
 
 
-#: Each command that only shows, and whether it needs a database. `simulate` and `conformance` call a server.
+#: Each command that only shows, and whether it needs a database. `simulate`, `listen` and `conformance` call a server.
 SHOWING = {
     "plugins": True,
     "plugins --json": True,
@@ -39,6 +39,7 @@ SHOWING = {
     "admin-token list": False,
     "admin-token list --json": False,
     "simulate okta --base-url {url} --token t": False,
+    "listen --forward-to http://localhost:3000/ --url {url} --token t": False,
     "conformance okta --base-url {url} --token t": False,
     "backup {folder}/copy": False,
     "serve": False,

@@ -13,7 +13,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from gateway.cli import main
-from gateway.web.admin.schemas import EVENT_TYPES
+from gateway.provisioning.event_types import EVENT_TYPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
 #: Blocks of code by the comment above them.
