@@ -164,7 +164,8 @@ class EventRelay:
                 return position
             # Older events may have been pruned.
             position = position._replace(seq=records[0].seq - 1)
-            events = [_event(organization, record) for record in records]
+            epoch = self._store.publications.state().epoch
+            events = [_event(organization, record, epoch) for record in records]
             count, succeeded = self._plugins.deliver(plugin, events, max(0.0, until - time.monotonic()))
             if count:
                 position = position._replace(seq=records[count - 1].seq, failures=0, retry_at=0)
@@ -213,7 +214,7 @@ def _postpone(position: Position) -> Position:
     return position._replace(failures=position.failures + 1, retry_at=now() + wait, lease_until=0)
 
 
-def _event(organization: Organization, record: EventRecord) -> Event:
+def _event(organization: Organization, record: EventRecord, epoch: int) -> Event:
     return Event(
         id=record.seq,
         type=record.type,
@@ -223,4 +224,5 @@ def _event(organization: Organization, record: EventRecord) -> Event:
         resource="User" if record.resource == "User" else "Group",
         resource_id=record.resource_uid,
         data=json.loads(record.data),
+        epoch=epoch,
     )

@@ -104,16 +104,17 @@ class TestNats(ListenerPromises):
         scim = deployment.connection("generic")
         uid = scim.user("user1@acme.test")["id"]
         deployment.deliver_events()
-        (item,) = deployment.admin("GET", f"/organizations/{scim.organization.uid}/events").json["items"]
+        feed = deployment.admin("GET", f"/organizations/{scim.organization.uid}/events").json
+        (item,) = feed["items"]
         ((subject, headers, body),) = server.stream()
         assert subject == f"gateway.events.{scim.organization.uid}"
         assert headers["Gateway-Event-Type"] == "user.created"
-        assert headers["Nats-Msg-Id"] == f"evt_{scim.organization.uid}_{body['epoch']}_1"
+        assert headers["Nats-Msg-Id"] == f"evt_{scim.organization.uid}_{feed['epoch']}_1"
         assert body == {
             "type": "user.created",
             "timestamp": item["at"],
             "organization": scim.organization.uid,
-            "epoch": body["epoch"],
+            "epoch": feed["epoch"],
             "id": 1,
             "connection": scim.uid,
             "data": item["data"],
