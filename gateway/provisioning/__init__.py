@@ -35,6 +35,7 @@ from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
+from gateway.provisioning.webhooks.polling import Polling
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.provisioning.worker import Worker
 from gateway.store import Store
@@ -86,6 +87,7 @@ class Provisioning:
             config.console_return_origins,
         )
         self.token_keys = TokenKeys(store)
+        self.webhook_polling = Polling(store, self.token_keys, config.public_url)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.event_feeds = EventFeeds(store)
         self.history = History(store, self.activity_writer)

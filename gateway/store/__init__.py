@@ -21,6 +21,7 @@ from gateway.store.long_changes import LongChanges
 from gateway.store.mapping_rules import MappingRules
 from gateway.store.memberships import Memberships
 from gateway.store.organizations import Organizations
+from gateway.store.polled_streams import PolledStreams
 from gateway.store.portions import Portions
 from gateway.store.publications import Publications
 from gateway.store.query.page_positions import PagePositions
@@ -74,6 +75,7 @@ class Store:
         self.console_sessions = ConsoleSessions(database, secret_key, old_keys)
         self.signing_keys = SigningKeys(database, secret_key, old_keys)
         self.users = Users(database)
+        self.polled_streams = PolledStreams(database)
         self.portions = Portions(database)
         self.groups = Groups(database)
         self.memberships = Memberships(database)

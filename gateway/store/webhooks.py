@@ -184,11 +184,11 @@ class Webhooks:
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
     def live(self) -> list[LiveWebhook]:
-        """Return all endpoints that are on or failing, with their secrets.
+        """Return all endpoints that are on or failing and have a URL, with their secrets; those without are polled.
 
         Secrets that an older key of the deployment sealed are stored under the newest one.
         """
-        rows = self._db.all(f"{_WEBHOOK} WHERE w.state IN (?, ?) ORDER BY w.id", ON, FAILING)
+        rows = self._db.all(f"{_WEBHOOK} WHERE w.state IN (?, ?) AND w.url <> '' ORDER BY w.id", ON, FAILING)
         return [self._live(WebhookRecord._make(row)) for row in rows]
 
     def open(self, webhook: WebhookRecord) -> LiveWebhook:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from werkzeug.routing import Map
 
+from gateway.provisioning.webhooks.messages import new_secret
 from gateway.simulation.api import Answer
 from gateway.store.console import SETUP
 from gateway.store.ids_and_time import new_id
@@ -80,6 +81,10 @@ def world(deployment: Deployment) -> World:
         manual = deployment.admin("POST", f"{path}/users", person)
         group = deployment.admin("POST", f"{path}/groups", {"name": "Support"})
         link = deployment.admin("POST", f"{path}/setup-links", {})
+        # One that is polled: nothing is sent.
+        deployment.gateway.store.webhooks.add(
+            organization, "organization", "", "set", None, new_secret(), None
+        )
         assert (manual.status, group.status, link.status) == (201, 201, 201), manual.text + group.text
         world.users[f"{name} manual"], world.groups[f"{name} manual"] = manual.json["id"], group.json["id"]
         # Everybody of the organization is in the group that everybody sees.
@@ -468,6 +473,7 @@ ADMIN_BODIES: dict[str, Any] = {
     "POST /organizations/<organization>/users": {"user_name": "taken@acme.test"},
     "PATCH /organizations/<organization>/users/<user>": {"active": False},
     "POST /organizations/<organization>/groups": {"name": "Taken over"},
+    "POST /organizations/<organization>/webhooks/<webhook>/poll": {"maxEvents": 1},
     "POST /organizations/<organization>/console-links": {"person": "a@acme.test", "role": "admin"},
     "PATCH /organizations/<organization>/groups/<group>": {"name": "Taken over"},
 }
@@ -497,7 +503,14 @@ def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     store, organization = world.deployment.gateway.store, world.organizations[name]
     token = store.tokens.by_connection(scim.connection)[0].uid
     link = store.console_links.page(organization, SETUP, 0, 1)[0].uid
-    ids = {"organization": organization.uid, "connection": scim.uid, "token": token, "link": link}
+    webhook = store.webhooks.page(organization, 0, 1)[0].uid
+    ids = {
+        "organization": organization.uid,
+        "connection": scim.uid,
+        "token": token,
+        "link": link,
+        "webhook": webhook,
+    }
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -509,7 +522,9 @@ def acme_token(world: World) -> str:
 
 def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acme_token: str) -> None:
     before = stored(world.deployment)
-    unknown = {name: new_id() for name in ("organization", "connection", "user", "group", "token", "link")}
+    unknown = {
+        name: new_id() for name in ("organization", "connection", "user", "group", "token", "link", "webhook")
+    }
     own = ids_of(world, "acme", "manual")
     tried = 0
     for method, path, body in admin_endpoints(world):

@@ -28,6 +28,7 @@ from gateway.web.admin import (
     organizations,
     plugins,
     users,
+    webhook_polls,
 )
 from gateway.web.admin.auth import admin_key
 from gateway.web.admin.context import PREFIX
@@ -109,6 +110,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, plugins,
+        webhook_polls,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

@@ -55,10 +55,11 @@ def client_key(token: AdminTokenRecord | None) -> str:
 def check_scope(token: AdminTokenRecord | None, operation: str, reads: bool, event_feed: bool) -> None:
     """Refuse an operation that the scope of a token does not open.
 
-    `reads`: the operation changes nothing; `event_feed`: it is one that the scope `events` opens. Raises Forbidden.
+    `reads`: the operation changes nothing; `event_feed`: it is one that the scope `events` opens, though it may store
+    what a follower has acknowledged. Raises Forbidden.
     """
     scope = token.scope if token else "full"
-    if scope == "full" or (reads and (scope == "read" or (scope == "events" and event_feed))):
+    if scope == "full" or (scope == "read" and reads) or (scope == "events" and event_feed):
         return
     raise Forbidden(
         f"The token has the scope {scope}, which opens {_OPENED.get(scope, 'nothing here')};"

@@ -53,6 +53,8 @@ OPERATIONS = {
     "GET /organizations/{organization}/connections": "listConnections",
     "GET /organizations/{organization}/events": "listEvents",
     "GET /events": "listEventsOfAll",
+    "POST /webhooks/{webhook}/poll": "pollWebhook",
+    "POST /organizations/{organization}/webhooks/{webhook}/poll": "pollOrganizationWebhook",
     "POST /organizations/{organization}/groups": "addGroup",
     "GET /organizations/{organization}/groups": "listGroups",
     "PATCH /organizations/{organization}/groups/{group}": "changeGroup",
