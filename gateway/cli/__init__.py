@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.backup import backup, restore
+from gateway.cli.backup import backup, restore, restored
 from gateway.cli.common import Commands
 from gateway.cli.conformance import conformance
 from gateway.cli.demo import demo
@@ -30,6 +30,7 @@ for command in (
     migrate,
     backup,
     restore,
+    restored,
     admin_token,
     simulate,
     listen,

@@ -12,11 +12,17 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from gateway.cli.common import as_json, echo_json, explain_outages, name_database
+from gateway.cli.common import as_json, echo_json, explain_outages, name_database, open_gateway
 from gateway.config import Config, load
 from gateway.store import Database, open_database
 from gateway.store.engine.backup import SQLITE, Copy, CopyError, Progress, back_up
 from gateway.store.engine.backup import restore as put_in_place
+from gateway.store.ids_and_time import now
+
+_EPOCH_ADVICE = (
+    "Event numbers since the backup are given again: who follows a feed is refused with 410 and begins anew with a"
+    " snapshot."
+)
 
 
 @click.command()
@@ -51,8 +57,8 @@ def restore(file: Path, as_json: bool) -> None:
     """Put FILE, which `gateway backup` wrote, in the place of the SQLite database. Stop the server first.
 
     The database that was there is kept beside it, with the time in its name. Changes after the backup are gone from
-    the new one, and their event numbers are given again: let followers of a feed of events begin anew, with after=0
-    on an empty copy.
+    the new one, and their event numbers are given again. So the feeds have another epoch: who follows one is refused
+    with 410, and begins anew with a snapshot. Links and sessions of the console end.
     """
     config, database = _load_sqlite()
     with _progress_bar("Restoring") as progress:
@@ -66,7 +72,28 @@ def restore(file: Path, as_json: bool) -> None:
     if copy.pending:
         click.echo(f"It lacks the migrations {', '.join(copy.pending)}: run `gateway migrate` next.")
     click.echo(_advise_to_compare_key(config))
-    click.echo("Event numbers since the backup are given again: who follows a feed begins anew with after=0.")
+    click.echo(_EPOCH_ADVICE)
+
+
+@click.command()
+@as_json
+def restored(as_json: bool) -> None:
+    """Say that a backup was restored by tools of the database, such as pg_restore. Before the nodes start again.
+
+    The feeds get another epoch, so that who follows one is refused with 410 and begins anew with a snapshot: event
+    numbers since the backup are given again. Links and sessions of the console end: they may have been used or ended
+    since. `gateway restore` does the same by itself. Run twice it does no harm.
+    """
+    with open_gateway(make_key=False) as gateway:
+        store, moment = gateway.store, now()
+        with store.transaction():
+            epoch = store.publications.begin_epoch(moment // 1_000_000)
+            links, sessions = store.console_links.revoke_all(moment), store.console_sessions.end_all(moment)
+    if as_json:
+        echo_json({"epoch": epoch, "links": links, "sessions": sessions})
+        return
+    click.echo(f"The epoch of the feeds is {epoch}. {_EPOCH_ADVICE}")
+    click.echo(f"Links of the console that were revoked: {links}; sessions that ended: {sessions}.")
 
 
 def _dump_postgresql(config: Config, file: Path, force: bool, as_json: bool) -> None:

@@ -108,6 +108,14 @@ class ConsoleLinks:
         """Revoke a link; the sessions that it opened end."""
         self._db.run("UPDATE console_links SET revoked = ? WHERE id = ? AND revoked IS NULL", now(), link.id)
 
+    def revoke_all(self, moment: int) -> int:
+        """Revoke all links that are open, after a backup was restored; return how many."""
+        return self._db.run(
+            "UPDATE console_links SET revoked = ? WHERE used IS NULL AND revoked IS NULL AND expires > ?",
+            moment,
+            moment,
+        )
+
 
 class ConsoleSessions:
     """Sessions of people who are signed in to the console."""
@@ -164,6 +172,12 @@ class ConsoleSessions:
             "UPDATE console_sessions SET ended = ?, sealed = NULL WHERE id = ? AND ended IS NULL",
             now(),
             session.id,
+        )
+
+    def end_all(self, moment: int) -> int:
+        """End all sessions, after a backup was restored; return how many."""
+        return self._db.run(
+            "UPDATE console_sessions SET ended = ?, sealed = NULL WHERE ended IS NULL", moment
         )
 
     def read_sealed(self, session: ConsoleSessionRecord) -> str | None:

@@ -253,12 +253,15 @@ def test_a_restored_gateway_is_as_it_was_and_goes_on(
     reported = gateway("restore", str(tmp_path / "kept"))
 
     assert (reported.exit_code, reported.stderr) == (0, "")
-    assert "who follows a feed begins anew with after=0" in reported.stdout
+    assert "who follows a feed is refused with 410 and begins anew with a snapshot" in reported.stdout
     (old,) = instance.glob("gateway.sqlite3.*")
     assert f"kept as {old.name};" in reported.stdout
     # The old file is whole, with what was in its log, and nothing is left of that beside the new one.
     assert names(old) == ["user1@acme.test", "late@acme.test"]
     assert not list(instance.glob("*-wal")) + list(instance.glob("*-shm")) + list(instance.glob(".*"))
+    assert rows(database_of(instance), "SELECT epoch FROM feed_state") > rows(
+        old, "SELECT epoch FROM feed_state"
+    )
     again = Deployment(instance)
     try:
         scim.deployment = again
@@ -576,3 +579,18 @@ def test_a_postgresql_is_restored_with_its_own_tools(
     result = gateway("restore", str(tmp_path / "kept"))
     refused(result, "The database is a PostgreSQL, which has tools of its own: use pg_restore")
     assert "secret" not in result.stderr
+
+
+def test_who_restored_by_other_tools_begins_another_epoch_and_ends_sessions(
+    instance: Path, gateway: Gateway, deployment: Deployment, scim: Scim
+) -> None:
+    events = f"/organizations/{scim.organization.uid}/events"
+    before = deployment.admin("GET", events).json["epoch"]
+    setup_link(deployment, scim.organization)
+    reported = json.loads(gateway("restored", "--json").stdout)
+    assert reported["epoch"] > before
+    assert (reported["links"], reported["sessions"]) == (1, 0)
+    assert deployment.admin("GET", events).json["epoch"] == reported["epoch"]
+    assert deployment.admin("GET", f"{events}?epoch={before}").status == 410
+    said = gateway("restored")
+    assert (said.exit_code, "The epoch of the feeds is" in said.stdout) == (0, True)

@@ -60,7 +60,7 @@ def test_a_command_that_shows_or_finds_no_database_writes_nothing(gateway, insta
 
 
 def test_every_command_that_shows_is_in_the_table():
-    making = {"migrate", "restore", "demo", "plugin", "plugin new", "admin-token"}
+    making = {"migrate", "restore", "restored", "demo", "plugin", "plugin new", "admin-token"}
     looked_at = {" ".join(typed.split("{")[0].split(" --")[0].split()) for typed in SHOWING}
     for path in commands(main):
         name = " ".join(path)

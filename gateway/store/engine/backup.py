@@ -32,6 +32,8 @@ SQLITE = "sqlite:///"
 _TABLES = {"organizations", "connections", "tokens", "admin_tokens", "users", "groups", "events", "activity"}
 #: The migration that makes the tables of the console.
 _CONSOLE = "0010_console"
+#: The migration that makes the table of the epoch; one without it has an epoch of its own from this migration on.
+_EPOCH = "0012_events_out"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -85,7 +87,8 @@ def write_atomically(target: Path, force: bool) -> Iterator[Path]:
 def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Path | None]:
     """Put a copy of `source` in the place of the database; return it and the new path of the old file, if any.
 
-    Links of the console that were open and sessions end: they may have been used or ended since.
+    Links of the console that were open and sessions end: they may have been used or ended since. Event numbers are
+    given again, so they have another epoch.
     At any moment the old file or the new one is in place, complete. Raises CopyError, also if the database is in use.
     """
     if not source.is_file():
@@ -97,6 +100,8 @@ def restore(source: Path, database: Path, progress: Progress) -> tuple[Copy, Pat
         found = _copy_and_check(source, "ro", part, progress)
         if _CONSOLE in found.migrations:
             _end_console_access(part)
+        if _EPOCH in found.migrations:
+            _begin_epoch(part)
         _match_owner(part, database)
         kept = _set_aside(database)
         os.replace(part, database)
@@ -207,6 +212,11 @@ def _end_console_access(part: Path) -> None:
         )
         copy.execute("UPDATE console_sessions SET ended = ?, sealed = NULL WHERE ended IS NULL", (moment,))
         copy.execute("COMMIT")
+
+
+def _begin_epoch(part: Path) -> None:
+    with closing(_open(part)) as copy:
+        copy.execute("UPDATE feed_state SET epoch = MAX(?, epoch + 1)", (int(time.time()),))
 
 
 def _match_owner(part: Path, database: Path) -> None:
