@@ -81,6 +81,36 @@ def test_a_number_that_the_gateway_has_not_reached_is_a_rewound_feed(deployment,
         Feed(served, ADMIN_TOKEN, organization, f"{epoch}-99-{organization}").read()
 
 
+def test_the_feed_of_all_has_every_organization_from_its_first_event_to_its_removal(deployment, served):
+    ada = deployment.connection("okta")
+    bob = deployment.connection("okta")
+    ada.user("ada@acme.test")
+    bob.user("bob@acme.test")
+    feed = Feed(served, ADMIN_TOKEN)
+    deployment.gateway.publisher.publish()
+    events = feed.read()
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert {event.organization for event in events} == {None, ada.organization.uid, bob.organization.uid}
+    created = [event.resource_id for event in events if event.type == "organization.created"]
+    assert created == [ada.organization.uid, bob.organization.uid]
+    removed = bob.organization.uid
+    assert deployment.admin("DELETE", f"/organizations/{removed}").status == 204
+    deployment.gateway.publisher.publish()
+    (last,) = feed.read()
+    assert (last.type, last.resource_id, last.organization) == ("organization.removed", removed, None)
+    assert Feed(served, ADMIN_TOKEN, position=last.position).read() == []
+
+
+def test_events_that_are_no_longer_kept_are_history_gone(deployment, served):
+    connection = deployment.connection("okta")
+    for number in range(3):
+        connection.user(f"user{number}@acme.test")
+    database = deployment.gateway.store.database
+    database.run("DELETE FROM events WHERE organization_id = ? AND seq < 3", connection.organization.id)
+    with pytest.raises(HistoryGone, match="snapshot"):
+        Feed(served, ADMIN_TOKEN, connection.organization.uid).read()
+
+
 # On a server that answers as the test says --------------------------------------------------------------------------
 
 
