@@ -35,7 +35,9 @@ from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
+from gateway.provisioning.webhooks.endpoints import WebhookEndpoints
 from gateway.provisioning.webhooks.polling import Polling
+from gateway.provisioning.webhooks.replays import WebhookReplays
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.provisioning.worker import Worker
 from gateway.store import Store
@@ -88,6 +90,8 @@ class Provisioning:
         )
         self.token_keys = TokenKeys(store)
         self.webhook_polling = Polling(store, self.token_keys, config.public_url)
+        self.webhook_endpoints = WebhookEndpoints(store, units_of_work, self.callers, config)
+        self.webhook_replays = WebhookReplays(store, self.webhook_endpoints, config, self.token_keys)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.event_feeds = EventFeeds(store)
         self.history = History(store, self.activity_writer)

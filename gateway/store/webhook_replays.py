@@ -72,6 +72,11 @@ class WebhookReplays:
         events, oldest = row or (0, None)
         return Lag(int(events or 0), oldest)
 
+    def epoch(self) -> int:
+        """Return the epoch of all event numbers."""
+        row = self._db.one("SELECT epoch FROM feed_state WHERE id = 1")
+        return int(row[0]) if row else 0
+
     def position(self, webhook: WebhookRecord, organization_id: int) -> int:
         """Return the number of the last event that an endpoint received of an organization."""
         row = self._db.one(

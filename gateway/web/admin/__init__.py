@@ -29,6 +29,7 @@ from gateway.web.admin import (
     plugins,
     users,
     webhook_polls,
+    webhooks,
 )
 from gateway.web.admin.auth import admin_key
 from gateway.web.admin.context import PREFIX
@@ -109,7 +110,7 @@ def install(app: Flask, errors: Errors) -> None:
         app.json.sort_keys = False  # answers read as they are written here
     api = Api(app, errors)
     resources = (
-        organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, plugins,
+        organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
         webhook_polls,
     )  # fmt: skip
     for resource in resources:
