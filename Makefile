@@ -11,7 +11,7 @@ DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cf
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
-.PHONY: demo example check test test-lowest lint build version serve screenshots bench overload failover onboarding soak fuzz slowest mutation docs clean
+.PHONY: demo example check test test-lowest lint build version serve screenshots bench overload failover onboarding soak events-soak fuzz slowest mutation docs clean
 
 demo: $(RUNTIME)
 	@$(BIN)/gateway demo $(ARGS)
@@ -84,6 +84,11 @@ onboarding: $(STAMP)
 soak: $(STAMP)
 	GATEWAY_KILLS=200 $(BIN)/pytest -s tests/system/test_kill.py $(ARGS)
 	GATEWAY_KILLS=200 $(BIN)/pytest -s --engine postgresql tests/system/test_kill.py $(ARGS)
+
+# Four minutes: the feed of all organizations under many writers.
+events-soak: $(STAMP)
+	GATEWAY_EVENTS_SECONDS=110 $(BIN)/pytest -s tests/system/test_feed_of_all.py $(ARGS)
+	GATEWAY_EVENTS_SECONDS=110 $(BIN)/pytest -s --engine postgresql tests/system/test_feed_of_all.py $(ARGS)
 
 # Linux only. docs/fuzzing.md
 fuzz: $(STAMP)

@@ -17,8 +17,8 @@ from gateway.store import Store
 SWEEP_SECONDS = 30.0
 #: Organizations that one transaction publishes: others wait for the lock meanwhile.
 BATCH = 500
-#: Ranges of events that one look of `Tail` reads.
-TAIL_RANGES = 10_000
+#: Ranges of events that one statement of `Tail` reads. It begins so many numbers before the newest.
+TAIL_RANGES = 1000
 
 
 class Publisher:
@@ -59,7 +59,10 @@ class Publisher:
 
 
 class Tail:
-    """Follows the published events of all processes from now on; safe to call from any thread.
+    """Follows the published events of all processes; safe to call from any thread.
+
+    It begins a little before the newest event, and does so again in another epoch: what is said of an organization may
+    have been read already.
 
     A callback is called with the keys of organizations that have news (0 is the deployment), in the thread that called
     `advance`, and must return quickly.
@@ -71,6 +74,8 @@ class Tail:
         self._callbacks: list[Callable[[set[int]], None]] = []
         #: The last number that was read; None before the first look.
         self.position: int | None = None
+        #: The epoch of the numbers; 0 before the first look.
+        self.epoch = 0
 
     def subscribe(self, callback: Callable[[set[int]], None]) -> None:
         """Call a function with the organizations of each look that found news."""
@@ -84,16 +89,28 @@ class Tail:
     def advance(self) -> set[int]:
         """Read what was published since the last look, and return the organizations. Raises Unavailable."""
         with self._lock:
-            if self.position is None:
-                self.position = self._store.publications.state().published
-                return set()
-            news: set[int] = set()
-            while ranges := self._store.publications.ranges(self.position, TAIL_RANGES):
-                news |= {each.organization_id for each in ranges}
-                self.position = ranges[-1].number
-                if len(ranges) < TAIL_RANGES:
-                    break
-            if news:
-                for callback in self._callbacks:
-                    callback(news)
-            return news
+            news = self._read()
+        if news:
+            for callback in self._callbacks:
+                callback(news)
+        return news
+
+    def _read(self) -> set[int]:
+        news, position = set[int](), self._begin() if self.position is None else self.position
+        while True:
+            rows = self._store.publications.news(position, TAIL_RANGES)
+            if rows[0][0] != self.epoch:
+                position = self._begin()
+                continue
+            for _, number, organization_id in rows:
+                if number is not None and organization_id is not None:
+                    position = number
+                    news.add(organization_id)
+            if len(rows) < TAIL_RANGES:
+                self.position = position
+                return news
+
+    def _begin(self) -> int:
+        state = self._store.publications.state()
+        self.epoch = state.epoch
+        return max(0, state.published - TAIL_RANGES)

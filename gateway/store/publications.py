@@ -20,6 +20,12 @@ from gateway.store.records import EventRecord
 DEPLOYMENT = 0
 #: A position behind all events: nothing more of a removed organization is published.
 _CLOSED = 1 << 62
+_MOVE = "ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq"
+#: The events of the deployment itself that are not published.
+_OWN = (
+    "SELECT 0 AS id, {columns} FROM feed_state f LEFT JOIN publications p ON p.organization_id = 0"
+    " WHERE f.id = 1 AND f.seq > COALESCE(p.seq, 0)"
+)
 
 
 class FeedState(NamedTuple):
@@ -83,66 +89,67 @@ class Publications:
     def close(self, organization_id: int, uid: str, name: str) -> None:
         """Publish nothing more of an organization but that it was removed: in the transaction that begins it."""
         self.add_event(_organization_event("organization.removed", uid, name))
-        self._move([(organization_id, _CLOSED)])
+        self._db.run(
+            f"INSERT INTO publications (organization_id, seq) VALUES (?, ?) {_MOVE}", organization_id, _CLOSED
+        )
 
     def unpublished(self, organization_ids: Sequence[int] | None = None) -> list[int]:
         """Return the organizations with events that are not published, or that are new, among the given ones or all.
 
-        The deployment is looked at in any case.
+        The deployment is looked at in any case, and comes first.
         """
         pending = (
-            "SELECT o.id FROM organizations o LEFT JOIN publications p ON p.organization_id = o.id"
-            " WHERE (p.seq IS NULL OR o.event_seq > p.seq)"
+            f"{_OWN.format(columns='f.seq')} UNION ALL SELECT o.id, p.seq FROM organizations o"
+            " LEFT JOIN publications p ON p.organization_id = o.id WHERE o.event_seq > COALESCE(p.seq, -1)"
         )
-        own = (
-            "SELECT 0 FROM feed_state s WHERE s.seq >"
-            " COALESCE((SELECT p.seq FROM publications p WHERE p.organization_id = 0), 0)"
-        )
-        rows = self._db.all(own)
         if organization_ids is None:
-            rows += self._db.all(f"{pending} ORDER BY o.id")
+            rows = self._db.all(f"{pending} ORDER BY 1")
         else:
-            rows += self._db.among(organization_ids, lambda marks: f"{pending} AND o.id IN ({marks})")
-        return [row[0] for row in rows]
+            rows = self._db.among(organization_ids, lambda marks: f"{pending} AND o.id IN ({marks})")
+        return sorted({row[0] for row in rows})
 
     def publish(self, organization_ids: Sequence[int]) -> int:
         """Give the next numbers to the events of organizations that have none; return the last number.
 
         In a transaction. The events of the deployment come first: an organization is made before it has users.
         """
-        state = self.lock()
+        before = last = self.lock().published
+        self._introduce(organization_ids)
+        marks = ",".join("?" * len(organization_ids))
+        pending = (
+            f"{_OWN.format(columns='COALESCE(p.seq, 0) AS seq, f.seq AS newest')}"
+            " UNION ALL SELECT o.id, p.seq, o.event_seq FROM organizations o"
+            f" JOIN publications p ON p.organization_id = o.id WHERE o.event_seq > p.seq AND o.id IN ({marks})"
+        )
+        rows = self._db.all(
+            "INSERT INTO published_events (number, organization_id, first_seq, last_seq)"
+            " SELECT ? + CAST(SUM(newest - seq) OVER (ORDER BY id) AS BIGINT), id, seq + 1, newest"
+            f" FROM ({pending}) AS pending RETURNING number",
+            before,
+            *organization_ids,
+        )
+        if rows:
+            last = int(max(rows)[0])
+            self._db.run(
+                "INSERT INTO publications (organization_id, seq)"
+                f" SELECT organization_id, last_seq FROM published_events WHERE number > ? {_MOVE}",
+                before,
+            )
+            self._db.run("UPDATE feed_state SET published = ? WHERE id = 1", last)
+        return last
+
+    def _introduce(self, organization_ids: Sequence[int]) -> None:
+        """Write that organizations were created which are not in the order yet."""
         rows = self._db.among(
             organization_ids,
             lambda marks: (
-                "SELECT o.id, o.uid, o.name, o.created, o.event_seq, p.seq FROM organizations o"
-                " LEFT JOIN publications p ON p.organization_id = o.id"
-                f" WHERE (p.seq IS NULL OR o.event_seq > p.seq) AND o.id IN ({marks})"
+                "SELECT o.id, o.uid, o.name, o.created FROM organizations o LEFT JOIN publications p"
+                f" ON p.organization_id = o.id WHERE p.organization_id IS NULL AND o.id IN ({marks})"
             ),
         )
-        seq = state.seq
-        for _, uid, name, created, _, published in sorted(rows):
-            if published is None:
-                seq = self.add_event(_organization_event("organization.created", uid, name), created)
-        before = self._db.one("SELECT seq FROM publications WHERE organization_id = ?", DEPLOYMENT)
-        ranges = [(DEPLOYMENT, before[0] if before else 0, seq)]
-        ranges += [(key, published or 0, newest) for key, _, _, _, newest, published in sorted(rows)]
-        number, published_ranges = state.published, []
-        for key, behind, newest in ranges:
-            if newest > behind:
-                number += newest - behind
-                published_ranges.append(Range(number, key, behind + 1, newest))
-        self._db.insert("published_events (number, organization_id, first_seq, last_seq)", published_ranges)
-        self._move([(key, newest) for key, _, newest in ranges])
-        if number > state.published:
-            self._db.run("UPDATE feed_state SET published = ? WHERE id = 1", number)
-        return number
-
-    def _move(self, positions: Sequence[tuple[int, int]]) -> None:
-        self._db.run_many(
-            "INSERT INTO publications (organization_id, seq) VALUES (?, ?)"
-            " ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq",
-            positions,
-        )
+        for key, uid, name, created in sorted(rows):
+            self.add_event(_organization_event("organization.created", uid, name), created)
+            self._db.run("INSERT INTO publications (organization_id, seq) VALUES (?, 0)", key)
 
     def ranges(self, after: int, limit: int) -> list[Range]:
         """Return the next ranges that end behind a number, in order. The first may begin before it."""
@@ -155,9 +162,10 @@ class Publications:
         return [Range._make(row) for row in rows]
 
     def page(self, after: int, limit: int) -> tuple[list[tuple[int, int, EventRecord]], int, bool]:
-        """Return events as (number, organization key, event), where to go on, and whether older ones are missing.
+        """Return events as (number, organization key, event), where to go on, and whether the next ones are missing.
 
-        Events of organizations that were removed meanwhile are left out, so a page may be empty and not the last.
+        Events of organizations that were removed meanwhile are left out, so a page may be empty and not the last. A
+        page ends before events that are not kept any more.
         """
         numbers: dict[int, tuple[int, int]] = {}
         following, ranges = after, self.ranges(after, limit)
@@ -172,7 +180,37 @@ class Publications:
             list(numbers), lambda marks: f"SELECT id, {COLUMNS} FROM events WHERE id IN ({marks})"
         )
         events = sorted((*numbers[row[0]], EventRecord._make(row[1:])) for row in rows)
+        if lacking := numbers.keys() - {row[0] for row in rows}:
+            present = self._present({numbers[key][1] for key in lacking})
+            pruned = [numbers[key][0] for key in lacking if numbers[key][1] in present]
+            if pruned:
+                following = min(pruned) - 1
+                events = [event for event in events if event[0] <= following]
+                missing = missing or following == after
         return events, following, missing
+
+    def _present(self, organization_ids: set[int]) -> set[int]:
+        """Return those that were not removed, nor are being removed: what they had published, they have."""
+        rows = self._db.among(
+            sorted(organization_ids),
+            lambda marks: (
+                f"SELECT organization_id FROM publications WHERE seq < {_CLOSED} AND organization_id IN ({marks})"
+            ),
+        )
+        return {row[0] for row in rows}
+
+    def news(self, after: int, limit: int) -> list[tuple[int, int | None, int | None]]:
+        """Return (epoch, number, organization) of each range behind a number, at most `limit`.
+
+        At least one row: number and organization are None where there is no range.
+        """
+        rows = self._db.all(
+            "SELECT f.epoch, p.number, p.organization_id FROM feed_state f LEFT JOIN published_events p"
+            " ON p.number > ? WHERE f.id = 1 ORDER BY p.number LIMIT ?",
+            after,
+            limit,
+        )
+        return [(epoch, number, key) for epoch, number, key in rows]
 
 
 def _organization_event(kind: str, uid: str, name: str) -> Event:
