@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from gateway_client import InvalidSignature, UnexpectedAnswer, verify
 from standardwebhooks import Webhook
 from werkzeug.datastructures import Headers
+
+from gateway.provisioning.webhooks import messages
 
 SECRET, OLD, OTHER = (
     "whsec_c2VjcmV0LW9mLXRoZXNlLXRlc3Rz",
@@ -67,6 +70,19 @@ def test_an_event_of_the_deployment_has_no_organization():
         *message(BODY | {"type": "organization.removed", "organization": None, "data": {"id": "o"}}), SECRET
     )
     assert (event.organization, event.resource, event.key) == (None, "Organization", "evt_deployment_7_12")
+
+
+@pytest.mark.parametrize(("kind", "size"), [("standard", 1), ("thin", 1), ("standard", 300_000)])
+def test_what_the_gateway_sends_is_what_verify_reads(kind, size):
+    data = {"id": "u1", "userName": "ä@acme.test", "displayName": "x" * size}
+    text = json.dumps(data, ensure_ascii=False)
+    at = 1_795_860_000_000_000
+    sent = messages.OutboundEvent("org-1", 7, 12, "user.updated", at, "User", "u1", "c1", text)
+    body, moment = messages.build(sent, kind, "https://gateway.acme.test"), int(time.time() * 1_000_000)
+    headers = messages.signature_headers(messages.message_id(sent), body, moment, [SECRET, OLD])
+    event = verify(body, headers, OLD)
+    assert (event.key, event.resource, event.resource_id) == (headers["webhook-id"], "User", "u1")
+    assert event.data == (data if (kind, size) == ("standard", 1) else None)
 
 
 @pytest.mark.parametrize("signed", [SECRET, OLD])
