@@ -36,13 +36,14 @@ from gateway.store.records import (
 log = logging.getLogger("gateway")
 
 #: What a session may do: look; single sign-on; connections, their switch and tokens; Map to groups; users and groups
-#: by hand; everything of the operator.
-VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, OPERATE = (
+#: by hand; webhooks; everything of the operator.
+VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, WEBHOOKS, OPERATE = (
     "view",
     "sso",
     "connections",
     "mapping",
     "people",
+    "webhooks",
     "operate",
 )
 #: The rights that a setup link can give.
@@ -50,9 +51,9 @@ SETUP_RIGHTS = (SSO, CONNECTIONS, MAPPING)
 #: The roles of sessions, and their rights; those of a setup link are in the link.
 ADMIN, VIEWER, SETUP_ROLE, OPERATOR_ROLE = "admin", "viewer", "setup", "operator"
 _RIGHTS = {
-    ADMIN: frozenset({VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE}),
+    ADMIN: frozenset({VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, WEBHOOKS}),
     VIEWER: frozenset({VIEW}),
-    OPERATOR_ROLE: frozenset({VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, OPERATE}),
+    OPERATOR_ROLE: frozenset({VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, WEBHOOKS, OPERATE}),
 }
 _MINUTE, _HOUR = 60_000_000, 3_600_000_000
 #: How long a console link can be redeemed, and a session lasts at most.

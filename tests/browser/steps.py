@@ -51,7 +51,9 @@ def furnish(customer: Customer) -> dict[str, str]:
         "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
     )
     customer.setup_link()
+    webhook = customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})
     return {
+        "webhook": webhook["id"],
         "organization": customer.id,
         "connection": customer.connection,
         "user": customer.users()[0]["id"],

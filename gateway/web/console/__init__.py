@@ -24,6 +24,7 @@ from gateway.web.console import (
     set_up,
     setup_links,
     tokens,
+    webhooks,
 )
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.browser import client_key
@@ -49,6 +50,7 @@ PAGES = (
     groups,
     activity,
     seats,
+    webhooks,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1

@@ -31,6 +31,7 @@ _RIGHTS = {
     "connections": "change connections and tokens",
     "mapping": "change Map to groups",
     "people": "change people and groups",
+    "webhooks": "change webhooks",
     "operate": "do this: only an operator of the application can",
 }
 

@@ -18,4 +18,7 @@ def show_deployment() -> str:
     """Show what is as it should be, and what needs an operator."""
     gateway = current_request().gateway
     core = next(plugin for plugin in gateway.queries.installed_plugins() if plugin.name == "generic")
-    return render("deployment.html", findings=gateway.deployment_state.findings(), version=core.version)
+    return render(
+        "deployment.html", findings=gateway.deployment_state.findings(), version=core.version,
+        troubled=gateway.webhook_endpoints.troubled(None),
+    )  # fmt: skip

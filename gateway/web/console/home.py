@@ -7,9 +7,10 @@ from flask import url_for
 from gateway.provisioning import overview as steps
 from gateway.provisioning.console_access import CONNECTIONS, MAPPING, SSO, VIEW
 from gateway.provisioning.overview import NextStep, Overview
+from gateway.store.records import WebhookRecord
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.charts import calls_chart, seats_chart
-from gateway.web.console.context import current_request
+from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.rendering import render, safe_url
 
 #: Where each next step is taken: endpoint, place on its page, words of the link; and the right that it needs.
@@ -38,6 +39,7 @@ def show_home() -> str:
     return render(
         "home.html",
         overview=overview,
+        troubled=_troubled(console_request),
         step=step,
         step_url=url,
         step_words=words,
@@ -45,6 +47,14 @@ def show_home() -> str:
         calls_chart=calls_chart(gateway.history.calls_by_day(organization)),
         seats_chart=seats_chart(gateway.history.seats_by_day(organization)),
     )
+
+
+def _troubled(console_request: ConsoleRequest) -> list[WebhookRecord]:
+    """Return the organization's webhooks that do not work, where the session may look at them."""
+    endpoints = console_request.gateway.webhook_endpoints
+    if not (console_request.is_operator or endpoints.organizations_allowed):
+        return []
+    return endpoints.troubled(console_request.organization)
 
 
 def _link(overview: Overview, step: NextStep) -> tuple[str, str]:

@@ -22,12 +22,14 @@ NAVIGATION = (
     ("show_activity", "Activity"),
     ("show_seats", "Seats"),
     ("show_tokens", "Tokens"),
+    ("show_webhooks_of_organization", "Webhooks"),
 )
 #: Pages of an organization for operators alone.
 OPERATORS_PAGES = (("show_setup_links", "Setup links"),)
 #: Those of operators.
 OPERATOR_NAVIGATION = (
     ("show_start", "Organizations"),
+    ("show_webhooks", "Webhooks"),
     ("show_plugins", "Plugins"),
     ("show_deployment", "Deployment"),
     ("show_sessions", "Sessions"),
