@@ -32,6 +32,7 @@ from gateway.provisioning.overview import Overviews
 from gateway.provisioning.publication import Publisher, Tail
 from gateway.provisioning.queries import Queries
 from gateway.provisioning.seat_queue import SeatQueues
+from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
@@ -94,6 +95,7 @@ class Provisioning:
         self.webhook_replays = WebhookReplays(store, self.webhook_endpoints, config, self.token_keys)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.event_feeds = EventFeeds(store)
+        self.snapshots = Snapshots(store)
         self.history = History(store, self.activity_writer)
         self.deployment_state = DeploymentState(store, plugins)
         self.overviews = Overviews(store, plugins, self.callers, self.activity_writer, self.history)

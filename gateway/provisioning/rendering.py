@@ -37,9 +37,13 @@ def user_json(user: UserRecord, groups: tuple[MemberRecord, ...], base_url: str 
 
 
 def users_json(
-    users: Iterable[tuple[int, str, str]], groups: Mapping[int, tuple[MemberRecord, ...]], base_url: str
+    users: Iterable[tuple[int, str, str]],
+    groups: Mapping[int, tuple[MemberRecord, ...]],
+    base_url: str | None,
 ) -> list[str]:
     """Return a page of users as SCIM JSON; `users` are (key, id, stored text), `groups` their groups by key.
+
+    Without `base_url` they have no locations.
 
     Neighbours with the same tuple of groups share its rendered text.
     """
@@ -49,7 +53,7 @@ def users_json(
         own = groups.get(key, ())
         if own is not last:
             last, (to_id, from_id) = own, _suffix(own, base_url)
-        rendered.append(f"{doc[_SHARED_PART]}{to_id}{uid}{from_id}")
+        rendered.append(f"{doc[_SHARED_PART]}{to_id}{uid if base_url else ''}{from_id}")
     return rendered
 
 

@@ -190,15 +190,23 @@ class Memberships:
         A user who joins or leaves meanwhile may be included or not. A page may hold fewer rows: hidden members are
         counted too.
         """
+        return self._member_pages(visible("u."), (organization_id, connection_id), group)
+
+    def all_member_pages(self, organization_id: int, group: GroupRecord) -> Iterator[list[MemberRecord]]:
+        """Yield all members of a group in pages, as `member_pages` does."""
+        return self._member_pages("u.organization_id = ?", (organization_id,), group)
+
+    def _member_pages(
+        self, condition: str, tenant: tuple[int | None, ...], group: GroupRecord | ListedGroup
+    ) -> Iterator[list[MemberRecord]]:
         after, more = 0, True
         while more:
             # One more than a page, so that the last page is known for it.
             rows = self._db.all(
-                f"SELECT u.id, u.uid, u.display, u.deleted = 0 AND {visible('u.')} FROM users u WHERE u.id IN"
+                f"SELECT u.id, u.uid, u.display, u.deleted = 0 AND {condition} FROM users u WHERE u.id IN"
                 " (SELECT DISTINCT user_id FROM grants WHERE group_id = ? AND user_id > ? ORDER BY user_id LIMIT ?)"
                 " ORDER BY u.id",
-                organization_id,
-                connection_id,
+                *tenant,
                 group.id,
                 after,
                 MEMBERS_AT_ONCE + 1,

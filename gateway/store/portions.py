@@ -33,6 +33,17 @@ class Portions:
         """
         return self._portions("organization_id = ?", (organization_id,), paths, after, rows)
 
+    def documents(self, organization_id: int) -> Iterator[list[tuple[int, str, str]]]:
+        """Yield all users of an organization as `of_organization` does: key, id and stored document of each."""
+        for weights, bounds in self._bounds("organization_id = ?", (organization_id,), 0, ROWS):
+            if users := self._db.all(
+                "SELECT id, uid, doc FROM users WHERE organization_id = ? AND id > ? AND id <= ? AND deleted = 0"
+                " ORDER BY id LIMIT ?",
+                *bounds,
+                len(weights),
+            ):
+                yield [(key, uid, doc) for key, uid, doc in users]
+
     def of_connection(
         self, connection: ConnectionRecord, paths: Sequence[Path], after: int = 0, rows: int = ROWS
     ) -> Iterator[list[OutlinedUser]]:
@@ -92,6 +103,14 @@ class Portions:
     def _portions(
         self, tenant: str, parameters: tuple[Any, ...], paths: Sequence[Path], after: int, rows: int
     ) -> Iterator[list[OutlinedUser]]:
+        for _, bounds in self._bounds(tenant, parameters, after, rows):
+            if users := self._outline(f"{tenant} AND id > ? AND id <= ?", bounds, paths, rows):
+                yield users
+
+    def _bounds(
+        self, tenant: str, parameters: tuple[Any, ...], after: int, rows: int
+    ) -> Iterator[tuple[list[int], tuple[Any, ...]]]:
+        """Yield the keys of each portion, and the parameters of a statement that reads the users between its ends."""
         # Weights first, so that no statement reads more than fits in memory.
         weigh = (
             f"SELECT id, {self._db.dialect.octets('doc')} FROM users WHERE {tenant} AND deleted = 0 AND id > ?"
@@ -104,8 +123,7 @@ class Portions:
             for keys in _split_by_weight(weights):
                 bounds = *parameters, after, keys[-1]
                 after = keys[-1]
-                if users := self._outline(f"{tenant} AND id > ? AND id <= ?", bounds, paths, rows):
-                    yield users
+                yield keys, bounds
 
     def _outline(
         self, where: str, parameters: tuple[Any, ...], paths: Sequence[Path], limit: int

@@ -16,7 +16,7 @@ from gateway.web.scim.rate_limit import RateLimit
 #: What a token of each scope opens, in words.
 _OPENED = {
     "read": "GET and what only looks",
-    "events": "the feeds of events only (GET /organizations/{organization}/events)",
+    "events": "the feeds of events and snapshots only (GET /organizations/{organization}/events, GET /events)",
 }
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flask import Response
+
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord, OrganizationRecord
 from gateway.web.admin import schemas
@@ -41,6 +43,21 @@ def list_events(query: dict[str, Any]) -> Any:
         "next": rows[-1].seq if rows else after,
         "epoch": epoch,
     }
+
+
+@blueprint.route("/organizations/<organization>/snapshot", event_feed=True, expensive=True)
+@blueprint.response(200, {"type": "string"}, content_type="application/x-ndjson")
+def export_snapshot() -> Response:
+    """All users and groups, a JSON object a line, for a follower that begins in the middle of the events.
+
+    The first line has `epoch` and `after`, the number of the event to go on from; then each `resource` with its `data`
+    as events have it, a group with its `members` (further lines of the same group have further members); the last one
+    has `next`. Without a last line it is not complete. A line may be newer than `after`: the events that follow lead
+    to the same end.
+    """
+    request = current_request()
+    lines = request.gateway.snapshots.lines(request.organization)
+    return Response((f"{line}\n".encode() for line in lines), mimetype="application/x-ndjson")
 
 
 @blueprint.route("/events", event_feed=True)

@@ -79,7 +79,7 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
     others = dict.fromkeys(("webhook", "attempt", "event"), NOBODY)
     opened = set()
     tried = routes(acme.deployment)
-    assert len(tried) == 86
+    assert len(tried) == 87
     for method, endpoint, rule in tried:
         path = (
             rule.replace("<", "{")
@@ -95,7 +95,7 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
         assert f"{method} {rule.replace('<', '{').replace('>', '}')} needs" in answer.json["message"]
         assert answer.json["message"].endswith(f" needs a token with the scope {needed}.")
     gets = {(method, endpoint) for method, endpoint, _ in tried if method == "GET" or endpoint in LOOKING}
-    feeds = {("GET", "feeds.list_events"), ("GET", "feeds.list_events_of_all")}
+    feeds = {("GET", f"feeds.{view}") for view in ("list_events", "list_events_of_all", "export_snapshot")}
     # What a follower acknowledges is stored, so the scope `read` does not open it.
     feeds |= {("POST", f"webhook-polls.{view}") for view in ("poll_webhook", "poll_organization_webhook")}
     assert opened == (gets if scope == "read" else feeds)

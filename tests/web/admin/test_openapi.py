@@ -53,6 +53,7 @@ OPERATIONS = {
     "GET /organizations/{organization}/connections": "listConnections",
     "GET /organizations/{organization}/events": "listEvents",
     "GET /events": "listEventsOfAll",
+    "GET /organizations/{organization}/snapshot": "exportSnapshot",
     "POST /webhooks/{webhook}/poll": "pollWebhook",
     "POST /organizations/{organization}/webhooks/{webhook}/poll": "pollOrganizationWebhook",
     "POST /organizations/{organization}/groups": "addGroup",
@@ -171,7 +172,9 @@ def test_the_types_of_events_are_listed(deployment: Deployment, openapi: dict[st
 def generated(openapi: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Imports a module of the client that openapi-python-client generates."""
     (tmp_path / "openapi.json").write_text(json.dumps(openapi))
-    (tmp_path / "config.yml").write_text("post_hooks: []\n")
+    (tmp_path / "config.yml").write_text(
+        "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: text/plain\n"
+    )
     command = [Path(sys.executable).with_name("openapi-python-client"), "generate", "--meta", "none"]
     command += ["--path", "openapi.json", "--config", "config.yml", "--output-path", "generated_client"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
