@@ -16,8 +16,8 @@ limit_request_line = 0
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the background thread of each worker, after the fork: events are delivered before the first request."""
-    worker.app.callable.extensions["gateway"].worker.start()
+    """Start the background threads of each worker, after the fork: events are delivered before the first request."""
+    worker.app.callable.extensions["gateway"].start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -7,6 +7,7 @@ import click
 from gateway.cli.backup import backup, restore, restored
 from gateway.cli.common import Commands
 from gateway.cli.conformance import conformance
+from gateway.cli.deliver import deliver
 from gateway.cli.demo import demo
 from gateway.cli.listen import listen
 from gateway.cli.plugins import plugin, plugins
@@ -27,6 +28,7 @@ def main() -> None:
 
 for command in (
     serve,
+    deliver,
     migrate,
     backup,
     restore,

@@ -36,6 +36,7 @@ from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
+from gateway.provisioning.webhooks.delivery import Deliverer
 from gateway.provisioning.webhooks.endpoints import WebhookEndpoints
 from gateway.provisioning.webhooks.polling import Polling
 from gateway.provisioning.webhooks.replays import WebhookReplays
@@ -60,6 +61,8 @@ class Provisioning:
         self.activity_writer = ActivityWriter(
             store, self.worker, self.outages, self._schedule_delivery, config.activity_days
         )
+        self.token_keys = TokenKeys(store)
+        self.deliverer = Deliverer(config, store, self.outages, self.tail, self.token_keys)
         units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)
@@ -89,7 +92,6 @@ class Provisioning:
             config.admin_token,
             config.console_return_origins,
         )
-        self.token_keys = TokenKeys(store)
         self.webhook_polling = Polling(store, self.token_keys, config.public_url)
         self.webhook_endpoints = WebhookEndpoints(store, units_of_work, self.callers, config)
         self.webhook_replays = WebhookReplays(store, self.webhook_endpoints, config, self.token_keys)
@@ -118,8 +120,15 @@ class Provisioning:
         """
         self.store.database.limit_waits(seconds)
 
+    def start(self) -> None:
+        """Start the background threads of a server's process, after the fork."""
+        self.worker.start()
+        if self.config.webhooks == "on":
+            self.deliverer.start()
+
     def close(self) -> None:
-        """Stop the worker and write the activity that is buffered. The database stays open."""
+        """Stop the background threads and write the activity that is buffered. The database stays open."""
+        self.deliverer.stop()
         self.worker.stop()
         try:
             self.activity_writer.flush()

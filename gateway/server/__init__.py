@@ -5,16 +5,19 @@ The event loop of granian (Rust) reads requests and sends answers: no thread of 
 
 from gateway.server.supervisor import (
     DATABASE_CONNECTIONS,
+    LOGGING,
     THREADS,
     ServingError,
     default_workers,
     serve,
 )
-from gateway.server.worker import STOP_SECONDS, end_with_parent
+from gateway.server.worker import STOP_SECONDS, STOP_SIGNALS, end_with_parent
 
 __all__ = [
     "DATABASE_CONNECTIONS",
+    "LOGGING",
     "STOP_SECONDS",
+    "STOP_SIGNALS",
     "THREADS",
     "ServingError",
     "default_workers",

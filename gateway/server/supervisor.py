@@ -51,9 +51,9 @@ log = logging.getLogger("gateway.server")
 #: Threads of a worker: with two a short request passes a long one, and few writers wait for SQLite's one lock. With
 #: four, creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
-#: Database connections of a worker, at most: its threads, those of the two queues, its background thread, and the lock
-#: of long changes.
-DATABASE_CONNECTIONS = THREADS + 4
+#: Database connections of a worker, at most: its threads, those of the two queues, its background thread, the lock of
+#: long changes, and the thread that delivers to webhooks.
+DATABASE_CONNECTIONS = THREADS + 5
 #: Client connections of a worker, at most, and those that wait for one to end; an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096
 #: Milliseconds that a client has for the headers of a request, idle time between two requests included.
@@ -189,7 +189,7 @@ class _Worker:
         # granian has no hook for the end of a worker; this runs after its open requests were answered.
         multiprocessing.util.Finalize(None, app.extensions["gateway"].close, exitpriority=1)
         # Events that were not delivered when the server stopped are delivered before the first request.
-        app.extensions["gateway"].worker.start()
+        app.extensions["gateway"].start()
         if self._unannounced.acquire(block=False):
             threading.Thread(target=self._announce_url, daemon=True).start()
         return Exchanges(app)

@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.store.activity import ActivityLog
 from gateway.store.connections import Connections
 from gateway.store.console import ConsoleLinks, ConsoleSessions
-from gateway.store.delivery_positions import ListenerPositions
+from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.events import Events
@@ -86,6 +86,7 @@ class Store:
         self.events = Events(database)
         self.listener_positions = ListenerPositions(database)
         self.publications = Publications(database)
+        self.webhook_positions = WebhookPositions(database)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)

@@ -36,6 +36,16 @@ class Position(NamedTuple):
         return self.subscriber, self.organization_id
 
 
+class DueStream(NamedTuple):
+    """A stream of a webhook that has events and may be leased."""
+
+    position: Position
+    #: The uid of the organization, None for the deployment.
+    organization: str | None
+    #: How many of its events the endpoint refused for good.
+    parked: int
+
+
 class DeliveryPositions:
     """The positions and leases of one kind of subscriber.
 
@@ -154,6 +164,73 @@ class ListenerPositions(DeliveryPositions):
             " GROUP BY plugin ORDER BY plugin"
         )
         return [(plugin, organizations, failures) for plugin, organizations, failures in rows]
+
+
+class WebhookPositions(DeliveryPositions):
+    """Positions of webhooks. The organization 0 is the deployment, whose events go to the operator's webhooks."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, "webhook_positions", "webhook_id")
+
+    def due(
+        self, webhook_id: int, organization_ids: Sequence[int] | None, moment: int, limit: int
+    ) -> list[DueStream]:
+        """Return streams of a webhook for all organizations that have events and are free and not postponed.
+
+        Those that failed less come first. Among the given organizations, or (None) among all, which costs a look at
+        each.
+        """
+        sql = (
+            f"{_DUE} FROM organizations o {_DUE_JOIN} ON p.webhook_id = ? AND p.organization_id = o.id"
+            f" WHERE {_IS_DUE}"
+        )
+        given = (webhook_id, webhook_id, webhook_id, moment, moment)
+        if organization_ids is None:
+            rows = self._db.all(f"{sql} ORDER BY 4 LIMIT ?", *given, limit)
+        else:
+            rows = self._db.among(organization_ids, lambda marks: f"{sql} AND o.id IN ({marks})", *given)
+            rows = sorted(rows, key=lambda row: row[3])[:limit]
+        if organization_ids is None or 0 in organization_ids:
+            deployment = _DUE.replace("o.id", "o.organization_id").replace("o.uid", "NULL")
+            rows = [
+                *self._db.all(
+                    f"{deployment} FROM (SELECT 0 AS organization_id, seq AS event_seq FROM feed_state WHERE id = 1) o"
+                    f" {_DUE_JOIN} ON p.webhook_id = ? AND p.organization_id = 0 WHERE {_IS_DUE}",
+                    *given,
+                ),
+                *rows,
+            ]
+        return [DueStream(Position._make(row[:6]), row[6], row[7]) for row in rows[:limit]]
+
+    def due_of_own(self, webhook_ids: Sequence[int], moment: int) -> list[DueStream]:
+        """Return the same of webhooks for one organization each."""
+        own = _DUE.replace("?", "w.id")
+        rows = self._db.among(
+            webhook_ids,
+            lambda marks: (
+                f"{own} FROM webhooks w JOIN organizations o ON o.id = w.organization_id {_DUE_JOIN}"
+                f" ON p.webhook_id = w.id AND p.organization_id = o.id WHERE {_IS_DUE} AND w.id IN ({marks})"
+            ),
+            moment,
+            moment,
+        )
+        return [DueStream(Position._make(row[:6]), row[6], row[7]) for row in rows]
+
+    def end_waits(self, webhook_id: int) -> None:
+        """Make all streams of a webhook due that wait after a failure: it works again."""
+        self._db.run(
+            "UPDATE webhook_positions SET retry_at = 0 WHERE webhook_id = ? AND retry_at > 0", webhook_id
+        )
+
+
+_DUE = (
+    "SELECT ?, o.id, COALESCE(p.seq, 0), COALESCE(p.failures, 0), COALESCE(p.retry_at, 0), COALESCE(p.lease_until, 0),"
+    " o.uid, (SELECT COUNT(*) FROM webhook_parked k WHERE k.webhook_id = ? AND k.organization_id = o.id)"
+)
+_DUE_JOIN = "LEFT JOIN webhook_positions p"
+_IS_DUE = (
+    "o.event_seq > COALESCE(p.seq, 0) AND COALESCE(p.retry_at, 0) <= ? AND COALESCE(p.lease_until, 0) <= ?"
+)
 
 
 def _portions(positions: Sequence[Position]) -> list[list[Position]]:

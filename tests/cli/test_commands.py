@@ -43,6 +43,7 @@ SHOWING = {
     "conformance okta --base-url {url} --token t": False,
     "backup {folder}/copy": False,
     "serve": False,
+    "deliver": False,
     "admin-token create --name acme": False,
     "admin-token revoke acme": False,
     "try okta": False,

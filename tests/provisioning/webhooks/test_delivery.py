@@ -1,0 +1,426 @@
+"""Delivery to endpoints that answer, fail, hang and refuse, over a real HTTP server, on both engines.
+
+Rounds are run by the test; the clock is an argument.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from gateway.provisioning.webhooks import delivery, messages
+from gateway.provisioning.webhooks.delivery import Deliverer
+from gateway.store.events import position as event_position
+from gateway.store.ids_and_time import now
+from gateway.store.records import OrganizationRecord, WebhookRecord
+from gateway.testing import Deployment
+from tests.support.statements import record_statements
+
+MINUTE, DAY = 60_000_000, 86_400_000_000
+
+
+class Receiver:
+    """An endpoint that notes what it gets; `answer` decides the status by (path, body)."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.answer: Callable[[str, dict[str, Any]], int] = lambda path, body: 204
+        self.headers: dict[str, str] = {}
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.got.append((self.path, headers, json.loads(raw)))
+                receiver.raw = raw
+                self.send_response(receiver.answer(self.path, json.loads(raw)))
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.raw = b""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def numbers(self, path: str = "/") -> list[int]:
+        """The numbers of the events that a path got, in order."""
+        return [body["id"] for at, _, body in self.got if at == path]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+class Clock:
+    """The time of a deliverer: the real one and what was added."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    def __call__(self) -> int:
+        return now() + self.ahead
+
+
+class Process:
+    """The deliverer of one process, whose rounds the test runs."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        gateway = deployment.gateway
+        self.clock, self.store = Clock(), gateway.store
+        config = gateway.config.__class__(
+            **{
+                **vars(gateway.config),
+                "webhook_allow": ("127.0.0.0/8",),
+                "public_url": "https://scim.acme.test",
+            }
+        )
+        self.deliverer = Deliverer(
+            config, gateway.store, gateway.outages, gateway.tail, gateway.token_keys, self.clock
+        )
+
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Run rounds until a condition holds, at most ten seconds, and some more, which write what came of it."""
+        deadline = time.monotonic() + 10
+        while until and not until() and time.monotonic() < deadline:
+            self._run_round(0.02)
+        for _ in range(3):
+            self._run_round(0.02)
+
+    def _run_round(self, seconds: float) -> None:
+        self.deliverer._looked = self.deliverer._swept = -1000.0
+        self.deliverer.run_round(seconds)
+
+    def pass_time(self, microseconds: int) -> None:
+        self.clock.ahead += microseconds
+
+
+@pytest.fixture
+def process(deployment: Deployment) -> Iterator[Process]:
+    deployment.gateway.worker.stop()  # its thread; what is published is published here
+    made = Process(deployment)
+    yield made
+    made.deliverer.stop()
+
+
+def hook(
+    deployment: Deployment, url: str, organization: OrganizationRecord | None = None, owner: str = "operator",
+    types: list[str] | None = None, format: str = "standard",
+) -> WebhookRecord:  # fmt: skip
+    with deployment.gateway.store.transaction():
+        store = deployment.gateway.store
+        webhook = store.webhooks.add(organization, owner, url, format, types, messages.new_secret(), None)
+        store.webhook_replays.move_to_newest(webhook)
+        return webhook
+
+
+def state(deployment: Deployment, webhook: WebhookRecord) -> tuple[str, str | None]:
+    found = deployment.gateway.store.webhooks.by_id(None, webhook.uid)
+    assert found
+    return found.state, found.reason
+
+
+def position(deployment: Deployment, webhook: WebhookRecord, organization_id: int) -> tuple[Any, ...]:
+    row = deployment.gateway.store.database.one(
+        "SELECT seq, failures, lease_until FROM webhook_positions WHERE webhook_id = ? AND organization_id = ?",
+        webhook.id,
+        organization_id,
+    )
+    return row or ()
+
+
+def attempts(deployment: Deployment, webhook: WebhookRecord) -> list[tuple[int, str, int | None]]:
+    found = deployment.gateway.store.webhooks.attempts(webhook, None, None, 100)
+    return [(each.seq, each.outcome, each.status) for each in reversed(found)]
+
+
+def test_without_a_webhook_a_round_is_one_statement_a_second(deployment: Deployment) -> None:
+    process = Process(deployment)
+    assert not process.deliverer.run_round(1.0)
+    with record_statements(deployment) as counted:
+        for _ in range(5):
+            assert not process.deliverer.run_round(1.0)
+    assert len(counted) == 0
+    process.deliverer._looked = -1000.0
+    with record_statements(deployment) as counted:
+        assert not process.deliverer.run_round(1.0)
+    assert len(counted) == 1
+
+
+def test_events_are_delivered_signed_in_order_and_a_new_endpoint_begins_at_the_present(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    scim.user("before@acme.test")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    for number in range(3):
+        scim.user(f"user{number}@acme.test")
+    process.run(lambda: len(receiver.got) >= 3)
+    assert receiver.numbers() == [2, 3, 4]
+    _, headers, body = receiver.got[-1]
+    epoch = deployment.gateway.store.publications.state().epoch
+    assert (body["type"], body["organization"], body["epoch"]) == (
+        "user.created",
+        scim.organization.uid,
+        epoch,
+    )
+    assert headers["webhook-id"] == f"evt_{scim.organization.uid}_{epoch}_4"
+    secret = deployment.gateway.store.webhooks.open(webhook).secrets[0]
+    assert Webhook(secret).verify(receiver.raw, headers)["data"]["userName"] == "user2@acme.test"
+    process.run()
+    assert position(deployment, webhook, scim.organization.id) == (4, 0, 0)
+    assert attempts(deployment, webhook) == [(number, "success", 204) for number in (2, 3, 4)]
+
+
+def test_types_that_are_not_wanted_are_passed_over(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", None, types=["user.deactivated"])
+    user = scim.user()
+    scim.patch(f"/Users/{user['id']}", {"op": "replace", "path": "active", "value": False})
+    scim.user("user2@acme.test")
+    process.run(lambda: bool(receiver.got))
+    process.run()
+    assert [body["type"] for _, _, body in receiver.got] == ["user.deactivated"]
+    newest = deployment.gateway.store.events.newest(scim.organization.id)
+    assert position(deployment, webhook, scim.organization.id)[0] == newest
+
+
+def test_an_operators_endpoint_gets_all_organizations_and_the_deployments_own_events(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    hook(deployment, f"{receiver.url}/all")
+    organizations = [deployment.connection("generic") for _ in range(3)]
+    hook(deployment, f"{receiver.url}/one", organizations[0].organization)
+    for scim in organizations:
+        scim.user()
+        scim.user("user2@acme.test")
+    deployment.gateway.publisher.publish()
+    process.run(lambda: len(receiver.got) >= 11)
+    by_organization: dict[str | None, list[int]] = {}
+    for path, _, body in receiver.got:
+        if path == "/all":
+            by_organization.setdefault(body["organization"], []).append(body["id"])
+    assert all(by_organization[scim.organization.uid] == [1, 2] for scim in organizations)
+    assert len(by_organization[None]) == 3
+    assert receiver.numbers("/one") == [1, 2]
+
+
+def test_a_failed_event_is_sent_again_after_a_wait_with_the_same_id_and_the_rest_follows_in_order(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    receiver.answer = lambda path, body: 500 if len(receiver.got) == 1 else 200
+    scim.user()
+    scim.user("user2@acme.test")
+    process.run(lambda: bool(receiver.got))
+    process.run()
+    assert receiver.numbers() == [1]
+    assert position(deployment, webhook, scim.organization.id) == (0, 1, 0)
+    process.pass_time(7_000_000)
+    process.run(lambda: len(receiver.got) >= 3)
+    assert receiver.numbers() == [1, 1, 2]
+    assert receiver.got[0][1]["webhook-id"] == receiver.got[1][1]["webhook-id"]
+    assert attempts(deployment, webhook) == [(1, "failure", 500), (1, "success", 200), (2, "success", 200)]
+
+
+def test_a_failing_endpoint_is_reported_to_others_and_so_is_its_recovery(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    hook(deployment, f"{receiver.url}/operator", None, types=["webhook.failing", "webhook.recovered"])
+    receiver.answer = lambda path, body: 503 if path == "/" else 200
+    scim.user()
+    for tries in range(1, 5):
+        process.run(lambda tries=tries: len(receiver.numbers()) >= tries)  # type: ignore[misc]
+        assert len(receiver.numbers()) == tries
+        process.pass_time(8 * MINUTE)
+    process.run(lambda: bool(receiver.numbers("/operator")))
+    assert state(deployment, webhook) == ("failing", "The endpoint answered 503.")
+    receiver.answer = lambda path, body: 200
+    process.pass_time(30 * MINUTE)
+    process.run(lambda: len(receiver.numbers("/operator")) > 1)
+    assert state(deployment, webhook) == ("on", None)
+    reported = [body for path, _, body in receiver.got if path == "/operator"]
+    assert [body["type"] for body in reported] == ["webhook.failing", "webhook.recovered"]
+    assert reported[0]["data"] == {
+        "id": webhook.uid, "organization": scim.organization.uid, "url_host": "127.0.0.1",
+        "reason": "The endpoint answered 503.",
+    }  # fmt: skip
+    lines = deployment.activity(scim.organization)
+    assert [line.operation for line in lines if line.target_uid == webhook.uid] == [
+        "webhook recovered",
+        "webhook failing",
+    ]
+
+
+def test_gone_disables_at_once_and_five_days_without_success_do(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim, other = deployment.connection("generic"), deployment.connection("generic")
+    gone = hook(deployment, f"{receiver.url}/gone", scim.organization)
+    dead = hook(deployment, f"{receiver.url}/dead", other.organization)
+    receiver.answer = lambda path, body: 410 if path == "/gone" else 500
+    for each in (scim, other):
+        each.user()
+        each.user("user2@acme.test")
+    process.run(lambda: len(receiver.got) >= 2)
+    process.run()
+    assert state(deployment, gone) == ("disabled", "The endpoint answered 410: it wants no more events.")
+    assert receiver.numbers("/gone") == [1]
+    for tries in range(2, 6):
+        process.pass_time(30 * MINUTE)
+        process.run(lambda tries=tries: len(receiver.numbers("/dead")) >= tries)  # type: ignore[misc]
+    assert state(deployment, dead)[0] == "failing"
+    process.pass_time(5 * DAY)
+    process.run(lambda: len(receiver.numbers("/dead")) >= 6)
+    process.run()
+    assert state(deployment, dead) == (
+        "disabled",
+        "It took no event for five days. The endpoint answered 500.",
+    )
+    process.pass_time(DAY)
+    process.run()
+    assert receiver.numbers("/dead") == [1] * 6
+
+
+def test_an_event_that_is_refused_ten_times_is_parked_and_the_next_message_says_so(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    receiver.answer = lambda path, body: 422 if body["id"] == 1 else 200
+    scim.user()
+    scim.user("user2@acme.test")
+    for tries in range(1, 11):
+        process.run(lambda tries=tries: len(receiver.got) >= tries)  # type: ignore[misc]
+        if tries < 10:
+            assert receiver.numbers() == [1] * tries
+            process.pass_time(20 * MINUTE)
+    process.run(lambda: len(receiver.got) >= 11)
+    assert receiver.numbers() == [1] * 10 + [2]
+    assert receiver.got[-1][1]["webhook-parked"] == "1"
+    parked = deployment.gateway.store.webhooks.find_parked(webhook, event_position(scim.organization.id, 1))
+    assert parked
+    assert parked.error == "The endpoint answered 422."
+    assert position(deployment, webhook, scim.organization.id)[0] == 2
+
+
+def test_a_dead_endpoint_and_a_slow_one_hold_up_nobody_else(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    release = threading.Event()
+
+    def answer(path: str, body: dict[str, Any]) -> int:
+        if path == "/slow":
+            release.wait(20)
+        return 204
+
+    receiver.answer = answer
+    organizations = [deployment.connection("generic") for _ in range(4)]
+    hook(deployment, f"{receiver.url}/slow", organizations[0].organization)
+    hook(deployment, "http://127.0.0.1:9/", organizations[1].organization)
+    for number, scim in enumerate(organizations[2:]):
+        hook(deployment, f"{receiver.url}/{number}", scim.organization)
+    for scim in organizations:
+        for number in range(3):
+            scim.user(f"user{number}@acme.test")
+    began = time.monotonic()
+    process.run(lambda: len(receiver.numbers("/0")) == len(receiver.numbers("/1")) == 3)
+    assert time.monotonic() - began < 5
+    assert receiver.numbers("/0") == receiver.numbers("/1") == [1, 2, 3]
+    assert receiver.numbers("/slow") == [1]
+    release.set()
+    process.run(lambda: len(receiver.numbers("/slow")) == 3)
+    assert receiver.numbers("/slow") == [1, 2, 3]
+
+
+def test_two_processes_share_the_work_and_what_one_leased_the_other_leaves(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    release = threading.Event()
+    receiver.answer = lambda path, body: 204 if release.wait(20) else 500
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    scim.user()
+    process.run(lambda: bool(receiver.got))
+    other = Process(deployment)
+    other.run()
+    assert receiver.numbers() == [1]
+    # The first one stalls until its lease is over, and another process takes the stream; then it goes on.
+    other.pass_time(int((delivery.LEASE_SECONDS + 1) * 1_000_000))
+    release.set()
+    scim.user("user2@acme.test")
+    other.run(lambda: len(receiver.got) >= 3)
+    assert receiver.numbers() == [1, 1, 2]
+    assert position(deployment, webhook, scim.organization.id)[0] == 2
+    process.run()
+    assert receiver.numbers() == [1, 1, 2]
+    assert position(deployment, webhook, scim.organization.id)[0] == 2
+    other.deliverer.stop()
+
+
+def test_a_paused_endpoint_gets_nothing_more_and_goes_on_where_it_stopped(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    scim.user()
+    process.run(lambda: bool(receiver.got))
+    store = deployment.gateway.store
+    found = store.webhooks.by_id(None, webhook.uid)
+    assert found
+    assert store.webhooks.change(found, state="paused")
+    scim.user("user2@acme.test")
+    process.run()
+    assert receiver.numbers() == [1]
+    found = store.webhooks.by_id(None, webhook.uid)
+    assert found
+    assert store.webhooks.change(found, state="on")
+    process.run(lambda: len(receiver.got) >= 2)
+    assert receiver.numbers() == [1, 2]
+
+
+def test_stop_writes_what_was_delivered_and_releases_the_rest_within_seconds(
+    deployment: Deployment, receiver: Receiver
+) -> None:
+    deployment.gateway.worker.stop()
+    process = Process(deployment)
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    scim.user()
+    process.deliverer.start()
+    deadline = time.monotonic() + 10
+    while not receiver.got and time.monotonic() < deadline:
+        time.sleep(0.01)
+    began = time.monotonic()
+    process.deliverer.stop()
+    assert time.monotonic() - began < 4
+    assert position(deployment, webhook, scim.organization.id) == (1, 0, 0)
