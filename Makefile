@@ -85,10 +85,12 @@ soak: $(STAMP)
 	GATEWAY_KILLS=200 $(BIN)/pytest -s tests/system/test_kill.py $(ARGS)
 	GATEWAY_KILLS=200 $(BIN)/pytest -s --engine postgresql tests/system/test_kill.py $(ARGS)
 
-# Four minutes: the feed of all organizations under many writers.
+# A quarter of an hour: the feed of all organizations under many writers, and webhooks of nodes that are killed.
 events-soak: $(STAMP)
 	GATEWAY_EVENTS_SECONDS=110 $(BIN)/pytest -s tests/system/test_feed_of_all.py $(ARGS)
 	GATEWAY_EVENTS_SECONDS=110 $(BIN)/pytest -s --engine postgresql tests/system/test_feed_of_all.py $(ARGS)
+	GATEWAY_WEBHOOK_SECONDS=300 $(BIN)/pytest -s tests/system/test_webhooks_killed.py $(ARGS)
+	GATEWAY_WEBHOOK_SECONDS=300 $(BIN)/pytest -s --engine postgresql tests/system/test_webhooks_killed.py $(ARGS)
 
 # Linux only. docs/fuzzing.md
 fuzz: $(STAMP)

@@ -36,7 +36,11 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
     gateway = build(load(overrides))
-    metrics, errors, queues = Metrics(gateway.plugins.call_stats), Errors(gateway), request_queues()
+    metrics, errors, queues = (
+        Metrics(gateway.plugins.call_stats, gateway.webhook_gauges.read),
+        Errors(gateway),
+        request_queues(),
+    )
     app = FlaskApp(gateway, metrics, errors, queues)
     admin.install(app, errors)
     console.install(app, errors)

@@ -38,6 +38,7 @@ from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
 from gateway.provisioning.webhooks.delivery import Deliverer
 from gateway.provisioning.webhooks.endpoints import WebhookEndpoints
+from gateway.provisioning.webhooks.gauges import GaugeReader
 from gateway.provisioning.webhooks.polling import Polling
 from gateway.provisioning.webhooks.replays import WebhookReplays
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
@@ -63,6 +64,7 @@ class Provisioning:
         )
         self.token_keys = TokenKeys(store)
         self.deliverer = Deliverer(config, store, self.outages, self.tail, self.token_keys)
+        self.webhook_gauges = GaugeReader(store)
         units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)

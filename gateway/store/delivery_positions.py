@@ -216,6 +216,21 @@ class WebhookPositions(DeliveryPositions):
         )
         return [DueStream(Position._make(row[:6]), row[6], row[7]) for row in rows]
 
+    def lags(self) -> list[int]:
+        """Return for each webhook that events are sent to by how many it is behind, of all types."""
+        behind = (
+            "SUM(CASE WHEN o.event_seq > COALESCE(p.seq, 0) THEN o.event_seq - COALESCE(p.seq, 0) ELSE 0 END)"
+        )
+        position = "LEFT JOIN webhook_positions p ON p.webhook_id = w.id AND p.organization_id = o.id"
+        sent = "w.state IN ('on', 'failing') AND w.url <> ''"
+        rows = self._db.all(
+            f"SELECT {behind} FROM webhooks w CROSS JOIN organizations o {position}"
+            f" WHERE w.organization_id IS NULL AND {sent} GROUP BY w.id"
+            f" UNION ALL SELECT {behind} FROM webhooks w JOIN organizations o ON o.id = w.organization_id {position}"
+            f" WHERE {sent} GROUP BY w.id"
+        )
+        return [int(row[0]) for row in rows]
+
     def end_waits(self, webhook_id: int) -> None:
         """Make all streams of a webhook due that wait after a failure: it works again."""
         self._db.run(

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from gateway.plugin.call_stats import CallStats, HookCalls
+from gateway.provisioning.webhooks.gauges import WebhookGauges
 from gateway.web.http import Request
 
 #: Seconds between two looks at what plugins did. Counting each call here would cost a read as much as two of them.
@@ -27,7 +31,7 @@ class Metrics:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, call_stats: CallStats) -> None:
+    def __init__(self, call_stats: CallStats, webhook_gauges: Callable[[], WebhookGauges]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "gateway_requests", "Requests answered.", ("operation", "idp", "status"), registry=self._registry
@@ -57,7 +61,7 @@ class Metrics:
             ("plugin", "hook"),
             registry=self._registry,
         )
-        self._call_stats, self._looked = call_stats, 0.0
+        self._call_stats, self._looked, self._webhook_gauges = call_stats, 0.0, webhook_gauges
         call_stats.on_notable = self.look
         # Finding the children of a metric by their labels costs more than counting.
         self._known: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
@@ -105,4 +109,32 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return generate_latest(registry) + generate_latest(_Families(self._webhook_families()))
+
+    def _webhook_families(self) -> list[GaugeMetricFamily]:
+        """Return what the database says of webhooks: any process answers for all."""
+        gauges = self._webhook_gauges()
+        if not gauges.states:
+            return []
+        states = GaugeMetricFamily("gateway_webhook_endpoints", "Webhooks by state.", labels=["state"])
+        for state, number in gauges.states.items():
+            states.add_metric([state], number)
+        lags = GaugeMetricFamily(
+            "gateway_webhook_lag_events",
+            "Events by which this part of the webhooks is behind at most.",
+            labels=["quantile"],
+        )
+        for part, events in gauges.lags:
+            lags.add_metric([str(part)], events)
+        return [states, lags]
+
+
+class _Families(Collector):
+    """Metrics that are read when they are asked for."""
+
+    def __init__(self, families: list[GaugeMetricFamily]) -> None:
+        self._families = families
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Return them."""
+        return self._families

@@ -5,11 +5,9 @@ Rounds are run by the test; the clock is an argument.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -21,52 +19,10 @@ from gateway.store.events import position as event_position
 from gateway.store.ids_and_time import now
 from gateway.store.records import OrganizationRecord, WebhookRecord
 from gateway.testing import Deployment
+from tests.support.receiver import Receiver
 from tests.support.statements import record_statements
 
 MINUTE, DAY = 60_000_000, 86_400_000_000
-
-
-class Receiver:
-    """An endpoint that notes what it gets; `answer` decides the status by (path, body)."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.answer: Callable[[str, dict[str, Any]], int] = lambda path, body: 204
-        self.headers: dict[str, str] = {}
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.got.append((self.path, headers, json.loads(raw)))
-                receiver.raw = raw
-                self.send_response(receiver.answer(self.path, json.loads(raw)))
-                for name, value in receiver.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                return
-
-        self.raw = b""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def numbers(self, path: str = "/") -> list[int]:
-        """The numbers of the events that a path got, in order."""
-        return [body["id"] for at, _, body in self.got if at == path]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -194,6 +150,26 @@ def test_events_are_delivered_signed_in_order_and_a_new_endpoint_begins_at_the_p
     process.run()
     assert position(deployment, webhook, scim.organization.id) == (4, 0, 0)
     assert attempts(deployment, webhook) == [(number, "success", 204) for number in (2, 3, 4)]
+
+
+def test_metrics_say_how_many_webhooks_there_are_and_how_far_they_are_behind(deployment: Deployment) -> None:
+    def gauges() -> list[str]:
+        text = deployment.app.test_client().get("/metrics").get_data(as_text=True)
+        return [line for line in text.splitlines() if line.startswith("gateway_webhook")]
+
+    assert gauges() == []
+    scim = deployment.connection("generic")
+    hook(deployment, "https://one.acme.test/", scim.organization, "organization")
+    scim.user()
+    hook(deployment, "https://two.acme.test/")
+    scim.user("user2@acme.test")
+    deployment.gateway.webhook_gauges._read_at = -1000.0
+    assert gauges() == [
+        *(f'gateway_webhook_endpoints{{state="{state}"}} {number}.0' for state, number in
+          [("on", 2), ("failing", 0), ("paused", 0), ("disabled", 0)]),
+        *(f'gateway_webhook_lag_events{{quantile="{part}"}} {events}.0' for part, events in
+          [(0.5, 1), (0.9, 2), (1.0, 2)]),
+    ]  # fmt: skip
 
 
 def test_types_that_are_not_wanted_are_passed_over(
