@@ -90,7 +90,7 @@ class Config:
     body_seconds: int = 30
     #: Days that the activity, and the calls counted by hour, are kept; 0 = for ever.
     activity_days: int = 90
-    #: Days that events are kept; 0 = for ever. None is removed that a follower younger than 30 days has not received.
+    #: Days that events are kept; 0 = for ever. None is removed that a working subscriber has not received.
     event_days: int = 0
     #: `on`: each process of the server delivers events to webhooks; `off`: `gateway deliver` alone does.
     webhooks: str = "on"

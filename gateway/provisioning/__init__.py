@@ -18,6 +18,7 @@ from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.event_feeds import EventFeeds
+from gateway.provisioning.event_pruning import EventPruning
 from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.history import History
@@ -78,6 +79,7 @@ class Provisioning:
             self.publisher.publish,
             self.tail.advance_for_subscribers,
             self.event_relay.deliver,
+            EventPruning(store, plugins, config.event_days).prune,
             lambda: self._schedule_delivery(self.long_changes.resume()),
         ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)

@@ -14,6 +14,7 @@ from gateway.store.console import ConsoleLinks, ConsoleSessions
 from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
+from gateway.store.event_retention import EventRetention
 from gateway.store.events import Events
 from gateway.store.groups import Groups
 from gateway.store.hourly_calls import HourlyCalls
@@ -87,6 +88,7 @@ class Store:
         self.listener_positions = ListenerPositions(database)
         self.publications = Publications(database)
         self.webhook_positions = WebhookPositions(database)
+        self.event_retention = EventRetention(database, self.publications)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)

@@ -19,7 +19,7 @@ from gateway.store.records import EventRecord
 #: Stands for the deployment itself where an organization is named: it has events of its own.
 DEPLOYMENT = 0
 #: A position behind all events: nothing more of a removed organization is published.
-_CLOSED = 1 << 62
+CLOSED = 1 << 62
 _MOVE = "ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq"
 #: The events of the deployment itself that are not published.
 _OWN = (
@@ -90,7 +90,7 @@ class Publications:
         """Publish nothing more of an organization but that it was removed: in the transaction that begins it."""
         self.add_event(_organization_event("organization.removed", uid, name))
         self._db.run(
-            f"INSERT INTO publications (organization_id, seq) VALUES (?, ?) {_MOVE}", organization_id, _CLOSED
+            f"INSERT INTO publications (organization_id, seq) VALUES (?, ?) {_MOVE}", organization_id, CLOSED
         )
 
     def unpublished(self, organization_ids: Sequence[int] | None = None) -> list[int]:
@@ -194,7 +194,7 @@ class Publications:
         rows = self._db.among(
             sorted(organization_ids),
             lambda marks: (
-                f"SELECT organization_id FROM publications WHERE seq < {_CLOSED} AND organization_id IN ({marks})"
+                f"SELECT organization_id FROM publications WHERE seq < {CLOSED} AND organization_id IN ({marks})"
             ),
         )
         return {row[0] for row in rows}
