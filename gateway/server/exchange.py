@@ -25,6 +25,7 @@ from gateway.server.deadlines import Deadlines
 from gateway.web.dispatch import Dispatcher
 from gateway.web.flask_app import FlaskApp
 from gateway.web.http import Request, ServerResponse
+from gateway.web.long_polls import LongPolls, Waiting
 from gateway.web.queues import DONE, Job, Queued, Suspended
 
 log = logging.getLogger("gateway.server")
@@ -45,6 +46,11 @@ class Exchanges:
         self.idle_seconds, self.body_seconds = float(config.idle_seconds), float(config.body_seconds)
         for name, queue in self.app.queues.items():
             queue.start(name)
+        self.long_polls = LongPolls(app.extensions["gateway"].tail)
+
+    def stop(self) -> None:
+        """Answer the requests that wait for events: the process has been told to stop."""
+        self.long_polls.stop()
 
     def __call__(self, watcher: Any) -> None:
         """Start the exchange of a request; granian calls this, and ignores what it raises."""
@@ -59,11 +65,12 @@ class _Exchange:
     def __init__(self, exchanges: Exchanges, watcher: Any) -> None:
         self._exchanges, self._watcher, self._proto = exchanges, watcher, watcher.proto
         self._request: Request
-        self.received = False
+        self.received = self._watched = False
 
     def start(self) -> None:
         environ = wsgi_environ(self._watcher.scope)
         self._request = request = self._exchanges.app.identify(environ)
+        request.may_wait = True
         if request.awaits_body:
             _Body(self).receive()
         else:
@@ -77,7 +84,41 @@ class _Exchange:
             self._request.queued = True
             self._submit(queued.queue, queued.key, self._run_queued, self.refuse)
             return
+        except Waiting as waiting:
+            self._wait(waiting)
+            return
         self._deliver(response)
+
+    def _wait(self, waiting: Waiting) -> None:
+        """Suspend the request until there is an event; answer it at once where too many wait."""
+        self._watch_disconnect()
+        if not self._exchanges.long_polls.add(self, waiting):
+            self._request.may_wait = False
+            self.run()
+
+    def is_gone(self) -> bool:
+        """Return whether the client of a suspended request has disconnected; the exchange has ended then."""
+        if self._request.client_gone:
+            self.drop()
+        return self._request.client_gone
+
+    def attempt(self, last: bool) -> bool:
+        """Run a suspended request again; return False if it still waits."""
+        self._request.may_wait = not last
+        try:
+            try:
+                response = self._exchanges.app.respond(self._request)
+            except Queued as queued:
+                self._request.queued, self._request.may_wait = True, False
+                self._submit(queued.queue, queued.key, self._run_queued, self.refuse)
+            except Waiting:
+                return False
+            else:
+                self._deliver(response)
+        except Exception:  # its thread serves all requests that wait
+            log.exception("request %s failed while it waited for an event", self._request.request_id)
+            self._watcher.done()
+        return True
 
     def _submit(
         self, queue: str, key: str, step: Callable[[], Any], refuse: Callable[[Refusal], None]
@@ -133,7 +174,10 @@ class _Exchange:
         return _Stream(self, response).step
 
     def _watch_disconnect(self) -> None:
-        """Set `gone` when the client disconnects. A future reports one message, so another one is asked for."""
+        """Set `client_gone` when the client disconnects. A future reports one message, so another one is asked for."""
+        if self._watched:
+            return
+        self._watched = True
 
         def on_result(future: Any) -> None:
             try:

@@ -52,8 +52,8 @@ log = logging.getLogger("gateway.server")
 #: four, creates gained 8 % on SQLite, deactivations lost as much, and the slowest reads took a third longer.
 THREADS = 2
 #: Database connections of a worker, at most: its threads, those of the two queues, its background thread, the lock of
-#: long changes, and the thread that delivers to webhooks.
-DATABASE_CONNECTIONS = THREADS + 5
+#: long changes, and the threads that deliver to webhooks and serve requests that wait for events.
+DATABASE_CONNECTIONS = THREADS + 6
 #: Client connections of a worker, at most, and those that wait for one to end; an idle one costs some kilobytes.
 CONNECTIONS, BACKLOG = 20_000, 4096
 #: Milliseconds that a client has for the headers of a request, idle time between two requests included.

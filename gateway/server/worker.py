@@ -20,6 +20,8 @@ from granian._granian import ASGIWorker, CallbackScheduler, WorkerSignal
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
+from gateway.server.exchange import Exchanges
+
 #: Signals that stop a server.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds that open requests have to end after a stop signal.
@@ -45,7 +47,7 @@ class _Scheduler(CallbackScheduler):
 @WorkerProcess.wrap_target  # type: ignore[untyped-decorator]
 def serve_requests(
     worker_id: int,
-    start_exchange: Callable[[Any], None],
+    start_exchange: Exchanges,
     sock: Any,
     ipc: Any,
     _loop: Any,
@@ -67,7 +69,7 @@ def serve_requests(
     metrics: Any,
 ) -> None:
     """Serve until a stop signal; call `start_exchange` with each request. The other arguments are granian's."""
-    stop, stopped = install_stop_signal(), threading.Event()
+    stop, stopped = install_stop_signal(start_exchange.stop), threading.Event()
     stop.add_cb(stopped.set)
     spec, holder = sock
     if holder is None:
@@ -120,8 +122,8 @@ def restore_default_stop() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def install_stop_signal() -> WorkerSignal:
-    """Return the signal that stops granian's worker in this process at the first stop signal.
+def install_stop_signal(on_stop: Callable[[], None] = lambda: None) -> WorkerSignal:
+    """Return the signal that stops granian's worker in this process at the first stop signal; `on_stop` is called then.
 
     The kernel ends the process `STOP_SECONDS` later. It replaces granian's own handlers, for two reasons. Python calls
     a handler in the main thread alone, which may be about to wait and then sleeps on. And granian 2.8 queues two
@@ -137,6 +139,7 @@ def install_stop_signal() -> WorkerSignal:
         while os.read(read_end, 1)[0] not in STOP_SIGNALS:
             continue
         signal.alarm(STOP_SECONDS)
+        on_stop()
         stop.set()
 
     threading.Thread(target=read_signals, daemon=True).start()

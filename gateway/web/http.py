@@ -49,6 +49,8 @@ class Request(werkzeug.wrappers.Request):
         self.client_key = ""
         #: True while a queue runs it, where it may take its time.
         self.queued = False
+        #: True where the server can suspend it until there is an event (`web.long_polls`).
+        self.may_wait = False
         #: True once the client has hung up, where the server can detect it.
         self.client_gone = False
         #: A label of the metrics.

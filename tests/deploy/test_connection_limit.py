@@ -16,7 +16,7 @@ from gateway.testing import Deployment
 pytestmark = [pytest.mark.slow, pytest.mark.postgresql]
 
 
-@pytest.mark.parametrize(("workers", "warned"), [(13, False), (14, True)])
+@pytest.mark.parametrize(("workers", "warned"), [(12, False), (13, True)])
 def test_a_node_that_may_want_more_connections_than_there_are_says_so(
     machines: Any, running: tuple[Path, ExitStack], workers: int, warned: bool
 ) -> None:
@@ -33,5 +33,5 @@ def test_a_node_that_may_want_more_connections_than_there_are_says_so(
             main, ["serve", "--port", port, "--workers", str(workers)], env=deployment.environment
         )
     assert f"Port {port} is taken" in reported.stderr
-    words = f"Warning: {workers} workers may want {workers * 7} connections to the database, which gives 97"
+    words = f"Warning: {workers} workers may want {workers * 8} connections to the database, which gives 97"
     assert (words in reported.stderr) is ("Warning" in reported.stderr) is warned

@@ -14,6 +14,8 @@ from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.organizations import seats_json
+from gateway.web.errors import current_http_request
+from gateway.web.long_polls import Waiting
 
 blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 
@@ -38,6 +40,8 @@ def list_events(query: dict[str, Any]) -> Any:
     rows, epoch = request.gateway.event_feeds.of_organization(
         request.organization, after, query["limit"], query["epoch"]
     )
+    if not rows:
+        _wait(request, request.organization.id, query["wait"])
     return {
         "items": [_event_json(row) for row in rows],
         "next": rows[-1].seq if rows else after,
@@ -74,6 +78,8 @@ def list_events_of_all(query: dict[str, Any]) -> Any:
     if query["newest"]:
         return _newest(request, None)
     feed = request.gateway.event_feeds.of_all(query["after"], query["limit"], query["epoch"])
+    if feed.next == query["after"]:
+        _wait(request, None, query["wait"])
     items = [
         {"number": number, "organization": organization} | _event_json(event)
         for number, organization, event in feed.events
@@ -98,6 +104,12 @@ def list_activity_of_all(query: dict[str, Any]) -> Any:
     request = current_request()
     request.require_operator("see the activity of all organizations")
     return _activity_page(request, None, query)
+
+
+def _wait(request: AdminRequest, organization_id: int | None, seconds: int) -> None:
+    """Suspend a request that found no events, where it asks for that and the server can. Raises Waiting."""
+    if seconds and current_http_request().may_wait:
+        raise Waiting(organization_id, request.token.uid if request.token else "", seconds)
 
 
 def _newest(request: AdminRequest, organization: OrganizationRecord | None) -> dict[str, Any]:
