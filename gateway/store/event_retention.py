@@ -36,10 +36,14 @@ class EventRetention:
 
     def oldest(self, after: int, limit: int) -> list[tuple[int, int | None]]:
         """Return the next organizations behind a key, in order, and when the oldest event of each was committed."""
+        # Not joined to the others: SQLite would read the oldest event of each organization before it sorts them.
+        own = [(DEPLOYMENT, at) for _, at in self.removable(DEPLOYMENT, 1)] if after < DEPLOYMENT else []
         rows = self._db.all(
-            f"SELECT o.id, {_OLDEST} FROM {_ORGANIZATIONS} WHERE o.id > ? ORDER BY o.id LIMIT ?", after, limit
+            f"SELECT o.id, {_OLDEST} FROM organizations o WHERE o.id > ? ORDER BY o.id LIMIT ?",
+            max(after, DEPLOYMENT),
+            limit - len(own),
         )
-        return [(key, at) for key, at in rows]
+        return [*own, *((key, at) for key, at in rows)]
 
     def published(self, organization_ids: Sequence[int]) -> dict[int, int]:
         """Return up to which number the events of organizations are published."""
