@@ -537,8 +537,8 @@ def test_okta_writes_on_while_it_is_taken_over(deployment: Deployment, audit: Au
 
 
 @pytest.mark.slow
-def test_ten_thousand_users_move_in_seconds_and_in_little_memory(deployment: Deployment) -> None:
-    move, number = Move(deployment), 10_000
+def test_thousands_of_users_move_in_seconds_and_in_little_memory(deployment: Deployment) -> None:
+    move, number = Move(deployment), 3_000
     store, record = deployment.gateway.store, move.okta.connection
     with store.transaction():
         for n in range(number):
@@ -564,8 +564,9 @@ def test_ten_thousand_users_move_in_seconds_and_in_little_memory(deployment: Dep
     assert move.entra.call("GET", "/Users?count=0").json["totalResults"] == number
     assert move.okta.call("GET", "/Users?count=0").json["totalResults"] == 0
     # Traced memory slows everything down; untraced it is a third of it.
-    assert seconds < 60
-    assert peak < 30_000_000
+    assert seconds < 30
+    # A portion takes one to two megabytes, however many portions there are.
+    assert peak < 3_000_000
     reported = store.database.one("SELECT COUNT(*) FROM events WHERE type = 'user.updated'")
     assert reported == (number,)
     assert done["moves"][0]["found_by"] == ["user0@acme.test"]

@@ -30,6 +30,7 @@ def operations(openapi: dict) -> dict[str, dict]:
     }
 
 
+@pytest.mark.sqlite  # no database is asked
 def test_every_operation_is_described(openapi: dict) -> None:
     assert openapi["openapi"].startswith("3.1.")
     assert openapi["security"] == [{"token": []}]
@@ -58,6 +59,7 @@ def test_every_operation_is_described(openapi: dict) -> None:
     }
 
 
+@pytest.mark.sqlite  # no database is asked
 def test_swagger_ui_asks_nobody_outside(deployment: Deployment) -> None:
     client = deployment.app.test_client()
     page = client.get("/admin/v1/docs")
@@ -74,6 +76,7 @@ def test_swagger_ui_asks_nobody_outside(deployment: Deployment) -> None:
     assert client.get("/admin/v1/docs/assets/../../etc/passwd").status_code == 404
 
 
+@pytest.mark.sqlite  # no database is asked
 def test_the_page_names_every_operation_and_no_other(openapi: dict) -> None:
     named = set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`? ]*)", PAGE.read_text("utf-8")))
     assert named == operations(openapi).keys()
