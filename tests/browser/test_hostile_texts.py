@@ -91,6 +91,7 @@ def target(gateway: ServedGateway) -> Target:
         "group": group["id"],
         "token": token["id"],
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
+        "webhook": customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})["id"],
     }
     return Target(customer, gateway.pages(**ids), user_names)
 

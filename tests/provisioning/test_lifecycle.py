@@ -561,6 +561,7 @@ def test_no_write_is_half_done_when_the_database_is_shut(
 ) -> None:
     user, group = scim.user(NAME), scim.group()["id"]
     scim.user("user2@acme.test")
+    deployment.gateway.publisher.publish()  # organization.created, which the worker would write at any time
     before = stored(deployment)
     # Whoever waits for a lock waits at the same place, whatever it is that is written.
     for method, path, body in writes(user, group)[:: 4 if state is locked else 1]:

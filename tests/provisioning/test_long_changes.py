@@ -250,7 +250,8 @@ def test_an_organization_is_removed_in_portions_with_all_that_is_in_it(
         "long_changes",
         "tallies",
     ):
-        left = database.all(f"SELECT DISTINCT organization_id FROM {table}")
+        # Events of the deployment itself have the organization 0.
+        left = database.all(f"SELECT DISTINCT organization_id FROM {table} WHERE organization_id > 0")
         assert left in ([], [(other.organization.id,)]), table
     assert other.call("GET", f"/Users/{kept['id']}").status == 200
     audit(deployment)

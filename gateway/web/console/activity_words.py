@@ -72,6 +72,32 @@ _HOOKS = {
     "map_patch": "Translation of a change",
     "authenticate": "Sign-in of the identity provider",
 }
+_VERBS |= {
+    f"{method} {path}{rest}": words
+    for path in ("/webhooks", "/organizations/{organization}/webhooks")
+    for method, rest, words in (
+        ("POST", "", ("added a webhook", "to add a webhook")),
+        ("PATCH", "/{webhook}", ("changed a webhook", "to change a webhook")),
+        ("DELETE", "/{webhook}", ("removed a webhook", "to remove a webhook")),
+        ("POST", "/{webhook}/test", ("sent a test to a webhook", "to send a test to a webhook")),
+        ("POST", "/{webhook}/pause", ("paused a webhook", "to pause a webhook")),
+        ("POST", "/{webhook}/resume", ("resumed a webhook", "to resume a webhook")),
+        (
+            "POST",
+            "/{webhook}/rotate-secret",
+            ("rotated the secret of a webhook", "to rotate the secret of a webhook"),
+        ),
+        ("POST", "/{webhook}/replay", ("replayed events to a webhook", "to replay events to a webhook")),
+        ("POST", "/{webhook}/skip", ("skipped an event of a webhook", "to skip an event of a webhook")),
+        ("POST", "/{webhook}/poll", ("polled security event tokens", "to poll security event tokens")),
+        (
+            "POST",
+            "/{webhook}/parked/{event}/retry",
+            ("sent a parked event again", "to send a parked event again"),
+        ),
+        ("DELETE", "/{webhook}/parked/{event}", ("forgot a parked event", "to forget a parked event")),
+    )
+}
 
 
 class Remedy(NamedTuple):
