@@ -12,6 +12,7 @@ from gateway.store.engine.base import Database
 from gateway.store.engine.statements import RowUpdate, Statement, Step
 from gateway.store.events import position
 from gateway.store.ids_and_time import new_id, now
+from gateway.store.publications import CLOSE
 from gateway.store.records import OrganizationRecord
 
 COLUMNS = (
@@ -21,6 +22,11 @@ COLUMNS = (
 #: Organizations that one statement reads when a name is searched.
 _AT_ONCE = 500
 _EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
+#: The key of the next organization, never that of a removed one: published numbers and the memory of processes name it.
+_NEXT_KEY = (
+    "MAX(COALESCE((SELECT MAX(id) FROM organizations), 0),"
+    " COALESCE((SELECT MAX(organization_id) FROM publications), 0)) + 1"
+)
 #: Stands for «no ceiling» where a number is compared.
 UNLIMITED = 1 << 62
 
@@ -95,11 +101,11 @@ class Organizations:
 
     def add(self, values: Mapping[str, Any]) -> OrganizationRecord:
         """Insert an organization; `values` are given by column name."""
-        moment = now()
+        moment, key = now(), "DEFAULT" if self._db.dialect.counts_keys else _NEXT_KEY
         row = self._db.one(
-            "INSERT INTO organizations (uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"
+            "INSERT INTO organizations (id, uid, name, plan, domains, seat_limit, seats_used, payment, billing_url,"
             " contact_url, policy, event_seq, removals, moves, created, modified, version)"
-            " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, 0, 0, ?, ?, 1) RETURNING id",
+            f" VALUES ({key}, ?, ?, ?, ?, ?, 0, ?, ?, ?, 1, 0, 0, 0, ?, ?, 1) RETURNING id",
             new_id(),
             values["name"],
             values["plan"],
@@ -270,7 +276,8 @@ class Organizations:
             ("webhook_positions", "organization_id = ?"),
             ("webhook_parked", "organization_id = ?"),
             ("webhooks", "organization_id = ?"),
-            ("publications", "organization_id = ?"),
             ("organizations", "id = ?"),
         ):
             self._db.run(f"DELETE FROM {table} WHERE {where}", organization.id)
+        # This row stays, so that no other organization is given the key.
+        self._db.run(CLOSE, organization.id)

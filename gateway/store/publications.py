@@ -21,6 +21,8 @@ DEPLOYMENT = 0
 #: A position behind all events: nothing more of a removed organization is published.
 CLOSED = 1 << 62
 _MOVE = "ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq"
+#: Ends the publication of an organization.
+CLOSE = f"INSERT INTO publications (organization_id, seq) VALUES (?, {CLOSED}) {_MOVE}"
 #: The events of the deployment itself that are not published.
 _OWN = (
     "SELECT 0 AS id, {columns} FROM feed_state f LEFT JOIN publications p ON p.organization_id = 0"
@@ -89,9 +91,7 @@ class Publications:
     def close(self, organization_id: int, uid: str, name: str) -> None:
         """Publish nothing more of an organization but that it was removed: in the transaction that begins it."""
         self.add_event(_organization_event("organization.removed", uid, name))
-        self._db.run(
-            f"INSERT INTO publications (organization_id, seq) VALUES (?, ?) {_MOVE}", organization_id, CLOSED
-        )
+        self._db.run(CLOSE, organization_id)
 
     def unpublished(self, organization_ids: Sequence[int] | None = None) -> list[int]:
         """Return the organizations with events that are not published, or that are new, among the given ones or all.

@@ -9,7 +9,7 @@ import pytest
 from gateway.provisioning.publication import Publisher, Tail
 from gateway.scim.errors import Gone
 from gateway.store import publications
-from gateway.store.publications import DEPLOYMENT
+from gateway.store.publications import CLOSED, DEPLOYMENT
 from gateway.testing import Deployment
 from tests.support.statements import record_statements
 
@@ -75,7 +75,9 @@ def test_a_removed_organization_is_an_event_and_keeps_no_place_in_the_order(depl
     _publish(deployment)
     assert _own_events(deployment)[1:] == [(2, "organization.removed", organization.uid)]
     assert _published(deployment) == [(1, DEPLOYMENT, 1), (2, organization.id, 1), (3, DEPLOYMENT, 2)]
-    rows = deployment.gateway.store.database.all("SELECT organization_id FROM publications")
+    rows = deployment.gateway.store.database.all(
+        "SELECT organization_id FROM publications WHERE seq < ?", CLOSED
+    )
     assert rows == [(DEPLOYMENT,)]
 
 
@@ -242,3 +244,21 @@ def test_what_an_organization_loses_while_it_is_removed_is_left_out_of_the_page_
     page = feeds.of_all(0, 100)
     assert [event.type for _, _, event in page.events] == ["organization.created", "organization.removed"]
     assert page.next == 3
+
+
+def test_an_organization_is_never_given_the_key_of_a_removed_one(deployment: Deployment) -> None:
+    removed = deployment.organization("Acme")
+    deployment.connection("generic", removed).user("removed@acme.test")
+    _publish(deployment)
+    assert deployment.admin("DELETE", f"/organizations/{removed.uid}").status == 204
+    follower = deployment.connection("generic", deployment.organization("Other"))
+    follower.user("new@acme.test")
+    _publish(deployment)
+    assert follower.organization.id != removed.id
+    page = deployment.gateway.event_feeds.of_all(0, 100)
+    assert [(event.type, organization) for _, organization, event in page.events] == [
+        ("organization.created", removed.uid),
+        ("organization.removed", removed.uid),
+        ("organization.created", follower.organization.uid),
+        ("user.created", follower.organization.uid),
+    ]

@@ -26,6 +26,8 @@ class Dialect(Protocol):
     comparable: str
     #: True if each statement is a round trip to a server, which costs more than its execution.
     has_round_trips: bool
+    #: True if the key of a removed row is never given again.
+    counts_keys: bool
 
     def each(self, parameter: str) -> str:
         """Return the FROM item `listed(value)` of the texts of a list parameter (`engine.statements`)."""
@@ -85,6 +87,7 @@ class SqliteDialect:
     keep = ""
     sorts_copies = True
     has_round_trips = False
+    counts_keys = False
     comparable = ""
 
     def each(self, parameter: str) -> str:
@@ -150,6 +153,7 @@ class PostgresqlDialect:
     keep = " FOR KEY SHARE"
     sorts_copies = False
     has_round_trips = True
+    counts_keys = True
     comparable = "::jsonb"
 
     def each(self, parameter: str) -> str:
