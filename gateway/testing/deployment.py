@@ -72,6 +72,8 @@ class Deployment:
         }
         values |= {"billing_url": None, "contact_url": None}
         organization = self.gateway.setup.add_organization(values, self.trace())
+        # Now, and not at any moment of the test: its first publication writes organization.created.
+        self.gateway.publisher.publish()
         if sso:
             entity = {"entity_id": "https://idp.acme.test", "sign_on_url": "https://idp.acme.test/sso"}
             entity["certificate_expires_at"] = "2036-01-01T00:00:00.000Z"
