@@ -199,6 +199,10 @@ class Deliverer:
         self._tail.advance()
         with self._news_lock:
             news, self._news = self._news, set()
+        # Before the write: a stream with news is not idle, and keeps its lease.
+        for stream in self._schedule.streams():
+            if stream.position.organization_id in news:
+                stream.more = not stream.closing
         try:
             wanted = self._find_due(news)
             taken = self._write(wanted) if self._is_due(wanted) else []
@@ -209,8 +213,6 @@ class Deliverer:
         for position, organization, parked in taken:
             self._schedule.add(Stream(position, organization, read=position.seq, parked=parked))
         for stream in list(self._schedule.streams()):
-            if stream.position.organization_id in news:
-                stream.more = not stream.closing
             if stream.more and not stream.events:
                 self._read(stream)
 
