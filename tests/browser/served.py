@@ -28,9 +28,6 @@ NO_PAGES = {
     "console.show_nothing",
     "console.begin_sign_in",
     "console.finish_sign_in",
-    # Nothing was delivered to the webhook that is made here.
-    "console.show_webhook_attempt",
-    "console.show_webhook_attempt_of_organization",
 }
 EXTENSION = "urn:calendly:scim:schemas:2.0:User"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from playwright.sync_api import Locator, Page, expect
 
 from gateway.testing.deployment import ADMIN_TOKEN
@@ -43,6 +45,7 @@ def furnish(customer: Customer) -> dict[str, str]:
         okta.assign(*people)
         okta.assign_refused(person(6, "Sales EMEA"))
         okta.push_group("Everyone in Okta", people)
+    webhook = customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})
     manual = customer.post(f"{customer.path}/groups", {"name": "Works council"})
     rules = [{"value": "Sales EMEA", "group": "Sales"}]
     mapping = {"enabled": True, "attribute": customer.ATTRIBUTE, "rules": rules, "apply_to_existing": True}
@@ -51,9 +54,9 @@ def furnish(customer: Customer) -> dict[str, str]:
         "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
     )
     customer.setup_link()
-    webhook = customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})
     return {
         "webhook": webhook["id"],
+        "attempt": wait_for_attempt(customer, webhook["id"]),
         "organization": customer.id,
         "connection": customer.connection,
         "user": customer.users()[0]["id"],
@@ -61,3 +64,12 @@ def furnish(customer: Customer) -> dict[str, str]:
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
         "token": customer.get(f"/connections/{customer.connection}/tokens")["items"][0]["id"],
     }
+
+
+def wait_for_attempt(customer: Customer, webhook: str) -> str:
+    """Return the id of an attempt to send an event to a webhook of the customer, which has one within seconds."""
+    deadline = time.monotonic() + 15
+    while not (found := customer.get(f"{customer.path}/webhooks/{webhook}/attempts")["items"]):
+        assert time.monotonic() < deadline, "nothing was sent to the webhook"
+        time.sleep(0.05)
+    return str(found[0]["id"])
