@@ -45,6 +45,8 @@ class GatewayFake:
         self.url = f"http://127.0.0.1:{self._server.port}"
         # Not what the environment names: a test must never reach the database of a gateway in use.
         settings = {"database_url": "", "public_url": self.url, "plugins_disabled": "", "rate_limit": "0"}
+        # The application under test is on this machine, an address that webhooks do not reach otherwise.
+        settings |= {"webhooks": "on", "webhook_allow": "127.0.0.0/8"}
         self._deployment = Deployment(folder, **settings)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
@@ -118,6 +120,18 @@ class GatewayFake:
             "PATCH", f"/organizations/{self.organization}", {"seats": {"limit": limit}}
         )
         assert answer.status == 200, answer.text
+
+    def add_webhook(self, url: str, types: Iterable[str] | None = None) -> str:
+        """Make a webhook of the organization to a URL of this machine, and return its secret, `whsec_…`.
+
+        It gets the events from now on, about half a second after each change, as the gateway delivers in production.
+        `types` are those that it wants, None for all.
+        """
+        body = {"url": url, "organization": self.organization, "types": types and list(types)}
+        answer = self._deployment.admin("POST", "/webhooks", body)
+        assert answer.status == 201, answer.text
+        self._deployment.gateway.start()
+        return str(answer.json["secret"])
 
     def feed(self, position: str | None = None) -> Feed:
         """Return a feed of the organization, which asks every hundredth of a second."""

@@ -22,7 +22,7 @@ from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, build_opene
 from gateway_client.fake import GatewayFake
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from examples.application.application import create_app
+from examples.application.application import SECONDS_WITH_WEBHOOK, create_app
 
 ADA, GRACE, ALAN = "ada@acme.test", "grace@acme.test", "alan@acme.test"
 NAMES = {ADA: "Ada Lovelace", GRACE: "Grace Hopper", ALAN: "Alan Turing"}
@@ -136,7 +136,10 @@ class Run:
         took = _wait(lambda: "Your session has ended" in browser.page(), "the end of Alan's session")
         _expect(took < DEADLINE, f"the end within {DEADLINE:.0f} s: it took {took:.2f} s")
         _expect(browser.sign_in(self._ids[ALAN]) == 403, "that Alan cannot sign in")
-        return f"It ended {took * 1000:.0f} ms after Okta had its answer."
+        return (
+            f"It ended {took * 1000:.0f} ms after Okta had its answer, by the webhook:"
+            f" by itself the application looks every {SECONDS_WITH_WEBHOOK:.0f} s."
+        )
 
     def _reactivate(self) -> str:
         self._gateway.reactivate(ALAN)
@@ -174,7 +177,7 @@ def _wait(holds: Callable[[], bool], what: str) -> float:
 
 @contextmanager
 def serve(gateway: GatewayFake, folder: Path, port: int) -> Iterator[str]:
-    """Run the application for the organization of a gateway; yield its URL."""
+    """Run the application for the organization of a gateway, with a webhook to it; yield its URL."""
     app = create_app(
         {
             "GATEWAY_URL": gateway.url,
@@ -186,13 +189,17 @@ def serve(gateway: GatewayFake, folder: Path, port: int) -> Iterator[str]:
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
+    url, follower = f"http://127.0.0.1:{server.port}", app.extensions["follower"]
+    # The webhook needs the port, and the application the secret.
+    app.config["WEBHOOK_SECRETS"] = [gateway.add_webhook(f"{url}/hooks")]
+    follower.seconds = SECONDS_WITH_WEBHOOK
     try:
-        yield f"http://127.0.0.1:{server.port}"
+        yield url
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-        app.extensions["follower"].stop()
+        follower.stop()
 
 
 class _QuietHandler(WSGIRequestHandler):
