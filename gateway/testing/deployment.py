@@ -73,6 +73,7 @@ class Deployment:
         values |= {"billing_url": None, "contact_url": None}
         organization = self.gateway.setup.add_organization(values, self.trace())
         # Now, and not at any moment of the test: its first publication writes organization.created.
+        self.gateway.publisher.schedule([organization.id])
         self.gateway.publisher.publish()
         if sso:
             entity = {"entity_id": "https://idp.acme.test", "sign_on_url": "https://idp.acme.test/sso"}

@@ -15,7 +15,7 @@ from tests.browser import judge
 from tests.browser.conftest import NARROW
 from tests.browser.hostile_texts import REFUSED, TEXTS
 from tests.browser.served import EXTENSION, Customer, ServedGateway
-from tests.browser.steps import sign_in_operator
+from tests.browser.steps import sign_in_operator, wait_for_attempt
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
@@ -80,6 +80,8 @@ def target(gateway: ServedGateway) -> Target:
     customer.call(
         "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
     )
+    webhook = customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})
+    customer.post(f"{customer.path}/groups", {"name": "Sent to the webhook"})
     token = customer.post(f"/connections/{customer.connection}/tokens", {"label": TEXTS[0]})
     customer.setup_link()
     user = next(user for user in customer.users() if user["display_name"] == TEXTS[3])
@@ -91,7 +93,8 @@ def target(gateway: ServedGateway) -> Target:
         "group": group["id"],
         "token": token["id"],
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
-        "webhook": customer.post(f"{customer.path}/webhooks", {"url": "https://hooks.acme.test/scim"})["id"],
+        "webhook": webhook["id"],
+        "attempt": wait_for_attempt(customer, webhook["id"]),
     }
     return Target(customer, gateway.pages(**ids), user_names)
 
