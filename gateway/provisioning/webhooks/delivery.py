@@ -20,7 +20,7 @@ from gateway.provisioning.publication import Tail
 from gateway.provisioning.webhooks import retries, schedule, security_events
 from gateway.provisioning.webhooks.messages import OutboundEvent, message_id
 from gateway.provisioning.webhooks.schedule import Endpoint, Schedule, Stream
-from gateway.provisioning.webhooks.sender import Sender
+from gateway.provisioning.webhooks.sender import Outcome, Sender
 from gateway.provisioning.webhooks.sender_threads import Message, Result, SenderThreads
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.provisioning.webhooks.states import StateChange
@@ -302,7 +302,19 @@ class Deliverer:
                 record.connection_uid,
                 record.data,
             )
-            message = Message(stream, webhook, event, stream.parked, self._sign(webhook, event, moment))
+            message = Message(stream, webhook, event, stream.parked)
+            try:
+                message = message._replace(token=self._sign(webhook, event, moment))
+            except Refusal:
+                # The database does not serve: nothing is on its way, so the place in the lane is free again.
+                self._schedule.end(stream.position.stream)
+                self._schedule.make_ready(stream)
+                raise
+            except Exception as error:  # what one event does to its token must hold up no other endpoint
+                log.exception("the token for webhook %s could not be made", webhook.uid)
+                reason = f"The message could not be made: {type(error).__name__}."
+                self._threads.results.put(Result(message, Outcome(None, 0, reason, None, None), moment))
+                continue
             self._threads.send(self._schedule.lane(stream), message)
 
     def _sign(self, webhook: LiveWebhook, event: OutboundEvent, moment: int) -> bytes | None:

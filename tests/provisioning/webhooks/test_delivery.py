@@ -171,6 +171,43 @@ def test_an_event_that_comes_as_its_stream_is_released_is_sent_at_once(
     assert receiver.numbers() == [1, 2, 3]
 
 
+def test_tokens_that_cannot_be_made_hold_up_no_other_endpoint(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    """An event that no token can be made of; more endpoints fail than there are sender threads."""
+    scim = deployment.connection("generic")
+    failing = [hook(deployment, f"{receiver.url}/{n}", scim.organization, format="set") for n in range(5)]
+    hook(deployment, f"{receiver.url}/works", scim.organization)
+    scim.user("user0@acme.test")
+    deployment.gateway.store.database.run("UPDATE events SET data = '[]' WHERE organization_id > 0")
+    deployment.gateway.publisher.publish()
+    process.run(lambda: bool(receiver.got) and all(attempts(deployment, each) for each in failing))
+    assert [path for path, _, _ in receiver.got] == ["/works"]
+    for webhook in failing:
+        assert attempts(deployment, webhook)[0] == (1, "failure", None)
+        assert position(deployment, webhook, scim.organization.id)[0] == 0
+
+
+def test_a_receiver_of_security_event_tokens_is_pushed_one_that_its_keys_verify(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    from joserfc import jwt
+    from joserfc.jwk import KeySet
+
+    scim = deployment.connection("generic")
+    hook(deployment, f"{receiver.url}/", scim.organization, format="set")
+    receiver.answer = lambda path, body: 202
+    user = scim.user("user0@acme.test")
+    deployment.gateway.publisher.publish()
+    process.run(lambda: bool(receiver.got))
+    _, headers, _ = receiver.got[0]
+    assert headers["content-type"] == "application/secevent+jwt"
+    keys = KeySet.import_key_set({"keys": list(deployment.gateway.token_keys.public_keys(now()))})
+    claims = jwt.decode(receiver.raw, keys, algorithms=["ES256"]).claims
+    assert claims["sub_id"]["uri"] == f"/Users/{user['id']}"
+    assert list(claims["events"]) == ["urn:ietf:params:scim:event:prov:create:full"]
+
+
 def test_metrics_say_how_many_webhooks_there_are_and_how_far_they_are_behind(deployment: Deployment) -> None:
     def gauges() -> list[str]:
         text = deployment.app.test_client().get("/metrics").get_data(as_text=True)
