@@ -132,14 +132,15 @@ class PluginManager:
         # The defaults come last wherever the first answer stands.
         names.sort(key=lambda name: name == builtin.NAME)
         self._callers = {name: self._hooks_of(name, names) for name in names}
+        self._plugins = {name: self._info(name) for name in names}
+        moment = now()
+        self._since = {name: self._since.get(name, moment) for name in names}
+        # After what is known of them: a round of the worker may look at the listeners at any moment.
         self._listeners = {
             name: Listener(name, self._delivery_of(hooks["gateway_provisioned"]))
             for name, hooks in self._callers.items()
             if "gateway_provisioned" in hooks
         }
-        self._plugins = {name: self._info(name) for name in names}
-        moment = now()
-        self._since = {name: self._since.get(name, moment) for name in names}
         self.declared.read(self._plugins)
         self._plugins_by_hook = {
             hook: [name for name in names if hook in self._callers[name]]

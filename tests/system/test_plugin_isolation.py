@@ -635,9 +635,9 @@ def test_a_new_listener_hears_from_its_installation_on_unless_it_asks_for_all(
         each.user("user2@acme.test")
     reported = plugin(gateway_provisioned=lambda event: heard.append((event.organization.id, event.id)))
     type(reported).gateway_declare = hookimpl(lambda self: Declaration(title="Z", history=history))
+    deployment.gateway.worker.stop()
     deployment.gateway.plugins.add(reported, "zzz")
     relay = deployment.gateway.event_relay
-    deployment.gateway.worker.stop()
     scim.user("user3@acme.test")
     later = deployment.connection("generic")
     later.user()
