@@ -32,6 +32,10 @@ _FOREIGN_VARIABLES = frozenset(
     )
 )  # fmt: skip
 
+MAX_PERCENT = 100
+#: Minutes that a brake counts removals for, at most.
+MAX_BRAKE_MINUTES = 1440
+
 
 class ConfigurationError(Exception):
     """A setting is missing or cannot be used; the sentence names it."""
@@ -100,12 +104,35 @@ class Config:
     organization_webhooks: str = "off"
     #: Days that attempts to deliver to webhooks are kept; 0 = for ever.
     attempt_days: int = 30
+    #: Removals that a new connection may make, `percent/least/minutes`: the percentage of the people it manages, but at
+    #: least so many, in so many minutes. `off` = any number.
+    brake: str = "20/10/60"
+    #: Days that explanations of requests are kept; 0 = none is stored.
+    trace_days: int = 7
+    #: Days after which a deleted user is erased; 0 = never.
+    deleted_days: int = 0
     #: Whole seconds that the database may take for a list that no index answers; then it is refused. 0 = any number.
     query_seconds: int = 2
     #: Most resources that one page of a list holds.
     page_limit: int = 1000
     #: Bytes of one page of a list, about: it ends with the resource that reaches them, whatever was asked for.
     page_bytes: int = 2_097_152
+
+    @property
+    def brake_values(self) -> dict[str, int] | None:
+        """Return the brake of a new connection, by name; None where it has none. Raises ConfigurationError."""
+        if self.brake == "off":
+            return None
+        found = re.fullmatch(r"(\d{1,3})/(\d{1,7})/(\d{1,4})", self.brake)
+        values = (
+            dict(zip(("percent", "least", "minutes"), map(int, found.groups()), strict=True)) if found else {}
+        )
+        if not values or values["percent"] > MAX_PERCENT or not 1 <= values["minutes"] <= MAX_BRAKE_MINUTES:
+            raise ConfigurationError(
+                f"brake must be a percentage of people, a least number of them and minutes, as in 20/10/60, at most"
+                f" 100/9999999/{MAX_BRAKE_MINUTES}, or off; it is {self.brake!r}."
+            )
+        return values
 
 
 def load(
@@ -188,6 +215,7 @@ def _complete(config: Config, make_key: bool) -> Config:
             f"sqlite_synchronous must be FULL or NORMAL, not {config.sqlite_synchronous!r}."
         )
     _check_webhooks(config)
+    _ = config.brake_values
     given = [("secret_key", config.secret_key), ("admin_token", config.admin_token)]
     given += [("secret_key_old", key) for key in config.secret_key_old]
     for name, secret in given:

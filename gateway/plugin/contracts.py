@@ -175,3 +175,10 @@ class Declaration:
     empty_patches: bool = False
     #: Where an admin retries at the identity provider what was refused for want of a seat: one sentence.
     retry_step: str = ""
+    #: The status that this identity provider answers best by trying again later, for a user who waits until an admin
+    #: has confirmed that it may be managed. 409 is final for most; 429 with `Retry-After` where it is known to be kept.
+    waiting_status: Literal[409, 429] = 409
+    #: Whole seconds of that `Retry-After`, and of the one that a pause or a held removal is answered with.
+    waiting_seconds: int = 900
+    #: What an admin does at the identity provider after a pause, or once a held change was allowed: one sentence.
+    after_waiting: str = ""

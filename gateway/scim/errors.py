@@ -179,6 +179,19 @@ class TooManyRequests(Refusal):
     status = 429
 
 
+class Waiting(Refusal):
+    """An admin holds the change back; the same request succeeds once the admin has allowed it.
+
+    `status` is the one after which the identity provider tries again by itself, as its plugin says.
+    """
+
+    def __init__(
+        self, detail: str, *, status: int = 429, scim_type: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.status, self.scim_type = status, scim_type  # type: ignore[misc]
+
+
 class NotSupported(Refusal):
     """A part of the protocol that this server does not implement."""
 

@@ -17,7 +17,7 @@ from gateway.store.records import OrganizationRecord
 
 COLUMNS = (
     "o.id, o.uid, o.name, o.plan, o.domains, o.seat_limit, o.seats_used, o.payment, o.billing_url, o.contact_url, "
-    "o.sso, o.policy, o.created, o.modified, o.version, o.moves"
+    "o.sso, o.policy, o.created, o.modified, o.version, o.moves, o.legal_hold, o.outside_domains"
 )
 #: Organizations that one statement reads when a name is searched.
 _AT_ONCE = 500

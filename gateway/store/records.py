@@ -30,6 +30,10 @@ class OrganizationRecord(NamedTuple):
     modified: int
     version: int
     moves: int
+    #: 1: nothing of it is pruned or erased.
+    legal_hold: int = 0
+    #: What becomes of a user whose address is in none of its verified domains: `allow`, `ask` or `refuse`.
+    outside_domains: str = "allow"
 
     @property
     def sso_values(self) -> dict[str, Any] | None:
@@ -53,6 +57,14 @@ class ConnectionRecord(NamedTuple):
     created: int
     modified: int
     version: int
+    #: JSON `{"percent", "least", "minutes"}`; None where removals are not limited.
+    brake: str | None = None
+    #: JSON `{"scope", "since", "until", "reason", "by"}`; None while it is not paused.
+    pause: str | None = None
+    #: `automatic`, `verified` or `ask`: what becomes of a user whom no connection manages.
+    adoption: str = "automatic"
+    #: Microseconds until which all its requests are explained.
+    watched_until: int = 0
 
     def __repr__(self) -> str:
         """Leave out the settings, some of which may be secret."""
@@ -77,6 +89,8 @@ class UserRecord(NamedTuple):
     created: int
     modified: int
     version: int
+    #: 1: no identity provider deactivates, deletes, renames or adopts it.
+    protected: int = 0
 
     @property
     def document(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gateway.store.records import ConnectionRecord, OrganizationRecord, UserReco
 
 #: Users that one search by a part of a name looks at.
 LOOKED_AT = 20_000
-COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version"
+COLUMNS = "id, uid, connection_id, user_name, external_id, active, doc, created, modified, version, protected"
 
 
 # The rule of visibility, once: what a connection manages and what nobody manages.
@@ -225,7 +225,7 @@ class Users:
         if come := sorted(after - before):
             steps.append(Step(self._more_addresses, {**row, "come": come}))
         return UserRewrite(
-            kept.record(user.id, user.uid, connection_id, user.created, moment, version),
+            kept.record(user.id, user.uid, connection_id, user.created, moment, version, user.protected),
             steps,
             display_of(former) != kept.display,
         )
@@ -335,12 +335,23 @@ class _Kept(NamedTuple):
     doc_key: str
 
     def record(
-        self, key: int, uid: str, connection_id: int | None, created: int, modified: int, version: int
-    ) -> UserRecord:
+        self, key: int, uid: str, connection_id: int | None, created: int, modified: int, version: int,
+        protected: int = 0,
+    ) -> UserRecord:  # fmt: skip
         """Return the row of which these are columns."""
         name, external_id, active = self.user_name, self.external_id, self.active
         return UserRecord(
-            key, uid, connection_id, name, external_id, active, self.doc, created, modified, version
+            key,
+            uid,
+            connection_id,
+            name,
+            external_id,
+            active,
+            self.doc,
+            created,
+            modified,
+            version,
+            protected,
         )
 
 

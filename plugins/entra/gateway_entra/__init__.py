@@ -13,7 +13,7 @@ from gateway_entra.documents import KEPT_ATTRIBUTES, translate_user
 from gateway_entra.filters import translate_filter
 from gateway_entra.patches import translate_group_patch, translate_user_patch
 from gateway_entra.simulator import SIMULATOR
-from gateway_entra.steps import setup_steps
+from gateway_entra.steps import AFTER_WAITING, setup_steps
 
 
 @hookimpl
@@ -26,6 +26,7 @@ def gateway_declare() -> Declaration:
         # Microsoft's validator sends one.
         empty_patches=True,
         setup_steps=setup_steps,
+        after_waiting=AFTER_WAITING,
         simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 from gateway import Connection
 
+#: What was refused is tried again in each cycle, with growing gaps; the pauses of a quarantined job are longer.
+AFTER_WAITING = (
+    "Entra tries again in its next cycle, within about 40 minutes. To have it sooner, open Provisioning of the"
+    " enterprise application in Entra and press Restart provisioning, or Provision on demand for one person."
+)
+
 
 def setup_steps(connection: Connection) -> Sequence[str]:
     """Return the setup steps in their order: application, connection, mappings, start, optional Map to groups."""

@@ -13,7 +13,7 @@ from gateway import Declaration, Json, hookimpl
 from gateway_okta.dialect import check_patch, translate_user
 from gateway_okta.settings import OktaSettings, kept_attributes
 from gateway_okta.simulator import SIMULATOR
-from gateway_okta.steps import RETRY_STEP, setup_steps
+from gateway_okta.steps import AFTER_WAITING, RETRY_STEP, setup_steps
 
 
 @hookimpl
@@ -25,6 +25,8 @@ def gateway_declare() -> Declaration:
         keeps=kept_attributes,
         setup_steps=setup_steps,
         retry_step=RETRY_STEP,
+        waiting_status=429,
+        after_waiting=AFTER_WAITING,
         simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )

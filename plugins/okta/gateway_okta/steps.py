@@ -8,6 +8,11 @@ from gateway import Connection
 
 #: A failed assignment stays a task in Okta until somebody retries it.
 RETRY_STEP = "In Okta, open Dashboard, then Tasks, select the failed assignments and press Retry Selected."
+#: Okta keeps the `Retry-After` of a 429 exactly, and sends the request again by itself, ten times at most.
+AFTER_WAITING = (
+    "In Okta nothing has to be pressed: it sends the request again by itself, up to ten times. What it has given up"
+    " stands under Dashboard, then Tasks: select it there and press Retry Selected."
+)
 
 
 def setup_steps(connection: Connection) -> Sequence[str]:
