@@ -141,7 +141,8 @@ class Event:
     at: str
     organization: Organization
     connection: str | None
-    resource: ResourceType
+    #: `User`, `Group`, or what else an event is about, as `Connection`.
+    resource: str
     resource_id: str
     data: Mapping[str, Any]
     epoch: int = 0

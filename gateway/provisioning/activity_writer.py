@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from gateway.provisioning.caller import Trace
 from gateway.provisioning.outages import REASON, Outages
 from gateway.provisioning.worker import Worker
-from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable
+from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable, Waiting
 from gateway.store import Store
 from gateway.store.activity import ActivityLine, RefusalCount, RefusalKey
 from gateway.store.engine.base import BRIEF
@@ -98,6 +98,9 @@ class ActivityWriter:
 
         A refusal of an organization that is not known leaves no line.
         """
+        if trace.refusal_written:
+            self._record_commit(trace, "failure")
+            return
         if trace.in_part:
             self._record_commit(trace, None)
         if isinstance(refusal, Outage):
@@ -115,7 +118,7 @@ class ActivityWriter:
             self._count(trace, line)
             return
         # A request that waited for the lock in vain would wait for it again here.
-        if isinstance(refusal, TooManyRequests | RequestTimeout | Busy):
+        if isinstance(refusal, TooManyRequests | Waiting | RequestTimeout | Busy):
             self._buffer(trace, line)
             return
         # A request that was refused because nothing can be written has waited long enough.

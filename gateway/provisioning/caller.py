@@ -195,6 +195,8 @@ class Trace:
     decisions: list[Decision] = field(default_factory=list)
     #: True once the line was written in the transaction of the change.
     written: bool = False
+    #: True once the line of the refusal was written, in the transaction that stored it instead of the change.
+    refusal_written: bool = False
     #: True between the first and the last transaction of a change that takes several.
     in_part: bool = False
     #: Called before the first of several transactions: the web layer puts a long request into a queue there.

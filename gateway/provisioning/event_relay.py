@@ -221,7 +221,7 @@ def _event(organization: Organization, record: EventRecord, epoch: int) -> Event
         at=rfc3339(record.at),
         organization=organization,
         connection=record.connection_uid,
-        resource="User" if record.resource == "User" else "Group",
+        resource=record.resource,
         resource_id=record.resource_uid,
         data=json.loads(record.data),
         epoch=epoch,

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.rendering import user_json
-from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity
+from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.activity import activity_step
@@ -84,6 +84,14 @@ def retry_on_conflict(
     return cast(Callable[Concatenate[Owner, AnyCaller, Arguments], Result], run)
 
 
+class _HeldBack(Exception):
+    """Ends the body of a unit of work that stores a refusal instead of the change."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
 class UnitOfWork:
     """What a transaction collects until `finalize`: seats, tallies, events, and the activity's line."""
 
@@ -105,6 +113,16 @@ class UnitOfWork:
     def outdate(self) -> None:
         """Count up the policy number, first in the transaction: changes that were decided by the old one conflict."""
         self._policy = self._store.organizations.touch_policy(self._caller.organization.id)
+
+    def hold_back(self, refusal: Refusal) -> NoReturn:
+        """End the transaction without the change: what was written and recorded until now is committed, then raised.
+
+        Called before the change has written anything. The line in the activity is that of the refusal.
+        """
+        self.seats = self.removals = 0
+        self._counts.clear()
+        self._trace.status, self._trace.inside = refusal.status, refusal.detail
+        raise _HeldBack(refusal)
 
     def count(self, resource: str, connection_id: int | None, by: int) -> None:
         """Note that a connection (None: nobody) manages so many more users or groups."""
@@ -213,12 +231,19 @@ class UnitsOfWork:
     ) -> Iterator[UnitOfWork]:
         """Open the transaction of one change. Plugins were asked before; none runs in here.
 
-        `line`: whether it leaves a line in the activity, as all do but the later portions of a long one.
+        `line`: whether it leaves a line in the activity, as all do but the later portions of a long one. Raises what
+        `UnitOfWork.hold_back` was called with, once that is committed.
         """
-        unit = UnitOfWork(self._store, caller, trace, limit, seats)
+        unit, held_back = UnitOfWork(self._store, caller, trace, limit, seats), None
         with self._line_undone(trace), self._store.transaction(organization_id=caller.organization.id):
-            yield unit
-            unit.finalize(line)
+            try:
+                yield unit
+            except _HeldBack as held:
+                held_back = held.refusal
+            unit.finalize(line or held_back is not None)
+        if held_back is not None:
+            trace.refusal_written = True
+            raise held_back
 
     def create_user(
         self, caller: Caller, trace: Trace, document: Json, limit: SeatLimit | None
