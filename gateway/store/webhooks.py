@@ -338,7 +338,7 @@ _PARKED = (
 
 
 def _types_text(types: Sequence[str] | None) -> str | None:
-    return None if types is None else json.dumps(sorted(types))
+    return None if types is None else json.dumps(sorted(set(types)))
 
 
 def _within(organization: OrganizationRecord | None) -> tuple[str, tuple[Any, ...]]:

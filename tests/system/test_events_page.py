@@ -81,7 +81,7 @@ def test_the_webhook_by_listen(gateway, capsys):
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     command = NAMED["listen"].replace("$GATEWAY", gateway.url).replace("$ORGANIZATION", gateway.organization)
-    command = command.replace(":5000", f":{server.port}").replace('"', "").split()
+    command = command.replace(":5050", f":{server.port}").replace('"', "").split()
     try:
         main([*command[1:], "--from", "0", "--stop-after", "1", "--secret", SECRET], standalone_mode=False)
     finally:

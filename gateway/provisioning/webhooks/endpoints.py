@@ -35,6 +35,8 @@ ATTEMPT_OUTCOMES = OUTCOMES
 MOST = 20
 #: How long the secret before the newest one signs too, in microseconds.
 OLD_SECRET_LASTS = 86_400_000_000
+#: What the activity of an organization calls a webhook of the operator, whose hosts and addresses are not its business.
+OPERATORS_WEBHOOK = "webhook of the operator"
 #: Attempts that one transaction removes.
 _PORTION = 5000
 #: Times that a change is tried which the deliverer came before.
@@ -123,12 +125,18 @@ class WebhookEndpoints:
     def edit(
         self, webhook: WebhookRecord, values: Mapping[str, Any], trace: Trace, if_match: str | None
     ) -> WebhookRecord:
-        """Change url, types or format. Raises PreconditionFailed and InvalidValue."""
+        """Change url, types or format; a new URL is tried at once. Raises PreconditionFailed and InvalidValue."""
         types = values.get("types", webhook.type_names)
         chosen = values.get("url", webhook.url), types, values.get("format", webhook.format)
         self._check(webhook.owner, webhook.organization_id is None, *chosen)
         trace.changed = sorted(values)
-        return self.change(webhook, trace, if_match, lambda _: dict(values), "changed")
+
+        def changes(found: WebhookRecord) -> dict[str, Any]:
+            if values.get("url", found.url) != found.url:
+                self._store.webhook_replays.end_failures(found)
+            return dict(values)
+
+        return self.change(webhook, trace, if_match, changes, "changed")
 
     def pause(self, webhook: WebhookRecord, trace: Trace, if_match: str | None) -> WebhookRecord:
         """Send nothing more until it is resumed; its events stay in the feed."""
@@ -237,8 +245,9 @@ class WebhookEndpoints:
         check_url(url, self._config.webhook_allow, owner == OPERATOR)
 
     def _log(self, verb: str, webhook: WebhookRecord, trace: Trace) -> None:
-        # The activity is kept by organization, so of a webhook of all of them this line is all that is left.
-        if webhook.organization_id is None:
+        # The activity is kept by organization, and its people do not learn where the operator's webhooks lead: of these
+        # this line is all that is left.
+        if webhook.owner == OPERATOR:
             log.info(
                 "webhook %s at %s %s by %s, request %s",
                 webhook.uid, host_of(webhook.url), verb, trace.principal, trace.request_id,
@@ -251,5 +260,6 @@ def host_of(url: str) -> str:
 
 
 def name_target(webhook: WebhookRecord, trace: Trace) -> None:
-    """Name a webhook in the activity by its host."""
-    trace.target = Target("Webhook", webhook.uid, host_of(webhook.url))
+    """Name a webhook in the activity by its host, one of the operator without: the organization reads the activity."""
+    name = OPERATORS_WEBHOOK if webhook.owner == OPERATOR else host_of(webhook.url)
+    trace.target = Target("Webhook", webhook.uid, name)

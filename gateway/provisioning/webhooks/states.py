@@ -12,7 +12,7 @@ from gateway.store import Store
 from gateway.store.activity import ActivityLine
 from gateway.store.events import Event
 from gateway.store.ids_and_time import now
-from gateway.store.webhooks import DISABLED, FAILING, ON, LiveWebhook
+from gateway.store.webhooks import DISABLED, FAILING, ON, OPERATOR, LiveWebhook
 
 log = logging.getLogger("gateway.webhooks")
 
@@ -40,12 +40,14 @@ class StateChange(NamedTuple):
         )
 
     def activity_line(self, organization_id: int) -> ActivityLine:
-        """Return the line of the organization's activity that says so."""
+        """Return the line of the organization's activity that says so; of an operator's endpoint without the reason."""
         works = self.state == ON
         status, outcome = (200, "success") if works else (502, "failure")
-        operation = _TYPES[self.state].replace(".", " ")
+        operation, reason = _TYPES[self.state].replace(".", " "), self.reason
+        if reason and self.webhook.owner == OPERATOR:
+            reason = "It is a webhook of the operator, who sees the reason there."
         return ActivityLine(
-            organization_id, None, None, operation, None, status, outcome, self.reason, "[]", "[]", None,
+            organization_id, None, None, operation, None, status, outcome, reason, "[]", "[]", None,
             self.webhook.uid,
         )  # fmt: skip
 

@@ -72,7 +72,7 @@ def admin(tmp_path: Path) -> Iterator[Admin]:
 
 
 def test_a_webhook_is_made_shown_changed_and_removed(admin: Admin) -> None:
-    made = admin.add(organization=admin.organization.uid, types=["user.deleted", "user.created"])
+    made = admin.add(organization=admin.organization.uid, types=["user.deleted", "user.created"] * 2)
     assert made["secret"].startswith("whsec_")
     shown = admin.get(f"/webhooks/{made['id']}")
     assert shown | {"secret": made["secret"]} == made
@@ -99,7 +99,7 @@ def test_a_webhook_is_made_shown_changed_and_removed(admin: Admin) -> None:
         ("PATCH /webhooks/{webhook}", "operator", ["format", "types"]),
         ("POST /webhooks", "operator", []),
     ]
-    assert {line["target"]["name"] for line in lines} == {"hooks.acme.test"}
+    assert {line["target"]["name"] for line in lines} == {"webhook of the operator"}
     assert made["secret"] not in json.dumps(lines)
 
 
@@ -207,6 +207,38 @@ def test_a_test_message_says_what_came_of_it(admin: Admin, endpoint: Endpoint) -
     line = admin.get(f"{admin.path}/activity?target={webhook['id']}")["items"][0]
     assert (line["outcome"], line["detail"]) == ("partial", "The endpoint answered 503.")
     assert admin.get(f"/webhooks/{webhook['id']}")["lag"]["events"] == 0
+
+
+def test_the_activity_of_an_organization_does_not_say_where_webhooks_of_the_operator_lead(
+    admin: Admin,
+) -> None:
+    inside = "http://localhost.:9/inside"
+    webhook = admin.add(url=inside, organization=admin.organization.uid)
+    assert "localhost" in admin.do(webhook, "test")["error"]
+    own = admin.add(admin.own, url="https://hooks.acme.test.invalid/")
+    assert (
+        "hooks.acme.test.invalid" in admin.call("POST", f"{admin.own}/{own['id']}/test", None, 200)["error"]
+    )
+    lines = admin.get(f"{admin.path}/activity?limit=100")["items"]
+    assert [line["target"]["name"] for line in lines[:4]] == ["hooks.acme.test.invalid"] * 2 + [
+        "webhook of the operator"
+    ] * 2
+    assert "hooks.acme.test.invalid" in lines[0]["detail"]
+    assert "says why" in lines[2]["detail"]
+    assert "localhost" not in json.dumps(lines)
+    assert "127.0.0." not in json.dumps(lines)
+
+
+def test_a_url_that_was_corrected_is_tried_at_once(admin: Admin) -> None:
+    webhook = admin.add(organization=admin.organization.uid)
+    admin.note_failure(webhook)
+    failing = admin.store.webhook_replays.failing_streams
+    path, found = f"/webhooks/{webhook['id']}", admin.store.webhooks.by_id(None, webhook["id"])
+    assert found is not None
+    admin.call("PATCH", path, {"types": ["user.created"], "url": URL})
+    assert [stream.failures for stream in failing(found, 10)] == [4]
+    admin.call("PATCH", path, {"url": f"{URL}/corrected"})
+    assert failing(found, 10) == []
 
 
 def test_attempts_show_what_was_sent_and_answered(admin: Admin) -> None:
