@@ -216,6 +216,18 @@ class WebhookPositions(DeliveryPositions):
         )
         return [DueStream(Position._make(row[:6]), row[6], row[7]) for row in rows]
 
+    def leases_of_others(self, holder: str, since: int) -> list[tuple[int, int]]:
+        """Return the organization and the end of each lease of other processes that ends after `since`.
+
+        Costs a look at each position.
+        """
+        rows = self._db.all(
+            "SELECT DISTINCT organization_id, lease_until FROM webhook_positions"
+            " WHERE lease_until > ? AND lease_holder <> ?",
+            *(since, holder),
+        )
+        return [(organization_id, until) for organization_id, until in rows]
+
     def lags(self) -> list[int]:
         """Return for each webhook that events are sent to by how many it is behind, of all types."""
         behind = (

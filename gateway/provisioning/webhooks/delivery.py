@@ -27,7 +27,7 @@ from gateway.provisioning.webhooks.states import StateChange
 from gateway.provisioning.webhooks.unwritten import Unwritten
 from gateway.scim.errors import Refusal
 from gateway.store import Store
-from gateway.store.delivery_positions import DueStream
+from gateway.store.delivery_positions import DueStream, Position
 from gateway.store.engine.base import BRIEF
 from gateway.store.engine.failures import Outage
 from gateway.store.ids_and_time import now
@@ -41,12 +41,15 @@ log = logging.getLogger("gateway.webhooks")
 ROUND_SECONDS = 0.5
 #: Seconds between two looks whether there is a webhook, and whether one was changed.
 LOOK_SECONDS = 1.0
-#: Seconds between two looks at all organizations, for what a process left that ended.
+#: Seconds between two looks at all organizations.
 SWEEP_SECONDS = 30.0
 #: Seconds for which a stream is leased; renewed at half of them. Longer than an attempt lasts.
 LEASE_SECONDS = 20.0
-#: Seconds that messages on their way have to end when the process stops.
-STOP_SECONDS = 2.0
+#: Seconds between two looks at the leases of other processes, for what one left that ended.
+LEASES_SECONDS = 10.0
+#: Seconds that messages on their way have to end when the process stops, and those for which it then keeps the leases
+#: of those that did not: it has ended by then.
+STOP_SECONDS, LAST_LEASE_SECONDS = 2.0, 5.0
 #: Streams of one endpoint, and of all, that this process has at once.
 STREAMS_OF_ONE, STREAMS = 200, 1000
 #: Events that are read of a stream at once, bytes of them that are kept, and pages of unwanted events in one look.
@@ -87,6 +90,8 @@ class Deliverer:
         self._news: set[int] = set()
         self._news_lock = threading.Lock()
         self._look_at: set[int] = set()
+        #: The next look at the leases of other processes.
+        self._leases_at = 0
         #: (moment, webhook, organization or None for all): when to look again at what waits.
         self._reminders: list[tuple[int, int, int]] = []
         self._unwritten = Unwritten(config.attempt_days)
@@ -159,7 +164,7 @@ class Deliverer:
     def _release_all(self) -> None:
         """Wait briefly for what is on its way, then write positions and release the leases of all other streams.
 
-        A message that is still on its way keeps its lease: no other process sends it until that ends.
+        A message that is still on its way keeps its lease for `LAST_LEASE_SECONDS`, and ends with this process.
         """
         until = time.monotonic() + STOP_SECONDS
         for endpoint in self._schedule.endpoints.values():
@@ -226,6 +231,8 @@ class Deliverer:
                 self._look_at.add(webhook_id)
             else:
                 organizations.add(organization_id)
+        if moment >= self._leases_at:
+            organizations |= self._find_left(moment)
         swept = time.monotonic() - self._swept >= SWEEP_SECONDS
         if swept:
             self._swept = time.monotonic()
@@ -249,6 +256,15 @@ class Deliverer:
                 found += due
         found += positions.due_of_own(own, moment)
         return [each for each in found if not self._schedule.is_sending(each[0].stream)]
+
+    def _find_left(self, moment: int) -> set[int]:
+        """Return organizations whose lease of another process has ended; look again when the next one does."""
+        ends = self._store.webhook_positions.leases_of_others(
+            self._holder, moment - int(3 * LEASES_SECONDS * 1_000_000)
+        )
+        later = [until for _, until in ends if until > moment]
+        self._leases_at = min([moment + int(LEASES_SECONDS * 1_000_000), *later])
+        return {organization_id for organization_id, until in ends if until <= moment}
 
     def _room(self, endpoint: Endpoint, moment: int) -> int:
         """Return how many more streams of an endpoint this process leases now."""
@@ -411,13 +427,19 @@ class Deliverer:
     # Writing --------------------------------------------------------------------------------------------------------
 
     def _is_due(self, wanted: Sequence[DueStream]) -> bool:
-        return bool(wanted or self._unwritten or self._schedule.positions_to_write(self._clock(), 0))
+        return bool(wanted or self._unwritten or self._positions_to_write(self._clock()))
+
+    def _lease_end(self, moment: int) -> int:
+        seconds = LAST_LEASE_SECONDS if self._stopping.is_set() else LEASE_SECONDS
+        return moment + int(seconds * 1_000_000)
+
+    def _positions_to_write(self, moment: int) -> list[Position]:
+        return self._schedule.positions_to_write(moment, self._lease_end(moment))
 
     def _write(self, wanted: Sequence[DueStream]) -> list[DueStream]:
         """Write positions, leases, attempts and states, and lease streams, in one transaction; return those leased."""
         moment, store = self._clock(), self._store
-        until = moment + int(LEASE_SECONDS * 1_000_000)
-        written = self._schedule.positions_to_write(moment, until)
+        until, written = self._lease_end(moment), self._positions_to_write(moment)
         with store.transaction(BRIEF):
             held = store.webhook_positions.write(written, self._holder)
             taken = store.webhook_positions.take(

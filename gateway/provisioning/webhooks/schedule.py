@@ -255,7 +255,7 @@ class Schedule:
             self._forget_closed(endpoint)
 
     def positions_to_write(self, moment: int, until: int) -> list[Position]:
-        """Return the positions that moved, and those of leases that are released (0) or end soon.
+        """Return the positions that moved, and those of leases that are released (0), end soon, or go on too long.
 
         `until`: the end of the leases that go on, as they are written.
         """
@@ -264,7 +264,7 @@ class Schedule:
             position = stream.position
             if stream.ends:
                 written.append(position._replace(lease_until=0))
-            elif stream.moved or position.lease_until < moment + RENEWAL:
+            elif stream.moved or position.lease_until < moment + RENEWAL or position.lease_until > until:
                 written.append(position._replace(lease_until=until))
         return written
 

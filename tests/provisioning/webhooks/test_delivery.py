@@ -420,6 +420,48 @@ def test_two_processes_share_the_work_and_what_one_leased_the_other_leaves(
     other.deliverer.stop()
 
 
+def test_another_process_goes_on_as_soon_as_the_lease_of_a_killed_one_ends(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    release = threading.Event()
+    receiver.answer = lambda path, body: 204 if release.wait(20) else 500
+    scim = deployment.connection("generic")
+    hook(deployment, f"{receiver.url}/", scim.organization)
+    other = Process(deployment)
+    scim.user()
+    process.run(lambda: bool(receiver.got))
+    other.run()  # it looked at all organizations just now, and would again after SWEEP_SECONDS alone
+    release.set()
+    for passed in (delivery.LEASE_SECONDS - 1, 0):
+        other.pass_time(int(passed * 1_000_000))
+        other.deliverer.run_round(0.05)
+        assert receiver.numbers() == [1]
+    other.pass_time(2_000_000)
+    deadline = time.monotonic() + 5
+    while len(receiver.got) < 2 and time.monotonic() < deadline:
+        other.deliverer.run_round(0.05)
+    assert receiver.numbers() == [1, 1]
+    other.deliverer.stop()
+
+
+def test_a_process_that_stops_while_an_answer_is_awaited_leaves_a_lease_of_seconds(
+    deployment: Deployment, process: Process, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "STOP_SECONDS", 0.05)
+    release = threading.Event()
+    receiver.answer = lambda path, body: 204 if release.wait(20) else 500
+    scim = deployment.connection("generic")
+    webhook = hook(deployment, f"{receiver.url}/", scim.organization)
+    scim.user()
+    process.run(lambda: bool(receiver.got))
+    process.deliverer._stopping.set()
+    process.deliverer._release_all()
+    seq, failures, lease_until = position(deployment, webhook, scim.organization.id)
+    assert (seq, failures) == (0, 0)
+    assert 0 < lease_until - now() <= delivery.LAST_LEASE_SECONDS * 1_000_000
+    release.set()
+
+
 def test_a_paused_endpoint_gets_nothing_more_and_goes_on_where_it_stopped(
     deployment: Deployment, process: Process, receiver: Receiver
 ) -> None:
