@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.store.activity import ActivityLog
+from gateway.store.connection_health import ConnectionHealth
 from gateway.store.connections import Connections
 from gateway.store.console import ConsoleLinks, ConsoleSessions
 from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
@@ -91,6 +92,7 @@ class Store:
         self.event_retention = EventRetention(database, self.publications)
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
+        self.connection_health = ConnectionHealth(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)
         self.webhook_replays = WebhookReplays(database)
         self.page_positions = PagePositions(database)

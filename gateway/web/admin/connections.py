@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from gateway.provisioning.diagnostics import Check
 from gateway.provisioning.takeover import TakeoverRequest
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
@@ -185,7 +186,21 @@ def test_connection() -> Any:
     """Check whether the connection can work and does, in plain words. Changes nothing."""
     request = current_request()
     checks = request.gateway.diagnostics.of(request.organization, request.connection)
-    return {"ok": all(check.ok for check in checks), "checks": checks}
+    return {
+        "ok": all(check.ok for check in checks),
+        "checks": [_check_json(request, each) for each in checks],
+    }
+
+
+def _check_json(request: AdminRequest, check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "ok": check.ok,
+        "level": check.level,
+        "message": check.message,
+        "remedy": check.describe_remedy(request.public_url, request.organization.uid),
+        "seen": rfc3339(check.seen) if check.seen is not None else None,
+    }
 
 
 def _settings_refusal(error: ValidationError) -> Exception:

@@ -299,7 +299,13 @@ class NewAdminToken(AdminToken):
 class Check(Schema):
     name = fields.String()
     ok = fields.Boolean()
+    level = fields.String(validate=validate.OneOf(("ok", "note", "warn", "broken")))
     message = fields.String()
+    remedy = fields.String(
+        metadata={"description": "What to do and, where a page of the console is for it, its URL."}
+    )
+    #: When it was seen last; null: it is so now.
+    seen = _time(allow_none=True)
 
 
 class Checkup(Schema):

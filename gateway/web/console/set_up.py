@@ -32,8 +32,8 @@ _CHECKS = {
     "last_partial": "Last call that left something out",
     "last_failure": "Last refused call",
 }
-#: Checks that say whether the connection can work; the others report what happened.
-_VERDICTS = ("plan", "single_sign_on", "provisioning", "token")
+#: How the page calls the levels of checks.
+_LEVELS = {"ok": "in order", "note": "note", "warn": "warning", "broken": "not in order"}
 
 
 class Call(NamedTuple):
@@ -81,7 +81,7 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
             connection, organization, console_request.public_url
         )
         values["new_tokens"] = take_new_tokens(connection)
-        values |= {"expiries": EXPIRIES, "usual_expiry": USUAL_EXPIRY, "verdicts": _VERDICTS}
+        values |= {"expiries": EXPIRIES, "usual_expiry": USUAL_EXPIRY, "levels": _LEVELS}
         checks = gateway.diagnostics.of(organization, connection) if "check" in request.args else []
         values["checks"] = [
             (_CHECKS.get(check.name, check.name.replace("_", " ").capitalize()), check) for check in checks

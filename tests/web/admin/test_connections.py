@@ -102,7 +102,8 @@ def test_tokens_of_another_connection_are_not_found_here(acme) -> None:
 
 def test_the_check_up_says_in_plain_words_what_is_missing_and_what_was_called(acme) -> None:
     reported = checks(acme)
-    assert list(reported) == ["plan", "single_sign_on", "provisioning", "token", "last_call", "last_failure"]
+    set_up = ["plan", "single_sign_on", "provisioning", "token"]
+    assert list(reported) == [*set_up, "adoption", "last_call", "last_failure"]
     assert all(ok for ok, _ in reported.values())
     assert "does not expire" in reported["token"][1]
     assert "has not called yet" in reported["last_call"][1]
@@ -150,10 +151,7 @@ def test_an_ended_token_and_certificate_are_told(acme) -> None:
     store.database.run("UPDATE tokens SET expires = 1")
     store.database.run("UPDATE organizations SET sso = REPLACE(sso, '2036', '2020')")
     reported = checks(acme)
-    assert reported["token"] == (
-        False,
-        "All tokens have expired: make one and enter it at the identity provider.",
-    )
+    assert reported["token"] == (False, "All tokens have expired.")
     assert reported["single_sign_on"][0] is False
     assert "ended on 2020-01-01" in reported["single_sign_on"][1]
 

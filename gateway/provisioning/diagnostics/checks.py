@@ -1,0 +1,55 @@
+"""A check of a connection: how it stands, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: `ok`: in order, or a finding without a verdict. `note`: worth knowing. `warn`: something is lost or will end soon.
+#: `broken`: the connection cannot work until it is mended.
+Level = Literal["ok", "note", "warn", "broken"]
+#: Days after which a warning that lasts is recorded again.
+WEEKLY, DAILY = 7, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of a connection, and its finding in plain words.
+
+    `remedy` says what to do, "" where nothing is to be done, and `page` is the page of the console where it is done,
+    below that of the organization. `seen` is the moment of the newest evidence in microseconds, None where the finding
+    is how things stand now.
+    """
+
+    name: str
+    level: Level
+    message: str
+    remedy: str = ""
+    page: str = ""
+    seen: int | None = None
+    #: Days after which it is recorded again while it lasts.
+    every: int = WEEKLY
+
+    @property
+    def ok(self) -> bool:
+        """Whether the connection can work as far as this check sees."""
+        return self.level != "broken"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether somebody should do something about it soon."""
+        return self.level in ("warn", "broken")
+
+    def describe_remedy(self, public_url: str, organization_uid: str) -> str:
+        """Return what to do, with the URL of the page where that is done, if there is one and the address is known."""
+        url = f"{public_url}{self.path(organization_uid)}" if public_url and self.page else ""
+        return " ".join(filter(None, (self.remedy, url)))
+
+    def path(self, organization_uid: str) -> str:
+        """Return the path of its page of the console."""
+        return f"/console/organizations/{organization_uid}/{self.page}"
+
+
+def count(number: int, one: str, many: str) -> str:
+    """Return a number with its noun: `1 person`, `1,200 people`."""
+    return f"{number:,} {one if number == 1 else many}"
