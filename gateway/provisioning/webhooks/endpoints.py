@@ -126,12 +126,18 @@ class WebhookEndpoints:
         self, webhook: WebhookRecord, values: Mapping[str, Any], trace: Trace, if_match: str | None
     ) -> WebhookRecord:
         """Change url, types or format; a new URL is tried at once. Raises PreconditionFailed and InvalidValue."""
-        types = values.get("types", webhook.type_names)
-        chosen = values.get("url", webhook.url), types, values.get("format", webhook.format)
-        self._check(webhook.owner, webhook.organization_id is None, *chosen)
+
+        def check(found: WebhookRecord) -> None:
+            types = values.get("types", found.type_names)
+            chosen = values.get("url", found.url), types, values.get("format", found.format)
+            self._check(found.owner, found.organization_id is None, *chosen)
+
+        check(webhook)
         trace.changed = sorted(values)
 
         def changes(found: WebhookRecord) -> dict[str, Any]:
+            if found.version != webhook.version:
+                check(found)
             if values.get("url", found.url) != found.url:
                 self._store.webhook_replays.end_failures(found)
             return dict(values)

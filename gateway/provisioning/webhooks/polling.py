@@ -13,6 +13,8 @@ from gateway.provisioning.webhooks.messages import OutboundEvent, message_id
 from gateway.provisioning.webhooks.security_events import TYPES, claims
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.scim.errors import Conflict, NotFound
+from gateway.scim.escaping import escape_controls
+from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.ids_and_time import now
 from gateway.store.polled_streams import PolledStream
@@ -52,7 +54,7 @@ class Polling:
         """
         webhook = self._store.webhooks.by_id(organization, uid)
         if webhook is None:
-            raise NotFound(f"There is no webhook {uid[:100]!r} here.")
+            raise NotFound(f"There is no webhook with the id {excerpt(uid)} here.")
         if webhook.url:
             raise Conflict(
                 "The webhook has a URL, so its messages are sent there. One with the format set and without a URL is"
@@ -81,7 +83,7 @@ class Polling:
                     break
                 seq = event.seq
                 if jti in refused:
-                    parked[seq] = refused[jti]
+                    parked[seq] = escape_controls(refused[jti])
             if seq > stream.seq:
                 self._move(webhook, stream, seq, parked)
 

@@ -80,9 +80,13 @@ class WebhookReplays:
     def retry_parked(self, webhook: WebhookRecord, key: str, trace: Trace) -> Outcome:
         """Send a parked event now, after those that followed it; it is no longer parked if the webhook takes it.
 
-        Raises NotFound, and Conflict if the event was removed from the feed.
+        Raises NotFound, and Conflict if the event was removed from the feed or the webhook is polled.
         """
         parked = self._find_parked(webhook, key)
+        if not webhook.url:
+            raise Conflict(
+                "The webhook is polled, so nothing is sent to it. Replay from this event: then it is polled again."
+            )
         record = self._event(parked.organization_id, parked.seq)
         if record is None:
             raise Conflict(

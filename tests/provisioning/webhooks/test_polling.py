@@ -11,8 +11,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from gateway.provisioning import Trace
 from gateway.provisioning.webhooks import polling
 from gateway.provisioning.webhooks.messages import new_secret
+from gateway.scim.errors import InvalidValue
 from gateway.store.records import WebhookRecord
 from gateway.testing import Deployment
 
@@ -103,6 +105,29 @@ def test_a_token_that_is_refused_is_parked_with_its_reason(world: World):
     assert list(world.poll(setErrs=refused).json["sets"]) == [second]
     [parked] = world.deployment.gateway.store.webhooks.parked(world.webhook, 0, 10)
     assert (parked.seq, parked.error) == (1, "invalid_request: no such attribute")
+
+
+def test_a_reason_has_no_control_characters_and_a_parked_token_is_not_sent(world: World):
+    world.add_user(world.acme, "a")
+    [first] = world.poll().json["sets"]
+    world.poll(setErrs={first: {"err": "<b>\x1b[2J", "description": "\u202e\u0007"}})
+    [parked] = world.deployment.gateway.store.webhooks.parked(world.webhook, 0, 10)
+    assert parked.error == r"<b>\x1b[2J: \u202e\x07"
+    path = f"/webhooks/{world.webhook.uid}/parked/{parked.id}/retry"
+    refused = world.deployment.admin("POST", path)
+    assert (refused.status, "is polled" in refused.json["message"]) == (409, True)
+    assert world.deployment.gateway.store.webhooks.parked(world.webhook, 0, 10) == [parked]
+
+
+def test_a_change_is_checked_against_the_webhook_as_it_is_stored(world: World):
+    endpoints, trace = world.deployment.gateway.webhook_endpoints, Trace("PATCH", "request")
+    pushed = "https://hooks.acme.test/"
+    endpoints.edit(world.webhook, {"url": pushed, "format": "standard"}, trace, None)
+    # Somebody read it before, as a webhook that is polled.
+    with pytest.raises(InvalidValue, match="for the format set alone"):
+        endpoints.edit(world.webhook, {"url": ""}, trace, None)
+    found = endpoints.find(None, world.webhook.uid)
+    assert (found.url, found.format) == (pushed, "standard")
 
 
 def test_events_that_have_no_token_or_are_not_wanted_are_passed_over(world: World):
