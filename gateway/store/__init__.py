@@ -13,6 +13,7 @@ from gateway.store.connection_health import ConnectionHealth
 from gateway.store.connections import Connections
 from gateway.store.console import ConsoleLinks, ConsoleSessions
 from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
+from gateway.store.domains import Domains
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.event_retention import EventRetention
@@ -93,6 +94,7 @@ class Store:
         self.activity = ActivityLog(database)
         self.hourly_calls = HourlyCalls(database)
         self.connection_health = ConnectionHealth(database)
+        self.domains = Domains(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)
         self.webhook_replays = WebhookReplays(database)
         self.page_positions = PagePositions(database)

@@ -32,7 +32,7 @@ class OrganizationRecord(NamedTuple):
     moves: int
     #: 1: nothing of it is pruned or erased.
     legal_hold: int = 0
-    #: What becomes of a user whose address is in none of its verified domains: `allow`, `ask` or `refuse`.
+    #: What becomes of a user whose address is in none of its verified domains: `allow` or `refuse`.
     outside_domains: str = "allow"
 
     @property
@@ -74,6 +74,28 @@ class ConnectionRecord(NamedTuple):
     def setting_values(self) -> MappingProxyType[str, Any]:
         """Return the settings of its plugin."""
         return MappingProxyType(json.loads(self.settings))
+
+
+class DomainRecord(NamedTuple):
+    """A domain of an organization, by its A-labels."""
+
+    id: int
+    organization_id: int
+    name: str
+    #: `unverified`, `verified`, or `lost`: verified before, and its record has been missing for days.
+    state: str
+    #: Stands in the DNS; public.
+    token: str
+    #: `dns` or `operator`; None before it was verified.
+    verified_by: str | None
+    verified: int | None
+    #: 0 before the first look-up.
+    checked: int
+    #: The first look-up that did not find the record of a verified domain.
+    lost_since: int | None
+    #: The sentence of the last look-up that found no record.
+    problem: str | None
+    created: int
 
 
 class UserRecord(NamedTuple):

@@ -16,7 +16,7 @@ COLUMNS = (
     ("connections", "watched_until", "BIGINT NOT NULL DEFAULT 0"),
     ("users", "protected", "INTEGER NOT NULL DEFAULT 0"),
     ("organizations", "legal_hold", "INTEGER NOT NULL DEFAULT 0"),
-    # What a connection may do with an address outside of the verified domains: allow, ask, refuse.
+    # What a connection may do with an address outside of the verified domains: allow, refuse.
     ("organizations", "outside_domains", "TEXT{c} NOT NULL DEFAULT 'allow'"),
 )
 _CONNECTION = "connection_id INTEGER NOT NULL REFERENCES connections (id) ON DELETE CASCADE"
@@ -56,8 +56,10 @@ TABLES = (
     " state TEXT{c} NOT NULL, token TEXT{c} NOT NULL, verified_by TEXT{c}, verified BIGINT,"
     " checked BIGINT NOT NULL, lost_since BIGINT, problem TEXT{c}, created BIGINT NOT NULL,"
     " UNIQUE (organization_id, name))",
-    "CREATE INDEX IF NOT EXISTS domains_name ON domains (name, state)",
-    "CREATE INDEX IF NOT EXISTS domains_checked ON domains (checked)",
+    # A name is verified for one organization.
+    "CREATE UNIQUE INDEX IF NOT EXISTS domains_name ON domains (name) WHERE state <> 'unverified'",
+    "CREATE INDEX IF NOT EXISTS domains_checked ON domains (checked)"
+    " WHERE verified_by = 'dns' AND state <> 'unverified'",
     # How the request of a line of the activity was decided; request, response and steps are JSON without secrets.
     f"CREATE TABLE IF NOT EXISTS traces (id {{key}}, {_ORGANIZATION}, request_id TEXT{{c}} NOT NULL,"
     " at BIGINT NOT NULL, connection_uid TEXT{c}, user_uid TEXT{c}, request TEXT{c} NOT NULL,"
@@ -81,6 +83,23 @@ TABLES = (
     " erased_by TEXT{c}, reason TEXT{c} NOT NULL, state TEXT{c} NOT NULL, progress BIGINT NOT NULL){rowid}",
     "CREATE INDEX IF NOT EXISTS erasures_organization ON erasures (organization_id)",
 )
+#: The names that an operator or the application had noted wait for a record in the DNS.
+_NOTED = (
+    "INSERT INTO domains (organization_id, name, state, token, checked, created)"
+    " SELECT o.id, lower({value}), 'unverified', {token}, 0, {now} FROM organizations o, {values}"
+    " WHERE o.domains <> '[]' AND {named} ON CONFLICT (organization_id, name) DO NOTHING"
+)
+_SQLITE = {
+    "value": "d.value", "values": "json_each(o.domains) d", "token": "lower(hex(randomblob(13)))",
+    "now": "CAST(strftime('%s', 'now') AS INTEGER) * 1000000",
+    "named": "lower(d.value) GLOB '[a-z0-9]*.*[a-z]' AND lower(d.value) NOT GLOB '*[^a-z0-9.-]*'",
+}  # fmt: skip
+_POSTGRESQL = {
+    "value": "d", "values": "jsonb_array_elements_text(o.domains::jsonb) d",
+    "token": "substr(replace(gen_random_uuid()::text, '-', ''), 1, 26)",
+    "now": "CAST(extract(epoch FROM now()) AS BIGINT) * 1000000",
+    "named": "lower(d) ~ '^[a-z0-9][a-z0-9.-]*[.][a-z0-9.-]*[a-z]$'",
+}  # fmt: skip
 
 
 def up(migrator: Any, db: Any) -> None:
@@ -100,3 +119,4 @@ def up(migrator: Any, db: Any) -> None:
         db.execute_sql(f"ALTER TABLE {table} {added} {kind.format(**words)}")
     for sql in TABLES:
         db.execute_sql(sql.format(**words))
+    db.execute_sql(_NOTED.format(**(_POSTGRESQL if postgresql else _SQLITE)))
