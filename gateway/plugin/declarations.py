@@ -111,6 +111,13 @@ class Declarations:
             return {}
         return {name: value for name, value in values.items() if name not in secret}
 
+    def secret_values(self, idp: str, values: Mapping[str, Any]) -> list[str]:
+        """Return the texts in settings that are secret; all of them where the plugin cannot say which are."""
+        shown = self.shown_settings(idp, values)
+        return [
+            value for name, value in values.items() if name not in shown and isinstance(value, str) and value
+        ]
+
     def kept(self, connection: Connection) -> KeptAttributes:
         """Return the resource types reduced to what a connection keeps; discovery and validation follow from them.
 

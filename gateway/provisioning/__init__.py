@@ -20,6 +20,7 @@ from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.event_feeds import EventFeeds
 from gateway.provisioning.event_pruning import EventPruning
 from gateway.provisioning.event_relay import EventRelay
+from gateway.provisioning.explanations.reading import RequestExplanations
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.history import History
 from gateway.provisioning.lists import Lists
@@ -61,7 +62,13 @@ class Provisioning:
         self.publisher, self.tail = Publisher(store, self.worker), Tail(store)
         self.event_relay = EventRelay(store, plugins, self.callers, self.worker)
         self.activity_writer = ActivityWriter(
-            store, self.worker, self.outages, self._schedule_delivery, config.activity_days
+            store,
+            self.worker,
+            self.outages,
+            self._schedule_delivery,
+            config.activity_days,
+            config.trace_days,
+            lambda caller: plugins.declared.secret_values(caller.words.idp, caller.words.settings),
         )
         self.token_keys = TokenKeys(store)
         self.deliverer = Deliverer(config, store, self.outages, self.tail, self.token_keys)
@@ -99,6 +106,7 @@ class Provisioning:
         self.webhook_polling = Polling(store, self.token_keys, config.public_url)
         self.webhook_endpoints = WebhookEndpoints(store, units_of_work, self.callers, config)
         self.webhook_replays = WebhookReplays(store, self.webhook_endpoints, config, self.token_keys)
+        self.explanations = RequestExplanations(store, units_of_work, self.activity_writer, config.trace_days)
         self.queries = Queries(store, plugins, self.callers, self.activity_writer)
         self.event_feeds = EventFeeds(store)
         self.snapshots = Snapshots(store)

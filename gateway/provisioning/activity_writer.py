@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.provisioning.caller import Trace
+from gateway.provisioning.explanations.pending import Exchange, PendingExplanations, Secrets
 from gateway.provisioning.outages import REASON, Outages
 from gateway.provisioning.worker import Worker
 from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable, Waiting
@@ -43,7 +44,8 @@ class ActivityWriter:
     """Buffers and writes the activity of one process. Safe to call from any thread.
 
     `on_change` is called with the keys of organizations whose events are committed; `activity_days` are the days after
-    which lines are pruned, 0 for never.
+    which lines are pruned, 0 for never; `trace_days` those of explanations, 0 for none at all. `secrets` returns the
+    secret settings of a connection.
     """
 
     def __init__(
@@ -53,9 +55,13 @@ class ActivityWriter:
         outages: Outages,
         on_change: Callable[[Iterable[int]], None],
         activity_days: int,
+        trace_days: int,
+        secrets: Secrets,
     ) -> None:
         self._store, self._worker, self._outages, self._on_change = store, worker, outages, on_change
         self._days = activity_days
+        #: Explanations of requests, which are written with the buffer.
+        self._explanations = PendingExplanations(store, trace_days, secrets)
         self._lines: list[tuple[int, ActivityLine]] = []
         #: When each token was used last.
         self._tokens_used: dict[str, int] = {}
@@ -93,11 +99,21 @@ class ActivityWriter:
         self._worker.start()
         self._on_change([trace.organization_id])
 
-    def record_refusal(self, trace: Trace, refusal: Refusal) -> None:
+    def explain(self, trace: Trace, exchange: Callable[[], Exchange]) -> None:
+        """Buffer the explanation of a request of a connection that is watched."""
+        self._explanations.add(trace, exchange, trace.status, None, now())
+
+    def record_refusal(
+        self, trace: Trace, refusal: Refusal, exchange: Callable[[], Exchange] | None = None
+    ) -> None:
         """Write the line of a refusal; buffer it if it is one of very many or the database cannot be written.
 
-        A refusal of an organization that is not known leaves no line.
+        A refusal of an organization that is not known leaves no line. `exchange` returns what an identity provider
+        sent and is answered, for the explanation.
         """
+        moment = now()
+        if exchange and trace.organization_id and not isinstance(refusal, Outage):
+            self._explanations.add(trace, exchange, refusal.status, refusal.detail, moment)
         if trace.refusal_written:
             self._record_commit(trace, "failure")
             return
@@ -125,7 +141,7 @@ class ActivityWriter:
         patience = BRIEF if isinstance(refusal, Unavailable) else BUSY_SECONDS
         try:
             with self._store.transaction(patience):
-                self._write([(now(), line)])
+                self._write([(moment, line)])
         except Unavailable:
             self._buffer(trace, line)
             return
@@ -203,12 +219,14 @@ class ActivityWriter:
         with self._lock:
             lines, tokens_used, calls = self._lines, self._tokens_used, self._calls
             self._lines, self._tokens_used, self._calls = [], {}, {}
-        if not lines and not tokens_used and not calls and not refusals and refused is None:
+        explained = self._explanations.take()
+        if not any((lines, tokens_used, calls, refusals, explained, refused is not None)):
             return
         connections: dict[str, tuple[str, int]] = {}
         try:
             with self._store.transaction(patience):
                 self._write(lines)
+                self._explanations.write(explained)
                 self._write_refusals(refusals)
                 if refused is not None:
                     self._store.activity.refuse_unless_writable()
@@ -225,6 +243,7 @@ class ActivityWriter:
                     self._refusals[key] = count.merge(later) if later else count
                 self._lines = (lines + self._lines)[-MAX_BUFFERED:]
                 self._tokens_used = tokens_used | self._tokens_used
+            self._explanations.put_back(explained)
             raise
         if refused is not None:
             self._outages.confirm(refused, {slug: uid for slug, (uid, _) in connections.items()})

@@ -16,7 +16,7 @@ from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refus
 from gateway.store import Store
 from gateway.store.connections import AuthenticationRecord
 from gateway.store.engine.base import BRIEF
-from gateway.store.ids_and_time import rfc3339
+from gateway.store.ids_and_time import now, rfc3339
 
 #: The feature that an organization needs to be provisioned, as `gateway_check_entitlement` is asked for it.
 FEATURE = "scim"
@@ -81,6 +81,8 @@ class AdmissionControl:
             trace.token_prefix = found.token[2]
             if found.digest != digests[0]:
                 self._renew(str(found.digest), digests[0])
+        if trace.steps is not None:
+            trace.explain("admission", caller.connection.idp, describe_sender(trace))
         reasons, decisions, refusal = obstacles(self._plugins, caller.tenant)
         if not caller.connection.provisioning:
             reasons.append(
@@ -144,6 +146,8 @@ class AdmissionControl:
         connection, organization, *_ = found
         trace.organization_id, trace.connection_uid = organization.id, connection.uid
         trace.idp = connection.idp
+        if connection.watched_until and connection.watched_until > now():
+            trace.watch()
         return self._callers.connection(connection, organization, self._public_url or origin())
 
     def _renew(self, old: str, new: str) -> None:
@@ -153,6 +157,12 @@ class AdmissionControl:
                 self._store.tokens.renew(old, new)
         except Unavailable:
             return  # the next request with this token tries again
+
+
+def describe_sender(trace: Trace) -> str:
+    """Say in a sentence who was authenticated."""
+    token = f" by the token {trace.token_prefix}…" if trace.token_prefix else ""
+    return f"The caller is authenticated{token}, as {trace.principal or 'a principal without a name'}."
 
 
 def obstacles(plugins: PluginManager, tenant: Organization) -> Answered[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -139,6 +140,44 @@ class Target(NamedTuple):
     name: str | None
 
 
+class ExplanationStep(NamedTuple):
+    """One step of a request: which, who decided it (a plugin, or `gateway`), and a sentence of what was decided.
+
+    `ms` are milliseconds from the beginning of the request on, None where they were not measured.
+    """
+
+    step: str
+    who: str
+    sentence: str
+    ms: float | None = None
+
+
+#: The steps in which hooks and notes of the core decide.
+_STEPS = {
+    "authenticate": "admission",
+    "check_entitlement": "admission",
+    "map_resource": "dialect",
+    "map_patch": "dialect",
+    "map_filter": "dialect",
+    "patch": "dialect",
+    "external_id": "found",
+    "resolve_groups": "groups",
+    "check_seats": "seats",
+}
+#: Steps that an explanation holds at most; a bulk request has many.
+MAX_STEPS = 500
+
+
+def step_of(decision: Decision, ms: float | None = None) -> ExplanationStep:
+    """Return a decision of a plugin as a step."""
+    return ExplanationStep(
+        _STEPS.get(decision.hook, decision.hook),
+        decision.plugin,
+        f"{decision.hook}: {_cut(decision.verdict)}",
+        ms,
+    )
+
+
 #: Names of what was ignored, and decisions, that one line of the activity holds.
 LINE_COUNT = 100
 #: Characters of each text in it.
@@ -199,16 +238,45 @@ class Trace:
     refusal_written: bool = False
     #: True between the first and the last transaction of a change that takes several.
     in_part: bool = False
+    #: What was sent, and what the connection's plugin made of it, where that is something else.
+    translated: tuple[Any, Any] | None = None
+    #: The steps so far while every request is explained; None: a refusal is explained by what is noted here anyway.
+    steps: list[ExplanationStep] | None = None
+    #: When `steps` began, of the monotonic clock.
+    began: float = 0.0
     #: Called before the first of several transactions: the web layer puts a long request into a queue there.
     before_portions: Callable[[], None] = lambda: None
 
     def record(self, answered: Answered[Value]) -> Value:
         """Note what plugins decided and return what they answered. Raises what one of them refused with."""
         if answered.decisions:
-            self.decisions += answered.decisions
+            self.decide(answered.decisions)
         if answered.refusal is not None:
             raise answered.refusal
         return answered.value
+
+    def decide(self, decisions: Iterable[Decision]) -> None:
+        """Note what plugins decided."""
+        self.decisions += decisions
+        if self.steps is not None:
+            ms = self._elapsed()
+            self.steps += [step_of(decision, ms) for decision in decisions]
+
+    def watch(self) -> None:
+        """Record the steps of this request from now on."""
+        if self.steps is None:
+            self.steps, self.began = [], time.perf_counter()
+
+    def explain(self, step: str, who: str, sentence: str) -> None:
+        """Record a step of a request that is watched; `who` is a plugin or `gateway`.
+
+        Does nothing for any other request. Where the sentence costs work, ask first whether `steps` is None.
+        """
+        if self.steps is not None and len(self.steps) < MAX_STEPS:
+            self.steps.append(ExplanationStep(step, who, sentence, self._elapsed()))
+
+    def _elapsed(self) -> float:
+        return round((time.perf_counter() - self.began) * 1000, 3)
 
     @property
     def is_partial(self) -> bool:
@@ -302,4 +370,4 @@ def note_entries(trace: Trace, paths: Iterable[str]) -> None:
         verdict = f"remove of {path[:120]} with a value: the entries in it were removed, and no others"
         decision = Decision("gateway", "patch", verdict)
         if decision not in trace.decisions:
-            trace.decisions.append(decision)
+            trace.decide([decision])

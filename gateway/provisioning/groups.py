@@ -110,6 +110,8 @@ class Groups:
                 caller.words, "Group", [dict(operation) for operation in operations], current
             )
         )
+        if mapped is not operations:
+            trace.translated = operations, mapped
         changes, rest = split_members(mapped)
         patched = patch.apply(caller.kept.group, current, rest, resource_id=group.uid)
         trace.ignored = list(patched.ignored)

@@ -61,6 +61,8 @@ class Lists:
         count = self.usual if asked.count is None else min(self._page_limit, asked.count)
         looks_up = asked.cursor is None and asked.start == 1 and count > 0
         found = self._look_up(caller, query) if looks_up else None
+        if trace.steps is not None:
+            trace.explain("found", "gateway", _describe_search(asked, found))
         if found is not None and len(found) <= 1:
             shown = [user_json(user, groups, caller.words.base_url) for user, groups in found]
             return list_response(len(found), 1, project_texts(caller.kept.user, shown, asked))
@@ -161,6 +163,15 @@ class Lists:
             else "".join(group_pieces(group, memberships.member_pages(*seen, group), base))
             for group in groups
         ]
+
+
+def _describe_search(asked: Search, found: Sequence[Seen] | None) -> str:
+    if found is None:
+        return f"A {'search' if asked.filter else 'list'} of all that this connection sees."
+    if not found:
+        return "No user that this connection sees has this name: an identity provider creates it then."
+    names = ", ".join(repr(user.user_name) for user, _ in found[:3])
+    return f"Looked up by the filter's name: {names}."
 
 
 def _read_sort(asked: Search, types: Iterable[ResourceType], trace: Trace) -> Sort | None:

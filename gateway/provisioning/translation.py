@@ -20,6 +20,8 @@ def read_document(
     """
     trace.user = _name_in(body)
     mapped = trace.record(plugins.map_resource(caller.words, kind, body))
+    if mapped is not body:
+        trace.translated = body, mapped
     cleaned = clean(caller.kept.user if kind == "User" else caller.kept.group, mapped)
     trace.ignored = list(cleaned.ignored)
     return cleaned.document

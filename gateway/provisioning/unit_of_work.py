@@ -73,6 +73,9 @@ def retry_on_conflict(
             serialized = units_of_work.retrying.acquire(timeout=1)
             try:
                 trace.restore(noted)
+                trace.explain(
+                    "conflict", "gateway", "Another change came first: all of this is decided again."
+                )
                 return operation(self, units_of_work.refresh(caller), *args, **options)
             except WriteConflict:
                 continue
@@ -159,7 +162,18 @@ class UnitOfWork:
             self._refuse()
         elif not few:
             self._store.events.add(self._caller.organization.id, row[0], self._events)
+        if row and self._trace.steps is not None and self._events:
+            self._explain_events(row[0])
         self._trace.written = True
+
+    def _explain_events(self, last: int) -> None:
+        first = last - len(self._events) + 1
+        for seq, event in enumerate(self._events[:EVENTS_IN_ONE_CHANGE], first):
+            self._trace.explain("events", "gateway", f"Recorded as event {seq}: {event.type}.")
+        if len(self._events) > EVENTS_IN_ONE_CHANGE:
+            self._trace.explain(
+                "events", "gateway", f"{len(self._events)} events in all, the last one is {last}."
+            )
 
     def commit(self, reserve: RowUpdate, steps: Steps, moment: int) -> Row | None:
         """Run a change as a transaction by itself: the reservation, then `steps`, then what was collected.
@@ -193,7 +207,7 @@ class UnitOfWork:
         stored = self._store.organizations.by_key(self._caller.organization.id)
         if stored.policy != self._caller.organization.policy or self._limit is None:
             raise WriteConflict
-        self._trace.decisions.append(Decision(self._limit.plugin, "check_seats", "denied"))
+        self._trace.decide([Decision(self._limit.plugin, "check_seats", "denied")])
         raise OverCapacity(self._limit.sentence)
 
 

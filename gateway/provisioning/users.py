@@ -144,6 +144,8 @@ class Users:
                 caller.words, "User", [dict(operation) for operation in operations], current
             )
         )
+        if mapped is not operations:
+            trace.translated = operations, mapped
         patched = patch.apply(caller.kept.user, current, mapped, resource_id=found.user.uid)
         trace.ignored = list(patched.ignored)
         note_entries(trace, patched.entries)
@@ -201,7 +203,8 @@ class Users:
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace, None)
         # The id is not known before the user is made: the store enters it.
         trace.target, trace.restored = Target("User", "", user_name), False
-        if connection and not any(judgement.groups.values()):
+        # A request that is watched takes the longer way, which returns the numbers of its events.
+        if connection and trace.steps is None and not any(judgement.groups.values()):
             made = self._units_of_work.create_user(caller, trace, document, judgement.seats)
             if made:
                 return Outcome(made, ())
@@ -233,6 +236,8 @@ class Users:
                     user = self._store.users.rewrite(organization_id, caller.connection_id, deleted, document)
             if user is None:
                 raise WriteConflict
+            if trace.steps is not None:
+                trace.explain("found", "gateway", _describe_creation(user, deleted))
             if shared or deleted:
                 self._note_sharing(caller.organization.id, caller.connection_id, user, trace)
             if deleted:
@@ -264,6 +269,8 @@ class Users:
             caller, User(user.uid, document["userName"], active, document), takes_seat, trace, before
         )
         trace.changed = ()
+        if trace.steps is not None and owner != user.connection_id:
+            trace.explain("adoption", "gateway", "Nobody manages the user: this connection takes it over.")
         if owner == user.connection_id and before == document:
             return self._keep(caller, user, judgement, trace)
         check_size(document, before, self._document_limit)
@@ -272,6 +279,7 @@ class Users:
         state = self._store.users.rewriting(caller.organization.id, owner, user, document)
         if (
             groups is not None
+            and trace.steps is None
             and self._stays(caller, user, document)
             and self._units_of_work.rewrite_user(caller, trace, state, groups, kind, seats, judgement.seats)
         ):
@@ -339,6 +347,8 @@ class Users:
             raise self.absent(caller, uid, trace)
         trace.user = found.user.user_name
         trace.target = Target("User", found.user.uid, trace.user)
+        if trace.steps is not None:
+            trace.explain("found", "gateway", _describe_found(found.user))
         check_version(found.user, if_match)
         return found
 
@@ -348,6 +358,8 @@ class Users:
         if seen is None:
             raise self.absent(caller, uid, trace)
         user, groups = seen
+        if trace.steps is not None:
+            trace.explain("found", "gateway", _describe_found(user))
         trace.user, trace.target = user.user_name, Target("User", user.uid, None)
         return Outcome(user, groups)
 
@@ -397,7 +409,7 @@ class Users:
         names, more = self._store.users.sharing(organization_id, connection_id, user)
         if names:
             holders = ", ".join([*names, "others"] if more else names)
-            trace.decisions.append(Decision("gateway", _SHARED, f"shared with {holders}"))
+            trace.decide([Decision("gateway", _SHARED, f"shared with {holders}")])
 
     def _by_whom(self, caller: Caller, holder: int | None) -> str:
         if holder is None:
@@ -413,6 +425,23 @@ class Users:
 
     def _groups(self, caller: Caller, user: UserRecord) -> tuple[MemberRecord, ...]:
         return self._store.memberships.groups_of(caller.organization.id, user.connection_id, user.id)
+
+
+def _describe_found(user: UserRecord) -> str:
+    state = "active" if user.active else "inactive"
+    managed = "managed by a connection" if user.connection_id is not None else "managed by nobody so far"
+    return f"The id is that of the user {user.user_name!r}, {state}, {managed}, in version {user.version}."
+
+
+def _describe_creation(user: UserRecord, deleted: UserRecord | None) -> str:
+    if deleted is None:
+        return f"No user has the userName {user.user_name!r}, and no deleted one is meant: it is created."
+    by = (
+        "externalId"
+        if user.external_id is not None and user.external_id == deleted.external_id
+        else "userName"
+    )
+    return f"The deleted user {deleted.user_name!r} is meant, found by {by}: it is restored with its id."
 
 
 def _by_line(line: ActivityRecord | None) -> str:

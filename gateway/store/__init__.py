@@ -18,6 +18,7 @@ from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.event_retention import EventRetention
 from gateway.store.events import Events
+from gateway.store.explanations import Explanations
 from gateway.store.groups import Groups
 from gateway.store.hourly_calls import HourlyCalls
 from gateway.store.long_changes import LongChanges
@@ -92,6 +93,7 @@ class Store:
         self.webhook_positions = WebhookPositions(database)
         self.event_retention = EventRetention(database, self.publications)
         self.activity = ActivityLog(database)
+        self.explanations = Explanations(database)
         self.hourly_calls = HourlyCalls(database)
         self.connection_health = ConnectionHealth(database)
         self.domains = Domains(database)

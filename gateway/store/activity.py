@@ -318,6 +318,20 @@ class ActivityLog:
             for name, connection, first, last, times in rows
         ]
 
+    def find_line(self, organization_id: int, name: str) -> ActivityRecord | None:
+        """Return the line of an id, or else the newest of a request id among the newest `WINDOW` lines."""
+        if name.isdecimal() and len(name) < 19:
+            row = self._db.one(
+                f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND id = ?",
+                organization_id,
+                int(name),
+            )
+            if row:
+                return ActivityRecord._make(row)
+        selection = ActivityFilter(request_id=name)
+        page = self.search(organization_id, None, 1, selection)
+        return page.lines[0] if page.lines else None
+
     def find_deletion(self, organization_id: int, user_name: str, uid: str) -> ActivityRecord | None:
         """Return the newest line of the deletion of a user, or None once it was pruned."""
         row = self._db.one(

@@ -149,6 +149,10 @@ class Connections:
             connection.id,
         )
 
+    def watch(self, connection: ConnectionRecord, until: int) -> None:
+        """Store until when all requests of a connection are explained; its version stays, nothing is set up anew."""
+        self._db.run("UPDATE connections SET watched_until = ? WHERE id = ?", until, connection.id)
+
     def close(self, connection: ConnectionRecord) -> None:
         """Delete the tokens and rules of a connection and switch it off, before it is removed."""
         for table in ("tokens", "mapping_rules"):

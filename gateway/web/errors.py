@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -21,6 +22,7 @@ from gateway.scim.escaping import escape_controls
 from gateway.store.engine.failures import Outage
 from gateway.web.base_urls import slug_in
 from gateway.web.encodings import ACCEPTED, too_large
+from gateway.web.exchanges import refused_exchange
 from gateway.web.http import Request, ScimRequest, ScimResponse, scim_response
 
 log = logging.getLogger("gateway")
@@ -110,7 +112,10 @@ class Errors:
                     f"The change was stored, but the gateway failed to answer it (request id {request.request_id})."
                     " Read what is there before you send it again."
                 )
-            self._gateway.activity_writer.record_refusal(trace, refusal)
+            exchange = None
+            if isinstance(request, ScimRequest):
+                exchange = partial(refused_exchange, request, refusal)
+            self._gateway.activity_writer.record_refusal(trace, refusal, exchange)
         elif isinstance(refusal, Outage):
             self._gateway.activity_writer.record_outage(refusal)
         return refusal

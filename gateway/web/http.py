@@ -59,6 +59,11 @@ class Request(werkzeug.wrappers.Request):
         self.operation: str | None = None
 
     @property
+    def received_body(self) -> bytes:
+        """The body as far as it was read already; it waits for nothing."""
+        return self._body or b""
+
+    @property
     def has_body(self) -> bool:
         """True if a body comes with it, by its headers."""
         length = self.environ.get("CONTENT_LENGTH")

@@ -86,6 +86,7 @@ def world(deployment: Deployment) -> World:
             user = scim.user(f"{idp}@{name}.acme.test", externalId="00u1", displayName=f"Of {place}")
             world.users[place] = user["id"]
             world.groups[place] = scim.group("Sales", (user["id"],))["id"]
+            assert scim.call("DELETE", "/Users/unknown").status == 404
         path = f"/organizations/{organization.uid}"
         person = {"user_name": f"manual@{name}.acme.test", "display_name": f"Of {name} manual"}
         manual = deployment.admin("POST", f"{path}/users", person)
@@ -540,6 +541,8 @@ def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     webhook = store.webhooks.page(organization, 0, 2)[-1]
     ids |= {"webhook": webhook.uid, "attempt": str(store.webhooks.attempts(webhook, None, None, 1)[0].id)}
     ids |= {"event": str(store.webhooks.parked(webhook, 0, 1)[0].id)}
+    explained = store.activity.page(organization.id, None, 100, outcome="failure", connection=scim.uid)
+    ids |= {"line": str(next(line.id for line in explained if line.operation == "DELETE /Users/{id}"))}
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -551,7 +554,18 @@ def acme_token(world: World) -> str:
 
 def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acme_token: str) -> None:
     before = stored(world.deployment)
-    kinds = "organization", "connection", "user", "group", "token", "link", "webhook", "attempt", "event"
+    kinds = (
+        "organization",
+        "connection",
+        "user",
+        "group",
+        "token",
+        "link",
+        "webhook",
+        "attempt",
+        "event",
+        "line",
+    )
     unknown = {name: new_id() for name in kinds}
     own = ids_of(world, "acme", "manual")
     tried = 0

@@ -22,6 +22,7 @@ from gateway.web.admin import (
     admin_tokens,
     connections,
     console_links,
+    explanations,
     feeds,
     groups,
     mapping,
@@ -111,7 +112,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls,
+        webhook_polls, explanations,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

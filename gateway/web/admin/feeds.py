@@ -124,7 +124,7 @@ def _activity_page(
     page = request.gateway.queries.activity(
         organization, query, _read_bookmark(query["after"]), query["limit"]
     )
-    items = [_record_json(row) for row in page.lines]
+    items = [line_json(row) for row in page.lines]
     if organization is None:
         for item, row in zip(items, page.lines, strict=True):
             item["organization"] = page.organizations.get(row.organization_id)
@@ -149,7 +149,8 @@ def _event_json(event: EventRecord) -> dict[str, Any]:
     }
 
 
-def _record_json(line: ActivityRecord) -> dict[str, Any]:
+def line_json(line: ActivityRecord) -> dict[str, Any]:
+    """Return a line of the activity as it is shown."""
     facts = json.loads(line.facts)
     target = None
     if line.target_uid is not None:

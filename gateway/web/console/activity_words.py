@@ -52,6 +52,8 @@ _VERBS = {
     "DELETE /organizations/{organization}/admin-tokens/{token}": (
         "removed an admin token", "to remove an admin token",
     ),
+    f"PUT {_CONNECTION}/watch": ("began to watch the connection {}", "to watch the connection {}"),
+    f"DELETE {_CONNECTION}/watch": ("ended the watch of the connection {}", "to end the watch of the connection {}"),
     f"PATCH {_CONNECTION}": ("changed the connection {}", "to change the connection {}"),
     f"DELETE {_CONNECTION}": ("removed the connection {}", "to remove the connection {}"),
     f"PUT {_CONNECTION}/provisioning": ("switched SCIM provisioning", "to switch SCIM provisioning"),

@@ -91,7 +91,7 @@ class Authentication:
 
 
 def _permit(admission: Admission, trace: Trace) -> None:
-    trace.decisions += admission.decisions
+    trace.decide(admission.decisions)
     if admission.refusal is not None:
         raise admission.refusal
 

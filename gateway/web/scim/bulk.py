@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import json
+from functools import partial
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.rendering import etag
@@ -16,6 +17,7 @@ from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusa
 from gateway.scim.json_text import Json, excerpt
 from gateway.store.engine.failures import Outage
 from gateway.store.records import GroupRecord
+from gateway.web.exchanges import operation_exchange
 from gateway.web.http import ScimRequest
 from gateway.web.scim.authentication import Authentication
 
@@ -106,7 +108,8 @@ class _Run:
         except Refusal as refusal:
             self._errors += 1
             self._unserved += isinstance(refusal, Outage)
-            self._gateway.activity_writer.record_refusal(trace, refusal)
+            exchange = partial(operation_exchange, self._request, operation, refusal)
+            self._gateway.activity_writer.record_refusal(trace, refusal, exchange)
             return head | self._where(operation) | _failure(refusal)
 
     def _done(self, operation: BulkOperation, circular: bool, trace: Trace) -> Json:

@@ -36,6 +36,7 @@ from gateway.store.ids_and_time import now
 from gateway.store.records import GroupRecord
 from gateway.web.base_urls import path_segments
 from gateway.web.encodings import refuse_many_parts, too_large, unpack
+from gateway.web.exchanges import exchange_of
 from gateway.web.http import MEDIA_TYPE, ScimRequest, ScimResponse, no_content, scim_response
 from gateway.web.routes import Rule
 from gateway.web.scim import streaming
@@ -90,6 +91,8 @@ class View:
             self._authentication.admit(request, admission, trace)
         response = self._operation(request, admission.caller, trace, **request.arguments)
         trace.status = response.status
+        if trace.steps is not None:
+            self._activity_writer.explain(trace, partial(exchange_of, request, response))
         if trace.written:
             self._activity_writer.record_change(trace)
         elif response.is_streamed and request.method != "HEAD":

@@ -1,0 +1,95 @@
+"""Explanations as admins read them, and the connections of which every request is explained for a while."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from gateway.provisioning.activity_writer import ActivityWriter
+from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.unit_of_work import UnitsOfWork
+from gateway.scim.errors import Conflict, NotFound
+from gateway.scim.json_text import excerpt
+from gateway.store import Store
+from gateway.store.ids_and_time import now
+from gateway.store.records import ActivityRecord, OrganizationRecord
+
+#: Minutes that a connection is watched at most.
+MOST_MINUTES = 240
+_MINUTE = 60_000_000
+
+
+class RequestExplanation(NamedTuple):
+    """The explanation of one line of the activity."""
+
+    line: ActivityRecord
+    #: `method`, `path`, `query`, `headers` and `body`, without secrets.
+    request: dict[str, Any]
+    #: `status`, `headers` and `body`.
+    response: dict[str, Any]
+    #: Each with `step`, `who`, `sentence` and `ms`.
+    steps: list[dict[str, Any]]
+
+
+class RequestExplanations:
+    """Reads explanations, and begins and ends the watch of a connection."""
+
+    def __init__(
+        self, store: Store, units_of_work: UnitsOfWork, activity_writer: ActivityWriter, days: int
+    ) -> None:
+        self._store, self._units_of_work, self._activity_writer = store, units_of_work, activity_writer
+        self._days = days
+
+    def read(self, organization: OrganizationRecord, line: str) -> RequestExplanation:
+        """Return the explanation of a line, named by its id or by its request id.
+
+        Raises NotFound, with the reason why there is none.
+        """
+        self._activity_writer.flush_briefly()
+        record = self._store.activity.find_line(organization.id, line)
+        if record is None:
+            raise NotFound(f"There is no line {excerpt(line)} in the activity of this organization.")
+        row = None
+        if record.request_id is not None:
+            row = self._store.explanations.find(organization.id, record.request_id, record.at)
+        if row is None:
+            raise NotFound(self._reason(record))
+        return RequestExplanation(
+            record, json.loads(row.request), json.loads(row.response), json.loads(row.steps)
+        )
+
+    def _reason(self, record: ActivityRecord) -> str:
+        if not self._days:
+            return "No explanations are stored here: GATEWAY_TRACE_DAYS is 0. An operator can change that."
+        if record.outcome != "failure":
+            return (
+                "This request has no explanation: those that are carried out are explained only while their connection"
+                f" is watched, and explanations are kept for {self._days} days. Watch the connection and send it again."
+            )
+        return (
+            "This refusal has no explanation (any more): they are kept for"
+            f" {self._days} days, and of many refusals in one minute only the first are explained."
+        )
+
+    def watch(self, caller: Caller, minutes: int, trace: Trace) -> int:
+        """Explain every request of the caller's connection for so many minutes from now on; return until when.
+
+        Raises Conflict where no explanations are stored.
+        """
+        if not self._days:
+            raise Conflict(
+                "No explanations are stored here: GATEWAY_TRACE_DAYS is 0. An operator has to change that first."
+            )
+        until = now() + minutes * _MINUTE
+        self._set(caller, until, trace)
+        return until
+
+    def end_watch(self, caller: Caller, trace: Trace) -> None:
+        """Explain refusals alone again."""
+        self._set(caller, 0, trace)
+
+    def _set(self, caller: Caller, until: int, trace: Trace) -> None:
+        assert caller.connection is not None
+        trace.changed = ["watched_until"]
+        with self._units_of_work.open(caller, trace):
+            self._store.connections.watch(caller.connection, until)

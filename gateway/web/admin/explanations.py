@@ -1,0 +1,43 @@
+"""How a request was decided: the steps of one line of the activity, and the watch of a connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.store.ids_and_time import rfc3339
+from gateway.web.admin import explanation_schemas as schemas
+from gateway.web.admin.blueprint import Blueprint
+from gateway.web.admin.context import current_request
+from gateway.web.admin.feeds import line_json
+
+blueprint = Blueprint("explanations", "How requests of identity providers were decided, step by step.")
+
+
+@blueprint.route("/organizations/<organization>/activity/<line>/explanation")
+@blueprint.response(200, schemas.Explanation)
+def read_explanation(line: str) -> Any:
+    """The request, the response and each step between, of a line named by its `id` or its `request_id`.
+
+    Refusals of identity providers have one, and while a connection is watched all of its requests. Secrets are masked.
+    """
+    request = current_request()
+    explanation = request.gateway.explanations.read(request.organization, line)
+    return explanation._asdict() | {"line": line_json(explanation.line)}
+
+
+@blueprint.route("/connections/<connection>/watch", methods=["PUT"])
+@blueprint.arguments(schemas.Watch)
+@blueprint.response(200, schemas.Watch)
+def watch_connection(values: dict[str, int]) -> Any:
+    """Explain every request of a connection for a while, not its refusals alone."""
+    request = current_request()
+    until = request.gateway.explanations.watch(request.idp_caller, values["minutes"], request.trace)
+    return {"until": rfc3339(until)}
+
+
+@blueprint.route("/connections/<connection>/watch", methods=["DELETE"])
+@blueprint.response(204)
+def end_watch() -> None:
+    """Explain the refusals of a connection alone again."""
+    request = current_request()
+    request.gateway.explanations.end_watch(request.idp_caller, request.trace)
