@@ -7,10 +7,12 @@ in which plugins were found.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from functools import lru_cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -50,11 +52,17 @@ class PluginError(Exception):
     """A plugin that cannot be loaded or declares what is invalid; the sentence names it. It ends the start."""
 
 
+@lru_cache(maxsize=2)
+def _entry_points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    # `path` is the key: all that is installed is read once, however many applications a process builds.
+    return tuple(entry_points(group=ENTRY_POINTS))
+
+
 def _check_disabled(names: Sequence[str]) -> None:
     """Refuse names that no installed plugin has."""
     if not names:
         return
-    known = sorted({point.name for point in entry_points(group=ENTRY_POINTS)} | {builtin.NAME})
+    known = sorted({point.name for point in _entry_points(tuple(sys.path))} | {builtin.NAME})
     for name in names:
         if name not in known:
             near = get_close_matches(name, known, 1)
@@ -110,7 +118,7 @@ class PluginManager:
     def _load(self) -> None:
         # Not by `load_setuptools_entrypoints`, which names no plugin when one fails, and looks through all that is
         # installed at each call.
-        for point in entry_points(group=ENTRY_POINTS):
+        for point in _entry_points(tuple(sys.path)):
             if self._manager.is_blocked(point.name) or self._manager.has_plugin(point.name):
                 continue
             try:

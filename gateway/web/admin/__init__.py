@@ -83,10 +83,17 @@ class Api(flask_smorest.Api):
         self._app.register_blueprint(blueprint)
         self._undocumented.append(blueprint)
 
+    def _register_responses(self) -> None:
+        # Of every status code of HTTP: `spec` does it when the document is asked for.
+        self._without_responses = True
+
     @property
     def spec(self) -> APISpec:
         """The OpenAPI document, with every resource that is served."""
         with self._documenting:
+            if self._undocumented and self._without_responses:
+                self._without_responses = False
+                super()._register_responses()
             while self._undocumented:
                 blueprint = self._undocumented.pop(0)
                 blueprint.register_views_in_doc(
