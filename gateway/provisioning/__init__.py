@@ -17,6 +17,8 @@ from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
+from gateway.provisioning.erasure.erasures import Erasures
+from gateway.provisioning.erasure.kept_list import KeptList
 from gateway.provisioning.event_feeds import EventFeeds
 from gateway.provisioning.event_pruning import EventPruning
 from gateway.provisioning.event_relay import EventRelay
@@ -81,6 +83,14 @@ class Provisioning:
         self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
         cursors = Cursors(config.secret_key, old_keys=config.secret_key_old)
         self.lists = Lists(store, plugins, config.page_limit, cursors)
+        self.erasures = Erasures(
+            store,
+            units_of_work,
+            self.callers,
+            self.activity_writer,
+            KeptList(config.instance),
+            config.deleted_days,
+        )
         self.worker.tasks += [
             self.activity_writer.flush_due,
             self.publisher.publish,
@@ -88,6 +98,7 @@ class Provisioning:
             self.event_relay.deliver,
             EventPruning(store, plugins, config.event_days).prune,
             lambda: self._schedule_delivery(self.long_changes.resume()),
+            lambda: self._schedule_delivery(self.erasures.resume()),
         ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)

@@ -225,6 +225,8 @@ class Trace:
     restored: bool = False
     #: What a success left out, each in a sentence; the line is `partial` then.
     left_out: list[str] = field(default_factory=list)
+    #: Why an admin did it, in the admin's words.
+    reason: str | None = None
     #: What the activity alone says of a refusal, where the answer must not.
     inside: str | None = None
     #: Why somebody who is not known was refused, in a word or two: lines of one reason and minute are counted as one.
@@ -342,6 +344,8 @@ class Trace:
                 facts["waiting"] = self.waiting
             if self.restored:
                 facts["restored"] = True
+            if self.reason:
+                facts["reason"] = self.reason
         if len(facts) == 2 and self.token_prefix and self.target:
             return _facts_of_read(self.token_prefix, self.target.type)
         return json.dumps(facts) if facts else "{}"

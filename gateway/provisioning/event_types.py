@@ -9,7 +9,10 @@ from gateway.scim.json_text import excerpt
 
 #: Those of an organization: its feed has them.
 ORGANIZATION_TYPES = (
-    *(f"user.{verb}" for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted")),
+    *(
+        f"user.{verb}"
+        for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted", "erased")
+    ),
     *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
 )
 #: Those of the deployment itself, which operators alone receive.

@@ -16,6 +16,7 @@ from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
 from gateway.store.domains import Domains
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
 from gateway.store.engine.sqlite import SqliteDatabase
+from gateway.store.erasures import Erasures
 from gateway.store.event_retention import EventRetention
 from gateway.store.events import Events
 from gateway.store.explanations import Explanations
@@ -87,6 +88,7 @@ class Store:
         self.mapping_rules = MappingRules(database)
         self.long_changes = LongChanges(database)
         self.takeovers = Takeovers(database)
+        self.erasures = Erasures(database)
         self.events = Events(database)
         self.listener_positions = ListenerPositions(database)
         self.publications = Publications(database)

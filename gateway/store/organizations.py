@@ -21,7 +21,17 @@ COLUMNS = (
 )
 #: Organizations that one statement reads when a name is searched.
 _AT_ONCE = 500
-_EDITABLE = ("name", "plan", "domains", "seat_limit", "payment", "billing_url", "contact_url", "sso")
+_EDITABLE = (
+    "name",
+    "plan",
+    "domains",
+    "seat_limit",
+    "payment",
+    "billing_url",
+    "contact_url",
+    "sso",
+    "legal_hold",
+)
 #: The key of the next organization, never that of a removed one: published numbers and the memory of processes name it.
 _NEXT_KEY = (
     "MAX(COALESCE((SELECT MAX(id) FROM organizations), 0),"

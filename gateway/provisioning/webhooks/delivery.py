@@ -463,7 +463,7 @@ class Deliverer:
 def _wants(endpoint: Endpoint, record: EventRecord, organization_id: int) -> bool:
     """Return whether an endpoint is sent an event: of its types, and never about itself."""
     webhook = endpoint.webhook
-    if webhook.format == SET and record.type not in security_events.TYPES:
+    if webhook.format == SET and not security_events.has_token(record.type, record.data):
         return False
     if organization_id == DEPLOYMENT and record.resource == "Webhook" and record.resource_uid == webhook.uid:
         return False

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.provisioning.webhooks.messages import OutboundEvent, message_id
-from gateway.provisioning.webhooks.security_events import TYPES, claims
+from gateway.provisioning.webhooks.security_events import claims, has_token
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.escaping import escape_controls
@@ -110,7 +110,7 @@ class Polling:
                 if len(tokens) >= most or size >= _ANSWER_BYTES:
                     return PollAnswer(tokens, True)
                 body = claims(event, self._issuer, webhook.uid, moment)
-                assert body is not None  # of no type in TYPES
+                assert body is not None  # `has_token`
                 token = self._keys.sign(body, moment).decode()
                 tokens[body["jti"]], size, first = token, size + len(token), False
             if passed > stream.seq:
@@ -126,7 +126,7 @@ class Polling:
 
 def _is_wanted(webhook: WebhookRecord, event: OutboundEvent) -> bool:
     names = webhook.type_names
-    return event.type in TYPES and (names is None or event.type in names)
+    return has_token(event.type, event.data) and (names is None or event.type in names)
 
 
 def _organization_of(jti: str) -> str | None:

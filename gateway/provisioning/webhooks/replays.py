@@ -298,7 +298,7 @@ class WebhookReplays:
             page = self._store.events.page(stream.organization_id, after, _PAGE)
             for event in page:
                 if (types is None or event.type in types) and (
-                    webhook.format != "set" or event.type in security_events.TYPES
+                    webhook.format != "set" or security_events.has_token(event.type, event.data)
                 ):
                     return event
             if len(page) < _PAGE:

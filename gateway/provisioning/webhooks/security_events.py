@@ -24,6 +24,7 @@ _EVENTS: Mapping[str, tuple[str, ...]] = {
     "user.reactivated": ("prov:activate", "prov:put:full"),
     "user.restored": ("prov:activate", "prov:put:full"),
     "user.deleted": ("prov:delete",),
+    "user.erased": ("prov:delete",),
     "group.created": ("prov:create:full",),
     # Not `prov:put`: events of groups have no members, which a replacement without them would remove.
     "group.updated": ("prov:patch:full",),
@@ -32,10 +33,17 @@ _EVENTS: Mapping[str, tuple[str, ...]] = {
 }
 #: The types of events that have a token; others are none of SCIM's and are not sent as one.
 TYPES = tuple(_EVENTS)
+#: What the data of an event of an erased person ends with.
+_ERASED = '"erased": true}'
 #: RFC 8935, 2.1.
 PUSH_HEADERS: Mapping[str, str] = {"Content-Type": "application/secevent+jwt", "Accept": "application/json"}
 #: Attributes of a group that its event says by other means.
 _NOT_PATCHED = ("id", "schemas", "meta", "members")
+
+
+def has_token(kind: str, data: str) -> bool:
+    """Return whether an event has a token: those of SCIM, but not what an erased person once was."""
+    return kind in _EVENTS and (_EVENTS[kind] == ("prov:delete",) or not data.endswith(_ERASED))
 
 
 def event_uris() -> list[str]:
@@ -55,9 +63,9 @@ def claims(event: OutboundEvent, issuer: str, webhook_uid: str, moment_us: int) 
     `issuer`: the public URL. `moment_us`: when the token is issued; `toe` is when the change was made. `jti` is the
     message id, so a receiver drops doubles by it. A token of more than `BODY_LIMIT` bytes has notices in place of data.
     """
-    names = _EVENTS.get(event.type)
-    if names is None:
+    if not has_token(event.type, event.data):
         return None
+    names = _EVENTS[event.type]
     data: Json = json.loads(event.data)
     if event.type == "user.restored" and not data.get("active"):
         names = ("prov:put:full",)

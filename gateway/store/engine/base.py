@@ -103,6 +103,18 @@ class Database(ABC):
     def only_one(self, task: str) -> AbstractContextManager[bool]:
         """Return True in one process at a time, on any node, for a task that must not run twice. Never waits."""
 
+    @contextmanager
+    def overwriting(self) -> Iterator[None]:
+        """Overwrite what statements of this thread delete, where the engine would leave it in its file until reused."""
+        yield
+
+    def remove_remains(self) -> bool:
+        """Leave nothing in files that was deleted or replaced since; False where others prevent that for now.
+
+        True without doing anything for an engine whose files are the operator's.
+        """
+        return True
+
     @abstractmethod
     def _outages(self) -> AbstractContextManager[None]:
         """Turn errors of an engine that is out of service into Outage."""

@@ -27,13 +27,15 @@ from gateway.store.engine.base import (
     unavailable,
 )
 from gateway.store.engine.dialects import SqliteDialect
-from gateway.store.engine.failures import BUSY_SECONDS, busy
+from gateway.store.engine.failures import BUSY_SECONDS, Outage, busy
 from gateway.store.engine.statements import Steps, alone, names
 
 #: Seconds between two looks whether the write lock is free, about: a fiftieth of the wait so far, within these.
 LOOK = 0.0001, 0.001
 #: Steps of SQLite's machine between two looks whether a statement has run too long: a millisecond, about.
 STEPS = 4000
+#: Bytes of the largest file that is written anew after an erasure: writers wait for that, about a second.
+REWRITTEN_BYTES = 64 << 20
 #: Rows that are fetched before it is looked at what they weigh.
 _PORTION = 16
 # What SQLite says when the machine, not the statement, is at fault.
@@ -224,6 +226,37 @@ class SqliteDatabase(Database):
                     return None
                 last = row
         return last
+
+    @contextmanager
+    def overwriting(self) -> Iterator[None]:
+        """See Database. Several builds of SQLite overwrite anyway."""
+        connection = self.peewee.connection()
+        [before] = connection.execute("PRAGMA secure_delete").fetchone()
+        connection.execute("PRAGMA secure_delete = ON").fetchone()
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA secure_delete = {('OFF', 'ON', 'FAST')[before]}").fetchone()
+
+    def remove_remains(self) -> bool:
+        """See Database. Writes a file of up to `REWRITTEN_BYTES` anew, then copies the log into it and empties it.
+
+        SQLite moves rows between pages without overwriting where they were, also where it overwrites what is deleted.
+        """
+        connection = self.peewee.connection()
+        if not self._writers.acquire(timeout=1):
+            return False
+        try:
+            connection.execute("PRAGMA busy_timeout = 100")
+            with self._outages():
+                if self.path.stat().st_size <= REWRITTEN_BYTES:
+                    connection.execute("VACUUM")
+                return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except Outage:
+            return False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+            self._writers.release()
 
     def limit_waits(self, seconds: float | None) -> None:
         """See Database."""

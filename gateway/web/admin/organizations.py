@@ -48,6 +48,7 @@ def _organization_json(request: AdminRequest, organization: OrganizationRecord) 
             "contact_url": billing.contact_url,
         },
         "sso": organization.sso_values,
+        "legal_hold": bool(organization.legal_hold),
         "created_at": rfc3339(organization.created),
         "updated_at": rfc3339(organization.modified),
     }
@@ -97,6 +98,8 @@ def change_organization(values: dict[str, Any]) -> Any:
     request = current_request()
     if any(name in values for name in _SOLD):
         request.require_operator("change plan, seats and billing")
+    if "legal_hold" in values:
+        request.require_operator("begin and end a legal hold")
     setup = request.gateway.setup
     edited = setup.edit_organization(request.caller, _columns(values), request.trace, request.if_match)
     return with_etag(_organization_json(request, edited), edited)
@@ -149,6 +152,8 @@ def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {name: values[name] for name in ("name", "plan") if name in values}
     if "domains" in values:
         flat["domains"] = _domains(values["domains"])
+    if "legal_hold" in values:
+        flat["legal_hold"] = int(values["legal_hold"])
     if "limit" in values.get("seats", {}):
         flat["seat_limit"] = values["seats"]["limit"]
     return {**flat, **values.get("billing", {})}

@@ -53,6 +53,9 @@ class OrganizationChange(Schema):
     domains = fields.List(Name(253), validate=validate.Length(max=100))
     seats = fields.Nested(SeatLimit)
     billing = fields.Nested(BillingChange)
+    legal_hold = fields.Boolean(
+        metadata={"description": "While it is on, nobody in the organization is erased. For operators only."},
+    )
 
 
 class NewOrganization(OrganizationChange):
@@ -98,6 +101,7 @@ class Organization(Schema):
     seats = fields.Nested(Seats)
     billing = fields.Nested(Billing)
     sso = fields.Nested(Sso, allow_none=True)
+    legal_hold = fields.Boolean()
     created_at = _time()
     updated_at = _time()
 
@@ -381,6 +385,32 @@ class UserChange(Schema):
 class NewUser(UserChange):
     user_name = Name(USER_NAME_LENGTH, required=True)
     active = Flag(load_default=True)
+
+
+class ErasureRequest(Schema):
+    reason = fields.String(
+        required=True,
+        validate=validate.Length(1, 200),
+        metadata={"description": "Why, without the person's name: the activity shows it after the erasure."},
+    )
+    confirm = fields.String(
+        required=True,
+        validate=validate.Length(max=USER_NAME_LENGTH),
+        metadata={"description": "The userName of the person, as it is shown."},
+    )
+
+
+class Erasure(Schema):
+    id = fields.String()
+    state = fields.String(
+        validate=validate.OneOf(("erasing", "erased")),
+        metadata={
+            "description": "`erasing` while what names the person is looked for; the same request shows when it ends."
+        },
+    )
+    at = _time()
+    by = fields.String(allow_none=True)
+    reason = fields.String()
 
 
 class UsersQuery(PageQuery):

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response
 
+from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OutlinedUser, UserRecord
 from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
@@ -81,6 +82,25 @@ def remove_user(user: str) -> None:
     """Delete a user softly: the seat is free, and its identity provider may bring it back."""
     request = current_request()
     request.gateway.users.delete(request.caller, user, request.trace, request.if_match)
+
+
+@blueprint.route(f"{_PATH}/<user>/erase", methods=["POST"])
+@blueprint.arguments(schemas.ErasureRequest)
+@blueprint.response(200, schemas.Erasure)
+def erase_user(values: dict[str, str], user: str) -> Any:
+    """Erase a person who is deleted, or inactive and managed by nobody. It cannot be undone."""
+    request = current_request()
+    request.trace.status = 200
+    erasure = request.gateway.erasures.erase(
+        request.caller, user, values["reason"], values["confirm"], request.trace
+    )
+    return {
+        "id": erasure.uid,
+        "state": "erased" if erasure.finished else "erasing",
+        "at": rfc3339(erasure.at),
+        "by": erasure.erased_by,
+        "reason": erasure.reason,
+    }
 
 
 @blueprint.route(f"{_PATH}.csv", expensive=True)

@@ -33,6 +33,7 @@ _VERBS = {
     f"POST {_USER}": ("added {}", "to add {}"),
     f"PATCH {_USER}/{{user}}": ("changed {}", "to change {}"),
     f"DELETE {_USER}/{{user}}": ("removed {}", "to remove {}"),
+    f"POST {_USER}/{{user}}/erase": ("erased a person", "to erase a person"),
     f"POST {_GROUP}": ("made the group {}", "to make a group"),
     f"PATCH {_GROUP}/{{group}}": ("renamed the group {}", "to rename a group"),
     f"DELETE {_GROUP}/{{group}}": ("removed the group {}", "to remove a group"),

@@ -77,6 +77,7 @@ OPERATIONS = {
     "PATCH /organizations/{organization}/users/{user}": "changeUser",
     "GET /organizations/{organization}/users/{user}": "readUser",
     "DELETE /organizations/{organization}/users/{user}": "removeUser",
+    "POST /organizations/{organization}/users/{user}/erase": "eraseUser",
     "POST /webhooks": "addWebhook",
     "GET /webhooks": "listWebhooks",
     "GET /webhooks/{webhook}": "readWebhook",
@@ -170,7 +171,7 @@ def test_patterns_are_those_of_ecma_262(openapi: dict[str, Any]) -> None:
 def test_the_types_of_events_are_listed(deployment: Deployment, openapi: dict[str, Any]) -> None:
     """All that the code records, and no other."""
     assert openapi["components"]["schemas"]["Event"]["properties"]["type"]["enum"] == list(ORGANIZATION_TYPES)
-    code = "".join(path.read_text() for path in Path("gateway/provisioning").glob("*.py"))
+    code = "".join(path.read_text() for path in Path("gateway/provisioning").rglob("*.py"))
     reported = set(re.findall(r'"((?:user|group)\.[a-z_]+)"', code))
     assert reported == set(ORGANIZATION_TYPES)
 

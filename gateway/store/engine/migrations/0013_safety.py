@@ -78,9 +78,12 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS import_rows (import_id INTEGER NOT NULL REFERENCES imports (id) ON DELETE CASCADE,"
     " number INTEGER NOT NULL, data TEXT{c} NOT NULL, outcome TEXT{c} NOT NULL, reason TEXT{c},"
     " PRIMARY KEY (import_id, number)){rowid}",
-    # Erased users. No name: what proves the erasure must not undo it.
+    # Erased users. No name: what proves the erasure must not undo it. state: events, activity, attempts, traces,
+    # imports, remains, done; up to (`progress`, `within`) its rows are dealt with. `texts` is JSON: what is looked for.
     f"CREATE TABLE IF NOT EXISTS erasures (uid TEXT{{c}} NOT NULL PRIMARY KEY, {_ORGANIZATION}, at BIGINT NOT NULL,"
-    " erased_by TEXT{c}, reason TEXT{c} NOT NULL, state TEXT{c} NOT NULL, progress BIGINT NOT NULL){rowid}",
+    " erased_by TEXT{c}, reason TEXT{c} NOT NULL, state TEXT{c} NOT NULL, progress BIGINT NOT NULL,"
+    " within BIGINT NOT NULL, texts TEXT{c}, touched BIGINT NOT NULL){rowid}",
+    "CREATE INDEX IF NOT EXISTS erasures_begun ON erasures (at) WHERE state <> 'done'",
     "CREATE INDEX IF NOT EXISTS erasures_organization ON erasures (organization_id)",
 )
 #: The names that an operator or the application had noted wait for a record in the DNS.

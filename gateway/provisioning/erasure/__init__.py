@@ -1,0 +1,1 @@
+"""What is stored of one person: its export, and its erasure from every table."""
