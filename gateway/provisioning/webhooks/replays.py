@@ -215,6 +215,7 @@ class WebhookReplays:
                 moves.move_back_to(webhook, key, replay.at)
             elif key is not None and replay.number is not None:
                 moves.move_back(webhook, key, replay.number - 1)
+            self._touch(webhook)
         return count
 
     def _organization_key(self, webhook: WebhookRecord, replay: Replay) -> int | None:
@@ -276,7 +277,13 @@ class WebhookReplays:
             self._store.webhooks.park(
                 webhook.id, stream.organization_id, event.seq, f"Skipped by {trace.principal}."
             )
+            self._touch(webhook)
         return SkippedEvent(stream.organization_uid, event.seq, event.type)
+
+    def _touch(self, webhook: WebhookRecord) -> None:
+        """Give a webhook a new version, so that each process looks at its positions within a second."""
+        # False where it has another version since: then they look too.
+        self._store.webhooks.change(self._endpoints.find(None, webhook.uid))
 
     def _failing_stream(
         self, webhook: WebhookRecord, organization: OrganizationRecord | None

@@ -44,6 +44,8 @@ class Stream:
     closing: bool = False
     #: Whether the position differs from the stored one.
     moved: bool = False
+    #: Whether events were left to the next process when it was closed.
+    left: bool = False
     parked: int = 0
 
     @property
@@ -65,6 +67,7 @@ class Stream:
 
     def close(self) -> None:
         """Send nothing more; an event that is on its way ends."""
+        self.left = self.left or self.more or len(self.events) > self.sending
         self.closing, self.more = True, False
         while len(self.events) > self.sending:
             self.events.pop()
@@ -255,15 +258,17 @@ class Schedule:
             self._forget_closed(endpoint)
 
     def positions_to_write(self, moment: int, until: int) -> list[Position]:
-        """Return the positions that moved, and those of leases that are released (0), end soon, or go on too long.
+        """Return the positions that moved, and those of leases that are released, end soon, or go on too long.
 
-        `until`: the end of the leases that go on, as they are written.
+        `until`: the end of the leases that go on, as they are written. A lease that is released is 0, or ends at
+        `moment` where events are left, so that other processes find it among those that have ended.
         """
         written = []
         for stream in self.streams():
             position = stream.position
             if stream.ends:
-                written.append(position._replace(lease_until=0))
+                due = stream.left and position.retry_at <= moment
+                written.append(position._replace(lease_until=moment if due else 0))
             elif stream.moved or position.lease_until < moment + RENEWAL or position.lease_until > until:
                 written.append(position._replace(lease_until=until))
         return written
@@ -276,5 +281,5 @@ class Schedule:
                 continue
             stream.moved = False
             stream.position = stream.position._replace(lease_until=position.lease_until)
-            if position.lease_until == 0 or position.stream not in held:
+            if stream.ends or position.stream not in held:
                 self.remove(stream)

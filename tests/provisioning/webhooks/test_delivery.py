@@ -462,6 +462,30 @@ def test_a_process_that_stops_while_an_answer_is_awaited_leaves_a_lease_of_secon
     release.set()
 
 
+def test_another_process_soon_sends_what_a_stopped_one_left(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    release = threading.Event()
+    receiver.answer = lambda path, body: 204 if release.wait(20) else 500
+    scim = deployment.connection("generic")
+    hook(deployment, f"{receiver.url}/", scim.organization)
+    other = Process(deployment)
+    scim.user()
+    scim.user("user2@acme.test")
+    process.run(lambda: bool(receiver.got))
+    other.run()
+    process.deliverer._stopping.set()
+    release.set()
+    process.deliverer._release_all()
+    assert receiver.numbers() == [1]
+    other.pass_time(int(delivery.LEASES_SECONDS * 1_000_000))
+    deadline = time.monotonic() + 5
+    while len(receiver.got) < 2 and time.monotonic() < deadline:
+        other.deliverer.run_round(0.05)
+    assert receiver.numbers() == [1, 2]
+    other.deliverer.stop()
+
+
 def test_a_paused_endpoint_gets_nothing_more_and_goes_on_where_it_stopped(
     deployment: Deployment, process: Process, receiver: Receiver
 ) -> None:

@@ -304,7 +304,9 @@ def test_a_replay_is_done_as_it_was_previewed(admin: Admin) -> None:
     etag = admin.etag()
     assert admin.get(f"/webhooks/{webhook['id']}")["lag"]["events"] == 0
     admin.do(webhook, "replay", body | {"from": 1}, 412, If_Match=etag)
+    before = admin.store.webhooks.fingerprint()
     assert admin.do(webhook, "replay", body, If_Match=etag) == {"organizations": 1, "events": 2}
+    assert admin.store.webhooks.fingerprint() != before, "no process would look at it before the next sweep"
     assert admin.get(f"/webhooks/{webhook['id']}")["lag"]["events"] == 2
     assert "A replay only goes back" in admin.do(webhook, "replay", body, 422, If_Match=etag)["message"]
     admin.do(webhook, "resume", {"from": "now"})
@@ -346,7 +348,9 @@ def test_the_event_that_fails_is_skipped_and_parked(admin: Admin) -> None:
     assert "No event fails" in admin.do(webhook, "skip", {}, 409)["message"]
     admin.note_failure(webhook)
     assert "is 1 by now, not 2" in admin.do(webhook, "skip", {"event": 2}, 409)["message"]
+    before = admin.store.webhooks.fingerprint()
     skipped = admin.do(webhook, "skip", {"event": 1})
+    assert admin.store.webhooks.fingerprint() != before, "no process would look at it before the next sweep"
     assert skipped == {"organization": admin.organization.uid, "event": 1, "type": "user.created"}
     (parked,) = admin.get(f"/webhooks/{webhook['id']}/parked")["items"]
     assert (parked["event"], parked["error"]) == (1, "Skipped by operator.")
