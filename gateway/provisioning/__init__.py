@@ -25,6 +25,7 @@ from gateway.provisioning.event_relay import EventRelay
 from gateway.provisioning.explanations.reading import RequestExplanations
 from gateway.provisioning.groups import Groups
 from gateway.provisioning.history import History
+from gateway.provisioning.imports.imports import Imports
 from gateway.provisioning.lists import Lists
 from gateway.provisioning.long_changes import LongChangeRunner
 from gateway.provisioning.mapped_values import UnruledValues
@@ -101,6 +102,10 @@ class Provisioning:
             lambda: self._schedule_delivery(self.erasures.resume()),
         ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
+        self.imports = Imports(
+            store, plugins, units_of_work, self.callers, self.long_changes, config.document_limit
+        )
+        self.worker.tasks.append(self.imports.prune)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(
             store, plugins, units_of_work, self.callers, self.long_changes, self.publisher

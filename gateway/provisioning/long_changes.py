@@ -30,6 +30,8 @@ RESUME_SECONDS = 1.0
 
 #: Runs one portion of a change in an open transaction; returns False when no user was left.
 PortionOperation = Callable[[Caller, LongChange, UnitOfWork], bool]
+#: The same for a kind whose plugins are asked before: it opens the transaction itself. None: finished before.
+WholePortion = Callable[[Caller, LongChange, Trace], bool | None]
 
 
 def pause_between_portions(began: float) -> None:
@@ -43,6 +45,7 @@ class LongChangeRunner:
     def __init__(self, store: Store, units_of_work: UnitsOfWork, callers: Callers) -> None:
         self._store, self._units_of_work, self._callers = store, units_of_work, callers
         self._operations: dict[tuple[str, bool], PortionOperation] = {}
+        self._whole_portions: dict[str, WholePortion] = {}
         self._searched = -SEARCH_INTERVAL
         #: Abandoned changes that this process found and has not finished.
         self._abandoned: list[LongChange] = []
@@ -51,8 +54,16 @@ class LongChangeRunner:
         """Register the operation for the portions of one kind of change, of a connection or of an organization."""
         self._operations[kind, of_connection] = operation
 
-    def finish(self, uid: str, trace: Trace, seconds: float | None = None) -> bool:
+    def register_whole(self, kind: str, operation: WholePortion) -> None:
+        """Register the operation for portions of an organization's change that opens their transactions itself."""
+        self._whole_portions[kind] = operation
+
+    def finish(
+        self, uid: str, trace: Trace, seconds: float | None = None, report: Callable[[], None] = lambda: None
+    ) -> bool:
         """Run the portions that are left of a change; after `seconds` the rest is left to the worker.
+
+        `report` is called after each portion.
 
         Return False if another process ran the last one, or another change has replaced this one. A refusal or an
         outage in a portion is raised; the portions before stay committed.
@@ -61,6 +72,7 @@ class LongChangeRunner:
         more: bool | None = True
         while more and (until is None or time.monotonic() < until):
             more = self._run_portion(uid, trace)
+            report()
         return more is not None
 
     def progress(self, uid: str) -> LongChange | None:
@@ -96,7 +108,8 @@ class LongChangeRunner:
         long_change = self._store.long_changes.by_id(uid)
         if long_change is None:
             return None
-        more = self._commit_portion(self._read_caller(long_change), long_change, trace)
+        caller, whole = self._read_caller(long_change), self._whole_portions.get(long_change.kind)
+        more = (whole or self._commit_portion)(caller, long_change, trace)
         if more:
             pause_between_portions(began)
         return more

@@ -22,6 +22,7 @@ from gateway.store.events import Events
 from gateway.store.explanations import Explanations
 from gateway.store.groups import Groups
 from gateway.store.hourly_calls import HourlyCalls
+from gateway.store.imports import Imports
 from gateway.store.long_changes import LongChanges
 from gateway.store.mapping_rules import MappingRules
 from gateway.store.memberships import Memberships
@@ -89,6 +90,7 @@ class Store:
         self.long_changes = LongChanges(database)
         self.takeovers = Takeovers(database)
         self.erasures = Erasures(database)
+        self.imports = Imports(database)
         self.events = Events(database)
         self.listener_positions = ListenerPositions(database)
         self.publications = Publications(database)

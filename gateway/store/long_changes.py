@@ -11,13 +11,16 @@ from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import new_id, now
 from gateway.store.records import ConnectionRecord
 
-#: Kinds: apply new mapping rules; make grants of a mapping manual; remove a connection or organization.
-APPLY, RELEASE, REMOVE = "apply", "release", "remove"
+#: Kinds: apply new mapping rules; make grants of a mapping manual; remove a connection or organization; import people.
+APPLY, RELEASE, REMOVE, IMPORT = "apply", "release", "remove", "import"
 COLUMNS = "uid, organization_id, connection_id, kind, path, after, until, done, users, principal, request_id, touched"
 
 
 class LongChange(NamedTuple):
-    """A change in progress: users with keys above `after` up to `until` are left; `done` of `users` are processed."""
+    """A change in progress: users with keys above `after` up to `until` are left; `done` of `users` are processed.
+
+    Of an import `path` is its id, and the keys are the numbers of its rows.
+    """
 
     uid: str
     organization_id: int
@@ -51,17 +54,32 @@ class LongChanges:
         last = self._db.one(f"SELECT MAX(id) FROM users WHERE {tenant} AND deleted = 0", *parameters)
         tally = tenant.replace("connection_id", "connection")
         total = self._db.one(f"SELECT SUM(n) FROM tallies WHERE resource = 'User' AND {tally}", *parameters)
+        key, users = connection.id if connection else None, int((total and total[0]) or 0)
+        return self._insert(
+            organization_id, key, kind, path, (last and last[0]) or 0, users, principal, request_id
+        )
+
+    def begin_import(
+        self, organization_id: int, import_uid: str, rows: int, principal: str | None, request_id: str | None
+    ) -> str:
+        """Insert the change that applies the rows of an import; return its id."""
+        return self._insert(organization_id, None, IMPORT, import_uid, rows, rows, principal, request_id)
+
+    def _insert(
+        self, organization_id: int, connection_id: int | None, kind: str, path: str, until: int, users: int,
+        principal: str | None, request_id: str | None,
+    ) -> str:  # fmt: skip
         uid, moment = new_id(), now()
         self._db.run(
             "INSERT INTO long_changes (uid, organization_id, connection_id, kind, path, after, until, done, users,"
             " principal, request_id, began, touched) VALUES (?, ?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?, ?)",
             uid,
             organization_id,
-            connection.id if connection else None,
+            connection_id,
             kind,
             path,
-            (last and last[0]) or 0,
-            int((total and total[0]) or 0),
+            until,
+            users,
             principal,
             request_id,
             moment,

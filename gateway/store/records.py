@@ -413,3 +413,34 @@ class ActivityRecord(NamedTuple):
     times: int
     first_at: int | None
     organization_id: int
+
+
+class ImportRecord(NamedTuple):
+    """A file that was uploaded; `columns` and `summary` are JSON, `done` rows of `row_count` have their outcome."""
+
+    id: int
+    uid: str
+    created: int
+    created_by: str | None
+    expires: int
+    state: str
+    absent: str
+    columns: str
+    row_count: int
+    done: int
+    summary: str
+    version: int
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether it was not applied yet."""
+        return self.state == "preview"
+
+
+class ImportRow(NamedTuple):
+    """A row of a file: its cells, and its outcome, "" while it has none."""
+
+    number: int
+    cells: tuple[str, ...]
+    outcome: str
+    reason: str | None

@@ -1,4 +1,4 @@
-"""All users of an organization as CSV, made in portions, with cells that no spreadsheet takes for a formula."""
+"""Users of an organization, and rows of an import, as CSV with cells that no spreadsheet takes for a formula."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flask import Response
 
 from gateway.provisioning import Provisioning
 from gateway.provisioning.long_changes import pause_between_portions
-from gateway.store.records import OrganizationRecord
+from gateway.store.records import ImportRecord, OrganizationRecord
 from gateway.web.user_rows import document_paths, user_rows
 
 _COLUMNS = ("id", "user_name", "display_name", "active", "managed_by", "idp_group", "groups")
@@ -27,16 +27,26 @@ _FORMULA = frozenset("=+-@\u2212")
 
 def users_csv(gateway: Provisioning, organization: OrganizationRecord) -> Response:
     """Return the answer that has all users of an organization as CSV, for a view that is `expensive`."""
-    # Made whole before it is sent, in a file: what fails in the middle is a refusal, not half of the users.
+    return _csv_answer(_csv_portions(gateway, organization), "users.csv")
+
+
+def import_result_csv(gateway: Provisioning, record: ImportRecord) -> Response:
+    """Return the answer that has the rows of an import with their outcomes, for a view that is `expensive`."""
+    portions = gateway.imports.result_rows(record)
+    return _csv_answer((_lines([_protected(row) for row in rows]) for rows in portions), "result.csv")
+
+
+def _csv_answer(portions: Iterator[str], name: str) -> Response:
+    # Made whole before it is sent, in a file: what fails in the middle is a refusal, not half of the rows.
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is sent
     try:
-        length = _write_csv(gateway, organization, file)
+        length = _write_csv(portions, file)
     except BaseException:
         file.close()
         raise
     answer = Response(_pieces(file), mimetype="text/csv")
     answer.content_length = length
-    answer.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
@@ -47,10 +57,10 @@ def _csv_portions(gateway: Provisioning, organization: OrganizationRecord) -> It
         yield _lines([_cells(user) for user in user_rows(gateway, organization, users)])
 
 
-def _write_csv(gateway: Provisioning, organization: OrganizationRecord, file: IO[bytes]) -> int:
+def _write_csv(portions: Iterator[str], file: IO[bytes]) -> int:
     """Write all lines, with a rest after each portion; return how many bytes they are. The file is at its beginning."""
     began = time.monotonic()
-    for lines in _csv_portions(gateway, organization):
+    for lines in portions:
         file.write(lines.encode())
         pause_between_portions(began)
         began = time.monotonic()
@@ -82,6 +92,10 @@ def _cells(user: Mapping[str, Any]) -> list[str]:
         "; ".join(user["idp_group"]),
         "; ".join(group["name"] for group in user["groups"]),
     ]
+    return _protected(cells)
+
+
+def _protected(cells: Sequence[str]) -> list[str]:
     return [f"'{cell}" if _is_formula(cell) else cell for cell in cells]
 
 

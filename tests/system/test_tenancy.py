@@ -96,6 +96,9 @@ def world(deployment: Deployment) -> World:
         deployment.gateway.store.webhooks.add(
             organization, "organization", "", "set", None, new_secret(), None
         )
+        file = f"user_name\nimported@{name}.acme.test\n"
+        uploaded = deployment.admin("POST", f"{path}/imports", file, Content_Type="text/csv")
+        assert uploaded.status == 201, uploaded.text
         assert (manual.status, group.status, link.status) == (201, 201, 201), manual.text + group.text
         world.users[f"{name} manual"], world.groups[f"{name} manual"] = manual.json["id"], group.json["id"]
         add_webhook(deployment, organization, name)
@@ -543,6 +546,7 @@ def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     ids |= {"event": str(store.webhooks.parked(webhook, 0, 1)[0].id)}
     explained = store.activity.page(organization.id, None, 100, outcome="failure", connection=scim.uid)
     ids |= {"line": str(next(line.id for line in explained if line.operation == "DELETE /Users/{id}"))}
+    ids |= {"import": store.imports.page(organization, 0, 1)[0].uid}
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -565,6 +569,7 @@ def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acm
         "attempt",
         "event",
         "line",
+        "import",
     )
     unknown = {name: new_id() for name in kinds}
     own = ids_of(world, "acme", "manual")

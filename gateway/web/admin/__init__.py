@@ -25,6 +25,7 @@ from gateway.web.admin import (
     explanations,
     feeds,
     groups,
+    imports,
     mapping,
     organizations,
     plugins,
@@ -119,7 +120,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls, explanations,
+        webhook_polls, explanations, imports,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

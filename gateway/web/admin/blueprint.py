@@ -43,6 +43,7 @@ class Blueprint(flask_smorest.Blueprint):
         self._read_only: set[str] = set()
         self._expensive: set[str] = set()
         self._event_feeds: set[str] = set()
+        self._body_limits: dict[str, int] = {}
         self.before_request(self._begin_request)
         self.after_request(_end_request)
 
@@ -53,6 +54,7 @@ class Blueprint(flask_smorest.Blueprint):
         read_only: bool = False,
         expensive: bool = False,
         event_feed: bool = False,
+        body_limit: int = 0,
         **options: Any,
     ) -> Any:
         """Register a view. Its name in camel case is its operationId, of which generated clients make a function.
@@ -60,6 +62,7 @@ class Blueprint(flask_smorest.Blueprint):
         `read_only`: it changes nothing though it is no GET, so that a token with the scope `read` opens it.
         `expensive`: it looks at everybody of an organization or a connection, so it waits in a queue.
         `event_feed`: a token with the scope `events` opens it.
+        `body_limit`: bytes of a body that may be larger than others.
         """
         serve = super().route(rule, **options)
         refusals = {"401": "UNAUTHORIZED", "403": "FORBIDDEN"} | ({"404": "NOT_FOUND"} if "<" in rule else {})
@@ -69,6 +72,8 @@ class Blueprint(flask_smorest.Blueprint):
             for declared, endpoints in kinds:
                 if declared:
                     endpoints.add(f"{self.name}.{view.__name__}")
+            if body_limit:
+                self._body_limits[f"{self.name}.{view.__name__}"] = body_limit
             first, *more = view.__name__.split("_")
             named = first + "".join(word.title() for word in more)
             return serve(self.doc(operationId=named, responses=refusals)(view))
@@ -102,6 +107,8 @@ class Blueprint(flask_smorest.Blueprint):
             before_portions=http_request.require_queue,
         )
         token = authenticate(gateway, http_request, trace)
+        if limit := self._body_limits.get(str(request.endpoint)):
+            http_request.max_content_length = max(limit, gateway.config.body_limit)
         admin_request = g.admin_request = AdminRequest(gateway, trace, token=token)
         http_request.client_key = client_key(token)
         # What is looked up here need not be an argument of every view.

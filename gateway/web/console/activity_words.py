@@ -11,7 +11,7 @@ from gateway.store.records import ActivityRecord
 #: Paths of the admin REST and of the console; all others are of identity providers.
 _OF_ADMINS = ("/organizations", "/connections", "/console", "/setup", "/admin-tokens", "/activity")
 _USER, _GROUP = "/organizations/{organization}/users", "/organizations/{organization}/groups"
-_CONNECTION = "/connections/{connection}"
+_CONNECTION, _IMPORT = "/connections/{connection}", "/organizations/{organization}/imports"
 #: What an operation does, as `created` and `to create`; {} is its target.
 _VERBS = {
     "POST /Users": ("created {}", "to create {}"),
@@ -34,6 +34,9 @@ _VERBS = {
     f"PATCH {_USER}/{{user}}": ("changed {}", "to change {}"),
     f"DELETE {_USER}/{{user}}": ("removed {}", "to remove {}"),
     f"POST {_USER}/{{user}}/erase": ("erased a person", "to erase a person"),
+    f"POST {_IMPORT}": ("uploaded a file of people", "to upload a file of people"),
+    f"POST {_IMPORT}/{{import}}/apply": ("imported people from a file", "to import people from a file"),
+    f"DELETE {_IMPORT}/{{import}}": ("deleted an import", "to delete an import"),
     f"POST {_GROUP}": ("made the group {}", "to make a group"),
     f"PATCH {_GROUP}/{{group}}": ("renamed the group {}", "to rename a group"),
     f"DELETE {_GROUP}/{{group}}": ("removed the group {}", "to remove a group"),
