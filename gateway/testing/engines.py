@@ -32,7 +32,8 @@ _migrated: list[bytes] = []
 _newest: list[tuple[list[Any], str]] = []
 _SCHEMA = (
     "SELECT md5(string_agg(concat_ws(' ', relname, relkind, indisvalid, attname, atttypid, attnotnull), ','"
-    " ORDER BY relname, attname)), (SELECT string_agg(name, ',' ORDER BY name) FROM schema_migration)"
+    " ORDER BY relname, attname)), (SELECT string_agg(name, ',' ORDER BY name) FROM schema_migration),"
+    " (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)"
     " FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0"
     " LEFT JOIN pg_index ON indexrelid = c.oid WHERE relnamespace = 'public'::regnamespace"
 )

@@ -49,12 +49,13 @@ class Environment:
         pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install", *OFFLINE]
         self._run([*pip, "--no-build-isolation", *what])
 
-    def wheel(self, source: Path) -> Path:
-        """The wheel of a distribution, built beside its source."""
-        dist = source.parent / f"{source.name}-dist"
+    def wheels(self, *sources: Path) -> list[str]:
+        """The wheels of distributions, by one call of pip."""
+        dist = self.folder / "dist"
         pip = [sys.executable, "-m", "pip", "wheel", *OFFLINE, "--no-build-isolation"]
-        self._run([*pip, "--wheel-dir", str(dist), str(source)])
-        (built,) = dist.glob("*.whl")
+        self._run([*pip, "--wheel-dir", str(dist), *map(str, sources)])
+        built = sorted(map(str, dist.glob("*.whl")))
+        assert len(built) == len(sources)
         return built
 
     def run(self, command: str, *arguments: str) -> str:
@@ -97,7 +98,7 @@ def test_plugins_of_an_outsider_are_built_installed_beside_the_core_and_keep_the
     for name, text in shown_files().items():
         (acme / name).parent.mkdir(parents=True, exist_ok=True)
         (acme / name).write_text(text, "utf-8")
-    environment.install(str(environment.wheel(core)), str(environment.wheel(acme)))
+    environment.install(*environment.wheels(core, acme))
     assert [p["name"] for p in json.loads(environment.run("gateway", "plugins", "--json"))] == [
         "acme",
         "generic",
@@ -108,7 +109,9 @@ def test_plugins_of_an_outsider_are_built_installed_beside_the_core_and_keep_the
         folder = tmp_path / f"gateway-{name}"
         typed = ("--kind", kind, "--title", f"{name.title()} & Söhne's (1)", "--into", str(folder))
         assert "pip install -e" in environment.run("gateway", "plugin", "new", name, *typed)
-        environment.install("-e", str(folder))
+    environment.install(
+        *(argument for name in kinds for argument in ("-e", str(tmp_path / f"gateway-{name}")))
+    )
     found = {p["name"]: p for p in json.loads(environment.run("gateway", "plugins", "--json"))}
     assert (found["acme"]["idp"], found["acme"]["version"]) == (True, "0.1.0")
     assert {name: (found[name]["idp"], found[name]["hooks"]) for name in kinds} == {

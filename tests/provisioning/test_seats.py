@@ -361,9 +361,11 @@ def test_a_limit_raised_while_creates_run_refuses_nobody_wrongly_and_lets_nobody
     acme = deployment.organization(seats=2)
     scim = deployment.connection("generic", acme)
     now = {"limit": 2}
-    finished = threading.Event()
+    finished, refused = threading.Event(), threading.Event()
 
     def raise_it() -> None:
+        # On a slow machine all raises could be over before the seats of one limit are used up.
+        assert refused.wait(30)
         for seats in range(3, 31):
             limit(deployment, acme, seats)
             now["limit"] = seats
@@ -380,6 +382,7 @@ def test_a_limit_raised_while_creates_run_refuses_nobody_wrongly_and_lets_nobody
                 reported = re.search(r"has (\d+) seats", answer.json["detail"])
                 assert reported, answer.text
                 refusals.append((known, int(reported[1]), deployment.used(acme)))
+                refused.set()
         return refusals
 
     jobs: list[Callable[[], Any]] = [raise_it]

@@ -386,10 +386,13 @@ def writes(user: dict[str, Any], group: str) -> list[tuple[str, str, Any]]:
 
 def stored(deployment: Deployment) -> dict[str, list[str]]:
     """Everything that a write could have touched."""
-    return read_tables(
+    tables = read_tables(
         deployment, "organizations", "users", "emails", "groups", "grants", "waiting_members", "events", "tallies",
         "activity",
     )  # fmt: skip
+    # The worker counts refusals of an outage a second after the last of them: on a slow machine in mid-test.
+    tables["activity"] = [line for line in tables["activity"] if "could not serve these requests" not in line]
+    return tables
 
 
 @pytest.mark.postgresql
