@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Payment = Literal["card", "invoice"]
 ResourceType = Literal["User", "Group"]
+#: What an identity provider may be kept from doing to a user.
+Change = Literal["deactivate", "delete", "rename"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class SeatVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an organization may use a feature. A denial needs a sentence, which the admin reads."""
+    """Whether a feature may be used, or a change be made. A denial needs a sentence, which the admin reads."""
 
     allowed: bool
     sentence: str = ""

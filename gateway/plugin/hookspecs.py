@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import pluggy
 
 from gateway.plugin.contracts import (
+    Change,
     Connection,
     Credentials,
     Declaration,
@@ -147,6 +148,22 @@ def gateway_check_seats(organization: Organization, request: SeatRequest) -> Sea
     :param organization: with its seats (`used` is what was in use when it was read) and billing.
     :param request: who is about to take how many seats.
     :returns: the ceiling and the sentence for when it is too low, or None.
+    """
+
+
+@hookspec
+def gateway_guard_change(organization: Organization, user: User, change: Change) -> Verdict | None:
+    """Judge whether an identity provider may take this from a user: a last owner, for example, must stay.
+
+    Asked of every plugin, before the transaction, and only where a request would deactivate, delete or rename a user
+    who is here. Any denial wins, and its sentence is shown to the admin of the identity provider with 403; no answer
+    allows. A crash refuses the request with 503, so that the identity provider tries again. Admins of the application
+    are not asked about.
+
+    :param organization: with its plan, billing and seats.
+    :param user: the user as it is stored.
+    :param change: `deactivate`, `delete` or `rename` (another userName).
+    :returns: a verdict, or None.
     """
 
 

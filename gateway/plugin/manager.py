@@ -22,6 +22,7 @@ import pluggy
 from gateway.plugin import builtin, hookspecs
 from gateway.plugin.call_stats import ANSWERED, FAILED, INVALID, NONE, REFUSED, CallStats, HookCalls
 from gateway.plugin.contracts import (
+    Change,
     Connection,
     Credentials,
     Declaration,
@@ -308,16 +309,25 @@ class PluginManager:
 
     def check_entitlement(self, organization: Organization, feature: str) -> Answered[str | None]:
         """Ask whether an organization may use a feature: the sentence of a denial, or None when it may."""
+        return self._judge("gateway_check_entitlement", {"organization": organization, "feature": feature})
+
+    def guard_change(self, organization: Organization, user: User, change: Change) -> Answered[str | None]:
+        """Ask whether an identity provider may make a change: the sentence of a denial, or None when it may."""
+        return self._judge(
+            "gateway_guard_change", {"organization": organization, "user": user, "change": change}
+        )
+
+    def _judge(self, name: str, arguments: Mapping[str, Any]) -> Answered[str | None]:
+        """Ask every plugin for a verdict; the first denial wins."""
         decisions: tuple[Decision, ...] = ()
-        for name in self._plugins_by_hook["gateway_check_entitlement"]:
-            hook = self._callers[name]["gateway_check_entitlement"]
-            answered = self._ask(hook, {"organization": organization, "feature": feature})
+        for plugin in self._plugins_by_hook[name]:
+            answered = self._ask(self._callers[plugin][name], arguments)
             decisions += answered.decisions
             if answered.refusal is not None:
                 return Answered(None, decisions, answered.refusal)
             verdict: Verdict | None = answered.value
             if verdict is not None and not verdict.allowed:
-                denied = Decision(name, "check_entitlement", "denied")
+                denied = Decision(plugin, name.removeprefix("gateway_"), "denied")
                 return Answered(verdict.sentence, (*decisions, denied))
         return Answered(None, decisions)
 

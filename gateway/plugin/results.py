@@ -128,6 +128,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "gateway_map_filter": _read_text,
     "gateway_resolve_groups": _read_grants,
     "gateway_check_entitlement": _read_verdict,
+    "gateway_guard_change": _read_verdict,
     "gateway_check_seats": _read_seats,
 }
 

@@ -36,6 +36,8 @@ from gateway.provisioning.outages import Outages
 from gateway.provisioning.overview import Overviews
 from gateway.provisioning.publication import Publisher, Tail
 from gateway.provisioning.queries import Queries
+from gateway.provisioning.safety.operations import Safety
+from gateway.provisioning.safety.removals import RemovalControl
 from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
@@ -79,8 +81,11 @@ class Provisioning:
         units_of_work = UnitsOfWork(store, self.callers)
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)
-        self.users = Users(store, plugins, units_of_work, membership_sync, unruled, config.document_limit)
-        self.groups = Groups(store, plugins, units_of_work, config.document_limit)
+        removals = RemovalControl(store, plugins)
+        self.users = Users(
+            store, plugins, units_of_work, membership_sync, unruled, removals, config.document_limit
+        )
+        self.groups = Groups(store, plugins, units_of_work, removals, config.document_limit)
         self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
         cursors = Cursors(config.secret_key, old_keys=config.secret_key_old)
         self.lists = Lists(store, plugins, config.page_limit, cursors)
@@ -108,8 +113,16 @@ class Provisioning:
         self.worker.tasks.append(self.imports.prune)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(
-            store, plugins, units_of_work, self.callers, self.long_changes, self.publisher
+            store,
+            plugins,
+            units_of_work,
+            self.callers,
+            self.long_changes,
+            self.publisher,
+            config.brake_values,
         )
+        self.safety = Safety(store, plugins, units_of_work, self.callers)
+        self.worker.tasks.append(lambda: self._schedule_delivery(self.safety.run_due()))
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
         self.console_access = ConsoleAccess(
             store,

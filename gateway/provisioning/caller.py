@@ -15,6 +15,7 @@ from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.json_values import freeze
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Answered, Decision
+from gateway.provisioning.safety.settings import Brake, Pause, read_brake, read_pause
 from gateway.store.activity import ActivityLine
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
@@ -50,6 +51,12 @@ class IdpCaller(Caller):
     kept: KeptAttributes
     #: What its base URL begins with.
     public_url: str
+    #: How many removals it may make; None for any number.
+    brake: Brake | None = None
+    #: Its pause, which may be over.
+    pause: Pause | None = None
+    #: The `Retry-After` of a change that waits for an admin, in seconds.
+    waiting_seconds: int = 900
 
 
 class Callers:
@@ -110,7 +117,12 @@ class Callers:
     ) -> IdpCaller:
         words = self.words(connection, organization, public_url)
         kept = self._keeps(connection, words)
-        return IdpCaller(organization, words.organization, connection, words, kept, public_url)
+        declaration = self._plugins.declared.of(connection.idp)
+        return IdpCaller(
+            organization, words.organization, connection, words, kept, public_url,
+            read_brake(connection.brake), read_pause(connection.pause),
+            declaration.waiting_seconds if declaration else 900,
+        )  # fmt: skip
 
     def _keeps(self, connection: ConnectionRecord, words: Connection) -> KeptAttributes:
         """Return what a connection keeps: it depends on plugin and settings alone, so it is computed once."""

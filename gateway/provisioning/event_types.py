@@ -14,6 +14,9 @@ ORGANIZATION_TYPES = (
         for verb in ("created", "updated", "deactivated", "reactivated", "restored", "deleted", "erased")
     ),
     *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
+    "user.removal_held",
+    "group.removal_held",
+    *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided")),
 )
 #: Those of the deployment itself, which operators alone receive.
 DEPLOYMENT_TYPES = (

@@ -82,6 +82,26 @@ class GroupMembers:
         unit.record_member_events(group.uid, group.name, added, removed)
         return group
 
+    def count_losses(self, caller: Caller, group: GroupRecord, changes: Sequence[MemberChange]) -> int:
+        """Return how many members the changes take from a group; 0 where they name too few to take half of them."""
+        whole = any(change.kind not in ("add", "remove") for change in changes)
+        named = sum(len(change.ids) for change in changes if change.kind == "remove")
+        if not whole and 2 * named <= group.members:
+            return 0
+        memberships, gone = self._store.memberships, set[int]()
+        for change in changes:
+            if change.kind == "add":
+                gone.difference_update(self._resolve(caller, change.ids).values())
+            elif change.kind == "remove":
+                known = memberships.find_known(caller.organization.id, group.id, change.ids)
+                gone.update(each.user_id for each in known if each.leaves)
+            elif change.kind == "remove_where" and change.filter is not None:
+                gone.update(self._resolve(caller, self._select(caller, group, change.filter)).values())
+            else:
+                staying = self._resolve(caller, change.ids).values()
+                gone = set(memberships.granted(group.id, PUSH)).difference(staying)
+        return len(gone)
+
     # In portions -------------------------------------------------------------------------------------------------
 
     def select_for_portions(

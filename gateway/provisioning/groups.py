@@ -13,6 +13,7 @@ from gateway.provisioning.group_members import GroupMembers, Read, describe_part
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.preconditions import check_version, refuse_to_replace
 from gateway.provisioning.rendering import etag, group_json
+from gateway.provisioning.safety.removals import RemovalControl
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
@@ -37,9 +38,10 @@ class Groups:
         store: Store,
         plugins: PluginManager,
         units_of_work: UnitsOfWork,
+        removals: RemovalControl,
         document_limit: int,
     ) -> None:
-        self._document_limit = document_limit
+        self._document_limit, self._removals = document_limit, removals
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
         self._members = GroupMembers(store, units_of_work)
 
@@ -148,13 +150,15 @@ class Groups:
 
         group = read(caller)
         more = self._members.exceeds_portion(group)
+        self._removals.guard_group(caller)
         if more:
             trace.before_portions()
+            self._admit_removal(caller, read, trace)
         try:
             while more:
                 group, gone, more = self._members.remove_portion(caller, read, trace)
                 left, if_match = left + gone, if_match and etag(group)
-            self._remove_row(caller, read, trace)
+            self._remove_row(caller, read, trace, admitted=bool(left))
         except Refusal as refusal:
             if left:
                 trace.members = 0, left
@@ -163,11 +167,20 @@ class Groups:
         trace.in_part = False
 
     @retry_on_conflict
-    def _remove_row(self, caller: Caller, read: Read, trace: Trace) -> None:
-        """Remove a group that has few members left."""
+    def _admit_removal(self, caller: Caller, read: Read, trace: Trace) -> None:
+        """Count the members of a group that is about to be removed in portions."""
+        with self._units_of_work.open(caller, trace, line=False) as unit:
+            group = read(caller)
+            self._removals.admit_group(caller, group, group.members, "delete", unit)
+
+    @retry_on_conflict
+    def _remove_row(self, caller: Caller, read: Read, trace: Trace, admitted: bool) -> None:
+        """Remove a group that has few members left. `admitted`: they were counted as removals before."""
         with self._units_of_work.open(caller, trace) as unit:
             # Read in here: until then a connection may link it.
             group = read(caller)
+            if not admitted:
+                self._removals.admit_group(caller, group, group.members, "delete", unit)
             if not self._store.groups.remove(caller.organization.id, group):
                 raise WriteConflict
             unit.count("Group", group.connection_id, -1)
@@ -243,6 +256,9 @@ class Groups:
         trace.target, trace.changed = Target("Group", group.uid, group.name), ()
         later = self._members.select_for_portions(caller, group, changes, trace)
         with self._units_of_work.open(caller, trace, line=not later) as change:
+            if self._removals.counts_group(caller, group):
+                losses = self._members.count_losses(caller, group, changes)
+                self._removals.admit_group(caller, group, losses, "leave", change)
             if owner != group.connection_id:
                 self._link(caller, group)
             if name != group.name or owner != group.connection_id:

@@ -37,8 +37,9 @@ class OrganizationSetup:
 
     def __init__(
         self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
-        long_changes: LongChangeRunner, publisher: Publisher,
+        long_changes: LongChangeRunner, publisher: Publisher, brake: Mapping[str, int] | None,
     ) -> None:  # fmt: skip
+        self._brake = brake
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
         self._callers, self._long_changes, self._publisher = callers, long_changes, publisher
         long_changes.register(REMOVE, self._remove_connection)
@@ -109,7 +110,7 @@ class OrganizationSetup:
         """Add a connection, with provisioning switched off. Without a name it has the title of its plugin."""
         name = self._plugins.declared.title(idp) if name is None else name
         with self._units_of_work.open(caller, trace):
-            connection = self._store.connections.add(caller.organization, idp, name, settings)
+            connection = self._store.connections.add(caller.organization, idp, name, settings, self._brake)
             trace.connection_uid = connection.uid
             trace.target = Target("Connection", connection.uid, connection.name)
             return connection
@@ -119,9 +120,10 @@ class OrganizationSetup:
         self, caller: Caller, connection: ConnectionRecord, values: Mapping[str, Any], trace: Trace,
         if_match: str | None = None,
     ) -> ConnectionRecord:  # fmt: skip
-        """Change name or settings. Settings that are not named stay as they are; null removes one.
+        """Change name, brake or settings. Without a brake nothing is held any more.
 
-        Raises PreconditionFailed, Conflict, and ValidationError of the plugin's schema.
+        Settings that are not named stay as they are; null removes one. Raises PreconditionFailed, Conflict, and
+        ValidationError of the plugin's schema.
         """
         stored, changed = self._read_again(connection), dict(values)
         trace.changed = [name for name in sorted(values) if name != "settings"] + [
@@ -135,6 +137,8 @@ class OrganizationSetup:
             if self._read_again(connection).version != stored.version:
                 raise WriteConflict
             self._store.connections.edit(connection, **changed)
+            if "brake" in changed and changed["brake"] is None:
+                self._store.brakes.clear(connection.id)
             return self._read_again(connection)
 
     def checked_settings(self, idp: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, cast
 from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.rendering import user_json
+from gateway.provisioning.safety.pauses import refuse_paused
 from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
@@ -234,7 +235,9 @@ class UnitsOfWork:
                 raise AuthenticationFailed(
                     "This connection was removed in the application; its tokens are revoked."
                 )
-            return cast(AnyCaller, self._callers.connection(*found, caller.public_url))
+            again = self._callers.connection(*found, caller.public_url)
+            refuse_paused(again)
+            return cast(AnyCaller, again)
         if found is None:
             raise NotFound("This connection was removed meanwhile.")
         return cast(AnyCaller, self._callers.admin(found[1], found[0]))
@@ -281,16 +284,19 @@ class UnitsOfWork:
 
     def rewrite_user(
         self, caller: Caller, trace: Trace, state: UserRewrite, groups: tuple[MemberRecord, ...], kind: str, seats: int,
-        limit: SeatLimit | None = None,
+        limit: SeatLimit | None = None, first: Steps = (),
     ) -> bool:  # fmt: skip
         """Store a user who keeps userName, externalId, manager, and the groups that the caller sees it in.
 
-        `kind` is the type of its event. Returns False where there is more to do, or where the organization has made
-        moves since the caller was read, so that the user may have other groups than `groups`: nothing was written then.
+        `kind` is the type of its event, `first` what is run before it. Returns False where there is more to do, or
+        where the organization has made moves since the caller was read, so that the user may have other groups:
+        nothing was written then.
         """
         user, steps = state.user, state.steps
         if state.renamed:
             steps = [*steps, reshow_step(caller.organization.id, user.id)]
+        if first:
+            steps = [*first, *steps]
         unit = UnitOfWork(self._store, caller, trace, limit, seats)
         unit.record_event(kind, "User", user.uid, user_json(user, groups, None))
         return unit.commit(RESERVE_UNMOVED, steps, user.modified) is not None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gateway.plugin.contracts import SeatRequest, User
+from gateway.plugin.contracts import Change, SeatRequest, User
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
@@ -20,6 +20,7 @@ from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.preconditions import check_version, refuse_to_replace
 from gateway.provisioning.rendering import user_json
+from gateway.provisioning.safety.removals import Removal, RemovalControl
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
@@ -74,9 +75,10 @@ class Users:
         units_of_work: UnitsOfWork,
         membership_sync: MembershipSync,
         unruled: UnruledValues,
+        removals: RemovalControl,
         document_limit: int,
     ) -> None:
-        self._document_limit, self._unruled = document_limit, unruled
+        self._document_limit, self._unruled, self._removals = document_limit, unruled, removals
         self._store, self._plugins = store, plugins
         self._units_of_work, self._membership_sync = units_of_work, membership_sync
 
@@ -183,8 +185,10 @@ class Users:
     @retry_on_conflict
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Delete a user softly: its seat is free, its memberships end, and its id can be restored."""
-        user = self._found(caller, uid, trace, if_match).user
+        user, groups = self._found(caller, uid, trace, if_match)
+        self._removals.guard(caller, user, ("delete",), trace)
         with self._units_of_work.open(caller, trace, seats=-user.active) as unit:
+            self._removals.admit(caller, _removal(user, groups, "delete"), unit)
             if not self._store.users.remove(caller.organization.id, user):
                 raise WriteConflict
             self._store.memberships.drop_user(caller.organization.id, user.id)
@@ -275,16 +279,23 @@ class Users:
             return self._keep(caller, user, judgement, trace)
         check_size(document, before, self._document_limit)
         trace.changed = differing(before, document)
+        deactivates = bool(user.active) and not active
+        self._removals.guard(caller, user, _guarded(user, document), trace)
         seats, kind = int(active) - user.active, _kind(user, active)
         state = self._store.users.rewriting(caller.organization.id, owner, user, document)
         if (
             groups is not None
             and trace.steps is None
             and self._stays(caller, user, document)
-            and self._units_of_work.rewrite_user(caller, trace, state, groups, kind, seats, judgement.seats)
-        ):
+            and self._units_of_work.rewrite_user(
+                caller, trace, state, groups, kind, seats, judgement.seats,
+                self._removals.step(caller) if deactivates else [],
+            )
+        ):  # fmt: skip
             return Outcome(state.user, groups)
         with self._units_of_work.open(caller, trace, judgement.seats, seats=seats) as unit:
+            if deactivates:
+                self._removals.admit(caller, _removal(user, groups, "deactivate"), unit)
             if user.user_name != document["userName"]:
                 self._check_free(caller, document["userName"], user.id)
             stored = self._store.users.write(state)
@@ -452,6 +463,20 @@ def _by_line(line: ActivityRecord | None) -> str:
     token = f"{line.principal or ''} {prefix}…".strip() if prefix else line.principal or ""
     by = "an admin" if "/organizations/" in line.operation else "the identity provider"
     return f" by {by}{f' ({token})' if token else ''}, request {line.request_id}"
+
+
+def _guarded(before: UserRecord, document: Json) -> list[Change]:
+    """Return what a user may have to be kept from, of a change to this document."""
+    changes: list[Change] = []
+    if before.active and not document["active"]:
+        changes.append("deactivate")
+    if before.user_name != document["userName"]:
+        changes.append("rename")
+    return changes
+
+
+def _removal(user: UserRecord, groups: tuple[MemberRecord, ...] | None, action: str) -> Removal:
+    return Removal("User", user.uid, user.user_name, action, 1, user_json(user, groups or (), None))
 
 
 def _kind(before: UserRecord, active: bool) -> str:

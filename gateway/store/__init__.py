@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.store.activity import ActivityLog
+from gateway.store.brakes import Brakes
 from gateway.store.connection_health import ConnectionHealth
 from gateway.store.connections import Connections
 from gateway.store.console import ConsoleLinks, ConsoleSessions
@@ -103,5 +104,6 @@ class Store:
         self.domains = Domains(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)
         self.webhook_replays = WebhookReplays(database)
+        self.brakes = Brakes(database)
         self.page_positions = PagePositions(database)
         self.search = Search(database, query_seconds, page_bytes)

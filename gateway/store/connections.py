@@ -100,6 +100,13 @@ class Connections:
         )
         return [ConnectionRecord._make(row) for row in rows]
 
+    def paused(self, limit: int) -> list[ConnectionRecord]:
+        """Return connections of all organizations that have a pause, though it may be over."""
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM connections c WHERE c.pause IS NOT NULL ORDER BY c.id LIMIT ?", limit
+        )
+        return [ConnectionRecord._make(row) for row in rows]
+
     def count_by_idp(self) -> dict[str, int]:
         """Return the number of connections of each identity provider."""
         return dict(self._db.all("SELECT idp, COUNT(*) FROM connections GROUP BY idp ORDER BY idp"))
@@ -116,14 +123,19 @@ class Connections:
         return {row[0]: ConnectionRecord._make(row) for row in rows}
 
     def add(
-        self, organization: OrganizationRecord, idp: str, name: str, settings: Mapping[str, Any]
+        self,
+        organization: OrganizationRecord,
+        idp: str,
+        name: str,
+        settings: Mapping[str, Any],
+        brake: Mapping[str, int] | None = None,
     ) -> ConnectionRecord:
         """Insert a connection. Its slug cannot be guessed and holds no `_`, which Okta refuses in a base URL."""
         moment = now()
         slug = f"{idp}-{''.join(secrets.choice(_SLUG_LETTERS) for _ in range(10))}".replace("_", "-")
         row = self._db.one(
             "INSERT INTO connections (uid, slug, organization_id, idp, name, settings, provisioning, mapping_enabled,"
-            f" created, modified, version) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?, 1)"
+            f" created, modified, version, brake) VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?, ?, 1, ?)"
             f" RETURNING {COLUMNS.replace('c.', '')}",
             new_id(),
             slug,
@@ -133,14 +145,16 @@ class Connections:
             json.dumps(dict(settings)),
             moment,
             moment,
+            json.dumps(dict(brake)) if brake else None,
         )
         assert row is not None
         return ConnectionRecord._make(row)
 
     def edit(self, connection: ConnectionRecord, **values: Any) -> None:
         """Update columns, given by name, and raise the version."""
-        if "settings" in values:
-            values["settings"] = json.dumps(dict(values["settings"]))
+        for name in ("settings", "brake"):
+            if values.get(name) is not None:
+                values[name] = json.dumps(dict(values[name]))
         sets = "".join(f"{name} = ?, " for name in values)
         self._db.run(
             f"UPDATE connections SET {sets}version = version + 1, modified = ? WHERE id = ?",

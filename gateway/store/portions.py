@@ -137,7 +137,7 @@ class Portions:
 
     def _columns(self, paths: Sequence[Path]) -> str:
         parts = "".join(f", {self._db.dialect.part('doc', path)}" for path in paths)
-        return f"id, uid, connection_id, user_name, active, created, modified{parts}"
+        return f"id, uid, connection_id, user_name, active, created, modified, protected{parts}"
 
 
 def _outline(row: tuple[Any, ...]) -> OutlinedUser:

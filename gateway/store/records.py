@@ -132,6 +132,7 @@ class OutlinedUser(NamedTuple):
     active: int
     created: int
     modified: int
+    protected: int
     parts: tuple[str | None, ...]
 
 
@@ -148,6 +149,35 @@ class GroupRecord(NamedTuple):
     created: int
     modified: int
     version: int
+
+
+class HoldRecord(NamedTuple):
+    """The hold of a connection; times in microseconds. `counted` removals of `most` were made when it began."""
+
+    connection_id: int
+    since: int
+    counted: int
+    most: int
+    #: `waiting`: all removals are held; `allowed`: none, until `until`; `rejected`: all are refused, until `until`.
+    state: str
+    decided_by: str | None
+    until: int | None
+    warned: int
+
+
+class HeldRemoval(NamedTuple):
+    """A removal that is held: of a user, of a group, or of very many members of one."""
+
+    resource: str
+    uid: str
+    name: str
+    #: deactivate, delete, leave.
+    action: str
+    people: int
+    first: int
+    last: int
+    tries: int
+    allowed: int
 
 
 class ListedUser(NamedTuple):

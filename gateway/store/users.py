@@ -295,6 +295,26 @@ class Users:
         )
         return gone > 0
 
+    def protect(self, organization_id: int, user: UserRecord, protected: bool) -> UserRecord | None:
+        """Mark a user as protected or not; None when somebody else wrote it since."""
+        done = self._db.run(
+            "UPDATE users SET protected = ?, version = version + 1"
+            " WHERE organization_id = ? AND id = ? AND version = ?",
+            int(protected),
+            organization_id,
+            user.id,
+            user.version,
+        )
+        return user._replace(protected=int(protected), version=user.version + 1) if done else None
+
+    def count_protected(self, organization_id: int) -> int:
+        """Return how many users of an organization are protected."""
+        row = self._db.one(
+            "SELECT COUNT(*) FROM users WHERE organization_id = ? AND protected = 1 AND deleted = 0",
+            organization_id,
+        )
+        return int(row[0]) if row else 0
+
 
 def _placed(sql: str) -> str:
     """Return a condition of a named statement, with `?` for each parameter, in their order."""

@@ -80,12 +80,14 @@ class Count(fields.Integer):
 
 
 class Moment(fields.Field[int]):
-    """A time in a query, RFC 3339 with its zone; microseconds since 1970."""
+    """A time, RFC 3339 with its zone; microseconds since 1970."""
 
     default_error_messages = {"invalid": "Not a time like 2026-01-31T09:30:00Z."}  # noqa: RUF012
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         # In a query that was not encoded, the plus of a zone arrives as a space.
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
         try:
             moment = datetime.fromisoformat(value.replace(" ", "+"))
         except ValueError:

@@ -49,6 +49,7 @@ def _profile(user: UserRecord | OutlinedUser, display_name: str | None, group: A
         "user_name": user.user_name,
         "display_name": display_name,
         "active": bool(user.active),
+        "protected": bool(user.protected),
         "idp_group": group if isinstance(group, list) else [] if group is None else [group],
         "created_at": rfc3339(user.created),
         "updated_at": rfc3339(user.modified),

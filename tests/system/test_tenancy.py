@@ -504,6 +504,8 @@ ADMIN_BODIES: dict[str, Any] = {
     "POST /organizations/<organization>/connections": {"idp": "generic", "name": "Taken over"},
     "PATCH /connections/<connection>": {"name": "Taken over"},
     "PUT /connections/<connection>/provisioning": {"enabled": False},
+    "PUT /connections/<connection>/pause": {"reason": "taken over"},
+    "POST /connections/<connection>/hold": {"action": "reject"},
     "POST /connections/<connection>/tokens": {"label": "Taken over"},
     "POST /connections/<connection>/group-mapping/preview": {"enabled": False},
     "PUT /connections/<connection>/group-mapping": {"enabled": False},

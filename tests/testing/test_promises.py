@@ -44,6 +44,7 @@ MAP = "@hookimpl\ndef gateway_map_resource(connection, document, resource_type):
 PATCH = "@hookimpl\ndef gateway_map_patch(operations, current):\n"
 SEATS = "@hookimpl\ndef gateway_check_seats(organization, request):\n    limit = organization.seats.limit\n"
 PLANS = "@hookimpl\ndef gateway_check_entitlement(organization, feature):\n"
+GUARD = "@hookimpl\ndef gateway_guard_change(user, change):\n"
 GROUPS = "@hookimpl\ndef gateway_resolve_groups(user):\n"
 HEARS = "@hookimpl\ndef gateway_provisioned(event):\n"
 MEND = "f'{organization.name}: no seat for {request.user_name}.'"
@@ -177,6 +178,19 @@ BROKEN = {
         "EntitlementPromises",
         "denied = ('team',)",
         {"denial_says", "word_for_word", "feature_that"},
+    ),
+    "guards": (
+        GUARD
+        + "    return Verdict(False, 'The owner stays.') if user.user_name.startswith('owner') else None\n",
+        "GuardPromises",
+        "guarded = {'an owner': ('owner@acme.test', 'delete')}; denial = 'stays'",
+        set(),
+    ),
+    "forgets": (
+        GUARD + "    return None\n",
+        "GuardPromises",
+        "guarded = {'an owner': ('owner@acme.test', 'rename')}",
+        {"denied_change"},
     ),
     "seats": (
         SEATS + f"    return None if limit is None else SeatVerdict(limit, {MEND})\n",

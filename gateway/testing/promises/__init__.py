@@ -24,6 +24,7 @@ which is one of this plugin with these `settings`.
 from gateway.testing.promises.application import (
     EntitlementPromises,
     GroupPromises,
+    GuardPromises,
     ListenerPromises,
     SeatPromises,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "DialectPromises",
     "EntitlementPromises",
     "GroupPromises",
+    "GuardPromises",
     "IdpPromises",
     "ListenerPromises",
     "PluginPromises",

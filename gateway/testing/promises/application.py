@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from gateway.plugin.contracts import (
+    Change,
     Event,
     GroupGrant,
     ResourceType,
@@ -107,6 +108,42 @@ class EntitlementPromises(PluginPromises):
         return self.asked.ask(
             "gateway_check_entitlement", organization=organization(plan=plan), feature=feature
         )
+
+
+class GuardPromises(PluginPromises):
+    """The promises of a plugin that keeps identity providers from taking something from a user."""
+
+    #: A userName and a change that is denied, by a name for the case.
+    guarded: ClassVar[Mapping[str, tuple[str, Change]]] = {}
+    #: Words of the remedy, in every denial.
+    denial: ClassVar[str] = ""
+
+    def test_a_denied_change_reaches_the_identity_provider_word_for_word(
+        self, deployment: Deployment, guarded_change: tuple[str, Change]
+    ) -> None:
+        """403 in the plugin's own sentence, the same twice, and the user stays as it was."""
+        name, change = guarded_change
+        client = deployment.connection("generic")
+        uid = client.user(name)["id"]
+        before = client.call("GET", f"/Users/{uid}").json
+        values = {"deactivate": ("active", False), "rename": ("userName", f"other-{name}")}
+        for _ in range(2):
+            if change == "delete":
+                refused = client.call("DELETE", f"/Users/{uid}")
+            else:
+                path, value = values[change]
+                refused = client.patch(f"/Users/{uid}", {"op": "replace", "path": path, "value": value})
+            assert refused.status == 403
+            assert self.denial in refused.json["detail"]
+        user = User(uid, name, True, MappingProxyType(before))
+        verdict = self.asked.ask(
+            "gateway_guard_change",
+            organization=deployment.gateway.callers.tenant(client.organization),
+            user=user,
+            change=change,
+        )
+        assert (verdict.allowed, verdict.sentence) == (False, refused.json["detail"])
+        assert client.call("GET", f"/Users/{uid}").json == before
 
 
 class SeatPromises(PluginPromises):

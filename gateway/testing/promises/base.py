@@ -117,6 +117,7 @@ _EXAMPLES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "foreign": lambda promises: dict(FOREIGN),
     "resolved": lambda promises: dict(promises.users),
     "allowed_plan": lambda promises: {plan or "no plan": plan for plan in promises.allowed},
+    "guarded_change": lambda promises: dict(promises.guarded),
     "denied_plan": lambda promises: {plan or "no plan": plan for plan in promises.denied},
     "limit": lambda promises: {f"limit {limit}": limit for limit in promises.limits},
 }

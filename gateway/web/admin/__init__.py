@@ -29,6 +29,7 @@ from gateway.web.admin import (
     mapping,
     organizations,
     plugins,
+    safety,
     users,
     webhook_polls,
     webhooks,
@@ -120,7 +121,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls, explanations, imports,
+        webhook_polls, explanations, imports, safety,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

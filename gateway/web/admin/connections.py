@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from marshmallow import ValidationError
 
 from gateway.provisioning.diagnostics import Check
+from gateway.provisioning.safety.settings import read_pause
 from gateway.provisioning.takeover import TakeoverRequest
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
@@ -23,6 +25,7 @@ blueprint = Blueprint(
 
 
 def _connection_json(request: AdminRequest, connection: ConnectionRecord) -> dict[str, Any]:
+    pause = read_pause(connection.pause)
     details = request.gateway.queries.connection_details(connection, request.organization, request.public_url)
     return {
         "id": connection.uid,
@@ -33,6 +36,8 @@ def _connection_json(request: AdminRequest, connection: ConnectionRecord) -> dic
         "plugin_missing": details.plugin_missing,
         "settings": details.settings,
         "provisioning": {"enabled": bool(connection.provisioning)},
+        "brake": json.loads(connection.brake) if connection.brake else None,
+        "pause": pause.as_json() if pause and pause.covers(removal=True) else None,
         "setup_steps": details.setup_steps,
         "extension_urn": details.extension_urn,
         "created_at": rfc3339(connection.created),

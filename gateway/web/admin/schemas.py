@@ -16,6 +16,7 @@ from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
 from gateway.scim.schemas import TEXT_LENGTH
 from gateway.web.admin.pagination import LimitQuery, PageQuery
+from gateway.web.admin.safety_schemas import Brake, Pause
 from gateway.web.text_fields import Count, Flag, Moment, Name, Url, check_bytes, check_one_line
 
 _LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
@@ -157,6 +158,9 @@ class ConsoleLink(Schema):
 
 class ConnectionChange(Schema):
     name = Name()
+    brake = fields.Nested(
+        Brake, allow_none=True, metadata={"description": "Beyond it removals are held; null for no limit."}
+    )
     settings = fields.Dict(
         keys=fields.String(), validate=_check_settings, metadata={"description": "By the plugin; merged."}
     )
@@ -183,6 +187,8 @@ class Connection(Schema):
     name = fields.String()
     settings = fields.Dict()
     provisioning = fields.Nested(Provisioning)
+    brake = fields.Nested(Brake, allow_none=True)
+    pause = fields.Nested(Pause, allow_none=True)
     setup_steps = fields.List(fields.String())
     extension_urn = fields.String()
     created_at = _time()
@@ -381,6 +387,7 @@ class UserChange(Schema):
     display_name = fields.String(allow_none=True, validate=_LABEL)
     email = fields.String(allow_none=True, validate=_EMAIL)
     active = Flag()
+    protected = Flag()
 
 
 class NewUser(UserChange):
@@ -483,6 +490,7 @@ class User(Schema):
     user_name = fields.String()
     display_name = fields.String(allow_none=True)
     active = fields.Boolean()
+    protected = fields.Boolean()
     managed_by = fields.Nested(ManagedBy, allow_none=True)
     idp_group = fields.List(fields.String())
     groups = fields.List(fields.Nested(UserGroup))

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response
 
+from gateway.scim.errors import InvalidValue
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OutlinedUser, UserRecord
 from gateway.web.admin import schemas
@@ -67,8 +68,20 @@ def read_user(user: str) -> Any:
 @blueprint.response(200, schemas.User)
 @accepts_if_match
 def change_user(values: dict[str, Any], user: str) -> Any:
-    """Activate or deactivate anybody; change the names and the address of a manual user."""
+    """Activate, deactivate or protect anybody; change the names and the address of a manual user.
+
+    An identity provider can neither deactivate, delete nor rename a protected user. `protected` is changed by itself.
+    """
     request = current_request()
+    if "protected" in values:
+        if len(values) > 1:
+            raise InvalidValue(
+                "protected is changed by itself: send the other values in a request of their own."
+            )
+        protect = request.gateway.safety.protect
+        return _user_answer(
+            request, protect(request.caller, user, values["protected"], request.trace, request.if_match)
+        )
     return _user_answer(
         request,
         request.gateway.users.edit(request.caller, user, values, request.trace, request.if_match).user,

@@ -19,6 +19,7 @@ from gateway.web.console import (
     oidc,
     organizations,
     people,
+    safety,
     seats,
     sessions,
     set_up,
@@ -50,6 +51,7 @@ PAGES = (
     groups,
     activity,
     seats,
+    safety,
     webhooks,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.

@@ -67,12 +67,16 @@ _VERBS = {
     f"POST {_CONNECTION}/takeover": ("took people over", "to take people over"),
     f"PUT {_CONNECTION}/group-mapping": ("saved Map to groups", "to save Map to groups"),
     f"POST {_CONNECTION}/group-mapping/preview": ("previewed Map to groups", "to preview Map to groups"),
+    f"PUT {_CONNECTION}/pause": ("paused the connection {}", "to pause the connection {}"),
+    f"DELETE {_CONNECTION}/pause": ("ended the pause of the connection {}", "to end the pause of the connection {}"),
+    f"POST {_CONNECTION}/hold": ("decided on held removals", "to decide on held removals"),
     "POST /setup": ("opened the console with a link", "to open the console with a link"),
 }  # fmt: skip
 _OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}
 _HOOKS = {
     "check_seats": "Seats",
     "check_entitlement": "Plan",
+    "guard_change": "Protection",
     "resolve_groups": "Groups",
     "map_resource": "Translation",
     "map_patch": "Translation of a change",

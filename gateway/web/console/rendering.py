@@ -23,6 +23,7 @@ NAVIGATION = (
     ("show_seats", "Seats"),
     ("show_tokens", "Tokens"),
     ("show_webhooks_of_organization", "Webhooks"),
+    ("show_safety", "Safety"),
 )
 #: Pages of an organization for operators alone.
 OPERATORS_PAGES = (("show_setup_links", "Setup links"),)

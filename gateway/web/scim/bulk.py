@@ -11,6 +11,7 @@ from functools import partial
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.rendering import etag
+from gateway.provisioning.safety.pauses import refuse_paused
 from gateway.provisioning.users import Outcome
 from gateway.scim.bulk import BulkOperation, BulkRequest, Circular, bulk_response, read_bulk
 from gateway.scim.errors import InvalidValue, MethodNotAllowed, NotFound, Refusal
@@ -119,6 +120,7 @@ class _Run:
         if circular:
             raise Circular(_CIRCLE)
         _check(operation)
+        refuse_paused(caller)
         operation = operation.resolve(self._ids)
         left = self._run(caller, operation, trace)
         self._gateway.activity_writer.record_change(trace)

@@ -16,6 +16,7 @@ from gateway.provisioning.caller import TraceState
 from gateway.provisioning.cursors import LIFETIME
 from gateway.provisioning.groups import is_large, is_large_document
 from gateway.provisioning.rendering import etag, group_json, user_json
+from gateway.provisioning.safety.pauses import refuse_paused
 from gateway.provisioning.users import Outcome
 from gateway.provisioning.webhooks.security_events import event_uris
 from gateway.scim import discovery
@@ -50,6 +51,9 @@ _READ_AS_JSON = (MEDIA_TYPE, "application/json", "")
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
+_CREATES = (("POST", "/Users"), ("POST", "/Groups"))
+
+
 class View:
     """One endpoint: it authenticates the caller, calls the operation, and records it in the activity.
 
@@ -69,6 +73,7 @@ class View:
         self.path = path
         self._label = f"{method} {path.replace('<uid>', '{id}')}"
         self._operation, self._open = operation, open_
+        self._changes = method in ("PUT", "PATCH", "DELETE") or (method, path) in _CREATES
         self._activity_writer, self._authentication = activity_writer, authentication
 
     def identify(self, request: ScimRequest) -> None:
@@ -89,6 +94,8 @@ class View:
             trace.restore(TraceState(decisions=tuple(trace.decisions[: request.decision_count])))
         if not self._open:
             self._authentication.admit(request, admission, trace)
+        if self._changes:
+            refuse_paused(admission.caller)
         response = self._operation(request, admission.caller, trace, **request.arguments)
         trace.status = response.status
         if trace.steps is not None:

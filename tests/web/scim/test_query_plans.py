@@ -38,6 +38,8 @@ class Town:
         self.store = self.deployment.gateway.store
         self.scim, other = self.deployment.connection("generic"), self.deployment.connection("generic")
         for connection in (self.scim, other):
+            # The first removal of a minute takes a longer way.
+            self.store.connections.edit(connection.connection, brake=None)
             self._settle(connection, users)
         self.uids = [user.uid for user in self.store.portions.page(self.scim.organization.id, (), 0, users)]
         self.sales = self.scim.group("Sales", tuple(self.uids[: users // 2]))["id"]

@@ -1,0 +1,1 @@
+"""What keeps an identity provider from removing people by mistake: pauses, the brake and its holds, protection."""

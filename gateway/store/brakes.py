@@ -1,0 +1,204 @@
+"""Removals of connections counted by minute, and those that are held until an admin decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.store.engine.base import Database
+from gateway.store.engine.statements import RowUpdate, Step
+from gateway.store.records import HeldRemoval, HoldRecord
+
+#: Counts removals in the open minute of a connection; no row when that is another minute, or they would be too many.
+#: Every removal locks the row of its organization before, so no two of them wait for each other here.
+COUNT_REMOVALS = RowUpdate(
+    "brake",
+    "brakes",
+    (("n", "n + :people"),),
+    "connection_id = :brake_connection AND minute = :minute AND n + :people <= most AND :go",
+    ("n",),
+)
+
+#: States of a hold.
+WAITING, ALLOWED, REJECTED = "waiting", "allowed", "rejected"
+
+
+_HOLD = "connection_id, since, counted, most, state, decided_by, until, warned"
+_HELD = "resource, uid, name, action, people, first, last, tries, allowed"
+
+
+class Brakes:
+    """Counts the removals of connections."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @staticmethod
+    def step(connection_id: int, minute: int, people: int) -> Step:
+        """Return the statement that counts removals, as one of a change."""
+        return Step(COUNT_REMOVALS, {"brake_connection": connection_id, "minute": minute, "people": people})
+
+    def count(self, connection_id: int, minute: int, people: int, minutes: int, limit: int) -> int | None:
+        """Count removals in a transaction that holds the organization's lock, unless they would be too many.
+
+        `limit` is how many there may be in so many `minutes`. Returns None, or how many there were before that.
+        """
+        row = self._db.one("SELECT minute, n, most FROM brakes WHERE connection_id = ?", connection_id)
+        if row is None:
+            self._db.run(
+                "INSERT INTO brakes (connection_id, minute, n, most) VALUES (?, ?, 0, ?)",
+                connection_id,
+                minute,
+                limit,
+            )
+            row = (minute, 0, limit)
+        opened, n, _ = row
+        # The clock of another node may be ahead.
+        minute = max(minute, opened)
+        if opened < minute and n:
+            self._db.run(
+                "INSERT INTO removals (connection_id, minute, n) VALUES (?, ?, ?)"
+                " ON CONFLICT (connection_id, minute) DO UPDATE SET n = removals.n + excluded.n",
+                connection_id,
+                opened,
+                n,
+            )
+        if opened < minute:
+            n = 0
+            self._db.run(
+                "DELETE FROM removals WHERE connection_id = ? AND minute <= ?",
+                connection_id,
+                minute - minutes,
+            )
+        before = self._earlier(connection_id)
+        most = max(0, limit - before)
+        counted = n + people <= most
+        self._db.run(
+            "UPDATE brakes SET minute = ?, n = ?, most = ? WHERE connection_id = ?",
+            minute,
+            n + people if counted else n,
+            most,
+            connection_id,
+        )
+        return None if counted else before + n
+
+    def _earlier(self, connection_id: int) -> int:
+        row = self._db.one("SELECT SUM(n) FROM removals WHERE connection_id = ?", connection_id)
+        return int(row[0] or 0) if row else 0
+
+    def close(self, connection_id: int) -> None:
+        """Have every removal ask for the hold: none is counted in the open minute any more."""
+        self._db.run("UPDATE brakes SET most = 0 WHERE connection_id = ?", connection_id)
+
+    def clear(self, connection_id: int) -> None:
+        """Forget the removals of a connection and its hold: counting begins anew."""
+        for table in ("brakes", "removals", "holds", "held_removals"):
+            self._db.run(f"DELETE FROM {table} WHERE connection_id = ?", connection_id)
+
+    # Holds ----------------------------------------------------------------------------------------------------------
+
+    def hold(self, connection_id: int) -> HoldRecord | None:
+        """Return the hold of a connection; None where it has none."""
+        row = self._db.one(f"SELECT {_HOLD} FROM holds WHERE connection_id = ?", connection_id)
+        return HoldRecord._make(row) if row else None
+
+    def holds(self, connection_ids: Sequence[int]) -> dict[int, HoldRecord]:
+        """Return the holds of connections, by their keys."""
+        rows = self._db.among(
+            connection_ids, lambda marks: f"SELECT {_HOLD} FROM holds WHERE connection_id IN ({marks})"
+        )
+        return {row[0]: HoldRecord._make(row) for row in rows}
+
+    def open_hold(self, connection_id: int, moment: int, counted: int, most: int) -> None:
+        """Begin a hold of all removals."""
+        self._db.run(
+            f"INSERT INTO holds ({_HOLD}) VALUES (?, ?, ?, ?, '{WAITING}', NULL, NULL, ?)",
+            connection_id,
+            moment,
+            counted,
+            most,
+            moment,
+        )
+
+    def decide(self, connection_id: int, state: str, decided_by: str | None, until: int | None) -> None:
+        """Store what an admin decided on a hold."""
+        self._db.run(
+            "UPDATE holds SET state = ?, decided_by = ?, until = ? WHERE connection_id = ?",
+            state,
+            decided_by,
+            until,
+            connection_id,
+        )
+
+    def unwarned(self, before: int, limit: int) -> list[tuple[int, int, HoldRecord]]:
+        """Return holds that wait and were warned of before a moment: organization, connection, hold."""
+        rows = self._db.all(
+            f"SELECT c.organization_id, c.id, {', '.join(f'h.{name}' for name in _HOLD.split(', '))} FROM holds h"
+            f" JOIN connections c ON c.id = h.connection_id WHERE h.state = '{WAITING}' AND h.warned < ?"
+            " ORDER BY h.warned LIMIT ?",
+            before,
+            limit,
+        )
+        return [(row[0], row[1], HoldRecord._make(row[2:])) for row in rows]
+
+    def note_warning(self, connection_id: int, moment: int) -> None:
+        """Note that a hold was warned of."""
+        self._db.run("UPDATE holds SET warned = ? WHERE connection_id = ?", moment, connection_id)
+
+    # Held removals ----------------------------------------------------------------------------------------------------
+
+    def held(self, connection_id: int, resource: str, uid: str) -> HeldRemoval | None:
+        """Return the held removal of a user or group."""
+        row = self._db.one(
+            f"SELECT {_HELD} FROM held_removals WHERE connection_id = ? AND resource = ? AND uid = ?",
+            connection_id,
+            resource,
+            uid,
+        )
+        return HeldRemoval._make(row) if row else None
+
+    def keep(self, connection_id: int, removal: HeldRemoval) -> None:
+        """Store a held removal, or that it was tried again."""
+        self._db.run(
+            f"INSERT INTO held_removals (connection_id, {_HELD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, 0)"
+            " ON CONFLICT (connection_id, resource, uid) DO UPDATE SET tries = held_removals.tries + 1,"
+            " last = excluded.last, action = excluded.action, people = excluded.people, name = excluded.name",
+            connection_id,
+            *removal[:7],
+        )
+
+    def drop(self, connection_id: int, resource: str, uid: str) -> None:
+        """Forget a held removal."""
+        self._db.run(
+            "DELETE FROM held_removals WHERE connection_id = ? AND resource = ? AND uid = ?",
+            connection_id,
+            resource,
+            uid,
+        )
+
+    def allow(self, connection_id: int, uids: Sequence[str]) -> int:
+        """Let held removals pass when they are tried again; return how many are held of those."""
+        rows = self._db.among(
+            uids,
+            lambda marks: (
+                f"UPDATE held_removals SET allowed = 1 WHERE connection_id = ? AND uid IN ({marks}) RETURNING uid"
+            ),
+            connection_id,
+        )
+        return len(rows)
+
+    def count_held(self, connection_id: int, allowed: int | None = None) -> int:
+        """Return how many removals are held, or how many of those are allowed (1) or not (0)."""
+        condition = "" if allowed is None else f" AND allowed = {int(allowed)}"
+        row = self._db.one(
+            f"SELECT COUNT(*) FROM held_removals WHERE connection_id = ?{condition}", connection_id
+        )
+        return int(row[0]) if row else 0
+
+    def page(self, connection_id: int, limit: int) -> list[HeldRemoval]:
+        """Return held removals, the first ones first."""
+        rows = self._db.all(
+            f"SELECT {_HELD} FROM held_removals WHERE connection_id = ? ORDER BY first, uid LIMIT ?",
+            connection_id,
+            limit,
+        )
+        return [HeldRemoval._make(row) for row in rows]

@@ -1,0 +1,104 @@
+"""Pauses of connections, and removals of theirs that are held until an admin decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.provisioning.safety.operations import HoldView
+from gateway.scim.errors import InvalidValue
+from gateway.store.ids_and_time import rfc3339
+from gateway.store.records import HeldRemoval
+from gateway.web.admin import safety_schemas
+from gateway.web.admin.blueprint import Blueprint
+from gateway.web.admin.context import current_request
+
+blueprint = Blueprint("safety", "Pauses of connections, and removals that are held until an admin decides.")
+
+_PAUSE, _HOLD = "/connections/<connection>/pause", "/connections/<connection>/hold"
+
+
+@blueprint.route(_PAUSE, methods=["PUT"])
+@blueprint.arguments(safety_schemas.PauseRequest)
+@blueprint.response(200, safety_schemas.Pause)
+def pause_connection(values: dict[str, Any]) -> Any:
+    """Have all changes of a connection, or its removals, wait: they are answered 429 with `Retry-After`.
+
+    It ends by itself. Reads are answered meanwhile.
+    """
+    request = current_request()
+    pause = request.gateway.safety.pause(
+        request.caller, request.connection, values["scope"], values["until"], values["reason"], request.trace
+    )
+    return pause.as_json()
+
+
+@blueprint.route(_PAUSE, methods=["DELETE"])
+@blueprint.response(204)
+def resume_connection() -> None:
+    """End a pause. What an admin does at the identity provider then is in `after` of the hold."""
+    request = current_request()
+    request.gateway.safety.resume(request.caller, request.connection, request.trace)
+
+
+@blueprint.route(_HOLD)
+@blueprint.response(200, safety_schemas.Hold)
+def read_hold() -> Any:
+    """What is held of a connection, and since when."""
+    request = current_request()
+    return _hold_json(request.gateway.safety.hold_of(request.connection))
+
+
+@blueprint.route(_HOLD, methods=["POST"])
+@blueprint.arguments(safety_schemas.HoldDecision)
+@blueprint.response(200, safety_schemas.Hold)
+def decide_hold(values: dict[str, Any]) -> Any:
+    """Allow all removals for some hours, allow those of `users`, or reject all for a day.
+
+    What is allowed passes when the identity provider sends it again. A hold never ends by itself.
+    """
+    request = current_request()
+    request.trace.status = 200
+    if (values["action"] == "allow") != ("users" in values):
+        raise InvalidValue("users belongs to the action allow, and only to that one.")
+    if "hours" in values and values["action"] != "allow_all":
+        raise InvalidValue("hours belongs to the action allow_all, and only to that one.")
+    view = request.gateway.safety.decide(
+        request.caller,
+        request.connection,
+        values["action"],
+        values.get("users"),
+        values.get("hours"),
+        request.trace,
+    )
+    return _hold_json(view)
+
+
+def _hold_json(view: HoldView) -> dict[str, Any]:
+    hold = view.hold
+    if hold is None:
+        return {"state": "none", "held": 0, "items": [], "after": view.after}
+    return {
+        "state": hold.state,
+        "since": rfc3339(hold.since),
+        "counted": hold.counted,
+        "limit": hold.most,
+        "by": hold.decided_by,
+        "until": None if hold.until is None else rfc3339(hold.until),
+        "held": view.total,
+        "items": [_removal_json(each) for each in view.removals],
+        "after": view.after,
+    }
+
+
+def _removal_json(removal: HeldRemoval) -> dict[str, Any]:
+    return {
+        "resource": removal.resource,
+        "id": removal.uid,
+        "name": removal.name,
+        "action": removal.action,
+        "people": removal.people,
+        "first_at": rfc3339(removal.first),
+        "last_at": rfc3339(removal.last),
+        "tries": removal.tries,
+        "allowed": bool(removal.allowed),
+    }

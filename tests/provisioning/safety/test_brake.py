@@ -1,0 +1,240 @@
+"""The brake: however many removals arrive together, no more than the limit of the connection happen."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from gateway.testing import Deployment, Scim
+
+OFF = {"op": "replace", "path": "active", "value": False}
+#: Threads that remove at once.
+WRITERS = 8
+
+
+@pytest.fixture
+def scim(deployment: Deployment) -> Scim:
+    """A connection of Okta that may make ten removals an hour."""
+    return deployment.connection("okta", deployment.organization(seats=100))
+
+
+def people(scim: Scim, count: int) -> list[str]:
+    return [scim.user(f"user{number}@acme.test")["id"] for number in range(count)]
+
+
+def at_once(act: Callable[[str], Any], uids: Sequence[str]) -> list[Any]:
+    """Call a function for each id, eight at a time."""
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return list(pool.map(act, uids))
+
+
+def deactivate(scim: Scim, uid: str) -> Any:
+    return scim.patch(f"/Users/{uid}", OFF)
+
+
+def active(scim: Scim) -> int:
+    return scim.deployment.used(scim.organization)
+
+
+def types(scim: Scim) -> Counter[str]:
+    return Counter(kind for kind, _ in scim.deployment.events(scim.organization))
+
+
+def decide(scim: Scim, **decision: Any) -> Any:
+    answer = scim.deployment.admin("POST", f"/connections/{scim.uid}/hold", decision)
+    assert answer.status == 200, answer.json
+    return answer.json
+
+
+def hold(scim: Scim) -> Any:
+    return scim.deployment.admin("GET", f"/connections/{scim.uid}/hold").json
+
+
+def test_of_fifty_deactivations_at_once_ten_happen_and_forty_are_held(scim: Scim) -> None:
+    uids = people(scim, 50)
+    answers = at_once(lambda uid: deactivate(scim, uid), uids)
+    assert Counter(answer.status for answer in answers) == {200: 10, 429: 40}
+    assert active(scim) == 40
+    held = next(answer for answer in answers if answer.status == 429)
+    assert "10 removals were made, and 10 are allowed in 60 minutes" in held.json["detail"]
+    assert f"/console/organizations/{scim.organization.uid}/safety" in held.json["detail"]
+    assert types(scim)["connection.held"] == 1
+    assert types(scim)["user.removal_held"] == 40
+    assert types(scim)["user.deactivated"] == 10
+    assert (hold(scim)["state"], hold(scim)["held"]) == ("waiting", 40)
+    lines = scim.deployment.activity(scim.organization, outcome="failure")
+    assert [line.status for line in lines] == [429] * 40
+
+
+def test_an_answer_says_when_the_identity_provider_tries_again(scim: Scim) -> None:
+    for uid in (uids := people(scim, 11)):
+        deactivate(scim, uid)
+    slug, token = scim.connection.slug, {"Authorization": f"Bearer {scim.token}"}
+    client = scim.deployment.app.test_client()
+    answer = client.delete(f"/scim/v2/{slug}/Users/{uids[10]}", headers=token)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "900")
+
+
+def test_what_is_held_is_sent_again_and_told_once(scim: Scim) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    before = types(scim)
+    for _ in range(3):
+        assert deactivate(scim, uids[11]).status == 429
+    assert types(scim) == before
+    assert {item["name"]: item["tries"] for item in hold(scim)["items"]} == {
+        "user10@acme.test": 1,
+        "user11@acme.test": 4,
+    }
+
+
+def test_creates_updates_and_reactivations_pass_while_removals_are_held(scim: Scim) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    assert (
+        scim.patch(f"/Users/{uids[11]}", {"op": "replace", "path": "name.givenName", "value": "New"}).status
+        == 200
+    )
+    assert scim.patch(f"/Users/{uids[0]}", OFF | {"value": True}).status == 200
+    scim.user("more@acme.test")
+
+
+def test_once_all_are_allowed_they_pass_when_they_are_sent_again(scim: Scim) -> None:
+    uids = people(scim, 30)
+    for uid in uids:
+        deactivate(scim, uid)
+    shown = decide(scim, action="allow_all", hours=1)
+    assert (shown["state"], shown["held"]) == ("allowed", 20)
+    assert "Retry Selected" in shown["after"]
+    assert {answer.status for answer in at_once(lambda uid: deactivate(scim, uid), uids)} == {200}
+    assert active(scim) == 0
+    assert hold(scim)["held"] == 0
+
+
+def test_those_who_are_allowed_pass_and_the_others_wait(scim: Scim) -> None:
+    uids = people(scim, 13)
+    for uid in uids:
+        deactivate(scim, uid)
+    decide(scim, action="allow", users=uids[10:12])
+    assert [deactivate(scim, uid).status for uid in uids[10:]] == [200, 200, 429]
+    decide(scim, action="allow", users=[uids[12]])
+    assert deactivate(scim, uids[12]).status == 200
+    assert hold(scim)["state"] == "none"
+
+
+def test_a_rejection_refuses_them_in_the_name_of_the_admin(scim: Scim) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    decide(scim, action="reject")
+    answer = deactivate(scim, uids[11])
+    assert answer.status == 403
+    assert "rejected the removals of the connection 'Okta'" in answer.json["detail"]
+    assert active(scim) == 2
+
+
+def test_a_new_hour_counts_anew_but_ends_no_hold(scim: Scim) -> None:
+    database = scim.deployment.gateway.store.database
+    uids = people(scim, 25)
+    for uid in uids[:9]:
+        assert deactivate(scim, uid).status == 200
+    database.run("UPDATE brakes SET minute = minute - 59")
+    assert [deactivate(scim, uid).status for uid in uids[9:11]] == [200, 429]
+    decide(scim, action="allow_all", hours=1)
+    database.run("UPDATE holds SET until = 1")
+    assert [deactivate(scim, uid).status for uid in uids[11:22]] == [200] * 10 + [429]
+    database.run("UPDATE brakes SET minute = minute - 600")
+    assert deactivate(scim, uids[22]).status == 429
+    assert types(scim)["connection.held"] == 2
+
+
+def test_a_limit_by_share_follows_the_people_of_the_connection(deployment: Deployment) -> None:
+    scim = deployment.connection("generic")
+    brake = {"percent": 50, "least": 2, "minutes": 60}
+    assert deployment.admin("PATCH", f"/connections/{scim.uid}", {"brake": brake}).json["brake"] == brake
+    uids = people(scim, 8)
+    assert [deactivate(scim, uid).status for uid in uids] == [200] * 4 + [429] * 4
+    assert deployment.admin("PATCH", f"/connections/{scim.uid}", {"brake": None}).json["brake"] is None
+    assert [deactivate(scim, uid).status for uid in uids] == [200] * 8
+
+
+def test_deletions_and_large_losses_of_groups_are_held(deployment: Deployment) -> None:
+    scim = deployment.connection("generic")
+    uids = people(scim, 24)
+    group = scim.group("Sales", tuple(uids))
+    path = f"/Groups/{group['id']}"
+    answer = scim.patch(path, {"op": "replace", "path": "members", "value": [{"value": uids[0]}]})
+    assert answer.status == 429
+    assert scim.call("DELETE", path).status == 429
+    assert len(scim.call("GET", path).json["members"]) == 24
+    assert scim.call("DELETE", f"/Users/{uids[0]}").status == 429
+    assert types(scim)["group.removal_held"] == types(scim)["user.removal_held"] == 1
+    # A few members are no removal, nor is a small group.
+    few = {"op": "remove", "path": f'members[value eq "{uids[1]}"]'}
+    assert scim.patch(path, few).status == 204
+    small = scim.group("Few", (uids[2],))
+    assert scim.call("DELETE", f"/Groups/{small['id']}").status == 204
+    decide(scim, action="allow_all")
+    assert scim.call("DELETE", path).status == 204
+
+
+def test_each_operation_of_a_bulk_request_is_counted(scim: Scim) -> None:
+    uids = people(scim, 12)
+    operations = [{"method": "DELETE", "path": f"/Users/{uid}"} for uid in uids]
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations}
+    answer = scim.call("POST", "/Bulk", body)
+    assert Counter(each["status"] for each in answer.json["Operations"]) == {"204": 10, "429": 2}
+
+
+def test_admins_are_not_limited(scim: Scim) -> None:
+    path = f"/organizations/{scim.organization.uid}/users"
+    for uid in people(scim, 12):
+        assert scim.deployment.admin("PATCH", f"{path}/{uid}", {"active": False}).status == 200
+    assert hold(scim)["state"] == "none"
+
+
+def test_a_hold_on_which_nobody_decides_is_warned_of_each_day(scim: Scim) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    safety, database = scim.deployment.gateway.safety, scim.deployment.gateway.store.database
+    safety._looked = -1000.0
+    assert safety.run_due() == []
+    database.run("UPDATE holds SET warned = warned - 90000000000")
+    safety._looked = -1000.0
+    assert safety.run_due() == [scim.organization.id]
+    kind, data = scim.deployment.events(scim.organization)[-1]
+    assert (kind, data["held"], data["counted"], data["limit"]) == ("connection.held", 2, 10, 10)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "open"},
+        {"action": "allow"},
+        {"action": "reject", "users": ["u1"]},
+        {"action": "allow_all", "hours": 25},
+        {"action": "allow_all", "users": ["u1"]},
+    ],
+    ids=json.dumps,
+)
+def test_a_decision_that_cannot_be_is_refused(scim: Scim, body: dict[str, Any]) -> None:
+    for uid in people(scim, 11):
+        deactivate(scim, uid)
+    assert scim.deployment.admin("POST", f"/connections/{scim.uid}/hold", body).status in (400, 422)
+    assert hold(scim)["state"] == "waiting"
+
+
+def test_without_a_hold_there_is_nothing_to_decide(scim: Scim) -> None:
+    answer = scim.deployment.admin("POST", f"/connections/{scim.uid}/hold", {"action": "reject"})
+    assert (answer.status, answer.json["message"]) == (
+        409,
+        "Nothing of the connection 'Okta' is held: there is nothing to decide.",
+    )

@@ -1,0 +1,201 @@
+"""Pauses of connections, protected users, and the hook by which an application's plugin guards its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway import Verdict, hookimpl
+from gateway.testing import Deployment, Scim
+
+OFF = {"op": "replace", "path": "active", "value": False}
+RENAME = {"op": "replace", "path": "userName", "value": "other@acme.test"}
+
+
+@pytest.fixture
+def scim(deployment: Deployment) -> Scim:
+    return deployment.connection("okta")
+
+
+def pause(scim: Scim, **values: Any) -> Any:
+    body = {"reason": "a migration"} | values
+    return scim.deployment.admin("PUT", f"/connections/{scim.uid}/pause", body)
+
+
+def resume(scim: Scim) -> Any:
+    return scim.deployment.admin("DELETE", f"/connections/{scim.uid}/pause")
+
+
+def kinds(scim: Scim) -> list[str]:
+    return [kind for kind, _ in scim.deployment.events(scim.organization)]
+
+
+def test_a_paused_connection_reads_and_changes_nothing_until_it_goes_on(scim: Scim) -> None:
+    uid = scim.user()["id"]
+    shown = pause(scim).json
+    assert (shown["scope"], shown["reason"]) == ("all", "a migration")
+    before = kinds(scim)
+    refused = [
+        scim.call("POST", "/Users", {"userName": "new@acme.test"}),
+        scim.patch(f"/Users/{uid}", OFF),
+        scim.call("PUT", f"/Users/{uid}", {"userName": "user1@acme.test"}),
+        scim.call("DELETE", f"/Users/{uid}"),
+        scim.call("POST", "/Groups", {"displayName": "Sales"}),
+    ]
+    assert {answer.status for answer in refused} == {429}
+    assert "is paused until" in refused[0].json["detail"]
+    assert "a migration" in refused[0].json["detail"]
+    assert scim.call("GET", f"/Users/{uid}").status == 200
+    assert scim.call("GET", "/Users").json["totalResults"] == 1
+    assert kinds(scim) == before
+    assert resume(scim).status == 204
+    assert scim.patch(f"/Users/{uid}", OFF).status == 200
+    assert [kind for kind in kinds(scim) if kind.startswith("connection")] == [
+        "connection.paused",
+        "connection.resumed",
+    ]
+    assert resume(scim).status == 409
+
+
+def test_a_pause_of_removals_lets_everything_else_pass(scim: Scim) -> None:
+    uid = scim.user()["id"]
+    pause(scim, scope="removals")
+    assert (
+        scim.patch(f"/Users/{uid}", {"op": "replace", "path": "name.givenName", "value": "New"}).status == 200
+    )
+    assert scim.patch(f"/Users/{uid}", OFF).status == 429
+    assert scim.call("DELETE", f"/Users/{uid}").status == 429
+    scim.user("user2@acme.test")
+
+
+def test_a_pause_ends_by_itself(scim: Scim) -> None:
+    pause(scim)
+    safety, connection = scim.deployment.gateway.safety, scim.connection
+    over = json.dumps(json.loads(str(connection.pause)) | {"until": 1})
+    scim.deployment.gateway.store.connections.edit(connection, pause=over)
+    scim.user()
+    safety._looked = -1000.0
+    assert safety.run_due() == [scim.organization.id]
+    assert kinds(scim)[-1] == "connection.resumed"
+    assert scim.deployment.admin("GET", f"/connections/{scim.uid}").json["pause"] is None
+
+
+def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was admitted before the pause, and its transaction begins after it."""
+    uid = scim.user()["id"]
+    users = scim.deployment.gateway.users
+    judge = users._judge
+
+    def pause_then_judge(*args: Any) -> Any:
+        monkeypatch.setattr(users, "_judge", judge)
+        assert pause(scim).status == 200
+        return judge(*args)
+
+    monkeypatch.setattr(users, "_judge", pause_then_judge)
+    assert scim.patch(f"/Users/{uid}", OFF).status == 429
+    assert scim.call("GET", f"/Users/{uid}").json["active"] is True
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"until": "2020-01-01T00:00:00Z"}, {"until": "2999-01-01T00:00:00Z"}, {"scope": "some"}, {"until": 7}],
+)
+def test_a_pause_that_cannot_be_is_refused(scim: Scim, values: dict[str, Any]) -> None:
+    assert pause(scim, **values).status in (400, 422)
+    assert scim.deployment.admin("GET", f"/connections/{scim.uid}").json["pause"] is None
+
+
+# Protection -----------------------------------------------------------------------------------------------------------
+
+
+def protect(scim: Scim, uid: str, protected: bool = True) -> Any:
+    path = f"/organizations/{scim.organization.uid}/users/{uid}"
+    return scim.deployment.admin("PATCH", path, {"protected": protected})
+
+
+def test_no_identity_provider_removes_or_renames_a_protected_user(scim: Scim) -> None:
+    uid = scim.user()["id"]
+    assert protect(scim, uid).json["protected"] is True
+    for refused in (
+        scim.patch(f"/Users/{uid}", OFF),
+        scim.patch(f"/Users/{uid}", RENAME),
+        scim.call("DELETE", f"/Users/{uid}"),
+    ):
+        assert refused.status == 403
+        assert "user1@acme.test is protected in the application" in refused.json["detail"]
+        assert f"/people/{uid}" in refused.json["detail"]
+    assert (
+        scim.patch(f"/Users/{uid}", {"op": "replace", "path": "name.givenName", "value": "New"}).status == 200
+    )
+    assert protect(scim, uid, False).json["protected"] is False
+    assert scim.call("DELETE", f"/Users/{uid}").status == 204
+
+
+def test_five_users_can_be_protected(scim: Scim) -> None:
+    uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(6)]
+    assert [protect(scim, uid).status for uid in uids] == [200] * 5 + [409]
+    assert protect(scim, uids[0]).status == 200
+
+
+def test_protection_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = scim.user()["id"]
+    users = scim.deployment.gateway.users
+    judge = users._judge
+
+    def protect_then_judge(*args: Any) -> Any:
+        monkeypatch.setattr(users, "_judge", judge)
+        assert protect(scim, uid).status == 200
+        return judge(*args)
+
+    monkeypatch.setattr(users, "_judge", protect_then_judge)
+    assert scim.patch(f"/Users/{uid}", OFF).status == 403
+
+
+def guarding(scim: Scim, answer: Callable[[Any, str], Any]) -> None:
+    class Owners:
+        @hookimpl
+        def gateway_guard_change(self, user: Any, change: str) -> Any:
+            return answer(user, change)
+
+    scim.deployment.gateway.plugins.add(Owners(), "owners")
+
+
+def test_the_plugin_of_an_application_keeps_its_last_owner(scim: Scim) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def answer(user: Any, change: str) -> Any:
+        asked.append((user.user_name, change))
+        return Verdict(change == "rename", "The last owner stays: make somebody else an owner first.")
+
+    guarding(scim, answer)
+    uid = scim.user()["id"]
+    assert asked == []
+    refused = scim.patch(f"/Users/{uid}", OFF)
+    assert (refused.status, refused.json["detail"]) == (
+        403,
+        "The last owner stays: make somebody else an owner first.",
+    )
+    assert scim.call("DELETE", f"/Users/{uid}").status == 403
+    assert scim.patch(f"/Users/{uid}", RENAME).status == 200
+    assert asked == [
+        ("user1@acme.test", "deactivate"),
+        ("user1@acme.test", "delete"),
+        ("user1@acme.test", "rename"),
+    ]
+    line = scim.deployment.activity(scim.organization, outcome="failure")[0]
+    assert '"hook": "guard_change"' in line.decisions
+    path = f"/organizations/{scim.organization.uid}/users/{uid}"
+    assert scim.deployment.admin("PATCH", path, {"active": False}).status == 200
+
+
+def test_a_guard_that_fails_lets_nothing_pass(scim: Scim) -> None:
+    def fail(user: Any, change: str) -> Any:
+        raise RuntimeError
+
+    guarding(scim, fail)
+    uid = scim.user()["id"]
+    assert scim.patch(f"/Users/{uid}", OFF).status == 503
+    assert scim.call("GET", f"/Users/{uid}").json["active"] is True
