@@ -51,6 +51,7 @@ def test_every_operation_is_described(openapi: dict) -> None:
     assert set(edited) - set(versioned) == {
         "DELETE /organizations/{organization}/sso",
         "DELETE /connections/{connection}/pause",
+        "DELETE /connections/{connection}/watch",
         "DELETE /connections/{connection}/tokens/{token}",
         "DELETE /admin-tokens/{token}",
         "DELETE /organizations/{organization}/admin-tokens/{token}",
