@@ -60,7 +60,7 @@ class Trial:
         url = f"postgresql://postgres@{hosts}/{'gateway' if pooled else 'postgres'}"
         url += "?target_session_attrs=read-write"
         self.deployment = Deployment(
-            folder / "instance", database_url=url, secret_key="a-key-for-tests-only" * 2
+            folder / "instance", database_url=url, secret_key="a-key-for-tests-only" * 2, brake="off"
         )
         running.callback(self.deployment.close)
         environment = self.deployment.environment

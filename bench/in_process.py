@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.limit import Limit
 from bench.operations import OPERATIONS, Ask, Subject
-from bench.stock import fill_gateway, fill_limit
+from bench.stock import NEVER_HELD, fill_gateway, fill_limit
 from gateway.testing import Deployment
 
 PORTION = 60
@@ -40,7 +40,9 @@ def _at(
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
         show_progress(f"in process: filling with {users:,} users", 0, 1)
-        with closing(Deployment(Path(folder) / "instance", sqlite_synchronous=synchronous)) as deployment:
+        with closing(
+            Deployment(Path(folder) / "instance", sqlite_synchronous=synchronous, brake=NEVER_HELD)
+        ) as deployment:
             subject, _ = fill_gateway(deployment, users)
             url = f"sqlite:///{folder}/limit.sqlite3"
             rival = fill_limit(url, synchronous, users)

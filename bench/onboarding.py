@@ -126,7 +126,7 @@ def onboard(users: int, connections: int, console: Console) -> dict[str, Any]:
             running.callback(server.stop)
             url = f"postgresql://postgres@{HOST}:{server.port}/postgres"
             deployment = Deployment(
-                folder / "instance", database_url=url, secret_key="a-key-for-tests-only" * 2
+                folder / "instance", database_url=url, secret_key="a-key-for-tests-only" * 2, brake="off"
             )
             running.callback(deployment.close)
             nodes = Node(folder, "a", deployment.environment), Node(folder, "b", deployment.environment)

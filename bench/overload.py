@@ -441,7 +441,7 @@ def target_of(engine: str, users: int, workers: int, server: str) -> Iterator[tu
             with connect(url) as connection:
                 connection.execute("CREATE DATABASE overload TEMPLATE template0 ENCODING 'UTF8'")
             settings["database_url"] = urlsplit(url)._replace(path="/overload").geturl()
-        with closing(Deployment(folder / "instance", **settings)) as deployment:
+        with closing(Deployment(folder / "instance", brake="off", **settings)) as deployment:
             subject, scim = fill_gateway(deployment, users)
             other = deployment.connection("okta", scim.organization)
             for number in range(LARGE_USERS):

@@ -26,7 +26,7 @@ from bench.machines import free_port
 from bench.operations import ALL_PAGES, OPERATIONS, PAGE, Subject, list_page
 from bench.processes import children, cpu_seconds, memory
 from bench.raw import connect
-from bench.stock import fill_gateway, fill_limit
+from bench.stock import NEVER_HELD, fill_gateway, fill_limit
 from gateway.server import STOP_SECONDS, end_with_parent
 from gateway.testing import Deployment, engines
 
@@ -219,6 +219,7 @@ def lanes(running: ExitStack, plan: Plan, engine: str, show_progress: ShowProgre
                     "database_url": url,
                     "sqlite_synchronous": plan.synchronous,
                     "secret_key": "bench" * 8,
+                    "brake": NEVER_HELD,
                 }
                 with closing(Deployment(folder / name, **settings)) as deployment:
                     subject, _ = fill_gateway(deployment, users)

@@ -20,6 +20,8 @@ from gateway.testing import Deployment, Scim
 
 #: The number of the user that the others are copies of; no other text in its rows contains it.
 _MODEL = 9_999_999
+#: A brake that counts each removal and holds none: what is measured pays for it.
+NEVER_HELD = "100/9999999/60"
 _Copied = Callable[[int], dict[str, Any]]
 
 
