@@ -9,6 +9,7 @@ from gateway.cli.common import Commands
 from gateway.cli.conformance import conformance
 from gateway.cli.deliver import deliver
 from gateway.cli.demo import demo
+from gateway.cli.imports import import_people
 from gateway.cli.listen import listen
 from gateway.cli.plugins import plugin, plugins
 from gateway.cli.server import migrate, serve
@@ -34,6 +35,7 @@ for command in (
     restore,
     restored,
     admin_token,
+    import_people,
     simulate,
     listen,
     conformance,

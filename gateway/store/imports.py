@@ -120,8 +120,12 @@ class Imports:
             after,
             limit,
         )
+        width = len(json.loads(record.columns))
         return [
-            ImportRow(number, tuple(json.loads(data)), outcome, why) for number, data, outcome, why in rows
+            _erased_row(number, width, outcome)
+            if data == "{}"
+            else ImportRow(number, tuple(json.loads(data)), outcome, why)
+            for number, data, outcome, why in rows
         ]
 
     def count_outcomes(self, record: ImportRecord) -> dict[str, int]:
@@ -227,3 +231,11 @@ class Imports:
             organization_id,
         )
         return sorted(map(NamedGroup._make, rows), key=lambda group: (group.connection_id is None, group.id))
+
+
+def _erased_row(number: int, width: int, outcome: str) -> ImportRow:
+    """Return a row whose person was erased: it was emptied, and does nothing any more."""
+    done = outcome not in ("", "deactivate")
+    return ImportRow(
+        number, ("",) * width, outcome if done else "wrong", "The person of this row was erased."
+    )

@@ -47,6 +47,7 @@ SHOWING = {
     "admin-token create --name acme": False,
     "admin-token revoke acme": False,
     "try okta": False,
+    "import acme {file}": False,
 }
 
 
@@ -54,7 +55,7 @@ SHOWING = {
 def test_a_command_that_shows_or_finds_no_database_writes_nothing(gateway, instance, tmp_path, typed, shows):
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/scim/v2/acme"
-    result = gateway(*typed.format(url=url, folder=tmp_path).split())
+    result = gateway(*typed.format(url=url, folder=tmp_path, file=__file__).split())
     assert (result.exit_code == 0) is shows, result.output
     assert not instance.exists()
     assert list(tmp_path.iterdir()) == []

@@ -237,6 +237,21 @@ def test_an_import_goes_on_after_a_portion_that_failed_without_doubles(acme, mon
     assert [row[-2] for row in result(acme, made)[1:]] == ["created"] * 5
 
 
+def test_a_row_whose_person_was_erased_does_nothing(acme) -> None:
+    made = upload(acme, HEADER + "gone@acme.test,Gone,,true,\nhere@acme.test,,,true,\n").json
+    acme.deployment.gateway.store.erasures.empty_import_rows(
+        [(acme.deployment.gateway.store.imports.page(_organization(acme), 0, 1)[0].id, 1)]
+    )
+    assert acme.get(f"{acme.path}/imports/{made['id']}")["wrong"] == 1
+    assert apply(acme, made).json["outcomes"] == {"created": 1, "wrong": 1}
+    assert result(acme, made)[1] == ["", "", "", "", "", "wrong", "The person of this row was erased."]
+    assert [row[0] for row in people(acme)[1:]] == ["here@acme.test"]
+
+
+def _organization(acme: Any) -> Any:
+    return acme.deployment.gateway.store.organizations.by_id(acme.okta.organization.uid)
+
+
 def test_an_import_is_over_after_a_day(acme) -> None:
     made = upload(acme, "user_name\na@acme.test\n").json
     gateway = acme.deployment.gateway
