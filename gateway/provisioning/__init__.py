@@ -19,6 +19,7 @@ from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.erasure.erasures import Erasures
 from gateway.provisioning.erasure.kept_list import KeptList
+from gateway.provisioning.erasure.person_export import PersonExport
 from gateway.provisioning.event_feeds import EventFeeds
 from gateway.provisioning.event_pruning import EventPruning
 from gateway.provisioning.event_relay import EventRelay
@@ -97,6 +98,7 @@ class Provisioning:
             KeptList(config.instance),
             config.deleted_days,
         )
+        self.person_export = PersonExport(store, self.activity_writer)
         self.worker.tasks += [
             self.activity_writer.flush_due,
             self.publisher.publish,

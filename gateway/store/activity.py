@@ -9,6 +9,7 @@ from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
 from gateway.store.engine.statements import Statement, Step
 from gateway.store.ids_and_time import now
+from gateway.store.organizations import HELD
 from gateway.store.records import ActivityRecord
 
 COLUMNS = (
@@ -164,6 +165,9 @@ class ActivityLog:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        #: Organizations under a legal hold at the last pruning, and the key up to which all lines are theirs.
+        self._held: frozenset[int] = frozenset()
+        self._held_up_to = 0
 
     def add(self, lines: Sequence[tuple[int, ActivityLine]]) -> None:
         """Insert lines, each with its moment in microseconds."""
@@ -349,7 +353,12 @@ class ActivityLog:
         Lines are deleted in the order of insertion. A line whose moment is wrong, because a clock was ahead when it
         was inserted, goes with the lines that were inserted after it.
         """
-        oldest = self._db.one("SELECT at, id FROM activity ORDER BY id LIMIT 1")
+        held = frozenset(row[0] for row in self._db.all("SELECT id FROM organizations WHERE legal_hold = 1"))
+        if held != self._held:
+            self._held, self._held_up_to = held, 0
+        oldest = self._db.one(
+            "SELECT at, id FROM activity WHERE id > ? ORDER BY id LIMIT 1", self._held_up_to
+        )
         if oldest is None or most < 1:
             return 0
         at, first = oldest
@@ -360,11 +369,27 @@ class ActivityLog:
         if at < before:
             # Lines are written in the order of their moments, but for a second or so.
             reach, values = " AND at < ?", (before,)
-        return self._db.run(
-            f"DELETE FROM activity WHERE id IN (SELECT id FROM activity ORDER BY id LIMIT ?){reach}",
+        pruned = self._db.run(
+            "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE id > ? ORDER BY id LIMIT ?)"
+            f" AND organization_id NOT IN {HELD}{reach}",
+            self._held_up_to,
             most,
             *values,
         )
+        if held:
+            self._pass_held(most)
+        return pruned
+
+    def _pass_held(self, most: int) -> None:
+        """Begin the next pruning behind the oldest lines, as far as they are of organizations under a legal hold."""
+        for key, organization_id in self._db.all(
+            "SELECT id, organization_id FROM activity WHERE id > ? ORDER BY id LIMIT ?",
+            self._held_up_to,
+            most,
+        ):
+            if organization_id not in self._held:
+                return
+            self._held_up_to = key
 
     def _has_older_after(self, first: int, before: int) -> bool:
         """Return whether a line inserted after line `first` is from before a moment; reads a few of them."""

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from gateway.store.activity import COLUMNS as ACTIVITY_COLUMNS
 from gateway.store.engine.base import Database
 from gateway.store.events import position
 from gateway.store.ids_and_time import now
-from gateway.store.records import EventRecord, OrganizationRecord, UserRecord
+from gateway.store.records import ActivityRecord, EventRecord, OrganizationRecord, UserRecord
 from gateway.store.users import COLUMNS, addresses
 
 #: The parts of an erasure in their order; `DONE` follows the last one.
@@ -251,6 +252,48 @@ class Erasures:
         if len(found) == ROWS:
             return found, found[-1].seq
         return found, last[1] if last else None
+
+    # Export ---------------------------------------------------------------------------------------------------------
+
+    def lines_of(
+        self, organization_id: int, uid: str, user_key: str, after: tuple[int, int]
+    ) -> list[ActivityRecord]:
+        """Return the next lines about a user by its id or name, the oldest first, behind a moment and key."""
+        rows = self._db.all(
+            f"SELECT {ACTIVITY_COLUMNS} FROM activity WHERE organization_id = ? AND (at, id) > (?, ?)"
+            f" AND (target_uid = ? OR user_key = ?) ORDER BY at, id LIMIT {ROWS}",
+            *(organization_id, *after, uid, user_key),
+        )
+        return [ActivityRecord._make(row) for row in rows]
+
+    def rows_about(self, organization_id: int, user: UserRecord) -> dict[str, list[dict[str, Any]]]:
+        """Return what holds, adoption and explanations store of a user, by table; at most `ROWS` rows of each."""
+        of_organization = "connection_id IN (SELECT id FROM connections WHERE organization_id = ?)"
+        queries: dict[str, tuple[Sequence[str], str, tuple[Any, ...]]] = {
+            "adoptions": (
+                ("found_by", "risk", "first", "last", "tries", "state", "decided_by", "decided"),
+                "organization_id = ? AND user_id = ?",
+                (organization_id, user.id),
+            ),
+            "held_removals": (
+                ("action", "first", "last", "tries", "allowed"),
+                f"{of_organization} AND resource = 'User' AND uid = ?",
+                (organization_id, user.uid),
+            ),
+            "explanations": (
+                ("request_id", "at", "connection_uid", "request", "response", "steps"),
+                "organization_id = ? AND user_uid = ?",
+                (organization_id, user.uid),
+            ),
+        }
+        found = {}
+        for name, (columns, where, parameters) in queries.items():
+            table = "traces" if name == "explanations" else name
+            rows = self._db.all(
+                f"SELECT {', '.join(columns)} FROM {table} WHERE {where} LIMIT {ROWS}", *parameters
+            )
+            found[name] = [dict(zip(columns, row, strict=True)) for row in rows]
+        return found
 
     # Activity -------------------------------------------------------------------------------------------------------
 

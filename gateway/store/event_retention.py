@@ -35,11 +35,14 @@ class EventRetention:
         self._db, self._publications = database, publications
 
     def oldest(self, after: int, limit: int) -> list[tuple[int, int | None]]:
-        """Return the next organizations behind a key, in order, and when the oldest event of each was committed."""
+        """Return the next organizations behind a key, in order, and when the oldest event of each was committed.
+
+        Those under a legal hold are left out.
+        """
         # Not joined to the others: SQLite would read the oldest event of each organization before it sorts them.
         own = [(DEPLOYMENT, at) for _, at in self.removable(DEPLOYMENT, 1)] if after < DEPLOYMENT else []
         rows = self._db.all(
-            f"SELECT o.id, {_OLDEST} FROM organizations o WHERE o.id > ? ORDER BY o.id LIMIT ?",
+            f"SELECT o.id, {_OLDEST} FROM organizations o WHERE o.id > ? AND o.legal_hold = 0 ORDER BY o.id LIMIT ?",
             max(after, DEPLOYMENT),
             limit - len(own),
         )

@@ -103,6 +103,10 @@ def tally_steps(organization_id: int, counts: Mapping[tuple[str, int | None], in
     ]
 
 
+#: The keys of organizations under a legal hold: nothing of them is pruned.
+HELD = "(SELECT id FROM organizations WHERE legal_hold = 1)"
+
+
 class Organizations:
     """All organizations. What is inside one is reached through it."""
 

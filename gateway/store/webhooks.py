@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from gateway.store.engine.base import Database
 from gateway.store.events import event_key, event_of
 from gateway.store.ids_and_time import new_id, now
+from gateway.store.organizations import HELD
 from gateway.store.records import AttemptRecord, OrganizationRecord, ParkedRecord, WebhookRecord
 from gateway.store.secret_values import SecretValues, UnreadableSecret
 
@@ -281,7 +282,7 @@ class Webhooks:
         """Delete so many attempts at most that were made before a time (microseconds); return how many it were."""
         return self._db.run(
             "DELETE FROM webhook_attempts WHERE id IN"
-            " (SELECT id FROM webhook_attempts WHERE at < ? ORDER BY at LIMIT ?)",
+            f" (SELECT id FROM webhook_attempts WHERE at < ? AND organization_id NOT IN {HELD} ORDER BY at LIMIT ?)",
             *(before, most),
         )
 

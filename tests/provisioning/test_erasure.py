@@ -175,6 +175,13 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     before = [
         (record.seq, record.type) for record in organization.gateway.store.events.page(tenant.id, 0, 1000)
     ]
+    exported = json.loads(
+        organization.deployment.admin("GET", f"{organization.admin.path}/users/{uid}/export").text
+    )
+    assert (exported["user"]["userName"], exported["deleted"]) == (NAME, True)
+    assert [event["type"] for event in exported["events"]] == ["user.created", "user.updated", "user.deleted"]
+    assert (len(exported["adoptions"]), len(exported["held_removals"])) == (1, 1)
+    assert {"POST /Users", "PATCH /Users/{id}"} <= {line["operation"] for line in exported["activity"]}
     marked = {column.split(".")[0] for column in find_mark(organization)}
     assert marked >= {
         "users", "emails", "events", "activity", "adoptions", "held_removals", "removed_grants", "traces",
@@ -199,6 +206,7 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     assert organization.one("SELECT COUNT(*) FROM webhook_attempts WHERE response = 'ok'") > 0
     assert organization.one("SELECT COUNT(*) FROM import_rows WHERE reason LIKE 'other%'") == 1
     assert organization.one("SELECT COUNT(*) FROM activity WHERE user_name = 'other@acme.test'") > 0
+    assert organization.admin.get(f"{organization.admin.path}/users/{uid}/export", 404)
     audit(organization.deployment)
 
 
@@ -276,6 +284,28 @@ def test_a_legal_hold_refuses_an_erasure_and_stops_one(organization: Organizatio
     organization.admin.call("PATCH", path, {"legal_hold": False})
     organization.finish()
     assert organization.one("SELECT state FROM erasures") == "done"
+
+
+def test_nothing_of_an_organization_under_a_legal_hold_is_pruned(organization: Organization) -> None:
+    deployment, store = organization.deployment, organization.gateway.store
+    held, free = organization.client, deployment.connection("generic")
+    for number, client in enumerate((held, free, held)):
+        client.user(f"user{number}@acme.test")
+        client.call("GET", "/Users")
+    organization.gateway.activity_writer.flush()
+    organization.admin.call("PATCH", organization.admin.path, {"legal_hold": True})
+    keys = [client.organization.id for client in (held, free)]
+    count = "SELECT COUNT(*) FROM activity WHERE organization_id = ?"
+    before = organization.one(count, keys[0])
+    for _ in range(organization.one("SELECT COUNT(*) FROM activity")):
+        with store.transaction():
+            store.activity.prune(now() + DAY, 2)
+    assert [organization.one(count, key) for key in keys] == [before, 0]
+    assert keys[0] not in [key for key, _ in store.event_retention.oldest(0, 100)]
+    assert keys[1] in [key for key, _ in store.event_retention.oldest(0, 100)]
+    organization.admin.call("PATCH", organization.admin.path, {"legal_hold": False})
+    with store.transaction():
+        assert store.activity.prune(now() + DAY, 1000) >= before
 
 
 def test_users_who_are_deleted_for_long_are_erased(organization: Organization) -> None:

@@ -77,6 +77,13 @@ class Erasures:
         erasure = self._begin(caller, uid, reason, confirm, trace)
         return self._run(erasure, time.monotonic() + REQUEST_SECONDS)
 
+    def describe(self, caller: Caller, uid: str) -> tuple[str, bool] | None:
+        """Return the userName of a user, and whether it is deleted; None where it is unknown or erased."""
+        found = self._store.erasures.user(caller.organization.id, uid)
+        if found is None or not found[0].user_name:
+            return None
+        return found[0].user_name, found[1]
+
     @retry_on_conflict
     def _begin(self, caller: Caller, uid: str, reason: str, confirm: str, trace: Trace) -> Erasure:
         organization = caller.organization

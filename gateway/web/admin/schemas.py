@@ -56,7 +56,9 @@ class OrganizationChange(Schema):
     seats = fields.Nested(SeatLimit)
     billing = fields.Nested(BillingChange)
     legal_hold = fields.Boolean(
-        metadata={"description": "While it is on, nobody in the organization is erased. For operators only."},
+        metadata={
+            "description": "While it is on, nothing of it is pruned and nobody in it is erased. For operators only."
+        },
     )
 
 

@@ -14,6 +14,7 @@ from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Page, Pagination
+from gateway.web.person_file import person_file
 from gateway.web.user_rows import document_paths, user_rows
 from gateway.web.users_csv import users_csv
 
@@ -95,6 +96,13 @@ def remove_user(user: str) -> None:
     """Delete a user softly: the seat is free, and its identity provider may bring it back."""
     request = current_request()
     request.gateway.users.delete(request.caller, user, request.trace, request.if_match)
+
+
+@blueprint.route(f"{_PATH}/<user>/export", expensive=True)
+@blueprint.response(200, {"type": "object"}, content_type="application/json")
+def export_user(user: str) -> Response:
+    """Everything that is stored of a person, also of a deleted one: what an erasure would remove."""
+    return person_file(current_request(), user)
 
 
 @blueprint.route(f"{_PATH}/<user>/erase", methods=["POST"])

@@ -11,7 +11,7 @@ from marshmallow import fields
 
 from gateway.provisioning.console_access import PEOPLE
 from gateway.scim.documents import USER_NAME_LENGTH
-from gateway.scim.errors import InvalidValue, Refusal
+from gateway.scim.errors import InvalidValue, NotFound, Refusal
 from gateway.store.records import OutlinedUser
 from gateway.web.console.activity_words import describe
 from gateway.web.console.blueprint import blueprint, note_refusal, see
@@ -26,6 +26,7 @@ from gateway.web.console.forms import (
     read_text,
 )
 from gateway.web.console.rendering import render
+from gateway.web.person_file import person_file
 from gateway.web.text_fields import Name
 from gateway.web.user_rows import document_paths, user_rows
 from gateway.web.users_csv import users_csv
@@ -85,8 +86,16 @@ def add_person() -> Any:
 
 @blueprint.page(f"{_PATH}/<user>")
 def show_person(user: str) -> Any:
-    """Show one person."""
-    return _person_page(user)
+    """Show one person; of a deleted one what can be done about its data."""
+    try:
+        return _person_page(user)
+    except NotFound as absent:
+        request = current_request()
+        found = request.gateway.erasures.describe(request.caller, user)
+        if found is None:
+            raise
+        note_refusal(absent)
+        return render("deleted_person.html", uid=user, name=found[0], explained=absent.detail), 404
 
 
 @blueprint.action(f"{_PATH}/<user>/active", operation=f"PATCH {_USER}", needs=PEOPLE)
@@ -119,6 +128,44 @@ def remove_person(user: str) -> Any:
     name = request.gateway.users.find(request.caller, user, request.trace).user_name
     request.gateway.users.delete(request.caller, user, request.trace)
     return see("show_people", f"{name} was removed.")
+
+
+@blueprint.page(f"{_PATH}/<user>/export.json", expensive=True)
+def export_person(user: str) -> Response:
+    """Export everything that is stored of a person."""
+    return person_file(current_request(), user)
+
+
+@blueprint.page(f"{_PATH}/<user>/erase")
+def show_person_erasure(user: str) -> Any:
+    """Ask for the reason and the name of a person who shall be erased."""
+    return _erasure_page(user)
+
+
+@blueprint.action(f"{_PATH}/<user>/erase", operation=f"POST {_USER}/erase", needs=PEOPLE)
+def erase_person(user: str) -> Any:
+    """Erase a person."""
+    request, form = current_request(), flask.request.form
+    reason = form.get("reason", "").strip()[:200]
+    try:
+        if not reason:
+            raise InvalidValue("Say why the person is erased: the activity shows it.")
+        request.gateway.erasures.erase(request.caller, user, reason, form.get("confirm", ""), request.trace)
+    except Refusal as refusal:
+        return _erasure_page(user, Problem(note_refusal(refusal), form))
+    return see(
+        "show_people", "The person is being erased. What else names the person follows within a minute."
+    )
+
+
+def _erasure_page(uid: str, problem: Problem | None = None) -> Any:
+    request = current_request()
+    found = request.gateway.erasures.describe(request.caller, uid)
+    if found is None:
+        raise request.gateway.users.absent(request.caller, uid, request.trace)
+    name, deleted = found
+    page = render("erase_person.html", uid=uid, name=name, deleted=deleted, problem=problem)
+    return page, problem.refusal.status if problem else 200
 
 
 def _change(uid: str, read: Callable[[], dict[str, Any]], done: str) -> Any:

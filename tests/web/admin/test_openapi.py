@@ -83,6 +83,7 @@ OPERATIONS = {
     "PATCH /organizations/{organization}/users/{user}": "changeUser",
     "GET /organizations/{organization}/users/{user}": "readUser",
     "DELETE /organizations/{organization}/users/{user}": "removeUser",
+    "GET /organizations/{organization}/users/{user}/export": "exportUser",
     "POST /organizations/{organization}/users/{user}/erase": "eraseUser",
     "POST /webhooks": "addWebhook",
     "GET /webhooks": "listWebhooks",

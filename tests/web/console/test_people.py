@@ -222,6 +222,29 @@ def test_person_made_by_hand_is_removed(
     assert "user1@acme.test was deleted on" in text_of(gone)
 
 
+def test_deleted_person_is_exported_and_erased_by_name(
+    deployment: Deployment, okta: Scim, admin: Browser
+) -> None:
+    uid = okta.user("user1@acme.test")["id"]
+    path = f"people/{uid}"
+    managed = admin.post(f"{path}/erase", {"reason": "Asked for.", "confirm": "user1@acme.test"})
+    assert (managed.status_code, "managed by Okta" in text_of(managed)) == (409, True)
+    okta.call("DELETE", f"/Users/{uid}")
+    assert "Erase this person" in text_of(admin.get(path))
+    exported = admin.get(f"{path}/export.json")
+    assert exported.mimetype == "application/json"
+    assert exported.get_json()["user"]["userName"] == "user1@acme.test"
+    assert "Erase user1@acme.test?" in text_of(admin.get(f"{path}/erase"))
+    wrong = admin.post(f"{path}/erase", {"reason": "Asked for.", "confirm": "user1"})
+    assert (wrong.status_code, "Nothing was erased" in text_of(wrong)) == (400, True)
+    done = admin.follow(admin.post(f"{path}/erase", {"reason": "Asked for.", "confirm": "user1@acme.test"}))
+    assert "The person is being erased." in text_of(done)
+    for gone in (path, f"{path}/erase", f"{path}/export.json"):
+        assert admin.get(gone).status_code == 404
+    row = deployment.gateway.store.database.one("SELECT user_name FROM users WHERE uid = ?", uid)
+    assert row == ("",)
+
+
 def test_viewer_sees_no_form(okta: Scim, viewer: Browser) -> None:
     uid = okta.user("user1@acme.test")["id"]
     text = text_of(viewer.get(f"people/{uid}")) + text_of(viewer.get("people"))

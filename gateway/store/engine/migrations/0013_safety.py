@@ -24,6 +24,7 @@ _ORGANIZATION = "organization_id INTEGER NOT NULL REFERENCES organizations (id) 
 TABLES = (
     "CREATE INDEX IF NOT EXISTS connections_paused ON connections (id) WHERE pause IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS users_protected ON users (organization_id) WHERE protected = 1",
+    "CREATE INDEX IF NOT EXISTS organizations_held ON organizations (id) WHERE legal_hold = 1",
     # The open minute of a connection, counted from 1970 on: `n` removals of `most`.
     "CREATE TABLE IF NOT EXISTS brakes (connection_id INTEGER NOT NULL PRIMARY KEY"
     " REFERENCES connections (id) ON DELETE CASCADE, minute BIGINT NOT NULL, n INTEGER NOT NULL,"
