@@ -155,6 +155,40 @@ def _no_steps(connection: Connection) -> Sequence[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class RecentCalls:
+    """What the requests of a connection's identity provider show: of its last cycle, or of the last hour without one.
+
+    `calls` and `refused` count its newest 10,000 requests at most; requests without a valid token are not among them.
+    """
+
+    calls: int
+    refused: int
+    #: Refused requests of the last 24 hours by method and status, such as `("PATCH", 400)`.
+    refusals: Mapping[tuple[str, int], int]
+    #: The User-Agent of its last call, and which of `Declaration.url_flags` stood behind the base URL.
+    agent: str = ""
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCheck:
+    """A finding of a plugin about a connection: what was found, and what to do.
+
+    `name` is a word in lower case by which it is known again. `level`: `note` is worth knowing; `warn`: something is
+    lost, or will stop soon.
+    """
+
+    name: str
+    level: Literal["note", "warn"]
+    message: str
+    remedy: str = ""
+
+
+def _no_checks(connection: Connection, recent: RecentCalls) -> Sequence[PluginCheck]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """What a plugin declares of itself: title, settings, kept attributes, setup steps, simulator, transcripts.
 
@@ -185,3 +219,12 @@ class Declaration:
     waiting_seconds: int = 900
     #: What an admin does at the identity provider after a pause, or once a held change was allowed: one sentence.
     after_waiting: str = ""
+    #: How the User-Agent of this identity provider begins, letter case aside: a connection that is set up for another
+    #: one is found by it.
+    user_agents: Sequence[str] = ()
+    #: Parameters without a value that its admins put behind the base URL, and by which it is recognised as well.
+    url_flags: Sequence[str] = ()
+    #: Seconds between two calls that it makes by itself; 0 where it calls only when something has changed.
+    cycle_seconds: int = 0
+    #: Checks of its own of what a connection's calls show lately, for the test of the connection.
+    checks: Callable[[Connection, RecentCalls], Sequence[PluginCheck]] = _no_checks

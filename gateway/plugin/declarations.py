@@ -7,7 +7,7 @@ where a request needs it, the request is refused.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,12 +15,15 @@ from typing import Any
 from marshmallow import ValidationError
 
 from gateway.plugin.call_stats import FAILED, CallStats
-from gateway.plugin.contracts import Connection, Declaration
+from gateway.plugin.contracts import Connection, Declaration, PluginCheck, RecentCalls
 from gateway.plugin.json_values import check_plain, freeze
 from gateway.scim.errors import Unavailable
 from gateway.scim.schemas import ENTERPRISE, ResourceType, Schema, group_type, narrow, user_type
 
 log = logging.getLogger("gateway.plugins")
+
+#: Checks that a plugin adds at most.
+CHECKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,16 @@ class Declarations:
     def __init__(self, call_stats: CallStats, extension: Schema) -> None:
         self._call_stats, self._extension = call_stats, extension
         self._plugins: dict[str, PluginInfo] = {}
+        #: Flags behind a base URL that any plugin knows.
+        self.url_flags: frozenset[str] = frozenset()
         self._kept = lru_cache(maxsize=512)(self._keep)
 
     def read(self, plugins: Mapping[str, PluginInfo]) -> None:
         """Replace the plugins, given by name."""
         self._plugins = dict(plugins)
+        self.url_flags = frozenset(
+            flag for plugin in plugins.values() if plugin.idp for flag in plugin.declaration.url_flags
+        )
 
     def plugins(self) -> list[PluginInfo]:
         """Return all plugins, the built-in one included, sorted by name."""
@@ -69,6 +77,32 @@ class Declarations:
         """Return the name of an identity provider that people know."""
         declaration = self.of(idp)
         return declaration.title if declaration else idp
+
+    def recognise(self, agent: str, flags: Collection[str]) -> str | None:
+        """Return the plugin of the identity provider that sends this User-Agent or these flags; None if not known."""
+        folded = agent.casefold()
+        for plugin in self.plugins():
+            declared = plugin.declaration
+            if plugin.idp and (
+                any(folded.startswith(begin.casefold()) for begin in declared.user_agents)
+                or not frozenset(declared.url_flags).isdisjoint(flags)
+            ):
+                return plugin.name
+        return None
+
+    def checks(self, connection: Connection, recent: RecentCalls) -> list[PluginCheck]:
+        """Return the checks of the plugin of an identity provider; none where it is missing or fails."""
+        declaration = self.of(connection.idp)
+        try:
+            found = list(declaration.checks(connection, recent)) if declaration else []
+            check_plain([[check.name, check.level, check.message, check.remedy] for check in found])
+            if not {check.level for check in found} <= {"note", "warn"}:
+                raise ValueError("a check has another level than note or warn")
+            return found[:CHECKS]
+        except Exception:  # a plugin may fail in any way; the other checks are shown without its own
+            log.exception("plugin %s failed in its checks", connection.idp)
+            self._count(connection.idp, "checks")
+            return []
 
     def setup_steps(self, connection: Connection) -> list[str]:
         """Return the steps that an admin takes at the identity provider; none where its plugin is missing or fails."""

@@ -19,6 +19,7 @@ from gateway.provisioning.worker import Worker
 from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable, Waiting
 from gateway.store import Store
 from gateway.store.activity import ActivityLine, RefusalCount, RefusalKey
+from gateway.store.connection_health import Client
 from gateway.store.engine.base import BRIEF
 from gateway.store.engine.failures import BUSY_SECONDS, Busy, Outage
 from gateway.store.hourly_calls import HOUR, CallCounts, CallsKey
@@ -69,6 +70,9 @@ class ActivityWriter:
         self._refusals: dict[RefusalKey, RefusalCount] = {}
         #: Minute in which a counter of (connection, reason) was written last: in a storm the rest of a minute waits.
         self._last_written: dict[tuple[str, str], int] = {}
+        #: Clients that called with a valid token, by connection, and those that are stored.
+        self._clients: dict[str, Client] = {}
+        self._clients_stored: dict[str, Client] = {}
         #: Calls of identity providers that are not written yet.
         self._calls: dict[CallsKey, CallCounts] = {}
         #: The hour in which all hours that were old then had been pruned.
@@ -183,9 +187,12 @@ class ActivityWriter:
     def _count_call(self, trace: Trace, outcome: str, moment: int) -> None:
         """Count a request of an identity provider while `_lock` is held; those of admins are not counted."""
         if trace.slug and trace.organization_id:
-            key = CallsKey(trace.organization_id, moment // HOUR)
+            hour = moment // HOUR
+            key = CallsKey(trace.organization_id, hour)
             counts = self._calls.get(key)
             self._calls[key] = counts.merge(_CALLS[outcome]) if counts else _CALLS[outcome]
+            if trace.principal is not None and trace.connection_uid:
+                self._clients[trace.connection_uid] = Client(trace.agent, trace.flags, hour)
 
     # Writing --------------------------------------------------------------------------------------------------------
 
@@ -217,8 +224,8 @@ class ActivityWriter:
         """Write the buffer while `_flushing` is held. Raises Unavailable; all of it stays buffered then."""
         refusals, refused = self._take_refusals(everything), self._outages.pending(everything)
         with self._lock:
-            lines, tokens_used, calls = self._lines, self._tokens_used, self._calls
-            self._lines, self._tokens_used, self._calls = [], {}, {}
+            lines, tokens_used, calls, clients = self._lines, self._tokens_used, self._calls, self._clients
+            self._lines, self._tokens_used, self._calls, self._clients = [], {}, {}, {}
         explained = self._explanations.take()
         if not any((lines, tokens_used, calls, refusals, explained, refused is not None)):
             return
@@ -234,6 +241,7 @@ class ActivityWriter:
                     self._write_outage(refused, connections)
                 self._store.tokens.record_use([(moment, uid) for uid, moment in tokens_used.items()])
                 self._write_calls(calls, refused or {}, connections)
+                self._write_clients(clients)
                 self._prune(len(lines))
         except (Unavailable, NotFound):  # the latter for an organization that was removed in this moment
             with self._lock:
@@ -278,6 +286,17 @@ class ActivityWriter:
         for key, count in refusals:
             if count.line.organization_id in present:
                 self._store.activity.count(key, count)
+
+    def _write_clients(self, clients: Mapping[str, Client]) -> None:
+        """Store which clients called: what this process has stored in this hour is not written again."""
+        stored = self._clients_stored
+        moved = {uid: client for uid, client in clients.items() if stored.get(uid) != client}
+        if moved:
+            self._store.connection_health.record_clients(moved)
+            # Stored again if the transaction fails and they call once more; what is lost then is a User-Agent.
+            if len(stored) + len(moved) > MAX_BUFFERED:
+                stored.clear()
+            stored.update(moved)
 
     def _write_outage(
         self, refused: Mapping[str, RefusalCount], connections: Mapping[str, tuple[str, int]]

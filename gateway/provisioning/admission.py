@@ -13,13 +13,19 @@ from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Answered, Decision
 from gateway.provisioning.caller import Callers, IdpCaller, Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
+from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.connections import AuthenticationRecord
 from gateway.store.engine.base import BRIEF
 from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.records import ConnectionRecord, OrganizationRecord
+from gateway.store.tokens import RefusedToken
 
 #: The feature that an organization needs to be provisioned, as `gateway_check_entitlement` is asked for it.
 FEATURE = "scim"
+
+#: The flag of a request that reached the reverse proxy unencrypted, though the gateway's address is https.
+UNENCRYPTED = "http"
 
 _REMEDY = "Copy the base URL and the token again from the application, or make a new token there."
 
@@ -52,6 +58,11 @@ class AdmissionControl:
     def __init__(self, store: Store, plugins: PluginManager, callers: Callers, public_url: str) -> None:
         self._store, self._plugins, self._callers, self._public_url = store, plugins, callers, public_url
 
+    @property
+    def url_flags(self) -> frozenset[str]:
+        """Flags behind a base URL that any plugin knows."""
+        return self._plugins.declared.url_flags
+
     def admit(
         self, slug: str, credentials: Credentials, origin: Callable[[], str], trace: Trace
     ) -> Admission:
@@ -64,7 +75,7 @@ class AdmissionControl:
         digests = self._store.tokens.digests(secret) if secret else []
         found = self._store.connections.find_for_authentication(slug, digests)
         if found is None:
-            raise NotAuthenticated(NOT_VALID)
+            raise NotAuthenticated(NOT_VALID, None, secret)
         caller = self._caller(found, origin, trace)
         if not secret:
             trace.stranger = "no token"
@@ -115,12 +126,21 @@ class AdmissionControl:
 
         It costs up to two statements, so web counts wrong tokens before.
         """
-        if refused.caller is None or not refused.secret:
+        if refused.caller is None:
+            self._explain_unknown_slug(refused.secret, trace)
             return
-        connection, tokens = refused.caller.connection, self._store.tokens
-        known = tokens.find_refused(tokens.digests(refused.secret))
-        found = self._store.connections.by_key(known.connection_id) if known else None
+        if not refused.secret:
+            return
+        connection = refused.caller.connection
+        known, found = self._owner(refused.secret)
         if known is None or found is None or found[1].id != refused.caller.organization.id:
+            if found is not None:
+                trace.stranger = "token from elsewhere"
+                trace.inside = (
+                    "The token is one of another connection, outside of this organization. Enter the base URL and the"
+                    " token of one and the same connection."
+                )
+                return
             trace.stranger = "unknown token"
             trace.inside = (
                 "The token is unknown: it is none of this organization's. Copy it again, whole and without spaces. It"
@@ -141,6 +161,36 @@ class AdmissionControl:
                 f"The token {token} {how} on {rfc3339(at or 0)}. Make a new one in the application and enter it at the"
                 " identity provider."
             )
+
+    def _explain_unknown_slug(self, secret: str, trace: Trace) -> None:
+        """Find the connection that was meant by an unknown base URL: that of the token, or the one that is nearest."""
+        known, found = self._owner(secret)
+        if found is None:
+            found = self._store.connections.find_near(trace.slug)
+        if found is None:
+            return
+        connection, organization = found
+        trace.organization_id, trace.connection_uid = organization.id, connection.uid
+        trace.stranger = "unknown base URL"
+        why = (
+            f"the token {known.prefix}… is one of this connection"
+            if known
+            else "this connection's is nearest"
+        )
+        # A token that was pasted there stays out of the activity.
+        ending = "a token" if "pgw_" in trace.slug else excerpt(trace.slug)
+        trace.inside = (
+            f"No connection has a base URL that ends with {ending}, but {why}. Copy the base URL again: it"
+            f" ends with {connection.slug}."
+        )
+
+    def _owner(
+        self, secret: str
+    ) -> tuple[RefusedToken | None, tuple[ConnectionRecord, OrganizationRecord] | None]:
+        """Return the token of any connection with this value, also one that has expired, and whose it is."""
+        tokens = self._store.tokens
+        known = tokens.find_refused(tokens.digests(secret)) if secret else None
+        return known, self._store.connections.by_key(known.connection_id) if known else None
 
     def _caller(self, found: AuthenticationRecord, origin: Callable[[], str], trace: Trace) -> IdpCaller:
         connection, organization, *_ = found

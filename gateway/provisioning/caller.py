@@ -220,6 +220,9 @@ class Trace:
     #: What the base URL of an identity provider ends with; a stranger's text until its connection was looked up. ""
     #: for an admin.
     slug: str = ""
+    #: The User-Agent of an identity provider, and flags of `Declaration.url_flags` in its query.
+    agent: str = ""
+    flags: tuple[str, ...] = ()
     #: The kind of identity provider that calls, for metrics; "" while no connection is known.
     idp: str = ""
     principal: str | None = None
@@ -348,19 +351,27 @@ class Trace:
             if self.target.name is not None and self.target.name != self.user:
                 facts["name"] = self.target.name
         if status < 400:
-            if self.changed:
-                facts["changed"] = _first(list(self.changed))
-            if self.members:
-                facts["joined"], facts["left"] = self.members
-            if self.waiting:
-                facts["waiting"] = self.waiting
-            if self.restored:
-                facts["restored"] = True
-            if self.reason:
-                facts["reason"] = self.reason
+            self._add_changes(facts)
+        elif self.stranger:
+            facts["refused"] = self.stranger
+            if self.agent:
+                facts["agent"] = self.agent
         if len(facts) == 2 and self.token_prefix and self.target:
             return _facts_of_read(self.token_prefix, self.target.type)
         return json.dumps(facts) if facts else "{}"
+
+    def _add_changes(self, facts: dict[str, Any]) -> None:
+        """Add what a success changed."""
+        if self.changed:
+            facts["changed"] = _first(list(self.changed))
+        if self.members:
+            facts["joined"], facts["left"] = self.members
+        if self.waiting:
+            facts["waiting"] = self.waiting
+        if self.restored:
+            facts["restored"] = True
+        if self.reason:
+            facts["reason"] = self.reason
 
 
 @lru_cache(maxsize=1024)

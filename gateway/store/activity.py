@@ -296,14 +296,26 @@ class ActivityLog:
     def last_calls(
         self, organization_id: int, connection: str, limit: int, outcome: str | None = None
     ) -> list[ActivityRecord]:
-        """Return the newest lines of requests of the connection's identity provider, not of admins."""
+        """Return the newest lines of requests of the connection's identity provider, not of admins.
+
+        Of an outcome, reads the newest `WINDOW` lines of the connection at most.
+        """
+        bound = ""
+        values: tuple[Any, ...] = ()
+        if outcome is not None:
+            bound = (
+                " AND at >= COALESCE((SELECT at FROM activity WHERE organization_id = ? AND connection_uid = ?"
+                f" ORDER BY at DESC, id DESC LIMIT 1 OFFSET {WINDOW}), 0)"
+            )
+            values = (organization_id, connection)
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM activity WHERE organization_id = ? AND connection_uid = ?"
             " AND operation LIKE '% /%'"
             " AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
-            f"{''.join(f' AND {sql}' for sql in _OUTCOMES[outcome])} ORDER BY at DESC, id DESC LIMIT ?",
+            f"{''.join(f' AND {sql}' for sql in _OUTCOMES[outcome])}{bound} ORDER BY at DESC, id DESC LIMIT ?",
             organization_id,
             connection,
+            *values,
             limit,
         )
         return [ActivityRecord._make(row) for row in rows]

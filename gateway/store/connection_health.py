@@ -2,14 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from gateway.store.engine.base import Database
+from gateway.store.hourly_calls import HOUR
+
+#: Newest requests of a connection, refused requests of its organization, and different rows that one check reads.
+CALLS, REFUSALS, DIFFERENT = 10_000, 2_000, 500
+# What admins did to the connection has its id as well.
+_BY_IDP = (
+    "operation LIKE '% /%' AND operation NOT LIKE '% /organizations%' AND operation NOT LIKE '% /connections%'"
+    " AND principal IS NOT NULL"
+)
+
+
+class Client(NamedTuple):
+    """The client that called last with a valid token: its User-Agent, flags behind the base URL, hours since 1970."""
+
+    agent: str
+    flags: tuple[str, ...]
+    hour: int
+
+
+class RefusedRequest(NamedTuple):
+    """A refused request of a connection, or several of one reason without a valid token."""
+
+    at: int
+    principal: str | None
+    operation: str
+    user: str | None
+    target_uid: str | None
+    status: int
+    detail: str | None
+    facts: str
+    times: int
+
+
+class CallGroup(NamedTuple):
+    """Requests of a connection with a valid token that have these in common; `ignored` is a JSON array of names."""
+
+    outcome: str
+    #: Whether they are of the last cycle, and whether they are writes.
+    recent: int
+    write: int
+    ignored: str
+    n: int
+    newest: int
 
 
 class ConnectionHealth:
-    """Reads for the checks of connections."""
+    """Reads for the checks of connections, and the clients that call them."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    def record_clients(self, clients: Mapping[str, Client]) -> None:
+        """Store the clients that called, by the public ids of their connections."""
+        # In one order: nodes that update the same rows at once would otherwise deadlock.
+        rows = [
+            (client.agent, " ".join(client.flags), client.hour * HOUR, uid)
+            for uid, client in sorted(clients.items())
+        ]
+        self._db.run_many(
+            "INSERT INTO connection_clients (connection_id, agent, flags, at)"
+            " SELECT id, ?, ?, ? FROM connections WHERE uid = ?"
+            " ON CONFLICT (connection_id) DO UPDATE SET agent = excluded.agent, flags = excluded.flags,"
+            " at = excluded.at",
+            rows,
+        )
+
+    def client(self, connection_id: int) -> Client | None:
+        """Return the client that called last, None before the first call."""
+        row = self._db.one(
+            "SELECT agent, flags, at FROM connection_clients WHERE connection_id = ?", connection_id
+        )
+        return Client(row[0], tuple(row[1].split()), row[2] // HOUR) if row else None
+
+    def refusals(self, organization_id: int, connection_uid: str, since: int) -> list[RefusedRequest]:
+        """Return refused requests of a connection since a moment, the newest first.
+
+        Reads the newest `REFUSALS` of the organization.
+        """
+        columns = "at, principal, operation, user_name, target_uid, status, detail, facts, times"
+        rows = self._db.all(
+            f"SELECT {columns} FROM (SELECT {columns}, id, connection_uid FROM activity WHERE organization_id = ?"
+            f" AND outcome = 'failure' AND at >= ? ORDER BY at DESC, id DESC LIMIT {REFUSALS}) refused"
+            " WHERE connection_uid = ? AND operation LIKE '% /%' AND operation NOT LIKE '% /organizations%'"
+            " AND operation NOT LIKE '% /connections%' ORDER BY at DESC, id DESC",
+            organization_id,
+            since,
+            connection_uid,
+        )
+        return [RefusedRequest._make(row) for row in rows]
+
+    def calls(
+        self, organization_id: int, connection_uid: str, since: int, cycle_since: int
+    ) -> list[CallGroup]:
+        """Count the newest `CALLS` requests of a connection since a moment, grouped; `cycle_since`: its last cycle."""
+        rows = self._db.all(
+            "SELECT outcome, recent, is_write, ignored, CAST(SUM(times) AS BIGINT), MAX(at) FROM (SELECT outcome,"
+            " CASE WHEN at >= ? THEN 1 ELSE 0 END AS recent,"
+            " CASE WHEN operation LIKE 'GET %' THEN 0 ELSE 1 END AS is_write, ignored, times, at FROM activity"
+            f" WHERE organization_id = ? AND connection_uid = ? AND at >= ? AND {_BY_IDP}"
+            f" ORDER BY at DESC, id DESC LIMIT {CALLS}) newest"
+            f" GROUP BY outcome, recent, is_write, ignored ORDER BY 5 DESC LIMIT {DIFFERENT}",
+            cycle_since,
+            organization_id,
+            connection_uid,
+            since,
+        )
+        return [CallGroup._make(row) for row in rows]
 
     def lost_domains(self, organization_id: int, limit: int) -> list[tuple[str, int | None]]:
         """Return domains of an organization whose proof was lost, and since when, by name."""

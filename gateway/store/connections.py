@@ -31,6 +31,8 @@ _BY_ONE_DIGEST = _FOR_AUTHENTICATION.format("= ?")
 _BY_ID = f"{_JOINED} WHERE c.uid = ?"
 _BY_KEY = f"{_JOINED} WHERE c.id = ?"
 # Letters and digits that are not confused when read aloud.
+#: Random characters of a slug by which it is found again though the others are wrong.
+_NEAR = 5
 _SLUG_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
@@ -73,6 +75,19 @@ class Connections:
             OrganizationRecord._make(row[_WIDTH:-5]),
         )
         return AuthenticationRecord(connection, organization, (uid, label, prefix) if live else None, digest)
+
+    def find_near(self, slug: str) -> tuple[ConnectionRecord, OrganizationRecord] | None:
+        """Find the only connection whose slug begins as this one does, up to the fifth of its random characters.
+
+        Letter case aside, and `_` for `-`; None where there is no such connection, or more than one.
+        """
+        kind, dash, rest = slug[:100].lower().replace("_", "-").rpartition("-")
+        begin = f"{kind}{dash}{rest[:_NEAR]}"
+        if not kind or len(rest) < _NEAR or not begin.isascii():
+            return None
+        # `~` comes behind all characters of slugs.
+        rows = self._db.all(f"{_JOINED} WHERE c.slug >= ? AND c.slug < ? LIMIT 2", begin, f"{begin}~")
+        return _pair(rows[0]) if len(rows) == 1 else None
 
     def by_slugs(self, slugs: Sequence[str]) -> dict[str, tuple[str, int]]:
         """Return public id and organization key of the connections with these slugs, by slug."""

@@ -153,6 +153,16 @@ class Tokens:
         )
         return RefusedToken._make(row) if row else None
 
+    def owner_of_prefix(self, organization_id: int, prefix: str) -> str | None:
+        """Return the name of the connection of an organization that has a live token with these first characters."""
+        row = self._db.one(
+            "SELECT c.name FROM connections c JOIN tokens t ON t.connection_id = c.id"
+            " WHERE c.organization_id = ? AND t.prefix = ? ORDER BY c.id LIMIT 1",
+            organization_id,
+            prefix,
+        )
+        return row[0] if row else None
+
     def record_use(self, moments: Iterable[tuple[int, str]]) -> None:
         """Store the last use of each token: pairs of microseconds and id."""
         # Sorted: nodes that update the same tokens at once would otherwise deadlock.

@@ -20,7 +20,7 @@ from gateway.scim.errors import (
 )
 from gateway.scim.escaping import escape_controls
 from gateway.store.engine.failures import Outage
-from gateway.web.base_urls import slug_in
+from gateway.web.base_urls import BaseUrlMistake, slug_in
 from gateway.web.encodings import ACCEPTED, too_large
 from gateway.web.exchanges import refused_exchange
 from gateway.web.http import Request, ScimRequest, ScimResponse, scim_response
@@ -61,6 +61,8 @@ class Errors:
         """Make the response to any error of a SCIM endpoint (RFC 7644, 3.12)."""
         if request.trace is None:
             request.trace = self._trace_below_connection(request)
+            if request.trace and isinstance(error, BaseUrlMistake):
+                request.trace.stranger = error.mistake
         refusal = self.record(self.as_refusal(error, request), request)
         response = scim_response(refusal.as_json(), refusal.status)
         if refusal.status == 401:
@@ -81,7 +83,9 @@ class Errors:
         if slug is None:
             return None
         below = request.path.partition(f"/{slug}")[2]
-        trace = Trace(f"{request.method} {below[:80] or '/'}", request.request_id, slug=slug)
+        trace = Trace(
+            f"{request.method} {below[:80] or '/'}", request.request_id, slug=slug, agent=request.agent
+        )
         return trace if self._gateway.admission.attribute(slug, trace) else None
 
     def http_response(self, error: HTTPException) -> Response:

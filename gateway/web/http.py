@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
@@ -30,6 +30,8 @@ from gateway.web.queues import Queued
 MEDIA_TYPE = "application/scim+json"
 #: Parameters that hold lists (RFC 7644, 3.9): one that is there twice holds both.
 _SEVERAL = frozenset({"attributes", "excludedAttributes"})
+#: Characters of a User-Agent, and of a query, that are looked at.
+AGENT_LENGTH, QUERY_LENGTH = 120, 4000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -116,6 +118,20 @@ class Request(werkzeug.wrappers.Request):
                     _plain(value) for name, _, value in pairs if _plain(name) == several
                 )
         return given
+
+    @property
+    def agent(self) -> str:
+        """The product that calls, by its own word (RFC 9110, 10.1.5)."""
+        agent = str(self.environ.get("HTTP_USER_AGENT", ""))[:AGENT_LENGTH]
+        return agent if agent.isprintable() else "".join(filter(str.isprintable, agent))
+
+    def flags(self, known: Collection[str]) -> tuple[str, ...]:
+        """Return those of `known` that stand in the query without a value."""
+        query = self.environ.get("QUERY_STRING")
+        # As many equals signs as parameters: each has a value.
+        if not query or query.count("=") > query.count("&"):
+            return ()
+        return tuple(sorted({part for part in query[:QUERY_LENGTH].split("&") if part in known}))
 
     def called_origin(self) -> str:
         """Return scheme and host as the client called them. Raises InvalidSyntax for a Host header that names none."""

@@ -63,7 +63,10 @@ def test_the_activity_says_which_of_the_four_it_was(deployment: Deployment, okta
         assert answer.status == 401
         reported[name] = (answer.json["detail"], newest(okta).detail)
     assert len({outside for outside, _ in reported.values()}) == 1
-    assert reported["unknown"][1] == reported["strange"][1]
+    # Of which organization it is, and what it is called there, is said to nobody else.
+    assert reported["strange"][1].startswith("The token is one of another connection, outside of this")
+    assert "Other" not in reported["strange"][1]
+    assert foreign.token[:8] not in reported["strange"][1]
     assert reported["unknown"][1].startswith("The token is unknown")
     assert f"Old {expired[:8]}… expired on 20" in reported["expired"][1]
     assert f"Gone {revoked[:8]}… was revoked on 20" in reported["revoked"][1]

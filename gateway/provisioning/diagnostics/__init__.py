@@ -7,13 +7,12 @@ from collections import Counter
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import Callers
+from gateway.provisioning.diagnostics.call_checks import CallChecks
 from gateway.provisioning.diagnostics.checks import Check
 from gateway.provisioning.diagnostics.setup_checks import SOON, SetupChecks
 from gateway.provisioning.mapped_values import MappedPath, UnruledValues, describe_unruled
 from gateway.store import Store
-from gateway.store.activity import ActivityFilter
-from gateway.store.ids_and_time import rfc3339
-from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
+from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 __all__ = ["SOON", "Check", "Diagnostics"]
 
@@ -39,6 +38,7 @@ class Diagnostics:
             activity_writer,
         )
         self._unruled, self._setup = unruled, SetupChecks(store, plugins, callers)
+        self._calls = CallChecks(store, plugins.declared, callers)
 
     def of(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """Return all checks of a connection, in the order in which they should be mended."""
@@ -47,12 +47,16 @@ class Diagnostics:
         return [
             *self._setup.obstacles(organization, connection),
             *self._setup.surroundings(organization, connection),
+            *self._mistakes(organization, connection),
             *self._map_to_groups(organization, connection),
             *self._waiting(organization, connection),
-            *self._last_partial(organization, connection),
-            self._last_call(organization, connection),
-            self._last_failure(organization, connection),
+            *self._calls.last_calls(organization, connection),
         ]
+
+    def _mistakes(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
+        if self._plugins.declared.of(connection.idp) is None:
+            return []
+        return self._calls.mistakes(organization, connection)
 
     # Warnings of what was left out: nothing where there is nothing to warn of.
 
@@ -85,9 +89,10 @@ class Diagnostics:
             Check(
                 "map_to_groups",
                 "warn",
-                f"Of {looked}, {without} {has} a value that no rule covers. {said}",
+                f"Of {looked}, {without} {has} a value that no rule covers.",
                 "Add a rule for each value that should lead to a group.",
                 "mapping",
+                example=said,
             )
         ]
 
@@ -99,53 +104,6 @@ class Diagnostics:
         many = f"more than {MEMBERS}" if len(found) > MEMBERS else str(len(found))
         of = "member" if len(found) == 1 else "members"
         examples = ", ".join(f"{uid[:80]} of {name[:80]!r}" for name, uid in found[:EXAMPLES])
-        message = f"Pushed groups wait for {many} {of} whom this connection has not provisioned: {examples}."
+        message = f"Pushed groups wait for {many} {of} whom this connection has not provisioned."
         remedy = "Assign these users to the application at the identity provider, or take them out of the groups there."
-        return [Check("waiting_members", "warn", message, remedy)]
-
-    def _last_partial(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
-        wanted = ActivityFilter(connection=connection.uid, outcome="partial")
-        found = self._store.activity.search(organization.id, None, 1, wanted).lines
-        return [
-            Check(
-                "last_partial",
-                "note",
-                f"The last call that left something out was {_describe_line(line)}: {line.detail}"
-                f"{self._since(organization, connection, line)}",
-                page="activity",
-                seen=line.at,
-            )
-            for line in found
-        ]
-
-    def _since(
-        self, organization: OrganizationRecord, connection: ConnectionRecord, line: ActivityRecord
-    ) -> str:
-        """Return a sentence where a later call was done in full."""
-        later = self._store.activity.last_call(organization.id, connection.uid, "success")
-        return " A later call went well." if later and (later.at, later.id) > (line.at, line.id) else ""
-
-    def _last_call(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
-        line = self._store.activity.last_call(organization.id, connection.uid)
-        if line is None:
-            remedy = (
-                "Let it test the connection; if it reports an error and this stays as it is, its base URL is not that"
-                " of this connection: copy it again."
-            )
-            return Check(
-                "last_call", "note", "The identity provider has not called yet.", remedy, "set-up#test"
-            )
-        return Check("last_call", "ok", f"The last call was {_describe_line(line)}.", seen=line.at)
-
-    def _last_failure(self, organization: OrganizationRecord, connection: ConnectionRecord) -> Check:
-        line = self._store.activity.last_call(organization.id, connection.uid, "failure")
-        if line is None:
-            return Check("last_failure", "ok", "No call was refused, as far back as the activity goes.")
-        since = self._since(organization, connection, line)
-        message = f"The last refused call was {_describe_line(line)}: {line.detail}{since}"
-        return Check("last_failure", "ok" if since else "note", message, page="activity", seen=line.at)
-
-
-def _describe_line(line: ActivityRecord) -> str:
-    whom = f" for {line.user}" if line.user else ""
-    return f"{line.operation}{whom} at {rfc3339(line.at)}, answered with {line.status}"
+        return [Check("waiting_members", "warn", message, remedy, example=f"Such as {examples}.")]

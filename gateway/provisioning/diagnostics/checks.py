@@ -29,6 +29,13 @@ class Check:
     seen: int | None = None
     #: Days after which it is recorded again while it lasts.
     every: int = WEEKLY
+    #: Values and names that make the finding plain, for the organization's own admins: no event has them.
+    example: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The message with its example."""
+        return f"{self.message} {self.example}".rstrip()
 
     @property
     def ok(self) -> bool:

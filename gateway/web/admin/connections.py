@@ -202,7 +202,7 @@ def _check_json(request: AdminRequest, check: Check) -> dict[str, Any]:
         "name": check.name,
         "ok": check.ok,
         "level": check.level,
-        "message": check.message,
+        "message": check.sentence,
         "remedy": check.describe_remedy(request.public_url, request.organization.uid),
         "seen": rfc3339(check.seen) if check.seen is not None else None,
     }

@@ -9,7 +9,7 @@ import re
 from gateway.config import Config
 from gateway.plugin.contracts import Credentials
 from gateway.provisioning import IdpCaller, Provisioning, Trace
-from gateway.provisioning.admission import NOT_VALID, Admission, NotAuthenticated
+from gateway.provisioning.admission import NOT_VALID, UNENCRYPTED, Admission, NotAuthenticated
 from gateway.scim.errors import TooManyRequests
 from gateway.web.http import Request, ScimRequest
 from gateway.web.scim.rate_limit import WRONG_TOKENS, RateLimit
@@ -26,8 +26,16 @@ class Authentication:
 
     def __init__(self, gateway: Provisioning) -> None:
         self._admission = gateway.admission
+        self._https = gateway.config.public_url.startswith("https:")
         self._limits = RateLimit(gateway.config.rate_limit, gateway.config.workers)
         self._wrong = RateLimit(WRONG_TOKENS, gateway.config.workers)
+
+    def note_client(self, request: ScimRequest, trace: Trace) -> None:
+        """Note which product calls, and the flags behind its base URL that a plugin knows."""
+        trace.agent = request.agent
+        trace.flags = request.flags(self._admission.url_flags)
+        if self._https and request.environ.get("HTTP_X_FORWARDED_PROTO") == "http":
+            trace.flags = (*trace.flags, UNENCRYPTED)
 
     def find(self, request: ScimRequest, slug: str, trace: Trace) -> Admission:
         """Return the connection of a base URL without authentication. Raises NotFound."""

@@ -81,6 +81,7 @@ class View:
         trace = request.trace = Trace(
             self._label, request.request_id, slug=request.slug, before_portions=request.require_queue
         )
+        self._authentication.note_client(request, trace)
         identify = self._authentication.find if self._open else self._authentication.identify
         request.admission = identify(request, request.slug, trace)
         request.decision_count = len(trace.decisions)

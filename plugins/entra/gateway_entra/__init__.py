@@ -1,7 +1,8 @@
 """Microsoft Entra ID for the provisioning gateway: the hook implementations.
 
 `documents`, `patches` and `filters` translate what Entra sends, `steps` guides the admin through Entra's pages,
-`simulator` acts as Entra against any SCIM server, and `transcripts/` holds what Entra sends, as data.
+`checks` names what its calls betray, `simulator` acts as Entra against any SCIM server, and `transcripts/` holds what
+Entra sends, as data.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway import Connection, Declaration, Json, hookimpl
+from gateway_entra.checks import CYCLE_SECONDS, FLAG, find_checks
 from gateway_entra.documents import KEPT_ATTRIBUTES, translate_user
 from gateway_entra.filters import translate_filter
 from gateway_entra.patches import translate_group_patch, translate_user_patch
@@ -27,6 +29,10 @@ def gateway_declare() -> Declaration:
         empty_patches=True,
         setup_steps=setup_steps,
         after_waiting=AFTER_WAITING,
+        # Entra's own calls bear no User-Agent (reported), so it is recognised by its flag alone.
+        url_flags=(FLAG,),
+        cycle_seconds=CYCLE_SECONDS,
+        checks=find_checks,
         simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )

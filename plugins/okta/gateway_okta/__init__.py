@@ -27,6 +27,8 @@ def gateway_declare() -> Declaration:
         retry_step=RETRY_STEP,
         waiting_status=429,
         after_waiting=AFTER_WAITING,
+        # The second one is that of Okta's own test suites.
+        user_agents=("Okta SCIM Client", "OKTA SCIM Integration"),
         simulator=SIMULATOR,
         transcripts=Path(__file__).with_name("transcripts"),
     )

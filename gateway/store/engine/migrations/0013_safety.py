@@ -69,6 +69,10 @@ TABLES = (
     " response TEXT{c} NOT NULL, steps TEXT{c} NOT NULL)",
     "CREATE INDEX IF NOT EXISTS traces_organization ON traces (organization_id, request_id)",
     "CREATE INDEX IF NOT EXISTS traces_at ON traces (at)",
+    # The client that called last with a valid token: its User-Agent, and flags that stand behind its base URL.
+    "CREATE TABLE IF NOT EXISTS connection_clients (connection_id INTEGER NOT NULL PRIMARY KEY"
+    " REFERENCES connections (id) ON DELETE CASCADE, agent TEXT{c} NOT NULL, flags TEXT{c} NOT NULL,"
+    " at BIGINT NOT NULL){rowid}",
     # What a check of a connection found and told by an event, by cause.
     f"CREATE TABLE IF NOT EXISTS connection_warnings ({_CONNECTION}, cause TEXT{{c}} NOT NULL, since BIGINT NOT NULL,"
     " recorded BIGINT NOT NULL, PRIMARY KEY (connection_id, cause)){rowid}",
