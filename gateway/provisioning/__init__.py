@@ -12,6 +12,8 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.admission import AdmissionControl
+from gateway.provisioning.adoption.control import AdoptionControl
+from gateway.provisioning.adoption.review import Adoptions
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
@@ -83,8 +85,9 @@ class Provisioning:
         membership_sync = MembershipSync(store, plugins)
         unruled = UnruledValues(store)
         removals = RemovalControl(store, plugins)
+        adoption = AdoptionControl(store, plugins, units_of_work, membership_sync)
         self.users = Users(
-            store, plugins, units_of_work, membership_sync, unruled, removals, config.document_limit
+            store, plugins, units_of_work, membership_sync, unruled, removals, adoption, config.document_limit
         )
         self.groups = Groups(store, plugins, units_of_work, removals, config.document_limit)
         self.long_changes = LongChangeRunner(store, units_of_work, self.callers)
@@ -113,6 +116,7 @@ class Provisioning:
             store, plugins, units_of_work, self.callers, self.long_changes, config.document_limit
         )
         self.worker.tasks.append(self.imports.prune)
+        self.adoptions = Adoptions(store, units_of_work)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(
             store,

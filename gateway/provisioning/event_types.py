@@ -17,6 +17,8 @@ ORGANIZATION_TYPES = (
     "user.removal_held",
     "group.removal_held",
     *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided")),
+    "user.adoption_waiting",
+    "user.adopted",
 )
 #: Those of the deployment itself, which operators alone receive.
 DEPLOYMENT_TYPES = (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from gateway.provisioning.adoption.control import asks
 from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
@@ -217,18 +218,18 @@ class GroupMembers:
             leaving = memberships.find_known(organization_id, group.id, change.ids)
             present = {each.uid for each in leaving if not each.is_awaited}
             self._store.waiting_members.forget(group.id, [uid for uid in change.ids if uid not in present])
-            return _Plan((), leaving)
+            return _Plan((), _movable(caller, leaving))
         if change.kind == "remove_where":
             assert change.filter is not None
             selected = self._select(caller, group, change.filter)
-            return _Plan(
-                (), memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
-            )
+            leaving = memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
+            return _Plan((), _movable(caller, leaving))
         self._store.waiting_members.forget(group.id, None)
         arriving = self._find_arriving(caller, group, change.ids, trace)
         staying = {each.user_id for each in arriving}
         gone = [key for key in memberships.granted(group.id, PUSH) if key not in staying]
-        return _Plan(arriving, memberships.find_by_keys(organization_id, group.id, gone))
+        leaving = memberships.find_by_keys(organization_id, group.id, gone)
+        return _Plan(arriving, _movable(caller, leaving))
 
     def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
         return self._store.memberships.resolve(caller.organization.id, caller.connection_id, uids)
@@ -236,10 +237,14 @@ class GroupMembers:
     def _find_arriving(
         self, caller: Caller, group: GroupRecord, uids: Sequence[str], trace: Trace
     ) -> list[Candidate]:
-        """Return the users that are provisioned; for the others the group waits, so that one of them fails no other."""
-        found = self._store.memberships.find_visible(
+        """Return the users that are provisioned; for the others the group waits, so that one of them fails no other.
+
+        So it does for users whom the connection may not adopt by itself.
+        """
+        visible = self._store.memberships.find_visible(
             caller.organization.id, caller.connection_id, group.id, uids
         )
+        found = _movable(caller, visible)
         known = {each.uid for each in found}
         missing = [uid for uid in uids if uid not in known]
         if missing:
@@ -283,6 +288,11 @@ class GroupMembers:
                 tree, {"value": member.uid, "display": member.display, "type": "User"}, attribute
             )
         ]
+
+
+def _movable(caller: Caller, candidates: list[Candidate]) -> list[Candidate]:
+    """Return the users whose memberships a caller may move: not those about whom an admin has to be asked."""
+    return [each for each in candidates if each.is_managed] if asks(caller) else candidates
 
 
 def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.plugin.kit import get
 from gateway.plugin.manager import PluginManager
+from gateway.provisioning.adoption.control import asks
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.documents import check_size, differing
 from gateway.provisioning.group_members import GroupMembers, Read, describe_partial_change
@@ -146,6 +147,11 @@ class Groups:
         def read(caller: Caller) -> GroupRecord:
             group = find(caller, uid, if_match)
             self._check_unmapped(group)
+            if group.connection_id is None and group.members and asks(caller):
+                raise Conflict(
+                    f"The group {group.name!r} was made in the application, and this connection asks an admin before it"
+                    " changes what nobody manages: the group and its members stay. Delete it in the application."
+                )
             return group
 
         group = read(caller)
@@ -288,7 +294,7 @@ class Groups:
         """Turn a manual group into one that this connection pushes; its members are decided there from now on."""
         self._check_unmapped(group)
         # Those given by hand, and those that an earlier mapping left: nobody else could take them back.
-        self._store.memberships.hand_over(group.id)
+        self._store.memberships.hand_over(group.id, asks(caller))
         self._store.organizations.count(caller.organization.id, "Group", None, -1)
         self._store.organizations.count(caller.organization.id, "Group", caller.connection_id, 1)
 

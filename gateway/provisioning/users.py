@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from gateway.plugin.contracts import Change, SeatRequest, User
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Decision, SeatLimit
+from gateway.provisioning.adoption.control import AdoptionControl
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.documents import check_size, differing, edited, manual_document
 from gateway.provisioning.mapped_values import UnruledValues
@@ -76,9 +77,11 @@ class Users:
         membership_sync: MembershipSync,
         unruled: UnruledValues,
         removals: RemovalControl,
+        adoption: AdoptionControl,
         document_limit: int,
     ) -> None:
-        self._document_limit, self._unruled, self._removals = document_limit, unruled, removals
+        self._document_limit, self._unruled = document_limit, unruled
+        self._removals, self._adoption = removals, adoption
         self._store, self._plugins = store, plugins
         self._units_of_work, self._membership_sync = units_of_work, membership_sync
 
@@ -186,9 +189,15 @@ class Users:
     def delete(self, caller: Caller, uid: str, trace: Trace, if_match: str | None = None) -> None:
         """Delete a user softly: its seat is free, its memberships end, and its id can be restored."""
         user, groups = self._found(caller, uid, trace, if_match)
+        if user.connection_id is None:
+            self._adoption.admit(caller, user, user.document, trace)
         self._removals.guard(caller, user, ("delete",), trace)
         with self._units_of_work.open(caller, trace, seats=-user.active) as unit:
+            if user.connection_id is None:
+                self._adoption.check(caller, user, user.document)
             self._removals.admit(caller, _removal(user, groups, "delete"), unit)
+            if user.connection_id is None:
+                self._store.adoptions.forget_user(user.id)
             if not self._store.users.remove(caller.organization.id, user):
                 raise WriteConflict
             self._store.memberships.drop_user(caller.organization.id, user.id)
@@ -269,6 +278,8 @@ class Users:
         (user, groups), active = found, document["active"]
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat, before = active and not user.active, user.document
+        if owner != user.connection_id:
+            self._adoption.admit(caller, user, document, trace)
         judgement = self._judge(
             caller, User(user.uid, document["userName"], active, document), takes_seat, trace, before
         )
@@ -294,6 +305,8 @@ class Users:
         ):  # fmt: skip
             return Outcome(state.user, groups)
         with self._units_of_work.open(caller, trace, judgement.seats, seats=seats) as unit:
+            if owner != user.connection_id:
+                self._adoption.check(caller, user, document)
             if deactivates:
                 self._removals.admit(caller, _removal(user, groups, "deactivate"), unit)
             if user.user_name != document["userName"]:
@@ -309,6 +322,7 @@ class Users:
                 unit.count("User", None, -1)
                 unit.count("User", owner, 1)
                 self._store.page_positions.forget(caller.organization.id)
+                self._adoption.complete(caller, stored, unit)
             self._membership_sync.sync_user(caller, stored, judgement.groups, unit, trace)
             # They may have changed since the caller was read.
             groups = self._groups(caller, stored)
@@ -424,7 +438,7 @@ class Users:
 
     def _by_whom(self, caller: Caller, holder: int | None) -> str:
         if holder is None:
-            return "by a user that no identity provider manages. Look the user up and update it to link it."
+            return f"by a user that no identity provider manages. {self._adoption.taken_remedy(caller)}"
         if holder == caller.connection_id:
             return "by another user of this connection. Look it up and update it, or use another value."
         found = self._store.connections.by_key(holder)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.store.activity import ActivityLog
+from gateway.store.adoptions import Adoptions
 from gateway.store.brakes import Brakes
 from gateway.store.connection_health import ConnectionHealth
 from gateway.store.connections import Connections
@@ -92,6 +93,7 @@ class Store:
         self.takeovers = Takeovers(database)
         self.erasures = Erasures(database)
         self.imports = Imports(database)
+        self.adoptions = Adoptions(database)
         self.events = Events(database)
         self.listener_positions = ListenerPositions(database)
         self.publications = Publications(database)

@@ -55,6 +55,8 @@ class Candidate(NamedTuple):
     is_granted: bool
     #: The group waits for its id.
     is_awaited: bool
+    #: A connection manages it.
+    is_managed: bool
 
     @property
     def joins(self) -> bool:
@@ -72,7 +74,7 @@ _CANDIDATES = (
     "SELECT users.uid, users.id, EXISTS (SELECT 1 FROM grants r WHERE r.group_id = ? AND r.user_id = users.id"
     f" AND r.source = '{PUSH}'), EXISTS (SELECT 1 FROM grants r WHERE r.group_id = ? AND r.user_id = users.id"
     f" AND r.source <> '{PUSH}'), EXISTS (SELECT 1 FROM waiting_members w WHERE w.group_id = ?"
-    " AND w.user_uid = users.uid) FROM users WHERE users.deleted = 0 AND "
+    " AND w.user_uid = users.uid), users.connection_id IS NOT NULL FROM users WHERE users.deleted = 0 AND "
 )
 
 
@@ -404,15 +406,25 @@ class Memberships:
         )
         return sorted({row[0] for row in rows})
 
-    def hand_over(self, group_id: int) -> None:
-        """Whatever the reason for a membership of this group was, it is pushed from now on; nobody moves."""
+    def hand_over(self, group_id: int, managed_only: bool = False) -> None:
+        """Whatever the reason for a membership of this group was, it is pushed from now on; nobody moves.
+
+        `managed_only`: users whom no connection manages keep their reasons.
+        """
+        which = (
+            " AND user_id IN (SELECT u.id FROM grants r JOIN users u ON u.id = r.user_id"
+            " WHERE r.group_id = ? AND u.connection_id IS NOT NULL)"
+            if managed_only
+            else ""
+        )
+        group = (group_id, group_id) if managed_only else (group_id,)
         self._db.run(
             "INSERT INTO grants (group_id, user_id, source) SELECT DISTINCT group_id, user_id, ? FROM grants"
-            " WHERE group_id = ? ON CONFLICT DO NOTHING",
+            f" WHERE group_id = ?{which} ON CONFLICT DO NOTHING",
             PUSH,
-            group_id,
+            *group,
         )
-        self._db.run("DELETE FROM grants WHERE group_id = ? AND source <> ?", group_id, PUSH)
+        self._db.run(f"DELETE FROM grants WHERE group_id = ?{which} AND source <> ?", *group, PUSH)
 
     def release_pushes(self, organization_id: int, connection_id: int, most: int) -> int:
         """Turn pushed grants of a connection into manual ones, up to a limit; return how many. Members stay."""

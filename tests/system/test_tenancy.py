@@ -101,6 +101,10 @@ def world(deployment: Deployment) -> World:
         assert uploaded.status == 201, uploaded.text
         assert (manual.status, group.status, link.status) == (201, 201, 201), manual.text + group.text
         world.users[f"{name} manual"], world.groups[f"{name} manual"] = manual.json["id"], group.json["id"]
+        # The generic connection has asked for the manual user.
+        generic, store = world.connections[f"{name} generic"].connection, deployment.gateway.store
+        record = store.users.of(organization, manual.json["id"])
+        store.adoptions.count_try(organization.id, generic.id, record.id if record else 0, "userName", "")
         add_webhook(deployment, organization, name)
         # Everybody of the organization is in the group that everybody sees.
         for place, uid in world.users.items():
@@ -508,6 +512,9 @@ ADMIN_BODIES: dict[str, Any] = {
     "POST /connections/<connection>/hold": {"action": "reject"},
     "POST /connections/<connection>/tokens": {"label": "Taken over"},
     "POST /connections/<connection>/group-mapping/preview": {"enabled": False},
+    "POST /connections/<connection>/adoption/preview": {},
+    "POST /connections/<connection>/adoption": {"approve": "safe"},
+    "POST /connections/<connection>/adoptions/<adoption>": {"decision": "approve"},
     "PUT /connections/<connection>/group-mapping": {"enabled": False},
     "POST /organizations/<organization>/users": {"user_name": "taken@acme.test"},
     "PATCH /organizations/<organization>/users/<user>": {"active": False},
@@ -549,6 +556,11 @@ def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     explained = store.activity.page(organization.id, None, 100, outcome="failure", connection=scim.uid)
     ids |= {"line": str(next(line.id for line in explained if line.operation == "DELETE /Users/{id}"))}
     ids |= {"import": store.imports.page(organization, 0, 1)[0].uid}
+    manual = store.users.of(scim.organization, world.users[f"{name} manual"])
+    assert manual is not None
+    asked = store.adoptions.find(scim.connection.id, manual.id)
+    assert asked is not None
+    ids["adoption"] = asked.uid
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -572,6 +584,7 @@ def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acm
         "event",
         "line",
         "import",
+        "adoption",
     )
     unknown = {name: new_id() for name in kinds}
     own = ids_of(world, "acme", "manual")

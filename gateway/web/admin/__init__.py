@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from gateway.web.admin import (
     admin_tokens,
+    adoptions,
     connections,
     console_links,
     explanations,
@@ -121,7 +122,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls, explanations, imports, safety,
+        webhook_polls, explanations, imports, safety, adoptions,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

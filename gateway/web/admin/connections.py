@@ -38,6 +38,7 @@ def _connection_json(request: AdminRequest, connection: ConnectionRecord) -> dic
         "provisioning": {"enabled": bool(connection.provisioning)},
         "brake": json.loads(connection.brake) if connection.brake else None,
         "pause": pause.as_json() if pause and pause.covers(removal=True) else None,
+        "adoption": connection.adoption,
         "setup_steps": details.setup_steps,
         "extension_urn": details.extension_urn,
         "created_at": rfc3339(connection.created),

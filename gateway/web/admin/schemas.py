@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.admin_tokens import SCOPES
+from gateway.provisioning.adoption.risks import MODES
 from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
 from gateway.provisioning.event_types import EVENT_TYPES, ORGANIZATION_TYPES
 from gateway.provisioning.imports.imports import ABSENT_CHOICES, IMPORT_STATES
@@ -163,12 +164,21 @@ class ConnectionChange(Schema):
     brake = fields.Nested(
         Brake, allow_none=True, metadata={"description": "Beyond it removals are held; null for no limit."}
     )
+    adoption = fields.String(
+        validate=validate.OneOf(MODES),
+        metadata={
+            "description": "What becomes of users whom nobody manages, once the connection writes to them."
+        },
+    )
     settings = fields.Dict(
         keys=fields.String(), validate=_check_settings, metadata={"description": "By the plugin; merged."}
     )
 
 
 class NewConnection(ConnectionChange):
+    class Meta:
+        exclude = ("adoption",)
+
     idp = fields.String(required=True, validate=_LABEL, metadata={"description": "See GET /plugins."})
 
 
@@ -191,6 +201,7 @@ class Connection(Schema):
     provisioning = fields.Nested(Provisioning)
     brake = fields.Nested(Brake, allow_none=True)
     pause = fields.Nested(Pause, allow_none=True)
+    adoption = fields.String(validate=validate.OneOf(MODES))
     setup_steps = fields.List(fields.String())
     extension_urn = fields.String()
     created_at = _time()

@@ -56,6 +56,8 @@ _VERBS = {
     "DELETE /organizations/{organization}/admin-tokens/{token}": (
         "removed an admin token", "to remove an admin token",
     ),
+    f"POST {_CONNECTION}/adoptions/{{adoption}}": ("decided whether {} may be managed", "to decide an adoption"),
+    f"POST {_CONNECTION}/adoption": ("approved people for the connection {}", "to approve people for a connection"),
     f"PUT {_CONNECTION}/watch": ("began to watch the connection {}", "to watch the connection {}"),
     f"DELETE {_CONNECTION}/watch": ("ended the watch of the connection {}", "to end the watch of the connection {}"),
     f"PATCH {_CONNECTION}": ("changed the connection {}", "to change the connection {}"),

@@ -76,7 +76,7 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
     token = acme.post("/admin-tokens", {"name": "app", "scope": scope})["token"]
     before = acme.deployment.gateway.store.database.all("SELECT version FROM organizations")
     names = {"organization": acme.okta.organization.uid, "connection": acme.okta.uid}
-    others = dict.fromkeys(("webhook", "attempt", "event", "line", "import"), NOBODY)
+    others = dict.fromkeys(("webhook", "attempt", "event", "line", "import", "adoption"), NOBODY)
     opened = set()
     tried = routes(acme.deployment)
     assert len(tried) >= 90
