@@ -14,6 +14,7 @@ from gateway.web.dispatch import Dispatcher
 from gateway.web.errors import Errors
 from gateway.web.flask_app import FlaskApp
 from gateway.web.queues import request_queues
+from gateway.web.scim.dry_run import DryRuns
 from gateway.web.scim.wsgi import ScimApp
 
 
@@ -49,6 +50,7 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
     )
     app.register_blueprint(health.blueprint(gateway, metrics))
     app.register_blueprint(well_known.blueprint(gateway))
+    app.extensions["dry_runs"] = DryRuns(gateway)
     dispatcher = Dispatcher(app, ScimApp(gateway, metrics, errors, queues), queues)
     app.extensions["dispatcher"] = app.wsgi_app = dispatcher  # type: ignore[method-assign]
     return app

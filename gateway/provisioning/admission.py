@@ -94,6 +94,10 @@ class AdmissionControl:
                 self._renew(str(found.digest), digests[0])
         if trace.steps is not None:
             trace.explain("admission", caller.connection.idp, describe_sender(trace))
+        return self._permit(caller)
+
+    def _permit(self, caller: IdpCaller) -> Admission:
+        """Find out whether an authenticated caller may provision its organization."""
         reasons, decisions, refusal = obstacles(self._plugins, caller.tenant)
         if not caller.connection.provisioning:
             reasons.append(

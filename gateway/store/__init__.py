@@ -17,6 +17,7 @@ from gateway.store.console import ConsoleLinks, ConsoleSessions
 from gateway.store.delivery_positions import ListenerPositions, WebhookPositions
 from gateway.store.domains import Domains
 from gateway.store.engine.base import Database, UnusableDatabase, WriteConflict
+from gateway.store.engine.dry_run import open_dry_run
 from gateway.store.engine.sqlite import SqliteDatabase
 from gateway.store.erasures import Erasures
 from gateway.store.event_retention import EventRetention
@@ -42,7 +43,7 @@ from gateway.store.waiting_members import WaitingMembers
 from gateway.store.webhook_replays import WebhookReplays
 from gateway.store.webhooks import Webhooks
 
-__all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_database"]
+__all__ = ["Database", "Store", "UnusableDatabase", "WriteConflict", "open_database", "open_dry_run"]
 
 
 def open_database(url: str, sqlite_synchronous: str) -> Database:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.caller import Caller, Trace
@@ -12,7 +13,7 @@ from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.ids_and_time import now
-from gateway.store.records import ActivityRecord, OrganizationRecord
+from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
 #: Minutes that a connection is watched at most.
 MOST_MINUTES = 240
@@ -70,6 +71,31 @@ class RequestExplanations:
             "This refusal has no explanation (any more): they are kept for"
             f" {self._days} days, and of many refusals in one minute only the first are explained."
         )
+
+    def request_of(
+        self, organization: OrganizationRecord, connection: ConnectionRecord, line: str
+    ) -> tuple[str, str, Any]:
+        """Return method, path with its query, and body of the request of a line, to be tried again.
+
+        Raises NotFound where it has no explanation, Conflict where it is of another connection or was stored in part.
+        """
+        explanation = self.read(organization, line)
+        if explanation.line.connection_uid != connection.uid:
+            raise Conflict("This line is of another connection. Try its request on that one.")
+        sent = explanation.request
+        if "…" in json.dumps(sent, ensure_ascii=False) or "path" not in sent:
+            raise Conflict(
+                "Of this request only a part is kept, because it is long or no JSON. Send its method, path and body"
+                " instead."
+            )
+        query = f"?{urlencode(sent['query'])}" if sent["query"] else ""
+        return sent["method"], quote(sent["path"]) + query, sent["body"]
+
+    def record_dry_run(self, caller: Caller, trace: Trace) -> None:
+        """Leave the line of a dry run in the activity, which is all that stays of it."""
+        trace.status = 200
+        with self._units_of_work.open(caller, trace):
+            trace.changed = ()
 
     def watch(self, caller: Caller, minutes: int, trace: Trace) -> int:
         """Explain every request of the caller's connection for so many minutes from now on; return until when.

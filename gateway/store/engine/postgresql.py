@@ -219,6 +219,11 @@ class PostgresqlDatabase(Database):
         self._engine = _Engine(url)
         super().__init__(self._engine, PostgresqlDialect())
 
+    @property
+    def url(self) -> str:
+        """The URL, with its password."""
+        return self._url
+
     @contextmanager
     def transaction(
         self, patience: float = BUSY_SECONDS, organization_id: int | None = None

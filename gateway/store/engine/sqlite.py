@@ -258,6 +258,11 @@ class SqliteDatabase(Database):
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
             self._writers.release()
 
+    @property
+    def writers(self) -> threading.Lock:
+        """The queue of the writers of this process, held by the one that writes."""
+        return self._writers
+
     def limit_waits(self, seconds: float | None) -> None:
         """See Database."""
         self._waits.most = seconds

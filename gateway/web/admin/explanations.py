@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import current_app
+
 from gateway.store.ids_and_time import rfc3339
 from gateway.web.admin import explanation_schemas as schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import current_request
-from gateway.web.admin.feeds import line_json
+from gateway.web.admin.feeds import event_json, line_json
 
 blueprint = Blueprint("explanations", "How requests of identity providers were decided, step by step.")
 
@@ -33,6 +35,36 @@ def watch_connection(values: dict[str, int]) -> Any:
     request = current_request()
     until = request.gateway.explanations.watch(request.idp_caller, values["minutes"], request.trace)
     return {"until": rfc3339(until)}
+
+
+@blueprint.route("/connections/<connection>/explain", methods=["POST"])
+@blueprint.arguments(schemas.DryRunRequest)
+@blueprint.response(200, schemas.DryRun)
+def explain_request(values: dict[str, Any]) -> Any:
+    """Try a request of an identity provider: the answer, the events and seats that it would take, and nothing done.
+
+    Either `method`, `path` and `body`, or with `activity` the request of a line that has an explanation.
+    """
+    request = current_request()
+    if line := values["activity"]:
+        method, path, body = request.gateway.explanations.request_of(
+            request.organization, request.connection, line
+        )
+    else:
+        method, path, body = values["method"], values["path"], values["body"]
+    answer = current_app.extensions["dry_runs"].run(
+        request.organization, request.connection, request.public_url, method, path, body
+    )
+    request.gateway.explanations.record_dry_run(request.idp_caller, request.trace)
+    outcome = answer.outcome
+    return {
+        "status": answer.status,
+        "headers": answer.headers,
+        "body": answer.body,
+        "events": [event_json(event) for event in outcome.events],
+        "seats": {"before": outcome.seats_before, "after": outcome.seats_after},
+        "steps": [step._asdict() for step in outcome.steps],
+    }
 
 
 @blueprint.route("/connections/<connection>/watch", methods=["DELETE"])

@@ -43,7 +43,7 @@ def list_events(query: dict[str, Any]) -> Any:
     if not rows:
         _wait(request, request.organization.id, query["wait"])
     return {
-        "items": [_event_json(row) for row in rows],
+        "items": [event_json(row) for row in rows],
         "next": rows[-1].seq if rows else after,
         "epoch": epoch,
     }
@@ -81,7 +81,7 @@ def list_events_of_all(query: dict[str, Any]) -> Any:
     if feed.next == query["after"]:
         _wait(request, None, query["wait"])
     items = [
-        {"number": number, "organization": organization} | _event_json(event)
+        {"number": number, "organization": organization} | event_json(event)
         for number, organization, event in feed.events
     ]
     return {"items": items, "next": feed.next, "epoch": feed.epoch}
@@ -137,7 +137,8 @@ def _read_bookmark(after: str) -> tuple[int, int] | None:
     return (int(moment), int(key)) if key else None
 
 
-def _event_json(event: EventRecord) -> dict[str, Any]:
+def event_json(event: EventRecord) -> dict[str, Any]:
+    """Return an event as it is shown."""
     return {
         "id": event.seq,
         "type": event.type,

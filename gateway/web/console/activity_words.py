@@ -59,6 +59,10 @@ _VERBS = {
     f"POST {_CONNECTION}/adoptions/{{adoption}}": ("decided whether {} may be managed", "to decide an adoption"),
     f"POST {_CONNECTION}/adoption": ("approved people for the connection {}", "to approve people for a connection"),
     f"PUT {_CONNECTION}/watch": ("began to watch the connection {}", "to watch the connection {}"),
+    f"POST {_CONNECTION}/explain": (
+        "tried a request on the connection {}, which changed nothing",
+        "to try a request on the connection {}",
+    ),
     f"DELETE {_CONNECTION}/watch": ("ended the watch of the connection {}", "to end the watch of the connection {}"),
     f"PATCH {_CONNECTION}": ("changed the connection {}", "to change the connection {}"),
     f"DELETE {_CONNECTION}": ("removed the connection {}", "to remove the connection {}"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Map
@@ -22,18 +22,26 @@ from gateway.web.http import ScimRequest, ScimResponse, ServerResponse
 from gateway.web.queues import BLOCKED_SECONDS, Queued, RequestQueue
 from gateway.web.scim.endpoints import Endpoints
 
-if TYPE_CHECKING:
-    from gateway.web.metrics import Metrics
-
 #: Requests that may hold a whole group.
 _OF_MEMBERS = frozenset({"POST /Groups", "PUT /Groups/<uid>", "PATCH /Groups/<uid>"})
+
+
+class RequestCounter(Protocol):
+    """What counts requests: the metrics."""
+
+    def count(self, request: ScimRequest, status: int) -> None:
+        """Count a request that was answered."""
 
 
 class ScimApp:
     """All endpoints of all connections. Flask's contexts and hooks do not exist here."""
 
     def __init__(
-        self, gateway: Provisioning, metrics: Metrics, errors: Errors, queues: Mapping[str, RequestQueue]
+        self,
+        gateway: Provisioning,
+        metrics: RequestCounter,
+        errors: Errors,
+        queues: Mapping[str, RequestQueue],
     ) -> None:
         self._limit_waits, self._metrics, self._errors, self._queues = (
             gateway.limit_waits,

@@ -56,6 +56,7 @@ OPERATIONS = {
     "POST /connections/{connection}/adoption": "approveAdoptions",
     "PUT /connections/{connection}/watch": "watchConnection",
     "DELETE /connections/{connection}/watch": "endWatch",
+    "POST /connections/{connection}/explain": "explainRequest",
     "POST /organizations/{organization}/connections": "addConnection",
     "GET /organizations/{organization}/connections": "listConnections",
     "GET /organizations/{organization}/events": "listEvents",

@@ -112,6 +112,13 @@ _POSTGRESQL = {
 }  # fmt: skip
 
 
+#: Keys of rows that are rolled back, beyond all that sequences reach.
+_OWN_KEYS = {
+    "bigint": "(1e15 + floor(random() * 1e15))::bigint",
+    "integer": "(2e9 + floor(random() * 1e8))::integer",
+}
+
+
 def up(migrator: Any, db: Any) -> None:
     postgresql = isinstance(db, PostgresqlDatabase)
     words = {
@@ -130,3 +137,19 @@ def up(migrator: Any, db: Any) -> None:
     for sql in TABLES:
         db.execute_sql(sql.format(**words))
     db.execute_sql(_NOTED.format(**(_POSTGRESQL if postgresql else _SQLITE)))
+    if postgresql:
+        _spare_sequences(db)
+
+
+def _spare_sequences(db: Any) -> None:
+    """Have a transaction that is a dry run make keys of its own: a number of a sequence cannot be given back."""
+    serials = db.execute_sql(
+        "SELECT table_name, column_name, data_type, column_default FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND left(column_default, 8) = 'nextval('"
+    ).fetchall()
+    for table, column, kind, usual in serials:
+        own = _OWN_KEYS[kind]
+        db.execute_sql(
+            f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT CASE"
+            f" WHEN current_setting('gateway.dry_run', true) = 'on' THEN {own} ELSE {usual} END"
+        )
