@@ -57,7 +57,6 @@ def test_every_operation_is_described(openapi: dict) -> None:
         "DELETE /organizations/{organization}/admin-tokens/{token}",
         "DELETE /organizations/{organization}/setup-links/{link}",
         "DELETE /organizations/{organization}/imports/{import}",
-        "DELETE /connections/{connection}/watch",
         "DELETE /webhooks/{webhook}/parked/{event}",
         "DELETE /organizations/{organization}/webhooks/{webhook}/parked/{event}",
     }
