@@ -39,6 +39,7 @@ from gateway.provisioning.outages import Outages
 from gateway.provisioning.overview import Overviews
 from gateway.provisioning.publication import Publisher, Tail
 from gateway.provisioning.queries import Queries
+from gateway.provisioning.removed_grants import RemovedGrantPruning
 from gateway.provisioning.safety.operations import Safety
 from gateway.provisioning.safety.removals import RemovalControl
 from gateway.provisioning.seat_queue import SeatQueues
@@ -108,6 +109,7 @@ class Provisioning:
             self.tail.advance_for_subscribers,
             self.event_relay.deliver,
             EventPruning(store, plugins, config.event_days).prune,
+            RemovedGrantPruning(store).prune,
             lambda: self._schedule_delivery(self.long_changes.resume()),
             lambda: self._schedule_delivery(self.erasures.resume()),
         ]

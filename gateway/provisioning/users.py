@@ -200,6 +200,7 @@ class Users:
                 self._store.adoptions.forget_user(user.id)
             if not self._store.users.remove(caller.organization.id, user):
                 raise WriteConflict
+            self._store.removed_grants.remember(caller.organization.id, user.id)
             self._store.memberships.drop_user(caller.organization.id, user.id)
             unit.removals = 1
             unit.count("User", user.connection_id, -1)

@@ -35,6 +35,7 @@ from gateway.store.portions import Portions
 from gateway.store.publications import Publications
 from gateway.store.query.page_positions import PagePositions
 from gateway.store.query.search import Search
+from gateway.store.removed_grants import RemovedGrants
 from gateway.store.signing_keys import SigningKeys
 from gateway.store.takeovers import Takeovers
 from gateway.store.tokens import AdminTokens, Tokens
@@ -88,6 +89,7 @@ class Store:
         self.portions = Portions(database)
         self.groups = Groups(database)
         self.memberships = Memberships(database)
+        self.removed_grants = RemovedGrants(database)
         self.waiting_members = WaitingMembers(database)
         self.mapping_rules = MappingRules(database)
         self.long_changes = LongChanges(database)

@@ -126,9 +126,6 @@ def mark_other_tables(organization: Organization, uid: str) -> None:
         connection, uid, NAME, moment, moment,
     )  # fmt: skip
     organization.run(
-        "INSERT INTO removed_grants VALUES (?, ?, 1, ?, ?)", tenant, key, f"plugin {MARK}", moment
-    )
-    organization.run(
         "INSERT INTO adoptions (uid, organization_id, connection_id, user_id, found_by, risk, first, last, tries,"
         " state) VALUES ('a', ?, ?, ?, ?, 'low', ?, ?, 1, 'waiting')",
         tenant, connection, key, f"userName {NAME}", moment, moment,
@@ -170,6 +167,15 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     uid = make_person(client)
     mark_other_tables(organization, uid)
     client.call("DELETE", f"/Users/{uid}")
+    key = organization.one("SELECT id FROM users WHERE uid = ?", uid)
+    # After the deletion, which remembers the groups of that moment.
+    organization.run(
+        "INSERT INTO removed_grants VALUES (?, ?, 1, ?, ?)",
+        client.organization.id,
+        key,
+        f"plugin {MARK}",
+        now(),
+    )
     organization.admin.get(f"{organization.admin.path}/activity?user={NAME}")
     tenant = client.organization
     before = [
