@@ -19,6 +19,7 @@ from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
+from gateway.provisioning.diagnostics.warnings import ConnectionWarnings
 from gateway.provisioning.erasure.erasures import Erasures
 from gateway.provisioning.erasure.kept_list import KeptList
 from gateway.provisioning.erasure.person_export import PersonExport
@@ -152,6 +153,10 @@ class Provisioning:
         self.overviews = Overviews(store, plugins, self.callers, self.activity_writer, self.history)
         self.seat_queues = SeatQueues(store, plugins, self.activity_writer)
         self.diagnostics = Diagnostics(store, plugins, self.callers, self.activity_writer, unruled)
+        self.connection_warnings = ConnectionWarnings(
+            store, units_of_work, self.callers, self.diagnostics, config.public_url
+        )
+        self.worker.tasks.append(lambda: self._schedule_delivery(self.connection_warnings.run_due()))
 
     def _schedule_delivery(self, organization_ids: Iterable[int]) -> None:
         changed = set(organization_ids)

@@ -16,7 +16,7 @@ ORGANIZATION_TYPES = (
     *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
     "user.removal_held",
     "group.removal_held",
-    *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided")),
+    *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided", "warning", "well")),
     "user.adoption_waiting",
     "user.adopted",
 )

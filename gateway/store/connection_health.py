@@ -51,6 +51,17 @@ class CallGroup(NamedTuple):
     newest: int
 
 
+class Warned(NamedTuple):
+    """A cause that was warned of: since when it lasts, 0 once it is over, and when that was recorded last."""
+
+    since: int
+    recorded: int
+
+
+#: The row that says when a connection was checked last: no cause has this name.
+_CHECK = ""
+
+
 class ConnectionHealth:
     """Reads for the checks of connections, and the clients that call them."""
 
@@ -122,3 +133,43 @@ class ConnectionHealth:
             limit,
         )
         return [(name, since) for name, since in rows]
+
+    # Warnings that are recorded as events ---------------------------------------------------------------------------
+
+    def due(self, before: int, limit: int) -> list[int]:
+        """Return the keys of connections that are on, were made before a moment, and were not checked since."""
+        rows = self._db.all(
+            "SELECT c.id FROM connections c LEFT JOIN connection_warnings w ON w.connection_id = c.id AND w.cause = ?"
+            " WHERE c.provisioning = 1 AND c.created < ? AND COALESCE(w.recorded, 0) < ?"
+            " ORDER BY COALESCE(w.recorded, 0), c.id LIMIT ?",
+            *(_CHECK, before, before, limit),
+        )
+        return [row[0] for row in rows]
+
+    def note_check(self, connection_id: int, moment: int) -> None:
+        """Note when a connection was checked."""
+        self.store_warning(connection_id, _CHECK, Warned(0, moment))
+
+    def warnings(self, connection_id: int) -> dict[str, Warned]:
+        """Return what was warned of, by cause."""
+        rows = self._db.all(
+            "SELECT cause, since, recorded FROM connection_warnings WHERE connection_id = ? AND cause <> ?",
+            connection_id,
+            _CHECK,
+        )
+        return {cause: Warned(since, recorded) for cause, since, recorded in rows}
+
+    def store_warning(self, connection_id: int, cause: str, warned: Warned | None) -> None:
+        """Store the row of a cause, or delete it (None)."""
+        if warned is None:
+            self._db.run(
+                "DELETE FROM connection_warnings WHERE connection_id = ? AND cause = ?", connection_id, cause
+            )
+            return
+        self._db.run(
+            "INSERT INTO connection_warnings (connection_id, cause, since, recorded) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (connection_id, cause) DO UPDATE SET since = excluded.since, recorded = excluded.recorded",
+            connection_id,
+            cause,
+            *warned,
+        )

@@ -11,6 +11,9 @@ import pytest
 from gateway_entra.checks import find_checks
 
 from gateway import Connection, Declaration, PluginCheck, RecentCalls, hookimpl
+from gateway.provisioning.diagnostics.checks import Check
+from gateway.provisioning.diagnostics.warnings import decide
+from gateway.store.connection_health import Warned
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 from gateway.testing.engines import is_postgresql
@@ -159,3 +162,57 @@ def test_the_client_is_stored_once_an_hour(deployment: Deployment, monkeypatch: 
     assert client
     assert (len(client.agent), client.agent.isprintable(), client.flags) == (119, True, ())
     assert client.hour == now() // (3600 * SECOND)
+
+
+# Warnings as events ---------------------------------------------------------------------------------------------------
+
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+WARN, BROKEN = Check("a", "warn", "A."), Check("a", "broken", "A.", every=1)
+
+
+@pytest.mark.parametrize(
+    ("found", "row", "event", "after"),
+    [
+        (WARN, None, "connection.warning", Warned(9 * DAY, 9 * DAY)),
+        (WARN, Warned(3 * DAY, 3 * DAY), None, None),
+        (WARN, Warned(DAY, 2 * DAY), "connection.warning", Warned(DAY, 9 * DAY)),
+        (BROKEN, Warned(3 * DAY, 8 * DAY), "connection.warning", Warned(3 * DAY, 9 * DAY)),
+        (BROKEN, Warned(3 * DAY, 8 * DAY + 1), None, None),
+        (None, Warned(3 * DAY, 9 * DAY - 1), "connection.well", Warned(0, 9 * DAY - 1)),
+        # It came and went: neither is said again before a day is over.
+        (WARN, Warned(0, 9 * DAY - 1), None, None),
+        (WARN, Warned(0, 8 * DAY), "connection.warning", Warned(9 * DAY, 9 * DAY)),
+        (None, Warned(0, 9 * DAY - 1), None, None),
+    ],
+)
+def test_a_cause_is_recorded_once_a_day_at_most(
+    found: Check | None, row: Warned | None, event: str | None, after: Warned | None
+) -> None:
+    decided = decide({"a": found} if found else {}, {"a": row} if row else {}, 9 * DAY)
+    assert [(each.event, each.row) for each in decided] == ([(event, after)] if event else [])
+
+
+def test_warnings_are_events_without_names_and_end(deployment: Deployment, audit: Any) -> None:
+    scim = deployment.connection("okta")
+    for number in range(10):
+        scim.call("POST", "/Users", {"schemas": [], "userName": f"user{number}@acme.test"})
+    warnings, before = deployment.gateway.connection_warnings, len(deployment.events(scim.organization))
+    health, moment = deployment.gateway.store.connection_health, now()
+    assert health.due(moment - HOUR, 5) == []
+    assert health.due(moment + HOUR, 5) == [scim.connection.id]
+    assert warnings.check(scim.connection, scim.organization, moment)
+    assert not warnings.check(scim.connection, scim.organization, moment + HOUR)
+    assert health.due(moment + HOUR, 5) == []
+    told = deployment.events(scim.organization)[before:]
+    assert [(kind, data["cause"]) for kind, data in told] == [
+        ("connection.warning", "last_success"),
+        ("connection.warning", "same_refusal"),
+    ]
+    assert told[1][1]["message"] == "The same refusal met 10 people in the last 24 hours (POST, 400)."
+    assert "@acme.test" not in str(told)
+    scim.user()
+    assert warnings.check(scim.connection, scim.organization, moment + 2 * HOUR)
+    kind, data = deployment.events(scim.organization)[-1]
+    assert (kind, data["cause"]) == ("connection.well", "last_success")
+    audit(deployment)

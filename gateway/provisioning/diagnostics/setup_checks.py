@@ -7,7 +7,9 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admission import FEATURE
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.diagnostics.checks import DAILY, WEEKLY, Check, Level, count
+from gateway.provisioning.safety.settings import ALL, read_pause
 from gateway.store import Store
+from gateway.store.brakes import WAITING
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.store.webhooks import ORGANIZATION
@@ -41,6 +43,8 @@ class SetupChecks:
     def surroundings(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """Return what else bears on it; nothing where there is nothing to say."""
         return [
+            *_pause(connection),
+            *self._hold(connection),
             *self._seats(organization),
             *self._adoption(connection),
             *self._domains(organization),
@@ -123,6 +127,14 @@ class SetupChecks:
             "token", "ok", f"The token {longest.prefix}… is valid until {day}, {days} days from now."
         )
 
+    def _hold(self, connection: ConnectionRecord) -> list[Check]:
+        hold = self._store.brakes.hold(connection.id)
+        if hold is None or hold.state != WAITING:
+            return []
+        people = count(self._store.brakes.count_held(connection.id), "removal is held", "removals are held")
+        message = f"{people}: the identity provider removed more people within a short time than the brake lets pass."
+        return [Check("removals_held", "warn", message, "Allow or reject them.", "safety", hold.since, DAILY)]
+
     def _seats(self, organization: OrganizationRecord) -> list[Check]:
         limit = self._plugins.check_seats(self._callers.tenant(organization), SeatRequest("")).result()
         if limit is None:
@@ -175,6 +187,15 @@ class SetupChecks:
         since = min((webhook.failing_since for webhook in troubled if webhook.failing_since), default=None)
         remedy = "See the last attempts of the webhook, mend its receiver, and resume it."
         return [Check("webhook", "warn", message, remedy, "webhooks", since)]
+
+
+def _pause(connection: ConnectionRecord) -> list[Check]:
+    pause = read_pause(connection.pause)
+    if pause is None or not pause.covers(removal=True):
+        return []
+    what = "all changes wait" if pause.scope == ALL else "people who are removed stay as they are"
+    message = f"The connection is paused until {rfc3339(pause.until)[:16].replace('T', ' ')} UTC: {what}."
+    return [Check("paused", "warn", message, "End the pause once changes may pass.", "safety", pause.since)]
 
 
 def _level(level: str) -> Level:

@@ -256,6 +256,18 @@ def switched_off(scim: Scim) -> None:
     run(scim, "UPDATE connections SET provisioning = 0 WHERE id = ?", scim.connection.id)
 
 
+@planted("the connection is paused", "The connection is paused until", "End the pause")
+def paused(scim: Scim) -> None:
+    body = {"scope": "all", "reason": "audit"}
+    assert scim.deployment.admin("PUT", f"/connections/{scim.uid}/pause", body).status == 200
+
+
+@planted("removals are held", "0 removals are held", "Allow or reject them")
+def held(scim: Scim) -> None:
+    with scim.deployment.gateway.store.transaction():
+        scim.deployment.gateway.store.brakes.open_hold(scim.connection.id, now(), 10, 10)
+
+
 @planted("a domain is no longer verified", "acme.test is no longer verified", "Enter the TXT record again")
 def domain(scim: Scim) -> None:
     values = "organization_id, name, state, token, checked, lost_since, created"
