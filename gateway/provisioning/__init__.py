@@ -20,6 +20,9 @@ from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.diagnostics.warnings import ConnectionWarnings
+from gateway.provisioning.domains.daily_checks import DailyChecks
+from gateway.provisioning.domains.records import TxtRecords
+from gateway.provisioning.domains.verification import DomainVerification
 from gateway.provisioning.erasure.erasures import Erasures
 from gateway.provisioning.erasure.kept_list import KeptList
 from gateway.provisioning.erasure.person_export import PersonExport
@@ -104,6 +107,8 @@ class Provisioning:
             config.deleted_days,
         )
         self.person_export = PersonExport(store, self.activity_writer)
+        self.domain_verification = DomainVerification(store, units_of_work, TxtRecords())
+        self.daily_checks = DailyChecks(store, self.callers, self.domain_verification)
         self.worker.tasks += [
             self.activity_writer.flush_due,
             self.publisher.publish,
@@ -113,6 +118,7 @@ class Provisioning:
             RemovedGrantPruning(store).prune,
             lambda: self._schedule_delivery(self.long_changes.resume()),
             lambda: self._schedule_delivery(self.erasures.resume()),
+            self.daily_checks.begin_due,
         ]
         self.mapping = MapToGroups(store, units_of_work, self.long_changes)
         self.imports = Imports(
@@ -184,6 +190,7 @@ class Provisioning:
         """Stop the background threads and write the activity that is buffered. The database stays open."""
         self.deliverer.stop()
         self.worker.stop()
+        self.daily_checks.stop()
         try:
             self.activity_writer.flush()
         finally:

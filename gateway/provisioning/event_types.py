@@ -19,6 +19,8 @@ ORGANIZATION_TYPES = (
     *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided", "warning", "well")),
     "user.adoption_waiting",
     "user.adopted",
+    "domain.verified",
+    "domain.lost",
 )
 #: Those of the deployment itself, which operators alone receive.
 DEPLOYMENT_TYPES = (

@@ -12,6 +12,7 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.admission import obstacles
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.domains.policy import check_policy
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
 from gateway.provisioning.preconditions import check_version
@@ -61,11 +62,12 @@ class OrganizationSetup:
     ) -> OrganizationRecord:
         """Change plan, seats, billing or name. A lower limit deactivates nobody.
 
-        Raises PreconditionFailed.
+        Raises PreconditionFailed, and Conflict for a policy that would let nobody in.
         """
         trace.changed = sorted(values)
         with self._units_of_work.open(caller, trace):
             check_version(self._store.organizations.by_key(caller.organization.id), if_match)
+            check_policy(self._store, caller.organization.id, values.get("outside_domains"))
             return self._store.organizations.edit(caller.organization, values)
 
     def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:

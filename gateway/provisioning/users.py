@@ -17,6 +17,7 @@ from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.adoption.control import AdoptionControl
 from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
 from gateway.provisioning.documents import check_size, differing, edited, manual_document
+from gateway.provisioning.domains.policy import check_addresses
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.preconditions import check_version, refuse_to_replace
@@ -214,6 +215,7 @@ class Users:
     @retry_on_conflict
     def _create(self, caller: Caller, document: Json, trace: Trace) -> Outcome:
         connection, user_name, active = caller.connection, document["userName"], document["active"]
+        check_addresses(self._store, caller, document, None)
         judgement = self._judge(caller, User(None, user_name, active, document), active, trace, None)
         # The id is not known before the user is made: the store enters it.
         trace.target, trace.restored = Target("User", "", user_name), False
@@ -289,6 +291,7 @@ class Users:
             trace.explain("adoption", "gateway", "Nobody manages the user: this connection takes it over.")
         if owner == user.connection_id and before == document:
             return self._keep(caller, user, judgement, trace)
+        check_addresses(self._store, caller, document, before)
         check_size(document, before, self._document_limit)
         trace.changed = differing(before, document)
         deactivates = bool(user.active) and not active

@@ -31,6 +31,7 @@ _EDITABLE = (
     "contact_url",
     "sso",
     "legal_hold",
+    "outside_domains",
 )
 #: The key of the next organization, never that of a removed one: published numbers and the memory of processes name it.
 _NEXT_KEY = (

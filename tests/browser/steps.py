@@ -54,7 +54,9 @@ def furnish(customer: Customer) -> dict[str, str]:
         "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
     )
     customer.setup_link()
+    domain = customer.post(f"{customer.path}/domains", {"name": "acme.test"})
     return {
+        "name": domain["name"],
         "webhook": webhook["id"],
         "attempt": wait_for_attempt(customer, webhook["id"]),
         "organization": customer.id,

@@ -84,6 +84,7 @@ def target(gateway: ServedGateway) -> Target:
     customer.post(f"{customer.path}/groups", {"name": "Sent to the webhook"})
     token = customer.post(f"/connections/{customer.connection}/tokens", {"label": TEXTS[0]})
     customer.setup_link()
+    domain = customer.post(f"{customer.path}/domains", {"name": "hostile.test"})
     user = next(user for user in customer.users() if user["display_name"] == TEXTS[3])
     group = customer.get(f"{customer.path}/groups?limit=1")["items"][0]
     ids = {
@@ -94,6 +95,7 @@ def target(gateway: ServedGateway) -> Target:
         "token": token["id"],
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
         "webhook": webhook["id"],
+        "name": domain["name"],
         "attempt": wait_for_attempt(customer, webhook["id"]),
     }
     return Target(customer, gateway.pages(**ids), user_names)

@@ -106,6 +106,8 @@ def world(deployment: Deployment) -> World:
         record = store.users.of(organization, manual.json["id"])
         store.adoptions.count_try(organization.id, generic.id, record.id if record else 0, "userName", "")
         add_webhook(deployment, organization, name)
+        domain = deployment.admin("POST", f"{path}/domains", {"name": f"{name}-own.test"})
+        assert domain.status == 201, domain.text
         # Everybody of the organization is in the group that everybody sees.
         for place, uid in world.users.items():
             if place.startswith(name):
@@ -166,6 +168,7 @@ def stored(deployment: Deployment) -> dict[str, list[Any]]:
     kept: dict[str, list[Any]] = {**read_tables(
         deployment, "organizations", "connections", "users", "emails", "groups", "grants", "waiting_members", "events",
         "mapping_rules", "tallies", "webhooks", "webhook_parked", "webhook_positions",
+        "domains",
     )}  # fmt: skip
     kept["admin_tokens"] = sorted(database.all("SELECT uid, scope, digest FROM admin_tokens"))
     return kept | {"tokens": sorted(database.all("SELECT uid, connection_id, digest FROM tokens"))}
@@ -504,6 +507,7 @@ ADMIN_BODIES: dict[str, Any] = {
     "POST /organizations/<organization>/webhooks/<webhook>/skip": {},
     "POST /organizations/<organization>/webhooks/<webhook>/replay": {"from": 1, "preview": True},
     "PATCH /organizations/<organization>": {"name": "Taken over"},
+    "POST /organizations/<organization>/domains": {"name": "taken.test"},
     "PUT /organizations/<organization>/sso": {"metadata_xml": "<EntityDescriptor/>"},
     "POST /organizations/<organization>/connections": {"idp": "generic", "name": "Taken over"},
     "PATCH /connections/<connection>": {"name": "Taken over"},
@@ -562,6 +566,7 @@ def ids_of(world: World, name: str, place: str) -> dict[str, str]:
     asked = store.adoptions.find(scim.connection.id, manual.id)
     assert asked is not None
     ids["adoption"] = asked.uid
+    ids |= {"name": store.domains.page(organization.id, 0, 1)[0].name}
     return ids | {"user": world.users[f"{name} {place}"], "group": world.groups[f"{name} {place}"]}
 
 
@@ -586,6 +591,7 @@ def test_an_admin_of_one_organization_meets_nothing_of_another(world: World, acm
         "line",
         "import",
         "adoption",
+        "name",
     )
     unknown = {name: new_id() for name in kinds}
     own = ids_of(world, "acme", "manual")

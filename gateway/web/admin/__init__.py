@@ -23,6 +23,7 @@ from gateway.web.admin import (
     adoptions,
     connections,
     console_links,
+    domains,
     explanations,
     feeds,
     groups,
@@ -122,7 +123,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls, explanations, imports, safety, adoptions,
+        webhook_polls, explanations, imports, safety, adoptions, domains,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

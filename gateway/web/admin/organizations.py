@@ -41,6 +41,7 @@ def _organization_json(request: AdminRequest, organization: OrganizationRecord) 
         "name": organization.name,
         "plan": organization.plan,
         "domains": json.loads(organization.domains),
+        "outside_domains": organization.outside_domains,
         "seats": seats_json(organization),
         "billing": {
             "payment": billing.payment,
@@ -149,7 +150,9 @@ def _sso_values(request: AdminRequest) -> dict[str, Any]:
 
 def _columns(values: Mapping[str, Any]) -> dict[str, Any]:
     """What was sent, flat as it is stored."""
-    flat: dict[str, Any] = {name: values[name] for name in ("name", "plan") if name in values}
+    flat: dict[str, Any] = {
+        name: values[name] for name in ("name", "plan", "outside_domains") if name in values
+    }
     if "domains" in values:
         flat["domains"] = _domains(values["domains"])
     if "legal_hold" in values:

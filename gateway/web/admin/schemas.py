@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from gateway.provisioning.admin_tokens import SCOPES
 from gateway.provisioning.adoption.risks import MODES
 from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
+from gateway.provisioning.domains.policy import OUTSIDE_POLICIES
 from gateway.provisioning.event_types import EVENT_TYPES, ORGANIZATION_TYPES
 from gateway.provisioning.imports.imports import ABSENT_CHOICES, IMPORT_STATES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
@@ -50,7 +51,7 @@ class BillingChange(Schema):
     contact_url = Url(allow_none=True, metadata={"description": "null: the one of the deployment."})
 
 
-class OrganizationChange(Schema):
+class OrganizationValues(Schema):
     name = Name()
     plan = Name(60)
     domains = fields.List(Name(253), validate=validate.Length(max=100))
@@ -63,7 +64,16 @@ class OrganizationChange(Schema):
     )
 
 
-class NewOrganization(OrganizationChange):
+class OrganizationChange(OrganizationValues):
+    outside_domains = fields.String(
+        validate=validate.OneOf(OUTSIDE_POLICIES),
+        metadata={
+            "description": "What becomes of an identity provider's new address outside of the verified domains."
+        },
+    )
+
+
+class NewOrganization(OrganizationValues):
     name = Name(required=True)
 
 
@@ -103,6 +113,7 @@ class Organization(Schema):
     name = fields.String()
     plan = fields.String()
     domains = fields.List(fields.String())
+    outside_domains = fields.String(validate=validate.OneOf(OUTSIDE_POLICIES))
     seats = fields.Nested(Seats)
     billing = fields.Nested(Billing)
     sso = fields.Nested(Sso, allow_none=True)

@@ -12,6 +12,7 @@ from flask import Flask
 from gateway.web.console import (
     activity,
     deployment,
+    domains,
     entry,
     groups,
     home,
@@ -53,6 +54,7 @@ PAGES = (
     seats,
     safety,
     webhooks,
+    domains,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1

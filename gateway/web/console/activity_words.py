@@ -46,6 +46,12 @@ _VERBS = {
     ),
     "POST /organizations": ("made the organization", "to make the organization"),
     "PATCH /organizations/{organization}": ("changed the organization", "to change the organization"),
+    "POST /organizations/{organization}/domains": ("added the domain {}", "to add a domain"),
+    "DELETE /organizations/{organization}/domains/{name}": ("removed the domain {}", "to remove the domain {}"),
+    "POST /organizations/{organization}/domains/{name}/check": ("checked the domain {}", "to check the domain {}"),
+    "POST /organizations/{organization}/domains/{name}/verify": (
+        "marked the domain {} as verified", "to mark the domain {} as verified",
+    ),
     "PUT /organizations/{organization}/sso": ("set up single sign-on", "to set up single sign-on"),
     "DELETE /organizations/{organization}/sso": ("took single sign-on away", "to take single sign-on away"),
     "POST /organizations/{organization}/connections": ("added the connection {}", "to add a connection"),
@@ -186,7 +192,7 @@ def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
                 asked.replace("the group {}", "a group"),
                 "",
             )
-        elif "connection {}" in done:
+        elif "connection {}" in done or "domain {}" in done:
             target = ""
     return f"asked {asked.format(target)}".rstrip() if refused else done.format(target).rstrip()
 

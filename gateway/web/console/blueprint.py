@@ -28,7 +28,7 @@ _SECRET_FIELDS = frozenset({"token", "code"})
 _USUAL_STATUS = {"POST": 201, "DELETE": 204}
 _RIGHTS = {
     "sso": "change single sign-on",
-    "connections": "change connections and tokens",
+    "connections": "change connections, tokens and domains",
     "mapping": "change Map to groups",
     "people": "change people and groups",
     "webhooks": "change webhooks",

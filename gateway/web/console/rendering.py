@@ -24,6 +24,7 @@ NAVIGATION = (
     ("show_tokens", "Tokens"),
     ("show_webhooks_of_organization", "Webhooks"),
     ("show_safety", "Safety"),
+    ("show_domains", "Domains"),
 )
 #: Pages of an organization for operators alone.
 OPERATORS_PAGES = (("show_setup_links", "Setup links"),)

@@ -84,7 +84,11 @@ def test_every_route_asks_for_the_scope_that_it_needs(acme, scope: str) -> None:
         path = (
             rule.replace("<", "{")
             .replace(">", "}")
-            .format_map({"user": NOBODY, "group": NOBODY, "token": NOBODY, "link": NOBODY} | others | names)
+            .format_map(
+                {"user": NOBODY, "group": NOBODY, "token": NOBODY, "link": NOBODY, "name": NOBODY}
+                | others
+                | names
+            )
         )
         answer = acme.deployment.admin(method, path, None if method in ("GET", "DELETE") else {}, token=token)
         if answer.status != 403:

@@ -57,6 +57,7 @@ def test_every_operation_is_described(openapi: dict) -> None:
         "DELETE /organizations/{organization}/admin-tokens/{token}",
         "DELETE /organizations/{organization}/setup-links/{link}",
         "DELETE /organizations/{organization}/imports/{import}",
+        "DELETE /organizations/{organization}/domains/{name}",
         "DELETE /webhooks/{webhook}/parked/{event}",
         "DELETE /organizations/{organization}/webhooks/{webhook}/parked/{event}",
     }

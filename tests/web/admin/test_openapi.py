@@ -35,6 +35,11 @@ OPERATIONS = {
     "POST /admin-tokens": "addOperatorToken",
     "GET /admin-tokens": "listAdminTokensOfAll",
     "DELETE /admin-tokens/{token}": "revokeAnyAdminToken",
+    "POST /organizations/{organization}/domains": "addDomain",
+    "GET /organizations/{organization}/domains": "listDomains",
+    "DELETE /organizations/{organization}/domains/{name}": "removeDomain",
+    "POST /organizations/{organization}/domains/{name}/check": "checkDomain",
+    "POST /organizations/{organization}/domains/{name}/verify": "verifyDomain",
     "POST /organizations/{organization}/setup-links": "addSetupLink",
     "GET /organizations/{organization}/setup-links": "listSetupLinks",
     "DELETE /organizations/{organization}/setup-links/{link}": "revokeSetupLink",
@@ -184,7 +189,7 @@ def test_the_types_of_events_are_listed(deployment: Deployment, openapi: dict[st
     """All that the code records, and no other."""
     assert openapi["components"]["schemas"]["Event"]["properties"]["type"]["enum"] == list(ORGANIZATION_TYPES)
     code = "".join(path.read_text() for path in Path("gateway/provisioning").rglob("*.py"))
-    reported = set(re.findall(r'"((?:user|group)\.[a-z_]+)"', code))
+    reported = set(re.findall(r'"((?:user|group|domain|connection)\.[a-z_]+)"', code))
     assert reported == set(ORGANIZATION_TYPES)
 
 
