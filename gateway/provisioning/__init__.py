@@ -49,6 +49,7 @@ from gateway.provisioning.safety.removals import RemovalControl
 from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
+from gateway.provisioning.timelines import TimelineReader
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
 from gateway.provisioning.webhooks.delivery import Deliverer
@@ -106,7 +107,10 @@ class Provisioning:
             KeptList(config.instance),
             config.deleted_days,
         )
-        self.person_export = PersonExport(store, self.activity_writer)
+        self.person_export, self.timelines = (
+            PersonExport(store, self.activity_writer),
+            TimelineReader(store, self.activity_writer),
+        )
         self.domain_verification = DomainVerification(store, units_of_work, TxtRecords())
         self.daily_checks = DailyChecks(store, self.callers, self.domain_verification)
         self.worker.tasks += [

@@ -38,6 +38,7 @@ from gateway.store.query.search import Search
 from gateway.store.removed_grants import RemovedGrants
 from gateway.store.signing_keys import SigningKeys
 from gateway.store.takeovers import Takeovers
+from gateway.store.timelines import Timelines
 from gateway.store.tokens import AdminTokens, Tokens
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
@@ -107,6 +108,7 @@ class Store:
         self.hourly_calls = HourlyCalls(database)
         self.connection_health = ConnectionHealth(database)
         self.domains = Domains(database)
+        self.timelines = Timelines(database)
         self.webhooks = Webhooks(database, secret_key, old_keys)
         self.webhook_replays = WebhookReplays(database)
         self.brakes = Brakes(database)

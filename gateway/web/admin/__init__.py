@@ -32,6 +32,7 @@ from gateway.web.admin import (
     organizations,
     plugins,
     safety,
+    timelines,
     users,
     webhook_polls,
     webhooks,
@@ -123,7 +124,7 @@ def install(app: Flask, errors: Errors) -> None:
     api = Api(app, errors)
     resources = (
         organizations, connections, mapping, users, groups, feeds, admin_tokens, console_links, webhooks, plugins,
-        webhook_polls, explanations, imports, safety, adoptions, domains,
+        webhook_polls, explanations, imports, safety, adoptions, domains, timelines,
     )  # fmt: skip
     for resource in resources:
         api.register_blueprint(resource.blueprint)

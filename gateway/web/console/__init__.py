@@ -25,6 +25,7 @@ from gateway.web.console import (
     sessions,
     set_up,
     setup_links,
+    timelines,
     tokens,
     webhooks,
 )
@@ -55,6 +56,7 @@ PAGES = (
     safety,
     webhooks,
     domains,
+    timelines,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.
 WRONG_CODES = 1

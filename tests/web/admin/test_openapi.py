@@ -35,6 +35,7 @@ OPERATIONS = {
     "POST /admin-tokens": "addOperatorToken",
     "GET /admin-tokens": "listAdminTokensOfAll",
     "DELETE /admin-tokens/{token}": "revokeAnyAdminToken",
+    "GET /organizations/{organization}/users/{user}/timeline": "readTimeline",
     "POST /organizations/{organization}/domains": "addDomain",
     "GET /organizations/{organization}/domains": "listDomains",
     "DELETE /organizations/{organization}/domains/{name}": "removeDomain",
