@@ -523,6 +523,7 @@ ADMIN_BODIES: dict[str, Any] = {
     "PUT /connections/<connection>/group-mapping": {"enabled": False},
     "POST /organizations/<organization>/users": {"user_name": "taken@acme.test"},
     "PATCH /organizations/<organization>/users/<user>": {"active": False},
+    "POST /organizations/<organization>/users/<user>/erase": {"reason": "taken over", "confirm": "taken"},
     "POST /organizations/<organization>/groups": {"name": "Taken over"},
     "POST /organizations/<organization>/webhooks/<webhook>/poll": {"maxEvents": 1},
     "POST /organizations/<organization>/console-links": {"person": "a@acme.test", "role": "admin"},

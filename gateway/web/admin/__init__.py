@@ -98,7 +98,10 @@ class Api(flask_smorest.Api):
         with self._documenting:
             if self._undocumented and self._without_responses:
                 self._without_responses = False
+                # It asks for `spec` itself, and what refers to the responses comes behind them.
+                resources, self._undocumented = self._undocumented, []
                 super()._register_responses()
+                self._undocumented = resources
             while self._undocumented:
                 blueprint = self._undocumented.pop(0)
                 blueprint.register_views_in_doc(

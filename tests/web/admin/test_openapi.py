@@ -204,6 +204,7 @@ def generated(openapi: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "openapi.json").write_text(json.dumps(openapi))
     (tmp_path / "config.yml").write_text(
         "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: text/plain\n"
+        "  text/csv: application/octet-stream\n"
     )
     command = [Path(sys.executable).with_name("openapi-python-client"), "generate", "--meta", "none"]
     command += ["--path", "openapi.json", "--config", "config.yml", "--output-path", "generated_client"]
