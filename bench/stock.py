@@ -29,7 +29,7 @@ def fill_gateway(deployment: Deployment, users: int) -> tuple[Subject, Scim]:
     """Fill a new deployment with users and groups, and check the result."""
     if users < LEAST:
         raise SystemExit(f"{users} users are too few: the operations need {LEAST}.")
-    scim, store = deployment.connection("okta"), deployment.gateway.store
+    scim, store = deployment.connection("okta", brake=True), deployment.gateway.store
     model, copies = scim.call("POST", "/Users", okta_user("u", _MODEL)), users - 1
     assert model.status == 201, model.text
     names = ["Few", *(f"Many {start // LARGE}" for start in range(0, copies, LARGE))]

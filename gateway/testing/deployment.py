@@ -83,9 +83,12 @@ class Deployment:
 
     def connection(
         self, idp: str, organization: OrganizationRecord | None = None, settings: Mapping[str, Any] | None = None,
-        provisioning: bool = True,
+        provisioning: bool = True, brake: bool = False,
     ) -> Scim:  # fmt: skip
-        """Create a connection with a token and, by default, provisioning switched on; return its client."""
+        """Create a connection with a token and, by default, provisioning switched on; return its client.
+
+        It may remove any number of people unless `brake`: a test removes more than an admin would let pass.
+        """
         organization = organization or self.organization()
         trace = self.trace(organization)
         declaration = self.gateway.plugins.declared.of(idp)
@@ -97,7 +100,9 @@ class Deployment:
             settings_of(declaration, settings or {}),
             trace,
         )
-        self.gateway.store.connections.edit(connection, provisioning=int(provisioning))
+        self.gateway.store.connections.edit(
+            connection, provisioning=int(provisioning), **({} if brake else {"brake": None})
+        )
         _, token = self.gateway.store.tokens.add(connection, "test", None)
         return Scim(self, connection.uid, token)
 

@@ -22,6 +22,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "admin_tokens": {"uid": ID, "name": ADMIN, "prefix": SECRET, "digest": SECRET, "scope": WORD},
     "adoptions": {"uid": ERASED, "found_by": ERASED, "risk": ERASED, "state": ERASED, "decided_by": ERASED},
     "brakes": {},
+    "connection_clients": {"agent": "the program of an identity provider, which names nobody", "flags": WORD},
     "connection_warnings": {"cause": WORD},
     "connections": {
         "uid": ID, "slug": ID, "idp": WORD, "name": SETTING, "settings": SETTING, "mapping_attribute": SETTING,

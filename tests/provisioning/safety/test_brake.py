@@ -20,7 +20,7 @@ WRITERS = 8
 @pytest.fixture
 def scim(deployment: Deployment) -> Scim:
     """A connection of Okta that may make ten removals an hour."""
-    return deployment.connection("okta", deployment.organization(seats=100))
+    return deployment.connection("okta", deployment.organization(seats=100), brake=True)
 
 
 def people(scim: Scim, count: int) -> list[str]:
@@ -166,7 +166,7 @@ def test_a_limit_by_share_follows_the_people_of_the_connection(deployment: Deplo
 
 
 def test_deletions_and_large_losses_of_groups_are_held(deployment: Deployment) -> None:
-    scim = deployment.connection("generic")
+    scim = deployment.connection("generic", brake=True)
     uids = people(scim, 24)
     group = scim.group("Sales", tuple(uids))
     path = f"/Groups/{group['id']}"
