@@ -145,8 +145,8 @@ class AdoptionControl:
         reason = f" It waits because {describe(risks)}." if risks and connection.adoption == VERIFIED else ""
         return Waiting(
             f"{user.user_name} has an account here already, which no identity provider manages. An admin of"
-            f" {caller.organization.name} must confirm that the connection {connection.name!r} may manage it:"
-            f" {page_url(caller)} Until then nothing of the account changes.{reason}",
+            f" {caller.organization.name} must confirm that the connection {connection.name!r} may manage it;"
+            f" until then nothing of the account changes.{reason} It is confirmed here: {page_url(caller)}",
             status=status,
             scim_type="uniqueness" if status == 409 else None,
             retry_after=seconds if status == 429 else None,

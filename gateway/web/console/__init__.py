@@ -11,6 +11,7 @@ from flask import Flask
 
 from gateway.web.console import (
     activity,
+    adoptions,
     deployment,
     domains,
     entry,
@@ -54,6 +55,7 @@ PAGES = (
     activity,
     seats,
     safety,
+    adoptions,
     webhooks,
     domains,
     timelines,

@@ -25,6 +25,7 @@ NAVIGATION = (
     ("show_webhooks_of_organization", "Webhooks"),
     ("show_safety", "Safety"),
     ("show_domains", "Domains"),
+    ("show_adoption", "Adoption"),
 )
 #: Pages of an organization for operators alone.
 OPERATORS_PAGES = (("show_setup_links", "Setup links"),)
