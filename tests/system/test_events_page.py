@@ -103,4 +103,6 @@ def test_the_test_of_the_application(gateway, tmp_path):
 
 def test_the_table_has_every_type_of_event():
     table = PAGE[PAGE.index("\n## Types") : PAGE.index("\n## Tokens")]
-    assert set(re.findall(r"`((?:user|group|organization|webhook|connection|domain)\.[a-z_]+)`", table)) >= set(EVENT_TYPES)
+    assert set(
+        re.findall(r"`((?:user|group|organization|webhook|connection|domain)\.[a-z_]+)`", table)
+    ) >= set(EVENT_TYPES)
