@@ -79,6 +79,7 @@ _VERBS = {
     f"POST {_CONNECTION}/takeover": ("took people over", "to take people over"),
     f"PUT {_CONNECTION}/group-mapping": ("saved Map to groups", "to save Map to groups"),
     f"POST {_CONNECTION}/group-mapping/preview": ("previewed Map to groups", "to preview Map to groups"),
+    f"POST {_CONNECTION}/adoption/preview": ("previewed adoption", "to preview adoption"),
     f"PUT {_CONNECTION}/pause": ("paused the connection {}", "to pause the connection {}"),
     f"DELETE {_CONNECTION}/pause": ("ended the pause of the connection {}", "to end the pause of the connection {}"),
     f"POST {_CONNECTION}/hold": ("decided on held removals", "to decide on held removals"),

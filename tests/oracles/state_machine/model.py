@@ -244,7 +244,7 @@ class Model:
         held = {(g, self.teams[g].name, why) for g, user, why in self.grants if user == uid}
         return {
             "id": uid, "user_name": person.doc["userName"], "display_name": person.doc.get("displayName"),
-            "active": person.doc["active"], "owner": person.owner,
+            "active": person.doc["active"], "protected": False, "owner": person.owner,
             "idp_group": mapped(GROUP_VALUE, person.doc), "groups": held,
         }  # fmt: skip
 
