@@ -55,15 +55,21 @@ def _is_secret(name: Any) -> bool:
 def dump(parts: Mapping[str, Any], secrets: Sequence[str] = ()) -> str:
     """Return a masked value as JSON of at most `MOST_BYTES` bytes; `secrets` are texts that it must not hold."""
     masked = mask(parts)
-    text = _without(json.dumps(masked, ensure_ascii=False), secrets)
+    text = _without(to_text(masked), secrets)
     for entries, characters in _SIZES:
         if len(text.encode()) <= MOST_BYTES:
             return text
-        text = _without(json.dumps(_cut(masked, entries, characters), ensure_ascii=False), secrets)
+        text = _without(to_text(_cut(masked, entries, characters)), secrets)
     if len(text.encode()) <= MOST_BYTES:
         return text
     head = {name: each for name, each in masked.items() if name in ("method", "status")}
     return json.dumps(head | {"body": f"… {len(json.dumps(masked))} characters, too long to be kept"})
+
+
+def to_text(value: Any) -> str:
+    """Return a value as JSON that can be stored: halves of characters, which UTF-8 does not have, are escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def _cut(value: Any, entries: int, characters: int) -> Any:

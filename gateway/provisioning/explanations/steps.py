@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.provisioning.admission import describe_sender
 from gateway.provisioning.caller import ExplanationStep, IdpCaller, Trace, step_of
-from gateway.provisioning.explanations.masking import dump, mask_text
+from gateway.provisioning.explanations.masking import dump, mask_text, to_text
 from gateway.store.explanations import ExplanationRow
 
 #: Names that a sentence lists.
@@ -47,7 +47,7 @@ def explain_request(
         target.id if target and target.type == "User" and target.id else None,
         dump(exchange.request, secrets),
         dump(exchange.response, secrets),
-        json.dumps(json.loads(dump({"steps": steps}, secrets)).get("steps", []), ensure_ascii=False),
+        to_text(json.loads(dump({"steps": steps}, secrets)).get("steps", [])),
     )
 
 

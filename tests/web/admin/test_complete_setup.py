@@ -31,6 +31,8 @@ def test_a_customer_is_set_up_provisioned_mapped_and_followed(deployment: Deploy
             "billing_url": "https://application.example/billing",
         },
         "sso": None,
+        "legal_hold": False,
+        "outside_domains": "allow",
     }
 
     sso = call("PUT", f"{path}/sso", {"metadata_xml": metadata})

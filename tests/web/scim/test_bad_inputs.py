@@ -456,6 +456,12 @@ ROWS = [
 PUBLISHED = ("feed_state", "published_events", "publications")
 
 
+#: What a refusal leaves: its line, its explanation, and by which program it came.
+RECORDED = (
+    "activity", "hourly_calls", "gathered_refusals", "traces", "connection_clients", "sqlite_sequence"
+)  # fmt: skip
+
+
 class Place:
     """A deployment with two organizations; `known` are the names that rows use."""
 
@@ -519,8 +525,7 @@ class Place:
         return {
             name: sorted(self._rows(name), key=repr)
             for name in names
-            if name
-            not in ("activity", "hourly_calls", "gathered_refusals", "walks", "deliveries", *PUBLISHED)
+            if name not in (*RECORDED, "walks", "deliveries", *PUBLISHED)
         }
 
     def _rows(self, table):
