@@ -47,7 +47,7 @@ def test_a_customer_is_set_up_provisioned_mapped_and_followed(deployment: Deploy
     connection = f"/connections/{made['id']}"
     assert made.keys() == {
         "id", "slug", "base_url", "idp", "plugin_missing", "name", "settings", "provisioning", "setup_steps",
-        "extension_urn", "created_at", "updated_at",
+        "extension_urn", "brake", "pause", "adoption", "created_at", "updated_at",
     }  # fmt: skip
     assert made["base_url"] == f"http://localhost/scim/v2/{made['slug']}"
     assert (made["idp"], made["name"], made["provisioning"]) == ("okta", "Okta", {"enabled": False})
@@ -86,6 +86,7 @@ def test_a_customer_is_set_up_provisioned_mapped_and_followed(deployment: Deploy
         "user_name": "user1@acme.test",
         "display_name": "Given1 Family1",
         "active": True,
+        "protected": False,
         "managed_by": {"connection": made["id"], "idp": "okta"},
         "idp_group": ["Sales EMEA"],
         "groups": [{"id": sales["id"], "name": "Sales", "sources": ["mapping"]}],
