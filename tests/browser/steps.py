@@ -57,6 +57,7 @@ def furnish(customer: Customer) -> dict[str, str]:
     domain = customer.post(f"{customer.path}/domains", {"name": "acme.test"})
     return {
         "name": domain["name"],
+        "import": customer.upload("user_name,groups\nimported@acme.test,Nowhere\nimported@acme.test,\n"),
         "webhook": webhook["id"],
         "attempt": wait_for_attempt(customer, webhook["id"]),
         "organization": customer.id,

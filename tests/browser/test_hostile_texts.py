@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -54,6 +55,15 @@ def create_user(session: Any, name: str, text: str) -> Any:
     )  # fmt: skip
 
 
+def upload_texts(customer: Customer) -> str:
+    """Upload a file with hostile texts in its cells; return the id of the import."""
+    file = io.StringIO()
+    rows = csv.writer(file)
+    rows.writerow(["user_name", "groups"])
+    rows.writerows([[text, text] for text in TEXTS])
+    return customer.upload(file.getvalue())
+
+
 @pytest.fixture(scope="module")
 def target(gateway: ServedGateway) -> Target:
     customer = gateway.customer("<script>ran()</script> & \"Söhne\" 'Acme'", seats=1000, sso=True)
@@ -96,6 +106,7 @@ def target(gateway: ServedGateway) -> Target:
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
         "webhook": webhook["id"],
         "name": domain["name"],
+        "import": upload_texts(customer),
         "attempt": wait_for_attempt(customer, webhook["id"]),
     }
     return Target(customer, gateway.pages(**ids), user_names)

@@ -17,6 +17,7 @@ from gateway.web.console import (
     entry,
     groups,
     home,
+    imports,
     mapping,
     oidc,
     organizations,
@@ -58,6 +59,7 @@ PAGES = (
     adoptions,
     webhooks,
     domains,
+    imports,
     timelines,
 )
 #: Failed redemptions and sign-ins a second of one address; ten times as many may come at once.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from flask import request
@@ -9,6 +10,7 @@ from werkzeug import Response
 
 from gateway.config import Config, is_encrypted_or_local
 from gateway.provisioning import Provisioning
+from gateway.provisioning.imports.csv_files import MOST_BYTES
 from gateway.scim.errors import Forbidden, Refusal
 from gateway.web.http import Request
 from gateway.web.scim.authentication import public_url
@@ -19,6 +21,9 @@ SESSION_COOKIE = "gateway"
 STRANGERS_BODY = 8192
 #: Bytes of a form of a browser that is signed in: a thousand rules in any script, percent-encoded.
 FORM_BODY = 4 << 20
+#: Bytes of the form that uploads a file of people: the file, and what a browser puts around it.
+UPLOAD_BODY = MOST_BYTES + (64 << 10)
+_UPLOAD_PATH = re.compile(r"/console/organizations/[^/]+/imports")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -150,4 +155,8 @@ def client_key(gateway: Provisioning, http_request: Request) -> str:
 
 def accept_large_form(http_request: Request, config: Config) -> None:
     """Have a form read whole that is larger than the body of any other request may be."""
-    http_request.max_content_length = http_request.max_form_memory_size = max(config.body_limit, FORM_BODY)
+    most = max(config.body_limit, FORM_BODY)
+    http_request.max_content_length = http_request.max_form_memory_size = most
+    if http_request.method == "POST" and _UPLOAD_PATH.fullmatch(http_request.path):
+        # The fields stay as short as those of other forms; a file is put onto the disk while it is parsed.
+        http_request.max_content_length = max(most, UPLOAD_BODY)

@@ -26,6 +26,7 @@ NAVIGATION = (
     ("show_safety", "Safety"),
     ("show_domains", "Domains"),
     ("show_adoption", "Adoption"),
+    ("show_imports", "Import"),
 )
 #: Pages of an organization for operators alone.
 OPERATORS_PAGES = (("show_setup_links", "Setup links"),)
