@@ -50,6 +50,7 @@ from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.timelines import TimelineReader
+from gateway.provisioning.undo.operations import Undo
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users
 from gateway.provisioning.webhooks.delivery import Deliverer
@@ -128,7 +129,6 @@ class Provisioning:
         self.imports = Imports(
             store, plugins, units_of_work, self.callers, self.long_changes, config.document_limit
         )
-        self.worker.tasks.append(self.imports.prune)
         self.adoptions = Adoptions(store, units_of_work)
         self.takeover = Takeover(store, plugins, units_of_work, membership_sync)
         self.setup = OrganizationSetup(
@@ -141,7 +141,7 @@ class Provisioning:
             config.brake_values,
         )
         self.safety = Safety(store, plugins, units_of_work, self.callers)
-        self.worker.tasks.append(lambda: self._schedule_delivery(self.safety.run_due()))
+        self.undo = Undo(store, plugins, units_of_work, self.callers, membership_sync, self.safety)
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
         self.console_access = ConsoleAccess(
             store,
@@ -166,7 +166,11 @@ class Provisioning:
         self.connection_warnings = ConnectionWarnings(
             store, units_of_work, self.callers, self.diagnostics, config.public_url
         )
-        self.worker.tasks.append(lambda: self._schedule_delivery(self.connection_warnings.run_due()))
+        self.worker.tasks += [
+            self.imports.prune,
+            lambda: self._schedule_delivery(self.safety.run_due()),
+            lambda: self._schedule_delivery(self.connection_warnings.run_due()),
+        ]
 
     def _schedule_delivery(self, organization_ids: Iterable[int]) -> None:
         changed = set(organization_ids)

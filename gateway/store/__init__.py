@@ -40,6 +40,7 @@ from gateway.store.signing_keys import SigningKeys
 from gateway.store.takeovers import Takeovers
 from gateway.store.timelines import Timelines
 from gateway.store.tokens import AdminTokens, Tokens
+from gateway.store.undos import Undos
 from gateway.store.users import Users
 from gateway.store.waiting_members import WaitingMembers
 from gateway.store.webhook_replays import WebhookReplays
@@ -95,6 +96,7 @@ class Store:
         self.mapping_rules = MappingRules(database)
         self.long_changes = LongChanges(database)
         self.takeovers = Takeovers(database)
+        self.undos = Undos(database)
         self.erasures = Erasures(database)
         self.imports = Imports(database)
         self.adoptions = Adoptions(database)

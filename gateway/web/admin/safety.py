@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.provisioning.safety.operations import HoldView
+from gateway.provisioning.undo.operations import UndoRequest
 from gateway.scim.errors import InvalidValue
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import HeldRemoval
 from gateway.web.admin import safety_schemas
-from gateway.web.admin.blueprint import Blueprint
+from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import current_request
 
 blueprint = Blueprint("safety", "Pauses of connections, and removals that are held until an admin decides.")
@@ -71,6 +72,29 @@ def decide_hold(values: dict[str, Any]) -> Any:
         request.trace,
     )
     return _hold_json(view)
+
+
+@blueprint.route("/connections/<connection>/undo", methods=["POST"], expensive=True)
+@blueprint.arguments(safety_schemas.UndoRequest)
+@blueprint.response(200, safety_schemas.Undo)
+@accepts_if_match
+def undo_changes(values: dict[str, Any]) -> Any:
+    """Bring people back to where they were: a preview, or with its ETag in If-Match what it showed.
+
+    Removals of the connection are paused first, so that it does not repeat them.
+    """
+    request, undo = current_request(), current_request().gateway.undo
+    request.trace.status = 200
+    asked = UndoRequest(values["start"], values["end"], frozenset(values["what"]), values["limit"])
+    if values["preview"]:
+        shown = undo.preview(request.idp_caller, asked)
+        return shown.as_json(preview=True), {"ETag": shown.etag}
+    if request.if_match is None:
+        raise PreconditionRequired(
+            'Send the ETag of the preview in If-Match: POST the same body with "preview": true first.'
+        )
+    done = undo.run(request.caller, request.idp_caller, asked, request.if_match, request.trace)
+    return done.as_json(preview=False)
 
 
 def _hold_json(view: HoldView) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from marshmallow import Schema, fields, validate
 from gateway.config import MAX_BRAKE_MINUTES, MAX_PERCENT
 from gateway.provisioning.safety.operations import MAX_ALLOW_HOURS
 from gateway.provisioning.safety.settings import ALL, REMOVALS
-from gateway.web.text_fields import Moment, check_bytes, check_one_line
+from gateway.provisioning.undo.operations import MOST_PEOPLE
+from gateway.provisioning.undo.plans import (
+    CHOICES,
+    DEACTIVATED,
+    DELETED,
+    LEFT_GROUPS,
+    REACTIVATE,
+    REASONS,
+    RESTORE,
+    REWRITE,
+)
+from gateway.web.text_fields import Flag, Moment, check_bytes, check_one_line
 
 _LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
 _MOST = 9_999_999
@@ -86,4 +97,80 @@ class Hold(Schema):
     items = fields.List(fields.Nested(HeldRemoval))
     after = fields.String(
         metadata={"description": "What to do at the identity provider once they are allowed."}
+    )
+
+
+class UndoRequest(Schema):
+    start = Moment(
+        required=True,
+        data_key="from",
+        metadata={"description": "What the connection did since then is undone."},
+    )
+    end = Moment(
+        load_default=None,
+        allow_none=True,
+        data_key="to",
+        metadata={"description": "The end of the period; null or left out: now."},
+    )
+    what = fields.List(
+        fields.String(validate=validate.OneOf(CHOICES)),
+        load_default=lambda: [DEACTIVATED, DELETED, LEFT_GROUPS],
+        validate=validate.Length(1, 20),
+        metadata={"description": "`deactivated`, `deleted` and `left_groups` unless given."},
+    )
+    limit = fields.Integer(
+        strict=True,
+        load_default=MOST_PEOPLE,
+        validate=validate.Range(1, MOST_PEOPLE),
+        metadata={"description": "How many people at most; `more` says whether there are others."},
+    )
+    preview = Flag(
+        load_default=True, metadata={"description": "false brings them back, with the ETag of the preview."}
+    )
+
+
+class BroughtBack(Schema):
+    id = fields.String()
+    user_name = fields.String()
+    changes = fields.List(
+        fields.String(validate=validate.OneOf((REACTIVATE, RESTORE, REWRITE))),
+        metadata={"description": "What is done for the account; empty where only memberships come back."},
+    )
+    attributes = fields.List(fields.String(), metadata={"description": "Names of what changes back."})
+    groups = fields.List(fields.String(), metadata={"description": "Names of the groups it is in again."})
+
+
+class NotBroughtBack(Schema):
+    id = fields.String()
+    user_name = fields.String()
+    what = fields.String(validate=validate.OneOf(CHOICES))
+    reason = fields.String(validate=validate.OneOf(tuple(REASONS)))
+    message = fields.String()
+
+
+class UndoSummary(Schema):
+    people = fields.Integer()
+    reactivated = fields.Integer()
+    restored = fields.Integer()
+    attributes = fields.Integer(metadata={"description": "People whose attributes change back."})
+    memberships = fields.Integer()
+    stays = fields.Integer()
+    seats_needed = fields.Integer()
+    seats_free = fields.Integer(allow_none=True, metadata={"description": "null: no limit."})
+    more = fields.Boolean()
+
+
+class Undo(Schema):
+    preview = fields.Boolean()
+    start = _time(attribute="from", data_key="from")
+    end = _time(attribute="to", data_key="to")
+    people = fields.List(fields.Nested(BroughtBack), metadata={"description": "The first 100."})
+    stays = fields.List(fields.Nested(NotBroughtBack), metadata={"description": "The first 100."})
+    summary = fields.Nested(UndoSummary)
+    paused_until = fields.String(
+        allow_none=True,
+        metadata={
+            "format": "date-time",
+            "description": "Until when removals of the connection are paused, so that it repeats none.",
+        },
     )

@@ -1,0 +1,127 @@
+"""What a connection did to people in a period, read from the events of the organization."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gateway.provisioning.long_changes import pause_between_portions
+from gateway.scim.errors import InvalidValue
+from gateway.store import Store
+from gateway.store.ids_and_time import rfc3339
+from gateway.store.records import ConnectionRecord
+from gateway.store.undos import EVENTS_PER_READ, MEMBERS_CHANGED, PastEvent
+
+#: Events from the beginning of the period until now, at most.
+MOST_EVENTS = 500_000
+#: Memberships that a connection changed in the period, at most.
+MOST_MEMBERSHIPS = 500_000
+#: By how much the clocks of two nodes may differ, in microseconds.
+_CLOCKS = 300_000_000
+#: What happens to the account of a user, besides updates.
+_MOVES = frozenset(
+    f"user.{verb}" for verb in ("created", "deactivated", "reactivated", "restored", "deleted")
+)
+
+
+class Period(NamedTuple):
+    """A period, both ends included, in microseconds."""
+
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class PersonActs:
+    """What a connection did to one user in the period, and whether anything else was done to the user after that."""
+
+    #: Number of the first event; 0 where only memberships changed.
+    first: int = 0
+    #: The first thing that happened to the account: a type of events; None for updates alone.
+    first_move: str | None = None
+    moved_since: bool = False
+    changed_since: bool = False
+    #: Groups, by their ids, that the user was taken out of, and whether somebody else changed that membership since.
+    left: dict[str, bool] = field(default_factory=dict)
+    #: Groups that the user was put into before anything else: it was no member at the beginning.
+    joined: set[str] = field(default_factory=set)
+
+
+def read_acts(
+    store: Store, connection: ConnectionRecord, period: Period, memberships: bool
+) -> dict[str, PersonActs]:
+    """Return what a connection did to people in a period, by the ids of users, in the order of their first events.
+
+    `memberships`: whether those of groups are looked at.
+    Raises InvalidValue where events of the period are no longer stored, or too many are.
+    """
+    organization_id, uid = connection.organization_id, connection.uid
+    _check_kept(store, organization_id, period)
+    after = store.undos.first_since(organization_id, period.start - _CLOCKS) - 1
+    newest = store.events.newest(organization_id)
+    if newest - after > MOST_EVENTS:
+        raise InvalidValue(
+            f"{newest - after:,} events were recorded since {rfc3339(period.start)}, and at most {MOST_EVENTS:,} are"
+            " looked at. Give a later `from`, close before what is to be undone."
+        )
+    acts: dict[str, PersonActs] = {}
+    changed = 0
+    while after < newest:
+        began = time.monotonic()
+        for event in store.undos.events(organization_id, after):
+            own = event.connection_uid == uid and period.start <= event.at <= period.end
+            if event.type != MEMBERS_CHANGED:
+                _note_person(acts, event, own)
+            elif memberships:
+                changed += _note_members(acts, event, own)
+        if changed > MOST_MEMBERSHIPS:
+            raise InvalidValue(
+                f"The connection changed more than {MOST_MEMBERSHIPS:,} memberships since {rfc3339(period.start)}. Give"
+                " a later `from`, or leave left_groups out."
+            )
+        after += EVENTS_PER_READ
+        pause_between_portions(began)
+    return acts
+
+
+def _check_kept(store: Store, organization_id: int, period: Period) -> None:
+    oldest = store.undos.oldest(organization_id)
+    if oldest is not None and oldest[0] > 1 and oldest[1] > period.start:
+        raise InvalidValue(
+            f"Events before {rfc3339(oldest[1])} are no longer stored, so nothing before that can be undone. Give a"
+            " later `from`."
+        )
+
+
+def _note_person(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> None:
+    person = acts.get(event.uid)
+    moves = event.type in _MOVES
+    if own:
+        person = person or acts.setdefault(event.uid, PersonActs())
+        person.first = person.first or event.seq
+        if moves and person.first_move is None:
+            person.first_move = event.type
+    elif person is not None and person.first:
+        person.changed_since = True
+        person.moved_since = person.moved_since or (moves and person.first_move is not None)
+
+
+def _note_members(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> int:
+    """Note who joined and left a group; return how many memberships of those are noted for the first time."""
+    change, group, noted = json.loads(event.data or "{}"), event.uid, 0
+    for name in ("removed", "added"):
+        for uid in change.get(name, ()):
+            person = acts.get(uid)
+            if own:
+                person = person or acts.setdefault(uid, PersonActs())
+                if group not in person.joined and group not in person.left:
+                    noted += 1
+                    if name == "removed":
+                        person.left[group] = False
+                    else:
+                        person.joined.add(group)
+            elif person is not None and group in person.left:
+                person.left[group] = True
+    return noted

@@ -1,0 +1,396 @@
+"""Undo: a preview of who would be brought back, and its execution in portions by the preview that was looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from gateway.plugin.contracts import SeatRequest, User
+from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import SeatLimit
+from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.long_changes import pause_between_portions
+from gateway.provisioning.membership_sync import MembershipSync
+from gateway.provisioning.rendering import user_json
+from gateway.provisioning.safety.operations import Safety
+from gateway.provisioning.safety.settings import REMOVALS, Pause
+from gateway.provisioning.undo.acts import Period, read_acts
+from gateway.provisioning.undo.plans import (
+    CHOICE_OF,
+    CHOICES,
+    LEFT_GROUPS,
+    REACTIVATE,
+    REASONS,
+    RESTORE,
+    REWRITE,
+    PersonPlan,
+    Planner,
+    Stay,
+)
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
+from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, PreconditionFailed, Refusal
+from gateway.scim.json_text import Json
+from gateway.store import Store, WriteConflict
+from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.records import UserRecord
+
+#: Entries of each list of a result, at most; the summary counts all.
+LIST_LENGTH = 100
+#: People that move in one transaction.
+_PEOPLE_PER_PORTION = 100
+#: People that are brought back by one request, at most.
+MOST_PEOPLE = 10_000
+
+_DONE = {REACTIVATE: "reactivated", RESTORE: "restored", REWRITE: "attributes as before"}
+
+
+class UndoRequest(NamedTuple):
+    """What to undo: the period in microseconds (`end` None: until now), some of `CHOICES`, and for how many people."""
+
+    start: int
+    end: int | None
+    what: frozenset[str]
+    limit: int = MOST_PEOPLE
+
+
+@dataclass
+class UndoResult:
+    """The people who come back (or came), and what stays, with the reason; the lists are cut to `LIST_LENGTH`."""
+
+    period: Period
+    seats_free: int | None
+    #: What plugins say of a lack of seats; None without a limit.
+    limit: SeatLimit | None = None
+    plans: list[PersonPlan] = field(default_factory=list)
+    people: list[Json] = field(default_factory=list)
+    stays: list[Json] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    stayed: int = 0
+    seats: int = 0
+    #: True if people were left out because of the limit of the request.
+    more: bool = False
+    pause: Pause | None = None
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def add(self, plan: PersonPlan) -> None:
+        """Add a person who comes back."""
+        groups = [join.group.name for join in plan.joins]
+        self.update_digest(
+            plan.user.uid, plan.changes, plan.attributes, [join.group.uid for join in plan.joins], plan.seat
+        )
+        for change in plan.changes:
+            self.counts[change] = self.counts.get(change, 0) + 1
+        self.counts["people"] = self.counts.get("people", 0) + 1
+        self.counts["memberships"] = self.counts.get("memberships", 0) + len(groups)
+        self.seats += plan.seat
+        if len(self.people) < LIST_LENGTH:
+            self.people.append(
+                {
+                    "id": plan.user.uid,
+                    "user_name": plan.user.user_name,
+                    "changes": list(plan.changes),
+                    "attributes": list(plan.attributes),
+                    "groups": groups,
+                }
+            )
+
+    def add_stays(self, stays: Sequence[Stay]) -> None:
+        """Add what stays of a person."""
+        for stay in stays:
+            self.stayed += 1
+            self.update_digest(*stay)
+            if len(self.stays) < LIST_LENGTH:
+                self.stays.append(
+                    {
+                        "id": stay.uid,
+                        "user_name": stay.name,
+                        "what": stay.what,
+                        "reason": stay.reason,
+                        "message": REASONS[stay.reason],
+                    }
+                )
+
+    def update_digest(self, *values: object) -> None:
+        """Add values to the digest that becomes the entity tag."""
+        self.digest.update(json.dumps(values).encode())
+
+    @property
+    def etag(self) -> str:
+        """The strong entity tag of exactly this result."""
+        return f'"{self.digest.hexdigest()[:32]}"'
+
+    def as_json(self, preview: bool) -> Json:
+        """Return the body of the admin API."""
+        return {
+            "preview": preview,
+            "from": rfc3339(self.period.start),
+            "to": rfc3339(self.period.end),
+            "people": self.people,
+            "stays": self.stays,
+            "summary": {
+                "people": self.counts.get("people", 0),
+                "reactivated": self.counts.get(REACTIVATE, 0),
+                "restored": self.counts.get(RESTORE, 0),
+                "attributes": self.counts.get(REWRITE, 0),
+                "memberships": self.counts.get("memberships", 0),
+                "stays": self.stayed,
+                "seats_needed": self.seats,
+                "seats_free": self.seats_free,
+                "more": self.more,
+            },
+            "paused_until": rfc3339(self.pause.until) if self.pause else None,
+        }
+
+
+class Undo:
+    """Runs the operations of an undo."""
+
+    def __init__(
+        self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
+        membership_sync: MembershipSync, safety: Safety,
+    ) -> None:  # fmt: skip
+        self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
+        self._callers, self._membership_sync, self._safety = callers, membership_sync, safety
+
+    def preview(self, caller: IdpCaller, request: UndoRequest) -> UndoResult:
+        """Return the effect that `run` would have now; its `etag` is what `run` requires.
+
+        `caller` is the connection of which something is undone. Raises InvalidValue.
+        """
+        moment = now()
+        period = Period(request.start, moment if request.end is None else request.end)
+        if not period.start < period.end or period.end > moment:
+            raise InvalidValue("`from` lies before `to`, and neither lies in the future.")
+        if not request.what:
+            raise InvalidValue(f"`what` names what to undo: some of {', '.join(CHOICES)}.")
+        organization = self._store.organizations.by_key(caller.organization.id)
+        limit = self._plugins.check_seats(caller.tenant, SeatRequest("")).result()
+        free = max(0, limit.ceiling - organization.seats_used) if limit else None
+        result = UndoResult(period, free, limit)
+        # `to` is left out of the digest where it is the moment of the request.
+        result.update_digest(
+            caller.connection.uid, request.start, request.end, sorted(request.what), request.limit
+        )
+        acts = read_acts(self._store, caller.connection, period, LEFT_GROUPS in request.what)
+        planner = Planner(self._store, caller.connection, period, request.what)
+        for plan, stays in planner.plan(acts):
+            if plan and len(result.plans) == request.limit:
+                result.more = True
+                break
+            result.add_stays(stays)
+            if plan:
+                result.plans.append(plan)
+                result.add(plan)
+        return result
+
+    def run(
+        self, admin: Caller, caller: IdpCaller, request: UndoRequest, if_match: str, trace: Trace
+    ) -> UndoResult:
+        """Bring the people of a preview back, in portions, by an admin; removals of the connection are paused first.
+
+        `if_match` holds the entity tag of the preview. Raises PreconditionFailed when the effect is no longer the one
+        of the preview, and OverCapacity when there are not seats for all; a refusal in a later portion names the number
+        of people who came back before.
+        """
+        preview = self.preview(caller, request)
+        if preview.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
+            raise PreconditionFailed(
+                "The undo would now do something else than the preview showed: people have changed since. Look at a new"
+                " preview and send its ETag."
+            )
+        free = preview.seats_free
+        if preview.limit and free is not None and preview.seats > free:
+            raise OverCapacity(
+                f"The undo needs {preview.seats:,} seats, and {free:,} {'is' if free == 1 else 'are'} free: nobody was"
+                " changed."
+                f" {preview.limit.sentence}"
+            )
+        done = UndoResult(preview.period, free, preview.limit, stays=preview.stays, stayed=preview.stayed)
+        done.more = preview.more
+        if not preview.plans:
+            return done
+        # What an admin does is no act of the connection: the events name none.
+        admin = replace(admin, connection=None)
+        done.pause = self._pause(admin, caller, request, trace)
+        for start in range(0, len(preview.plans), _PEOPLE_PER_PORTION):
+            began = time.monotonic()
+            portion = preview.plans[start : start + _PEOPLE_PER_PORTION]
+            try:
+                written, stays = self._bring_back(self._units_of_work.refresh(admin), caller, portion, trace)
+            except Refusal as refusal:
+                trace.written = False  # True since the portion before
+                if before := done.counts.get("people", 0):
+                    refusal.detail += (
+                        f" Before that {before:,} people were brought back; a new preview shows who is left."
+                    )
+                raise
+            for plan in written:
+                done.add(plan)
+            done.add_stays(stays)
+            pause_between_portions(began)
+        return done
+
+    def _pause(self, admin: Caller, caller: IdpCaller, request: UndoRequest, trace: Trace) -> Pause:
+        """Pause the removals of the connection, so that it does not repeat at once what is undone."""
+        pause = caller.pause
+        if pause is not None and pause.covers(removal=True):
+            return pause
+        reason = f"what it did since {rfc3339(request.start)} is undone"
+        own = replace(trace, changed=())
+        return self._safety.pause(admin, caller.connection, REMOVALS, None, reason, own)
+
+    # Writing --------------------------------------------------------------------------------------------------------
+
+    @retry_on_conflict
+    def _bring_back(
+        self, admin: Caller, caller: IdpCaller, plans: Sequence[PersonPlan], trace: Trace
+    ) -> tuple[list[PersonPlan], list[Stay]]:
+        """Bring the people of one portion back in one transaction; return who came, and what was changed meanwhile."""
+        caller = self._reload(caller)
+        limit = self._seat_limit(admin, plans, trace)
+        wanted = self._wanted_groups(caller, plans, trace)
+        written: list[tuple[UserRecord, str]] = []
+        stays: list[Stay] = []
+        with self._units_of_work.open(admin, trace, limit) as unit:
+            people = self._store.undos.people(admin.organization.id, [plan.user.uid for plan in plans])
+            came = []
+            for plan in plans:
+                person = people.get(plan.user.uid)
+                what = CHOICE_OF[plan.changes[0]] if plan.changes else LEFT_GROUPS
+                if person is None or (person.user.version, person.deleted) != (
+                    plan.user.version,
+                    plan.deleted,
+                ):
+                    stays.append(Stay(plan.user.uid, plan.user.user_name, what, "changed_since"))
+                    continue
+                if plan.changes and not self._is_free(admin, plan):
+                    stays.append(Stay(plan.user.uid, plan.user.user_name, what, "name_taken"))
+                    continue
+                if plan.changes:
+                    written.append((self._write_person(caller, plan, unit), _kind(plan)))
+                came.append(plan)
+            self._join(admin, came, unit)
+            for user, kind in written:
+                if kind == "user.restored":
+                    self._membership_sync.attach_waiting(caller, user, unit)
+                if user.uid in wanted:
+                    self._membership_sync.sync_user(caller, user, wanted[user.uid], unit, trace)
+            self._record_events(admin, caller, written, unit)
+            self._write_activity(came, trace)
+        return came, stays
+
+    def _reload(self, caller: IdpCaller) -> IdpCaller:
+        found = self._store.connections.by_key(caller.connection.id)
+        if found is None:
+            raise Conflict(f"The connection {caller.connection.name!r} was removed meanwhile.")
+        return self._callers.connection(*found, caller.public_url)
+
+    def _seat_limit(self, admin: Caller, plans: Sequence[PersonPlan], trace: Trace) -> SeatLimit | None:
+        """Return the lowest ceiling that plugins set for those who take a seat. Raises what one of them refuses."""
+        limits = [
+            trace.record(self._plugins.check_seats(admin.tenant, SeatRequest(plan.user.user_name)))
+            for plan in plans
+            if plan.seat
+        ]
+        return min(filter(None, limits), key=lambda limit: limit.ceiling, default=None)
+
+    def _wanted_groups(
+        self, caller: IdpCaller, plans: Sequence[PersonPlan], trace: Trace
+    ) -> dict[str, Mapping[str, frozenset[str]]]:
+        """Return, by the ids of users, the groups that rules and plugins want users in, where they decide on that."""
+        if not self._membership_sync.decides(caller.connection):
+            return {}
+        return {
+            plan.user.uid: trace.record(
+                self._plugins.resolve_groups(
+                    caller.words,
+                    User(plan.user.uid, plan.document["userName"], plan.document["active"], plan.document),
+                )
+            )
+            for plan in plans
+            if plan.changes
+        }
+
+    def _is_free(self, admin: Caller, plan: PersonPlan) -> bool:
+        return (
+            self._store.users.holder(admin.organization.id, plan.document["userName"], plan.user.id) is None
+        )
+
+    def _write_person(self, caller: IdpCaller, plan: PersonPlan, unit: UnitOfWork) -> UserRecord:
+        organization_id, connection_id = caller.organization.id, caller.connection.id
+        state = self._store.users.rewriting(organization_id, connection_id, plan.user, plan.document)
+        stored = self._store.users.write(state)
+        if stored is None:
+            raise WriteConflict
+        unit.seats += plan.seat
+        if plan.deleted:
+            unit.count("User", connection_id, 1)
+            self._store.page_positions.shift(organization_id, connection_id, stored.id, 1)
+        elif state.renamed:
+            self._store.memberships.reshow(organization_id, stored.id)
+        return stored
+
+    def _join(self, admin: Caller, plans: Sequence[PersonPlan], unit: UnitOfWork) -> None:
+        """Write the memberships, group by group, and record who joined."""
+        organization_id = admin.organization.id
+        keys: dict[tuple[int, str], list[int]] = {}
+        uids = {plan.user.id: plan.user.uid for plan in plans}
+        for plan in plans:
+            for join in plan.joins:
+                keys.setdefault((join.group.id, join.source), []).append(plan.user.id)
+        there = {
+            group.id
+            for group in self._store.undos.groups(organization_id, "id", sorted({group for group, _ in keys}))
+        }
+        joined: dict[int, list[int]] = {}
+        for (group_id, source), users in sorted(keys.items()):
+            if group_id in there:
+                joined.setdefault(group_id, []).extend(self._store.memberships.grant(group_id, users, source))
+        for group_id, users in sorted(joined.items()):
+            if users:
+                group = self._store.groups.add_members(organization_id, group_id, len(users))
+                unit.record_member_events(group.uid, group.name, [uids[user] for user in users], [])
+        unit.depends_on_policy = True
+
+    def _record_events(
+        self, admin: Caller, caller: IdpCaller, written: Sequence[tuple[UserRecord, str]], unit: UnitOfWork
+    ) -> None:
+        """Record the events of users, before those of their memberships."""
+        groups = self._store.memberships.groups_of_many(
+            admin.organization.id, caller.connection.id, [user.id for user, _ in written]
+        )
+        for user, kind in reversed(written):
+            data = user_json(user, groups.get(user.id, ()), None)
+            unit.record_event(kind, "User", user.uid, data, first=True)
+
+    def _write_activity(self, plans: Sequence[PersonPlan], trace: Trace) -> None:
+        """Write a line for each person, so that a search for the person finds when and by whom it was brought back."""
+        lines = [
+            replace(
+                trace,
+                user=plan.user.user_name,
+                target=Target("User", plan.user.uid, None),
+                changed=plan.attributes,
+                restored=plan.deleted,
+            ).line(trace.status, f"Undone: {_describe(plan)}.")
+            for plan in plans
+        ]
+        self._store.activity.add([(0, line) for line in lines])
+
+
+def _kind(plan: PersonPlan) -> str:
+    if plan.deleted:
+        return "user.restored"
+    return "user.reactivated" if plan.seat else "user.updated"
+
+
+def _describe(plan: PersonPlan) -> str:
+    parts = [_DONE[change] for change in plan.changes]
+    if plan.joins:
+        count = len(plan.joins)
+        parts.append(f"in {count} groups again" if count > 1 else f"in {plan.joins[0].group.name!r} again")
+    return ", ".join(parts)
