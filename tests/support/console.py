@@ -32,8 +32,8 @@ class Browser:
         return f"/console/organizations/{self.organization.uid}/{rest}"
 
     def get(self, rest: str, **query: str) -> TestResponse:
-        """Open a page."""
-        return self.client.get(self.path(rest), query_string=query)
+        """Open a page; its query is in `rest`, or given by name."""
+        return self.client.get(self.path(rest), query_string=query or None)
 
     def post(
         self, rest: str, form: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

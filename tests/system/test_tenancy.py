@@ -514,6 +514,7 @@ ADMIN_BODIES: dict[str, Any] = {
     "PUT /connections/<connection>/provisioning": {"enabled": False},
     "PUT /connections/<connection>/pause": {"reason": "taken over"},
     "POST /connections/<connection>/hold": {"action": "reject"},
+    "POST /connections/<connection>/undo": {"from": "2026-01-01T00:00:00Z"},
     "POST /connections/<connection>/explain": {"method": "GET", "path": "/Users"},
     "POST /connections/<connection>/tokens": {"label": "Taken over"},
     "POST /connections/<connection>/group-mapping/preview": {"enabled": False},

@@ -213,8 +213,6 @@ class Undo:
         done.more = preview.more
         if not preview.plans:
             return done
-        # What an admin does is no act of the connection: the events name none.
-        admin = replace(admin, connection=None)
         done.pause = self._pause(admin, caller, request, trace)
         for start in range(0, len(preview.plans), _PEOPLE_PER_PORTION):
             began = time.monotonic()

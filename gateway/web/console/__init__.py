@@ -29,6 +29,7 @@ from gateway.web.console import (
     setup_links,
     timelines,
     tokens,
+    undo,
     webhooks,
 )
 from gateway.web.console.blueprint import blueprint
@@ -56,6 +57,7 @@ PAGES = (
     activity,
     seats,
     safety,
+    undo,
     adoptions,
     webhooks,
     domains,

@@ -83,6 +83,7 @@ _VERBS = {
     f"PUT {_CONNECTION}/pause": ("paused the connection {}", "to pause the connection {}"),
     f"DELETE {_CONNECTION}/pause": ("ended the pause of the connection {}", "to end the pause of the connection {}"),
     f"POST {_CONNECTION}/hold": ("decided on held removals", "to decide on held removals"),
+    f"POST {_CONNECTION}/undo": ("undid what the connection {} did", "to undo what the connection {} did"),
     "POST /setup": ("opened the console with a link", "to open the console with a link"),
 }  # fmt: skip
 _OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}

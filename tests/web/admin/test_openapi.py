@@ -32,6 +32,7 @@ OPERATIONS = {
     "DELETE /connections/{connection}/pause": "resumeConnection",
     "GET /connections/{connection}/hold": "readHold",
     "POST /connections/{connection}/hold": "decideHold",
+    "POST /connections/{connection}/undo": "undoChanges",
     "POST /connections/{connection}/test": "testConnection",
     "POST /connections/{connection}/tokens": "addToken",
     "GET /connections/{connection}/tokens": "listTokens",
