@@ -9,6 +9,7 @@ from gateway.cli.common import Commands
 from gateway.cli.conformance import conformance
 from gateway.cli.deliver import deliver
 from gateway.cli.demo import demo
+from gateway.cli.exports import export_organization
 from gateway.cli.imports import import_people
 from gateway.cli.listen import listen
 from gateway.cli.plugins import plugin, plugins
@@ -36,6 +37,7 @@ for command in (
     restored,
     admin_token,
     import_people,
+    export_organization,
     simulate,
     listen,
     conformance,

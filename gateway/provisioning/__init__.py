@@ -38,6 +38,7 @@ from gateway.provisioning.long_changes import LongChangeRunner
 from gateway.provisioning.mapped_values import UnruledValues
 from gateway.provisioning.mapping import MapToGroups
 from gateway.provisioning.membership_sync import MembershipSync
+from gateway.provisioning.organization_export import OrganizationExport
 from gateway.provisioning.organizations import OrganizationSetup
 from gateway.provisioning.outages import Outages
 from gateway.provisioning.overview import Overviews
@@ -108,8 +109,9 @@ class Provisioning:
             KeptList(config.instance),
             config.deleted_days,
         )
-        self.person_export, self.timelines = (
+        self.person_export, self.organization_export, self.timelines = (
             PersonExport(store, self.activity_writer),
+            OrganizationExport(store, self.activity_writer),
             TimelineReader(store, self.activity_writer),
         )
         self.domain_verification = DomainVerification(store, units_of_work, TxtRecords())

@@ -23,6 +23,7 @@ from gateway.store.erasures import Erasures
 from gateway.store.event_retention import EventRetention
 from gateway.store.events import Events
 from gateway.store.explanations import Explanations
+from gateway.store.exports import Exports
 from gateway.store.groups import Groups
 from gateway.store.hourly_calls import HourlyCalls
 from gateway.store.imports import Imports
@@ -97,6 +98,7 @@ class Store:
         self.long_changes = LongChanges(database)
         self.takeovers = Takeovers(database)
         self.undos = Undos(database)
+        self.exports = Exports(database)
         self.erasures = Erasures(database)
         self.imports = Imports(database)
         self.adoptions = Adoptions(database)

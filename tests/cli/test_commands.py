@@ -48,6 +48,7 @@ SHOWING = {
     "admin-token revoke acme": False,
     "try okta": False,
     "import acme {file}": False,
+    "export acme {folder}/acme.zip": False,
 }
 
 
