@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from gateway.provisioning.caller import IdpCaller
-from gateway.provisioning.safety.settings import ALL
+from gateway.provisioning.safety.settings import ALL, Pause
 from gateway.scim.errors import Waiting
-from gateway.store.ids_and_time import rfc3339
+from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import UserRecord
+
+#: Tries over the whole of a pause. Okta gives a request up after ten (documented), and then a person has to retry it.
+_TRIES = 8
+_SECOND = 1_000_000
 
 
 def person_page(caller: IdpCaller, user: UserRecord) -> str:
@@ -29,5 +33,11 @@ def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
         f"The connection {caller.connection.name!r} is paused{scope} until {rfc3339(pause.until)}: {pause.reason}."
         " Nothing was changed. It goes on by itself then, or as soon as an admin ends the pause at"
         f" {safety_page(caller)}.",
-        retry_after=caller.waiting_seconds,
+        retry_after=_retry_after(pause, caller.waiting_seconds),
     )
+
+
+def _retry_after(pause: Pause, waiting_seconds: int) -> int:
+    """Return after how many seconds to try again: so late that few tries reach the end, but not after the end."""
+    part = (pause.until - pause.since) // (_TRIES * _SECOND) + 1
+    return min((pause.until - now()) // _SECOND + 1, max(part, waiting_seconds))

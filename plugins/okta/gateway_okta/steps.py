@@ -10,8 +10,8 @@ from gateway import Connection
 RETRY_STEP = "In Okta, open Dashboard, then Tasks, select the failed assignments and press Retry Selected."
 #: Okta keeps the `Retry-After` of a 429 exactly, and sends the request again by itself, ten times at most.
 AFTER_WAITING = (
-    "In Okta nothing has to be pressed: it sends the request again by itself, up to ten times. What it has given up"
-    " stands under Dashboard, then Tasks: select it there and press Retry Selected."
+    "In Okta nothing has to be pressed: it sends the request again by itself, up to ten times, for two hours or more."
+    " What it has given up stands under Dashboard, then Tasks: select it there and press Retry Selected."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -81,6 +82,14 @@ def test_a_pause_ends_by_itself(scim: Scim) -> None:
     assert safety.run_due() == [scim.organization.id]
     assert kinds(scim)[-1] == "connection.resumed"
     assert scim.deployment.admin("GET", f"/connections/{scim.uid}").json["pause"] is None
+
+
+@pytest.mark.parametrize(("hours", "seconds"), [(168, 75_600), (4, 1800), (1, 900), (0.1, 360)])
+def test_retry_after_lets_ten_tries_reach_the_end_of_a_pause(scim: Scim, hours: float, seconds: int) -> None:
+    until = datetime.now(UTC) + timedelta(hours=hours, seconds=-1)
+    assert pause(scim, until=until.isoformat().replace("+00:00", "Z")).status == 200
+    assert scim.call("POST", "/Users", {"userName": "new@acme.test"}).status == 429
+    assert seconds - 3 <= int(scim.deployment.last_headers["Retry-After"]) <= seconds
 
 
 def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
