@@ -14,6 +14,7 @@ import pytest
 
 from gateway.simulation.api import Answer
 from gateway.simulation.http_session import HttpSession
+from gateway.store.ids_and_time import now, rfc3339
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, PATCH
 from tests.support.server import Server
@@ -38,11 +39,12 @@ def nodes(deployment: Deployment, tmp_path: Path) -> Iterator[list[str]]:
             server.kill()
 
 
-def test_of_fifty_deactivations_over_two_servers_ten_happen_and_forty_wait_for_an_admin(
+def test_of_fifty_deactivations_over_two_servers_ten_happen_forty_wait_and_an_undo_brings_all_back(
     deployment: Deployment, nodes: list[str]
 ) -> None:
     scim = deployment.connection("okta", deployment.organization(seats=PEOPLE), brake=True)
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(PEOPLE)]
+    before = rfc3339(now())
     with ExitStack() as stack:
         idps = [stack.enter_context(HttpSession(url + scim.base, scim.token)) for url in nodes]
         admins = [stack.enter_context(HttpSession(f"{url}/admin/v1", ADMIN_TOKEN)) for url in nodes]
@@ -78,6 +80,20 @@ def test_of_fifty_deactivations_over_two_servers_ten_happen_and_forty_wait_for_a
         told = Counter(kind for kind, _ in feed_of(admins[1], scim))
         assert (told["connection.held"], told["user.removal_held"]) == (1, PEOPLE - LIMIT)
         assert told["user.deactivated"] == PEOPLE
+
+        # All of it was a mistake: an undo brings everybody back, and a second one changes nothing.
+        for admin, people in zip(admins, (PEOPLE, 0), strict=True):
+            asked = {"from": before, "what": ["deactivated"]}
+            shown, headers = admin.exchange("POST", f"/connections/{scim.uid}/undo", asked)
+            assert (shown.json["summary"]["people"], shown.json["summary"]["stays"]) == (people, 0)
+            known, wanted = {"If-Match": headers["ETag"]}, {**asked, "preview": False}
+            done, _ = admin.exchange("POST", f"/connections/{scim.uid}/undo", wanted, headers=known)
+            assert (done.status, done.json["summary"]["reactivated"]) == (200, people)
+            assert deployment.used(scim.organization) == PEOPLE
+        assert Counter(kind for kind, _ in feed_of(admins[0], scim))["user.reactivated"] == PEOPLE
+        repeated = deactivate(idps, uids)
+        assert Counter(answer.status for answer, _ in repeated.values()) == {429: PEOPLE}
+        assert deployment.used(scim.organization) == PEOPLE
 
 
 def deactivate(idps: list[HttpSession], uids: list[str]) -> dict[str, tuple[Answer, Message]]:
