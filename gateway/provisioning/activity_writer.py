@@ -116,6 +116,7 @@ class ActivityWriter:
         sent and is answered, for the explanation.
         """
         moment = now()
+        trace.page = refusal.page
         if exchange and trace.organization_id and not isinstance(refusal, Outage):
             self._explanations.add(trace, exchange, refusal.status, refusal.detail, moment)
         if trace.refusal_written:

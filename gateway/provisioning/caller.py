@@ -244,6 +244,8 @@ class Trace:
     reason: str | None = None
     #: What the activity alone says of a refusal, where the answer must not.
     inside: str | None = None
+    #: Where an admin decides about what was refused, as `Refusal.page` has it.
+    page: str = ""
     #: Why somebody who is not known was refused, in a word or two: lines of one reason and minute are counted as one.
     stranger: str | None = None
     status: int = 200
@@ -352,6 +354,8 @@ class Trace:
                 facts["name"] = self.target.name
         if status < 400:
             self._add_changes(facts)
+        elif self.page:
+            facts["page"] = self.page
         elif self.stranger:
             facts["refused"] = self.stranger
             if self.agent:

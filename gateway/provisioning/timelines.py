@@ -111,7 +111,7 @@ class TimelineReader:
 
     def _explained(self, organization_id: int, page: list[Entry]) -> list[Entry]:
         asked = [entry.line.request_id for entry in page if entry.line and entry.line.request_id]
-        known = self._store.timelines.explained(organization_id, asked)
+        known = self._store.explanations.known(organization_id, asked)
         return [
             entry._replace(explained=bool(entry.line and entry.line.request_id in known)) for entry in page
         ]

@@ -126,6 +126,7 @@ class UnitOfWork:
         self.seats = self.removals = 0
         self._counts.clear()
         self._trace.status, self._trace.inside = refusal.status, refusal.detail
+        self._trace.page = refusal.page
         raise _HeldBack(refusal)
 
     def count(self, resource: str, connection_id: int | None, by: int) -> None:

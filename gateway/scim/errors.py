@@ -18,9 +18,11 @@ class Refusal(Exception):
     status: ClassVar[int] = 400
     scim_type: ClassVar[str | None] = None
 
-    def __init__(self, detail: str, *, retry_after: int | None = None) -> None:
+    def __init__(self, detail: str, *, retry_after: int | None = None, page: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
+        #: Where an admin of the application decides about it: `safety`, `adoption`, `domains`, `person`, or nowhere.
+        self.page = page
         #: Whole seconds after which the same request may be sent again (RFC 9110, 10.2.3), or None.
         self.retry_after = retry_after
 
@@ -186,9 +188,15 @@ class Waiting(Refusal):
     """
 
     def __init__(
-        self, detail: str, *, status: int = 429, scim_type: str | None = None, retry_after: int | None = None
+        self,
+        detail: str,
+        *,
+        page: str,
+        status: int = 429,
+        scim_type: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
-        super().__init__(detail, retry_after=retry_after)
+        super().__init__(detail, retry_after=retry_after, page=page)
         self.status, self.scim_type = status, scim_type  # type: ignore[misc]
 
 

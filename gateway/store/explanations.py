@@ -45,6 +45,17 @@ class Explanations:
         )
         return ExplanationRow._make(row) if row else None
 
+    def known(self, organization_id: int, request_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the requests that have an explanation."""
+        rows = self._db.among(
+            request_ids,
+            lambda marks: (
+                f"SELECT request_id FROM traces WHERE organization_id = ? AND request_id IN ({marks})"
+            ),
+            organization_id,
+        )
+        return frozenset(row[0] for row in rows)
+
     def prune(self, before: int, most: int) -> int:
         """Delete at most `most` of the oldest explanations from before a moment, none of a legal hold."""
         return self._db.run(

@@ -108,16 +108,5 @@ class Timelines:
             *(user.id, organization_id),
         )
 
-    def explained(self, organization_id: int, request_ids: Sequence[str]) -> frozenset[str]:
-        """Return those of the requests whose steps are stored."""
-        rows = self._db.among(
-            request_ids,
-            lambda marks: (
-                f"SELECT request_id FROM traces WHERE organization_id = ? AND request_id IN ({marks})"
-            ),
-            organization_id,
-        )
-        return frozenset(row[0] for row in rows)
-
     def _rows(self, kind: Any, sql: str, *parameters: Any) -> list[Any]:
         return [kind._make(row) for row in self._db.all(sql, *parameters)]

@@ -55,7 +55,9 @@ def furnish(customer: Customer) -> dict[str, str]:
     )
     customer.setup_link()
     domain = customer.post(f"{customer.path}/domains", {"name": "acme.test"})
+    refused = customer.get(f"{customer.path}/activity?outcome=failure&limit=1")["items"][0]
     return {
+        "line": refused["id"],
         "name": domain["name"],
         "import": customer.upload("user_name,groups\nimported@acme.test,Nowhere\nimported@acme.test,\n"),
         "webhook": webhook["id"],

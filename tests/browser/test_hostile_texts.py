@@ -97,7 +97,9 @@ def target(gateway: ServedGateway) -> Target:
     domain = customer.post(f"{customer.path}/domains", {"name": "hostile.test"})
     user = next(user for user in customer.users() if user["display_name"] == TEXTS[3])
     group = customer.get(f"{customer.path}/groups?limit=1")["items"][0]
+    refused = customer.get(f"{customer.path}/activity?outcome=failure&limit=1")["items"][0]
     ids = {
+        "line": refused["id"],
         "organization": customer.id,
         "connection": customer.connection,
         "user": user["id"],

@@ -15,6 +15,7 @@ from gateway.provisioning.adoption.risks import (
 )
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.membership_sync import MembershipSync
+from gateway.provisioning.safety.pauses import person_page
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Conflict, Forbidden, Refusal, Waiting
 from gateway.scim.json_text import Json, fold
@@ -48,7 +49,8 @@ class AdoptionControl:
         if user.protected:
             raise Forbidden(
                 f"{user.user_name} is protected in {caller.organization.name}: no identity provider may manage, change"
-                f" or delete it. An admin of the application ends the protection first: {page_url(caller)}"
+                f" or delete it. An admin of the application ends the protection first: {person_page(caller, user)}",
+                page="person",
             )
         if caller.connection.adoption == AUTOMATIC:
             return
@@ -147,6 +149,7 @@ class AdoptionControl:
             f"{user.user_name} has an account here already, which no identity provider manages. An admin of"
             f" {caller.organization.name} must confirm that the connection {connection.name!r} may manage it;"
             f" until then nothing of the account changes.{reason} It is confirmed here: {page_url(caller)}",
+            page="adoption",
             status=status,
             scim_type="uniqueness" if status == 409 else None,
             retry_after=seconds if status == 429 else None,
@@ -167,5 +170,6 @@ def _rejection(caller: IdpCaller, user: UserRecord, known: AdoptionRecord) -> Co
     return Conflict(
         f"{user.user_name} stays an account that no identity provider manages: {known.decided_by or 'an admin'}"
         f" rejected on {rfc3339(known.decided or known.last)} that the connection {caller.connection.name!r} manages"
-        f" it. An admin of {caller.organization.name} can decide otherwise: {page_url(caller)}"
+        f" it. An admin of {caller.organization.name} can decide otherwise: {page_url(caller)}",
+        page="adoption",
     )

@@ -40,7 +40,8 @@ def check_addresses(store: Store, caller: Caller, document: Json, before: Json |
             raise Forbidden(
                 f"The address {excerpt(address)} is outside of the verified domains of {organization.name}:"
                 f" {_list(sorted(verified))}. Give the person an address in one of them in the identity provider, or"
-                f" have an admin verify {domain[:253]} or allow other domains: {page}."
+                f" have an admin verify {domain[:253]} or allow other domains: {page}.",
+                page="domains",
             )
 
 

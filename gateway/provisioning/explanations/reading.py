@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 from gateway.provisioning.activity_writer import ActivityWriter
@@ -17,7 +18,20 @@ from gateway.store.records import ActivityRecord, ConnectionRecord, Organization
 
 #: Minutes that a connection is watched at most.
 MOST_MINUTES = 240
-_MINUTE = 60_000_000
+_MINUTE, _DAY = 60_000_000, 86_400_000_000
+#: Paths of the admin REST and of the console; all others are of identity providers.
+_OF_ADMINS = ("/organizations", "/connections", "/console", "/setup", "/admin-tokens", "/activity")
+#: Why a line has no explanation: none are stored here, it is of an admin, it is too old, it was carried out while its
+#: connection was not watched, or it is one of very many refusals.
+Absence = Literal["off", "admin", "old", "done", "many"]
+
+
+class NotExplained(NotFound):
+    """There is the line, and no explanation of it; `absence` says why."""
+
+    def __init__(self, detail: str, line: ActivityRecord, absence: Absence) -> None:
+        super().__init__(detail)
+        self.line, self.absence = line, absence
 
 
 class RequestExplanation(NamedTuple):
@@ -39,12 +53,13 @@ class RequestExplanations:
         self, store: Store, units_of_work: UnitsOfWork, activity_writer: ActivityWriter, days: int
     ) -> None:
         self._store, self._units_of_work, self._activity_writer = store, units_of_work, activity_writer
-        self._days = days
+        #: Days for which explanations are kept; 0: none are stored.
+        self.days = days
 
     def read(self, organization: OrganizationRecord, line: str) -> RequestExplanation:
         """Return the explanation of a line, named by its id or by its request id.
 
-        Raises NotFound, with the reason why there is none.
+        Raises NotFound where there is no such line, NotExplained with the reason where the line has no explanation.
         """
         self._activity_writer.flush_briefly()
         record = self._store.activity.find_line(organization.id, line)
@@ -54,22 +69,41 @@ class RequestExplanations:
         if record.request_id is not None:
             row = self._store.explanations.find(organization.id, record.request_id, record.at)
         if row is None:
-            raise NotFound(self._reason(record))
+            raise self._absence(record)
         return RequestExplanation(
             record, json.loads(row.request), json.loads(row.response), json.loads(row.steps)
         )
 
-    def _reason(self, record: ActivityRecord) -> str:
-        if not self._days:
+    def known(self, organization: OrganizationRecord, lines: Iterable[ActivityRecord]) -> frozenset[str]:
+        """Return those request ids of lines that have an explanation."""
+        asked = {line.request_id: None for line in lines if line.request_id}
+        return self._store.explanations.known(organization.id, list(asked))
+
+    def _absence(self, record: ActivityRecord) -> NotExplained:
+        absence: Absence = "done" if record.outcome != "failure" else "many"
+        if is_of_admin(record.operation):
+            absence = "admin"
+        elif not self.days:
+            absence = "off"
+        elif record.at < now() - self.days * _DAY:
+            absence = "old"
+        return NotExplained(self._sentence(absence), record, absence)
+
+    def _sentence(self, absence: Absence) -> str:
+        if absence == "off":
             return "No explanations are stored here: GATEWAY_TRACE_DAYS is 0. An operator can change that."
-        if record.outcome != "failure":
+        if absence == "admin":
+            return "Only requests of identity providers are explained, and this one is of an admin."
+        if absence == "old":
+            return f"This request is older than {self.days} days, and explanations are kept for no longer."
+        if absence == "done":
             return (
-                "This request has no explanation: those that are carried out are explained only while their connection"
-                f" is watched, and explanations are kept for {self._days} days. Watch the connection and send it again."
+                "This request was carried out while its connection was not watched, so nothing of its steps was kept."
+                " Watch the connection and send it again."
             )
         return (
-            "This refusal has no explanation (any more): they are kept for"
-            f" {self._days} days, and of many refusals in one minute only the first are explained."
+            "This refusal has no explanation: of many refusals in one minute only the first are explained, and none"
+            " that names a person who was erased."
         )
 
     def request_of(
@@ -88,7 +122,7 @@ class RequestExplanations:
                 "Of this request only a part is kept, because it is long or no JSON. Send its method, path and body"
                 " instead."
             )
-        query = f"?{urlencode(sent['query'])}" if sent["query"] else ""
+        query = f"?{urlencode(sent['query'])}" if sent.get("query") else ""
         return sent["method"], quote(sent["path"]) + query, sent["body"]
 
     def record_dry_run(self, caller: Caller, trace: Trace) -> None:
@@ -102,7 +136,7 @@ class RequestExplanations:
 
         Raises Conflict where no explanations are stored.
         """
-        if not self._days:
+        if not self.days:
             raise Conflict(
                 "No explanations are stored here: GATEWAY_TRACE_DAYS is 0. An operator has to change that first."
             )
@@ -119,3 +153,8 @@ class RequestExplanations:
         trace.changed = ["watched_until"]
         with self._units_of_work.open(caller, trace):
             self._store.connections.watch(caller.connection, until)
+
+
+def is_of_admin(operation: str) -> bool:
+    """Return whether an operation of the activity is one of the admin REST or of the console."""
+    return operation.partition(" ")[2].startswith(_OF_ADMINS)

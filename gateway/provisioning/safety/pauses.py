@@ -33,6 +33,7 @@ def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
         f"The connection {caller.connection.name!r} is paused{scope} until {rfc3339(pause.until)}: {pause.reason}."
         " Nothing was changed. It goes on by itself then, or as soon as an admin ends the pause at"
         f" {safety_page(caller)}.",
+        page="safety",
         retry_after=_retry_after(pause, caller.waiting_seconds),
     )
 

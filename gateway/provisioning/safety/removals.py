@@ -57,7 +57,8 @@ class RemovalControl:
         if user.protected:
             raise Forbidden(
                 f"{user.user_name} is protected in the application: no identity provider may {changes[0]} this user. An"
-                f" admin of the application can end the protection at {person_page(caller, user)}."
+                f" admin of the application can end the protection at {person_page(caller, user)}.",
+                page="person",
             )
         if any(change != "rename" for change in changes):
             refuse_paused(caller, removal=True)
@@ -114,7 +115,7 @@ class RemovalControl:
             if hold is None:
                 return
         if hold.state == REJECTED:
-            raise Forbidden(_rejection(caller, hold))
+            raise Forbidden(_rejection(caller, hold), page="safety")
         held = brakes.held(key, removal.resource, removal.uid)
         if hold.state == ALLOWED or (held and held.allowed):
             brakes.drop(key, removal.resource, removal.uid)
@@ -152,7 +153,8 @@ class RemovalControl:
         if held is None:
             kind = f"{removal.resource.lower()}.removal_held"
             unit.record_event(kind, removal.resource, removal.uid, removal.data)
-        unit.hold_back(Waiting(_sentence(caller, removal, hold), retry_after=caller.waiting_seconds))
+        sentence = _sentence(caller, removal, hold)
+        unit.hold_back(Waiting(sentence, page="safety", retry_after=caller.waiting_seconds))
 
 
 def _is_limited(caller: IdpCaller) -> bool:

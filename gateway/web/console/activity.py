@@ -7,15 +7,15 @@ from typing import Any
 
 from flask import request as query
 
-from gateway.store.ids_and_time import microseconds
+from gateway.store.ids_and_time import microseconds, now
 from gateway.web.console.activity_words import describe
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.context import current_request
 from gateway.web.console.forms import read_text
 from gateway.web.console.rendering import render
 
-#: Lines on a page.
-_PAGE = 50
+#: Lines on a page, and connections that are named.
+_PAGE, _CONNECTIONS = 50, 1000
 #: The choices of the filter: its value, its words, the outcome that is searched.
 _CHOICES = (
     ("refused", "Refused", "failure"),
@@ -41,16 +41,24 @@ def show_activity() -> str:
             preselected = any(line.outcome == "failure" for line in newest.lines)
             chosen = "refused" if preselected else "all"
     found = _search(selection | {"outcome": _OUTCOMES[chosen]}, before)
-    names = request.gateway.queries.connection_names(request.organization)
+    connections = request.gateway.queries.connections(request.organization, 0, _CONNECTIONS)
+    names = {connection.uid: connection.name for connection in connections}
+    explained = request.gateway.explanations.known(request.organization, found.lines)
     asked = {"person": person, "connection": uid, "day": day, "request": request_id}
     return render(
         "activity.html",
-        lines=[describe(line, names) for line in found.lines],
+        lines=[describe(line, names, explained) for line in found.lines],
         following=found.next_start and "{}-{}".format(*found.next_start),
         connections=names,
         choices=_CHOICES,
         chosen=chosen,
         preselected=preselected,
+        watchable=[
+            connection
+            for connection in connections
+            if len(connections) == 1 or connection.uid == uid or connection.watched_until > now()
+        ],
+        explains=request.gateway.explanations.days > 0,
         asked={name: value or None for name, value in asked.items()},
     )
 

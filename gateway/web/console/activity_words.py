@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
+from gateway.provisioning.explanations.reading import is_of_admin
 from gateway.store.records import ActivityRecord
 
-#: Paths of the admin REST and of the console; all others are of identity providers.
-_OF_ADMINS = ("/organizations", "/connections", "/console", "/setup", "/admin-tokens", "/activity")
 _USER, _GROUP = "/organizations/{organization}/users", "/organizations/{organization}/groups"
 _CONNECTION, _IMPORT = "/connections/{connection}", "/organizations/{organization}/imports"
 #: What an operation does, as `created` and `to create`; {} is its target.
@@ -87,7 +86,8 @@ _VERBS = {
     "POST /setup": ("opened the console with a link", "to open the console with a link"),
 }  # fmt: skip
 _OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}
-_HOOKS = {
+#: What hooks are called, by which a step may be named.
+HOOKS = {
     "check_seats": "Seats",
     "check_entitlement": "Plan",
     "guard_change": "Protection",
@@ -143,12 +143,16 @@ class Line(NamedTuple):
     #: Who said what: the plugin, the question, its answer.
     decisions: tuple[tuple[str, str, str], ...]
     remedy: Remedy | None
+    #: Whether its steps are stored.
+    explained: bool
 
 
-def describe(record: ActivityRecord, connections: Mapping[str, str]) -> Line:
-    """Return a line in words. `connections`: their names by their ids."""
+def describe(
+    record: ActivityRecord, connections: Mapping[str, str], explained: Container[str | None] = ()
+) -> Line:
+    """Return a line in words. `connections`: their names by their ids; `explained`: request ids with an explanation."""
     facts, decisions = json.loads(record.facts), json.loads(record.decisions)
-    from_idp = _is_from_idp(record.operation)
+    from_idp = not is_of_admin(record.operation)
     failed = record.outcome == "failure" and record.status >= 500
     return Line(
         record,
@@ -156,15 +160,10 @@ def describe(record: ActivityRecord, connections: Mapping[str, str]) -> Line:
         "Failed" if failed else _OUTCOMES[record.outcome],
         facts,
         tuple(json.loads(record.ignored)),
-        tuple(
-            (each["plugin"], _HOOKS.get(each["hook"], each["hook"]), each["verdict"]) for each in decisions
-        ),
-        _remedy(record, from_idp, decisions),
+        tuple((each["plugin"], HOOKS.get(each["hook"], each["hook"]), each["verdict"]) for each in decisions),
+        _remedy(record, from_idp, facts, decisions),
+        record.request_id in explained,
     )
-
-
-def _is_from_idp(operation: str) -> bool:
-    return not operation.partition(" ")[2].startswith(_OF_ADMINS)
 
 
 def _who(record: ActivityRecord, from_idp: bool, connections: Mapping[str, str]) -> str:
@@ -199,8 +198,12 @@ def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
     return f"asked {asked.format(target)}".rstrip() if refused else done.format(target).rstrip()
 
 
-def _remedy(record: ActivityRecord, from_idp: bool, decisions: list[dict[str, str]]) -> Remedy | None:
-    """Return the page that mends a refusal, by its status and by what plugins decided."""
+def _remedy(
+    record: ActivityRecord, from_idp: bool, facts: Mapping[str, Any], decisions: list[dict[str, str]]
+) -> Remedy | None:
+    """Return the page that mends a refusal: the one that it names, else by its status and by what plugins decided."""
+    if (page := facts.get("page")) is not None:
+        return _BY_PAGE.get(page) or _person_page(record.target_uid)
     of_groups = record.operation.partition(" ")[2].startswith("/Groups")
     if {"hook": "check_seats", "verdict": "denied"}.items() <= _last(decisions).items():
         return _SEATS
@@ -222,9 +225,19 @@ def _of_person(user: str | None) -> Remedy | None:
     return Remedy("show_people", {"q": user}, f"Look {user} up") if user else None
 
 
+def _person_page(uid: str | None) -> Remedy | None:
+    return Remedy("show_person", {"user": uid}, "See the person, and end the protection") if uid else None
+
+
 _MAPPING = Remedy("show_mapping", {}, "Look at Map to groups")
 _GROUPS = Remedy("show_groups", {}, "See the groups")
 _SEATS = Remedy("show_seats", {}, "See the seats, and who waits for one")
+#: By the page that a refusal names.
+_BY_PAGE = {
+    "safety": Remedy("show_safety", {}, "See what is paused and held, and decide"),
+    "adoption": Remedy("show_adoption", {}, "See who waits for adoption, and decide"),
+    "domains": Remedy("show_domains", {}, "See the domains, and which addresses are let in"),
+}
 _BY_STATUS = {
     401: Remedy("show_tokens", {}, "See the tokens"),
     # Beside a lack of seats: plan, single sign-on, or the switch.

@@ -183,12 +183,13 @@ def _person_page(uid: str, problem: Problem | None = None, template: str = "pers
     queries = request.gateway.queries
     found = queries.activity(request.organization, {"user": user.user_name}, None, _LINES)
     names = queries.connection_names(request.organization)
+    explained = request.gateway.explanations.known(request.organization, found.lines)
     page = render(
         template,
         person=user_rows(request.gateway, request.organization, [user])[0],
         document=user.document,
         email=_address(user.document),
-        lines=[describe(line, names) for line in found.lines],
+        lines=[describe(line, names, explained) for line in found.lines],
         problem=problem,
     )
     return page, problem.refusal.status if problem else 200

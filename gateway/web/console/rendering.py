@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,12 +98,24 @@ def install_filters(app: Flask) -> None:
     environment.undefined = StrictUndefined
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(moment=moment, ago=ago, days_left=days_left, safe_url=safe_url)
+    environment.filters.update(visible=visible, as_json=as_json)
+    environment.tests.update(ahead=lambda moment: moment > now())
     environment.globals.update(
         navigation=NAVIGATION,
         operator_navigation=OPERATOR_NAVIGATION,
         operators_pages=OPERATORS_PAGES,
         is_current=_is_current,
     )
+
+
+def visible(text: str) -> str:
+    """Show a text with its control characters, direction marks and halves of characters escaped as in JSON."""
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+
+
+def as_json(value: Any) -> str:
+    """Show a JSON value in indented lines; a text alone is shown as it is."""
+    return visible(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def moment(microseconds: int | None) -> Markup:

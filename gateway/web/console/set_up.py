@@ -72,6 +72,7 @@ def _page(uid: str | None, errors: dict[str, Refusal] | None = None) -> Any:
         "adding": uid == "new" and bool(overview.connections),
         "errors": dict.fromkeys(_FORMS) | errors,
         "typed": request.form,
+        "explains": gateway.explanations.days > 0,
         "idps": [plugin for plugin in gateway.queries.installed_plugins() if plugin.idp],
     }
     if state is not None:

@@ -18,5 +18,9 @@ def show_timeline(user: str) -> str:
     request = current_request()
     timeline = request.gateway.timelines.read(request.organization, user, read_text("before") or None, _PAGE)
     names = request.gateway.queries.connection_names(request.organization)
-    lines = {entry.line.id: describe(entry.line, names) for entry in timeline.entries if entry.line}
+    lines = {
+        entry.line.id: describe(entry.line, names, (entry.line.request_id,) if entry.explained else ())
+        for entry in timeline.entries
+        if entry.line
+    }
     return render("timeline.html", page="show_people", timeline=timeline, lines=lines)
