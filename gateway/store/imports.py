@@ -15,6 +15,9 @@ from gateway.store.users import COLUMNS as USER_COLUMNS
 PREVIEW, APPLYING, DONE = STATES = ("preview", "applying", "done")
 #: How long an import is stored after it was uploaded, in microseconds.
 STORED = 24 * 3600 * 1_000_000
+#: The summary of an import whose upload was not completed: its preview is still to come, or a process was killed.
+_UNFINISHED = "{}"
+_FOUND = f"summary <> '{_UNFINISHED}' AND (expires > ? OR state = ?)"
 _COLUMNS = "id, uid, created, created_by, expires, state, absent, columns, row_count, done, summary, version"
 #: Users of a connection are not written, so their documents are not read.
 _PEOPLE = USER_COLUMNS.replace(" doc,", " CASE WHEN connection_id IS NULL THEN doc ELSE '' END,")
@@ -46,11 +49,11 @@ class Imports:
         self, organization_id: int, created_by: str | None, absent: str, columns: Sequence[str],
         rows: Sequence[ImportRow],
     ) -> ImportRecord:  # fmt: skip
-        """Insert an import and its rows."""
+        """Insert an import and its rows; it is found once its summary is set."""
         moment = now()
         row = self._db.one(
             "INSERT INTO imports (uid, organization_id, created, created_by, expires, state, absent, columns,"
-            " row_count, done, summary, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '{}', 1)"
+            " row_count, done, summary, version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 1)"
             f" RETURNING {_COLUMNS}",
             new_id(),
             organization_id,
@@ -61,6 +64,7 @@ class Imports:
             absent,
             json.dumps(columns),
             len(rows),
+            _UNFINISHED,
         )
         assert row is not None
         record = ImportRecord._make(row)
@@ -90,7 +94,7 @@ class Imports:
     def of(self, organization: OrganizationRecord, uid: str) -> ImportRecord | None:
         """Find an import of an organization that is not over."""
         row = self._db.one(
-            f"SELECT {_COLUMNS} FROM imports WHERE organization_id = ? AND uid = ? AND (expires > ? OR state = ?)",
+            f"SELECT {_COLUMNS} FROM imports WHERE organization_id = ? AND uid = ? AND {_FOUND}",
             organization.id,
             uid,
             now(),
@@ -101,8 +105,7 @@ class Imports:
     def page(self, organization: OrganizationRecord, after: int, limit: int) -> list[ImportRecord]:
         """Return imports of an organization in the order of their upload, after a key."""
         rows = self._db.all(
-            f"SELECT {_COLUMNS} FROM imports WHERE organization_id = ? AND id > ? AND (expires > ? OR state = ?)"
-            " ORDER BY id LIMIT ?",
+            f"SELECT {_COLUMNS} FROM imports WHERE organization_id = ? AND id > ? AND {_FOUND} ORDER BY id LIMIT ?",
             organization.id,
             after,
             now(),

@@ -80,23 +80,38 @@ class Imports:
             raise InvalidValue(f"`absent` is {excerpt(absent)}; it is {' or '.join(ABSENT_CHOICES)}.")
         file = read_people(data)
         record = self._store_file(caller, file.columns, file.rows, absent, trace)
-        preview = self.preview(caller.organization, record)
-        self._store.imports.set_summary(record, json.dumps(preview.as_json() | {"first": []}))
+        trace.written = False  # its line comes with the summary
+        try:
+            preview = self.preview(caller.organization, record)
+            self._complete(caller, record, preview, trace)
+        except Refusal:
+            self._store.imports.remove(caller.organization, record)
+            raise
         return record, preview
 
     @retry_on_conflict
     def _store_file(
         self, caller: Caller, columns: tuple[str, ...], rows: Sequence[ImportRow], absent: str, trace: Trace
     ) -> ImportRecord:
+        with self._units_of_work.open(caller, trace, line=False):
+            self._check_room(caller.organization)
+            return self._store.imports.add(caller.organization.id, trace.principal, absent, columns, rows)
+
+    @retry_on_conflict
+    def _complete(self, caller: Caller, record: ImportRecord, preview: ImportPreview, trace: Trace) -> None:
+        """Make a stored file an import, which is found and listed from now on."""
         with self._units_of_work.open(caller, trace):
-            if len(self._store.imports.page(caller.organization, 0, MOST_STORED)) == MOST_STORED:
-                raise Conflict(
-                    f"{MOST_STORED} imports are stored for this organization, as many as may be. Delete one first; each"
-                    " is deleted by itself 24 hours after its upload."
-                )
-            record = self._store.imports.add(caller.organization.id, trace.principal, absent, columns, rows)
+            # Others may have been uploaded since the file was stored.
+            self._check_room(caller.organization)
             trace.target = Target("Import", record.uid, None)
-        return record
+            self._store.imports.set_summary(record, json.dumps(preview.as_json() | {"first": []}))
+
+    def _check_room(self, organization: OrganizationRecord) -> None:
+        if len(self._store.imports.page(organization, 0, MOST_STORED)) == MOST_STORED:
+            raise Conflict(
+                f"{MOST_STORED} imports are stored for this organization, as many as may be. Delete one first; each is"
+                " deleted by itself 24 hours after its upload."
+            )
 
     def find(self, organization: OrganizationRecord, uid: str) -> ImportRecord:
         """Return an import. Raises NotFound."""

@@ -205,6 +205,31 @@ def test_absent_people_are_deactivated_where_that_is_asked_but_never_managed_or_
     assert upload(acme, text, "?absent=delete").status == 422
 
 
+def test_an_upload_that_is_not_completed_leaves_no_import(acme, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preview refuses too many absent people, or the process is killed before it is stored."""
+    for number in range(3):
+        acme.post(f"{acme.path}/users", {"user_name": f"user{number}@acme.test"})
+    text, path = "user_name\nnew@acme.test\n", f"{acme.path}/imports"
+    monkeypatch.setattr(operations, "MOST_ROWS", 2)
+    refused = upload(acme, text, "?absent=deactivate")
+    assert (refused.status, refused.json["message"][:18]) == (422, "More than 2 people")
+    assert acme.get(path)["items"] == []
+    count = "SELECT COUNT(*) FROM imports i JOIN organizations o ON o.id = i.organization_id WHERE o.uid = ?"
+    assert acme.deployment.gateway.store.database.one(count, acme.okta.organization.uid) == (0,)
+    lines = [
+        line["status"]
+        for line in acme.get(f"{acme.path}/activity")["items"]
+        if "imports" in line["operation"]
+    ]
+    assert lines == [422]
+    with monkeypatch.context() as patched:
+        patched.setattr(acme.deployment.gateway.imports, "preview", lambda *_: 1 / 0)
+        assert upload(acme, text).status == 500
+    assert acme.get(path)["items"] == []
+    made = upload(acme, text).json
+    assert [each["id"] for each in acme.get(path)["items"]] == [made["id"]]
+
+
 def test_an_import_goes_on_after_a_portion_that_failed_without_doubles(acme, monkeypatch) -> None:
     monkeypatch.setattr(operations, "ROWS_PER_PORTION", 2)
     text = "user_name\n" + "".join(f"user{number}@acme.test\n" for number in range(5))
