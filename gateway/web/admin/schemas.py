@@ -12,7 +12,6 @@ from gateway.provisioning.adoption.risks import MODES
 from gateway.provisioning.console_access import ADMIN, SETUP_RIGHTS, VIEWER
 from gateway.provisioning.domains.policy import OUTSIDE_POLICIES
 from gateway.provisioning.event_types import EVENT_TYPES, ORGANIZATION_TYPES
-from gateway.provisioning.imports.imports import ABSENT_CHOICES, IMPORT_STATES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.scim.documents import INDEXED_BYTES, USER_NAME_LENGTH
 from gateway.scim.json_text import dumps, fold
@@ -454,48 +453,6 @@ class UsersQuery(PageQuery):
     user_name = fields.String(
         validate=_ASKED, metadata={"description": "The one of this name, letter case aside."}
     )
-
-
-class ImportQuery(Schema):
-    absent = fields.String(
-        load_default="keep",
-        validate=validate.OneOf(ABSENT_CHOICES),
-        metadata={"description": "What happens to active people of no connection who are not in the file."},
-    )
-
-
-class ImportedRow(Schema):
-    row = fields.Integer()
-    user_name = fields.String()
-    outcome = fields.String()
-    reason = fields.String(allow_none=True)
-    changed = fields.List(fields.String())
-
-
-class Import(Schema):
-    id = fields.String()
-    state = fields.String(validate=validate.OneOf(IMPORT_STATES))
-    absent = fields.String(validate=validate.OneOf(ABSENT_CHOICES))
-    rows = fields.Integer()
-    done = fields.Integer()
-    created_at = _time()
-    created_by = fields.String(allow_none=True)
-    expires_at = _time()
-    create = fields.Integer()
-    update = fields.Integer()
-    same = fields.Integer()
-    skip = fields.Integer()
-    wrong = fields.Integer()
-    deactivate = fields.Integer(metadata={"description": "People who are not in the file."})
-    partial_rows = fields.Integer(
-        attribute="partial",
-        data_key="partial",
-        metadata={"description": "Rows of which something is left out."},
-    )
-    seats_needed = fields.Integer()
-    seats_free = fields.Integer(allow_none=True, metadata={"description": "null: no limit."})
-    first = fields.List(fields.Nested(ImportedRow))
-    outcomes = fields.Dict(keys=fields.String(), values=fields.Integer())
 
 
 class ManagedBy(Schema):
