@@ -111,6 +111,8 @@ class UnitOfWork:
         self.seats = seats
         #: How many users it deletes.
         self.removals = 0
+        #: What is stored instead of the change.
+        self._refusal: Refusal | None = None
         #: True if it followed an answer of plugins or rules, which must hold at its end though it records no event.
         self.depends_on_policy = False
 
@@ -125,8 +127,9 @@ class UnitOfWork:
         """
         self.seats = self.removals = 0
         self._counts.clear()
-        self._trace.status, self._trace.inside = refusal.status, refusal.detail
+        # A success does not mention it, and another refusal replaces it.
         self._trace.page = refusal.page
+        self._refusal = refusal
         raise _HeldBack(refusal)
 
     def count(self, resource: str, connection_id: int | None, by: int) -> None:
@@ -202,7 +205,13 @@ class UnitOfWork:
         change += tally_steps(organization.id, self._counts)
         change += event_steps(organization.id, events, moment)
         if line:
-            change.append(activity_step(moment, self._trace.line(self._trace.status)))
+            refused, trace = self._refusal, self._trace
+            change.append(
+                activity_step(
+                    moment,
+                    trace.line(refused.status, refused.detail) if refused else trace.line(trace.status),
+                )
+            )
         return change
 
     def _refuse(self) -> None:

@@ -96,17 +96,22 @@ class Brakes:
 
     # Holds ----------------------------------------------------------------------------------------------------------
 
-    def hold(self, connection_id: int) -> HoldRecord | None:
-        """Return the hold of a connection; None where it has none."""
-        row = self._db.one(f"SELECT {_HOLD} FROM holds WHERE connection_id = ?", connection_id)
+    def hold(self, connection_id: int, moment: int) -> HoldRecord | None:
+        """Return the hold of a connection; None where it has none, or the decision on it is over at `moment`."""
+        row = self._db.one(
+            f"SELECT {_HOLD} FROM holds WHERE connection_id = ? AND (until IS NULL OR until > ?)",
+            connection_id,
+            moment,
+        )
         return HoldRecord._make(row) if row else None
 
-    def holds(self, connection_ids: Sequence[int]) -> dict[int, HoldRecord]:
-        """Return the holds of connections, by their keys."""
-        rows = self._db.among(
-            connection_ids, lambda marks: f"SELECT {_HOLD} FROM holds WHERE connection_id IN ({marks})"
+    def end_decision(self, connection_id: int, moment: int) -> None:
+        """Clear what is stored of a connection where the decision on its hold is over at `moment`."""
+        row = self._db.one(
+            "SELECT 1 FROM holds WHERE connection_id = ? AND until <= ?", connection_id, moment
         )
-        return {row[0]: HoldRecord._make(row) for row in rows}
+        if row:
+            self.clear(connection_id)
 
     def open_hold(self, connection_id: int, moment: int, counted: int, most: int) -> None:
         """Begin a hold of all removals."""
@@ -140,9 +145,15 @@ class Brakes:
         )
         return [(row[0], row[1], HoldRecord._make(row[2:])) for row in rows]
 
-    def note_warning(self, connection_id: int, moment: int) -> None:
-        """Note that a hold was warned of."""
-        self._db.run("UPDATE holds SET warned = ? WHERE connection_id = ?", moment, connection_id)
+    def note_warning(self, hold: HoldRecord, moment: int) -> bool:
+        """Note that a hold was warned of, unless it was since it was read, or was decided on; return whether."""
+        changed = self._db.run(
+            f"UPDATE holds SET warned = ? WHERE connection_id = ? AND warned = ? AND state = '{WAITING}'",
+            moment,
+            hold.connection_id,
+            hold.warned,
+        )
+        return changed > 0
 
     # Held removals ----------------------------------------------------------------------------------------------------
 

@@ -115,10 +115,12 @@ class Connections:
         )
         return [ConnectionRecord._make(row) for row in rows]
 
-    def paused(self, limit: int) -> list[ConnectionRecord]:
-        """Return connections of all organizations that have a pause, though it may be over."""
+    def paused(self, after: int, limit: int) -> list[ConnectionRecord]:
+        """Return connections of all organizations that have a pause, though it may be over, after a key."""
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM connections c WHERE c.pause IS NOT NULL ORDER BY c.id LIMIT ?", limit
+            f"SELECT {COLUMNS} FROM connections c WHERE c.pause IS NOT NULL AND c.id > ? ORDER BY c.id LIMIT ?",
+            after,
+            limit,
         )
         return [ConnectionRecord._make(row) for row in rows]
 

@@ -128,7 +128,7 @@ class SetupChecks:
         )
 
     def _hold(self, connection: ConnectionRecord) -> list[Check]:
-        hold = self._store.brakes.hold(connection.id)
+        hold = self._store.brakes.hold(connection.id, now())
         if hold is None or hold.state != WAITING:
             return []
         people = count(self._store.brakes.count_held(connection.id), "removal is held", "removals are held")
@@ -157,7 +157,7 @@ class SetupChecks:
             " taken over as soon as this one sends somebody with the same user name."
         )
         remedy = "To have such accounts confirmed first, choose another kind of adoption for this connection."
-        return [Check("adoption", "note", message, remedy)]
+        return [Check("adoption", "note", message, remedy, "adoption")]
 
     def _domains(self, organization: OrganizationRecord) -> list[Check]:
         lost = self._store.connection_health.lost_domains(organization.id, EXAMPLES)
@@ -167,7 +167,7 @@ class SetupChecks:
         verb, place = ("is", "its DNS") if len(lost) == 1 else ("are", "their DNS")
         message = f"{names} {verb} no longer verified: the TXT record is missing in {place}."
         remedy = "Enter the TXT record again where the domain is administered, then check it."
-        return [Check("domain", "warn", message, remedy, seen=since)]
+        return [Check("domain", "warn", message, remedy, "domains", since)]
 
     def _webhooks(self, organization: OrganizationRecord) -> list[Check]:
         troubled = [

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from gateway.plugin.manager import PluginManager
@@ -60,6 +61,8 @@ class Safety:
         self._store, self._plugins = store, plugins
         self._units_of_work, self._callers = units_of_work, callers
         self._looked = -LOOK_SECONDS
+        #: The key of the paused connection that was looked at last; the next round goes on after it.
+        self._after = 0
 
     # Pauses ---------------------------------------------------------------------------------------------------------
 
@@ -111,9 +114,7 @@ class Safety:
     def hold_of(self, connection: ConnectionRecord) -> HoldView:
         """Return what is held of a connection."""
         brakes = self._store.brakes
-        hold = brakes.hold(connection.id)
-        if hold is not None and hold.state != WAITING and (hold.until or 0) <= now():
-            hold = None
+        hold = brakes.hold(connection.id, now())
         removals = brakes.page(connection.id, SHOWN) if hold else []
         count = brakes.count_held(connection.id) if hold else 0
         return HoldView(hold, removals, count, self.after_waiting(connection))
@@ -136,7 +137,7 @@ class Safety:
     ) -> None:  # fmt: skip
         brakes, moment = self._store.brakes, now()
         with self._units_of_work.open(caller, trace) as change:
-            hold = brakes.hold(connection.id)
+            hold = brakes.hold(connection.id, moment)
             if hold is None:
                 raise Conflict(
                     f"Nothing of the connection {connection.name!r} is held: there is nothing to decide."
@@ -150,8 +151,8 @@ class Safety:
                 brakes.decide(connection.id, REJECTED, trace.principal, until)
             elif not brakes.allow(connection.id, list(users or ())):
                 raise InvalidValue("None of the users is held: GET the hold to see who is.")
-            else:
-                # After a rejection the others wait again, and are not refused.
+            elif hold.state == REJECTED:
+                # The others wait again, and are not refused.
                 brakes.decide(connection.id, WAITING, trace.principal, None)
             data = {"id": connection.uid, "name": connection.name, "action": action, "by": trace.principal}
             _record(change, "connection.hold_decided", connection, data)
@@ -164,49 +165,57 @@ class Safety:
             return []
         self._looked = time.monotonic()
         changed, moment = [], now()
-        for connection in self._store.connections.paused(_PER_ROUND):
-            pause = read_pause(connection.pause)
-            if pause is None or pause.until > moment:
-                continue
-            changed += self._run(connection.organization_id, connection, "end of a pause", self._end_pause)
+        paused = self._store.connections.paused(self._after, _PER_ROUND)
+        self._after = paused[-1].id if len(paused) == _PER_ROUND else 0
+        for connection in paused:
+            if _is_over(connection, moment):
+                changed += self._run(
+                    connection.organization_id, connection.id, "end of a pause", self._end_if_over
+                )
         for organization_id, connection_id, hold in self._store.brakes.unwarned(
             moment - _WARN_SECONDS * 1_000_000, _PER_ROUND
         ):
-            found = self._store.connections.by_key(connection_id)
-            if found is None:
-                continue
-
-            def warn(change: UnitOfWork, connection: ConnectionRecord, hold: HoldRecord = hold) -> None:
-                self._store.brakes.note_warning(connection.id, moment)
-                brake = read_brake(connection.brake)
-                data = {
-                    "id": connection.uid,
-                    "name": connection.name,
-                    "counted": hold.counted,
-                    "limit": hold.most,
-                }
-                data |= {"minutes": brake.minutes if brake else 0, "since": rfc3339(hold.since)}
-                data |= {"held": self._store.brakes.count_held(connection.id)}
-                _record(change, "connection.held", connection, data)
-
-            changed += self._run(organization_id, found[0], "warning of held removals", warn)
+            warn = partial(self._warn, hold=hold, moment=moment)
+            changed += self._run(organization_id, connection_id, "warning of held removals", warn)
         return changed
 
+    def _end_if_over(self, change: UnitOfWork, connection: ConnectionRecord) -> bool:
+        if not _is_over(connection, now()):
+            return False
+        self._end_pause(change, connection)
+        return True
+
+    def _warn(self, change: UnitOfWork, connection: ConnectionRecord, hold: HoldRecord, moment: int) -> bool:
+        if not self._store.brakes.note_warning(hold, moment):
+            return False
+        brake = read_brake(connection.brake)
+        data = {"id": connection.uid, "name": connection.name, "counted": hold.counted, "limit": hold.most}
+        data |= {"minutes": brake.minutes if brake else 0, "since": rfc3339(hold.since)}
+        data |= {"held": self._store.brakes.count_held(connection.id)}
+        _record(change, "connection.held", connection, data)
+        return True
+
     def _run(
-        self, organization_id: int, connection: ConnectionRecord, what: str,
-        act: Callable[[UnitOfWork, ConnectionRecord], None],
+        self, organization_id: int, connection_id: int, what: str,
+        act: Callable[[UnitOfWork, ConnectionRecord], bool],
     ) -> list[int]:  # fmt: skip
-        trace = Trace(f"{what} (gateway)", "", organization_id, connection.uid)
+        """Have `act` decide under the lock of the organization, by what is stored then; return whom it changed."""
+        found = self._store.connections.by_key(connection_id)
+        if found is None:
+            return []
+        trace = Trace(f"{what} (gateway)", "", organization_id, found[0].uid)
         try:
-            caller = self._callers.admin(self._store.organizations.by_key(organization_id), connection)
-            with self._units_of_work.open(caller, trace, line=False) as change:
-                act(change, connection)
+            with self._units_of_work.open(
+                self._callers.admin(found[1], found[0]), trace, line=False
+            ) as change:
+                again = self._store.connections.by_key(connection_id)
+                acted = again is not None and act(change, again[0])
         except Outage:
             raise
         except (Refusal, WriteConflict) as error:  # somebody else changed it in this moment
-            log.info("%s of %s waits: %s", what, connection.uid, error)
+            log.info("%s of %s waits: %s", what, found[0].uid, error)
             return []
-        return [organization_id]
+        return [organization_id] if acted else []
 
     # Protection -----------------------------------------------------------------------------------------------------
 
@@ -233,6 +242,12 @@ class Safety:
             if stored is None:
                 raise WriteConflict
             return stored
+
+
+def _is_over(connection: ConnectionRecord, moment: int) -> bool:
+    """Return whether a connection has a pause that ended by `moment`."""
+    pause = read_pause(connection.pause)
+    return pause is not None and pause.until <= moment
 
 
 def _record(change: UnitOfWork, kind: str, connection: ConnectionRecord, data: Mapping[str, object]) -> None:

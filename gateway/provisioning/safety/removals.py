@@ -106,10 +106,8 @@ class RemovalControl:
         if self._store.database.run_change(self.step(caller, removal.people)) is not None:
             return
         brakes, key, moment = self._store.brakes, caller.connection.id, now()
-        hold = brakes.hold(key)
-        if hold and hold.state != WAITING and (hold.until or 0) <= moment:
-            brakes.clear(key)
-            hold = None
+        brakes.end_decision(key, moment)
+        hold = brakes.hold(key, moment)
         if hold is None:
             hold = self._count(caller, caller.brake, removal, unit, moment)
             if hold is None:

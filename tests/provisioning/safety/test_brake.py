@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from gateway.provisioning.unit_of_work import UnitOfWork
+from gateway.store import WriteConflict
+from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 
 OFF = {"op": "replace", "path": "active", "value": False}
@@ -205,6 +208,7 @@ def test_a_hold_on_which_nobody_decides_is_warned_of_each_day(scim: Scim) -> Non
     for uid in uids:
         deactivate(scim, uid)
     safety, database = scim.deployment.gateway.safety, scim.deployment.gateway.store.database
+    scim.deployment.gateway.worker.stop()
     safety._looked = -1000.0
     assert safety.run_due() == []
     database.run("UPDATE holds SET warned = warned - 90000000000")
@@ -212,6 +216,76 @@ def test_a_hold_on_which_nobody_decides_is_warned_of_each_day(scim: Scim) -> Non
     assert safety.run_due() == [scim.organization.id]
     kind, data = scim.deployment.events(scim.organization)[-1]
     assert (kind, data["held"], data["counted"], data["limit"]) == ("connection.held", 2, 10, 10)
+
+
+def test_two_processes_warn_once(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    for uid in people(scim, 12):
+        deactivate(scim, uid)
+    gateway = scim.deployment.gateway
+    gateway.worker.stop()
+    gateway.store.database.run("UPDATE holds SET warned = warned - 90000000000")
+    found = gateway.store.brakes.unwarned(now(), 10)
+    monkeypatch.setattr(gateway.store.brakes, "unwarned", lambda *_: found)
+    rounds = []
+    for _ in range(2):
+        gateway.safety._looked = -1000.0
+        rounds.append(gateway.safety.run_due())
+    assert rounds == [[scim.organization.id], []]
+    assert types(scim)["connection.held"] == 2
+
+
+@pytest.mark.parametrize("action", ["allow_all", "reject"])
+def test_a_decision_that_is_over_is_no_hold(scim: Scim, action: str) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    decide(scim, action=action)
+    database = scim.deployment.gateway.store.database
+    database.run("UPDATE holds SET until = 1")
+    assert (hold(scim)["state"], hold(scim)["items"]) == ("none", [])
+    again = scim.deployment.admin("POST", f"/connections/{scim.uid}/hold", {"action": "reject"})
+    assert again.status == 409
+    assert deactivate(scim, uids[11]).status == 200
+    assert database.one("SELECT COUNT(*) FROM held_removals") == (0,)
+
+
+def test_one_who_is_allowed_narrows_no_decision_that_allows_all(scim: Scim) -> None:
+    uids = people(scim, 13)
+    for uid in uids:
+        deactivate(scim, uid)
+    until = decide(scim, action="allow_all")["until"]
+    shown = decide(scim, action="allow", users=[uids[10]])
+    assert (shown["state"], shown["until"]) == ("allowed", until)
+    assert deactivate(scim, uids[12]).status == 200
+
+
+def test_a_removal_that_was_held_by_a_first_attempt_and_is_made_by_the_second_has_its_own_line(
+    scim: Scim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold is written, its transaction meets another one, and an admin takes the limit away meanwhile."""
+    uids = people(scim, 11)
+    for uid in uids[:10]:
+        deactivate(scim, uid)
+    gateway, finalize, refused = scim.deployment.gateway, UnitOfWork.finalize, []
+    units_of_work = gateway.users._units_of_work
+    refresh = units_of_work.refresh
+
+    def conflict_once(self: UnitOfWork, *args: Any) -> None:
+        if not refused:
+            refused.append(self)
+            raise WriteConflict
+        finalize(self, *args)
+
+    def take_the_limit_away(caller: Any) -> Any:
+        gateway.store.connections.edit(scim.connection, brake=None)
+        return refresh(caller)
+
+    monkeypatch.setattr(UnitOfWork, "finalize", conflict_once)
+    monkeypatch.setattr(units_of_work, "refresh", take_the_limit_away)
+    assert deactivate(scim, uids[10]).status == 200
+    monkeypatch.undo()
+    line = scim.deployment.activity(scim.organization)[0]
+    assert (line.status, line.outcome, line.detail) == (200, "success", None)
 
 
 @pytest.mark.parametrize(

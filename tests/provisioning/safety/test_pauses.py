@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import Verdict, hookimpl
+from gateway.provisioning.safety import operations
 from gateway.testing import Deployment, Scim
 
 OFF = {"op": "replace", "path": "active", "value": False}
@@ -74,12 +75,10 @@ def test_a_pause_of_removals_lets_everything_else_pass(scim: Scim) -> None:
 
 def test_a_pause_ends_by_itself(scim: Scim) -> None:
     pause(scim)
-    safety, connection = scim.deployment.gateway.safety, scim.connection
-    over = json.dumps(json.loads(str(connection.pause)) | {"until": 1})
-    scim.deployment.gateway.store.connections.edit(connection, pause=over)
+    scim.deployment.gateway.worker.stop()
+    end(scim)
     scim.user()
-    safety._looked = -1000.0
-    assert safety.run_due() == [scim.organization.id]
+    assert look(scim.deployment) == [scim.organization.id]
     assert kinds(scim)[-1] == "connection.resumed"
     assert scim.deployment.admin("GET", f"/connections/{scim.uid}").json["pause"] is None
 
@@ -90,6 +89,56 @@ def test_retry_after_lets_ten_tries_reach_the_end_of_a_pause(scim: Scim, hours: 
     assert pause(scim, until=until.isoformat().replace("+00:00", "Z")).status == 200
     assert scim.call("POST", "/Users", {"userName": "new@acme.test"}).status == 429
     assert seconds - 3 <= int(scim.deployment.last_headers["Retry-After"]) <= seconds
+
+
+def look(deployment: Deployment) -> list[int]:
+    """Have the worker look at pauses and holds."""
+    deployment.gateway.safety._looked = -1000.0
+    return deployment.gateway.safety.run_due()
+
+
+def end(scim: Scim) -> None:
+    """Have the pause of a connection be over."""
+    over = json.dumps(json.loads(str(scim.connection.pause)) | {"until": 1})
+    scim.deployment.gateway.store.connections.edit(scim.connection, pause=over)
+
+
+def test_a_pause_that_is_prolonged_while_it_is_ended_goes_on(
+    scim: Scim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause(scim)
+    end(scim)
+    gateway = scim.deployment.gateway
+    paused = gateway.store.connections.paused
+
+    def prolong_then_return(*args: Any) -> Any:
+        found = paused(*args)
+        assert pause(scim).status == 200
+        return found
+
+    gateway.worker.stop()
+    monkeypatch.setattr(gateway.store.connections, "paused", prolong_then_return)
+    assert look(scim.deployment) == []
+    assert scim.call("POST", "/Users", {"userName": "new@acme.test"}).status == 429
+    assert "connection.resumed" not in kinds(scim)
+
+
+def test_pauses_of_many_connections_end_in_turn(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_PER_ROUND", 2)
+    scims = [deployment.connection("okta") for _ in range(5)]
+    for scim in scims:
+        pause(scim)
+    end(scims[0])
+    end(scims[4])
+    deployment.gateway.worker.stop()
+    ended = [look(deployment) for _ in range(4)]
+    assert ended == [[scims[0].organization.id], [], [scims[4].organization.id], []]
+    pause(scims[4])
+    end(scims[1])
+    assert sum(map(len, (look(deployment) for _ in range(3)))) == 1
+    assert scims[1].connection.pause is None
 
 
 def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:

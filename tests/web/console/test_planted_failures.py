@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from gateway.store.ids_and_time import in_days, now, rfc3339
 from gateway.testing import Deployment, Scim
@@ -19,6 +21,14 @@ HOUR = DAY // 24
 Plant = Callable[[Scim], None]
 #: By name: the identity provider of the connection, what plants the failure, and what the page has to say.
 PLANTED: dict[str, tuple[str, Plant, tuple[str, ...]]] = {}
+#: The page on which it is mended, of some of them.
+PAGES = {
+    "adoption is automatic": "adoption",
+    "a domain is no longer verified": "domains",
+    "the connection is paused": "safety",
+    "removals are held": "safety",
+    "a webhook of the organization fails": "webhooks",
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +54,19 @@ def run(scim: Scim, sql: str, *values: Any) -> None:
     scim.deployment.gateway.store.database.run(sql, *values)
 
 
-def checks_of(scim: Scim) -> str:
-    """The text of the checks on the console's page, as an admin of the organization reads it."""
-    browser = sign_in(scim.deployment, scim.organization)
-    page = text_of(browser.get("set-up", connection=scim.uid, check="yes"))
-    return page.partition("Check the connection")[2].partition("Check again")[0]
+def answer_of(scim: Scim) -> TestResponse:
+    """The console's page with the checks, as an admin of the organization reads it."""
+    return sign_in(scim.deployment, scim.organization).get("set-up", connection=scim.uid, check="yes")
+
+
+def checks_in(answer: TestResponse) -> str:
+    return text_of(answer).partition("Check the connection")[2].partition("Check again")[0]
+
+
+def links_in(answer: TestResponse) -> list[str]:
+    """The paths that the checks lead to."""
+    checks = answer.text.partition('<dl class="checks">')[2].partition("</dl>")[0]
+    return re.findall(r'href="([^"#?]+)', checks)
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------
@@ -279,6 +297,11 @@ def domain(scim: Scim) -> None:
     )
 
 
+@planted("adoption is automatic", "Adoption is automatic", "choose another kind of adoption")
+def adoption(scim: Scim) -> None:
+    run(scim, "UPDATE connections SET adoption = 'automatic' WHERE id = ?", scim.connection.id)
+
+
 @planted("a webhook of the organization fails", "1 webhook of this organization fails", "resume it")
 def webhook(scim: Scim) -> None:
     webhooks, organization = scim.deployment.gateway.store.webhooks, scim.organization
@@ -296,14 +319,19 @@ def test_admin_names_the_cause(deployment: Deployment, name: str) -> None:
     idp, plant, words = PLANTED[name]
     scim = deployment.connection(idp)
     plant(scim)
-    page = checks_of(scim)
+    answer = answer_of(scim)
+    page, links = checks_in(answer), links_in(answer)
     assert [each for each in words if each not in page] == [], page
+    pages = deployment.app.url_map.bind("scim.acme.test")
+    assert [link for link in links if not pages.test(link, "GET")] == []
+    if name in PAGES:
+        assert f"/console/organizations/{scim.organization.uid}/{PAGES[name]}" in links
 
 
 def test_a_connection_that_works_has_nothing_to_mend(deployment: Deployment) -> None:
     for idp in ("okta", "entra", "generic"):
         scim = deployment.connection(idp)
         scim.user()
-        page = checks_of(scim)
+        page = checks_in(answer_of(scim))
         assert ": warning" not in page
         assert ": not in order" not in page
