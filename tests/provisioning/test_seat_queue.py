@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.provisioning.seat_queue import SeatQueue
+from gateway.store.activity import _REFUSED_FOR_SEAT
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
@@ -147,13 +148,10 @@ def test_plugin_says_where_to_retry(deployment: Deployment) -> None:
     assert okta[1].step == ""
 
 
+@pytest.mark.sqlite
 def test_read_is_one_statement_with_an_index_for_each_table(deployment: Deployment) -> None:
     """A long activity is not read through: refusals by time, later lines and users by name."""
     database = deployment.gateway.store.database
-    if not deployment.gateway.config.database_url.startswith("sqlite"):
-        pytest.skip("the plan is that of SQLite")
-    from gateway.store.activity import _REFUSED_FOR_SEAT
-
     plan = " ".join(row[3] for row in database.all(f"EXPLAIN QUERY PLAN {_REFUSED_FOR_SEAT}", 1, 0, 1, 1, 10))
     assert "activity_failures" in plan
     assert "activity_of_user" in plan
