@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import sqlite3
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -132,6 +134,47 @@ def test_events_of_every_type_change_the_copy(mirror, connection):
     assert [row[1] for row in rows(connection, "gateway_users")] == ["u2"]
     assert copy(connection)[1:] == [[], []]
     assert positions(connection) == {ORGANIZATION: "7-13-org-1"}
+
+
+def test_a_follower_holds_nothing_of_a_person_who_is_erased_meanwhile(deployment, served, database):
+    """From the real feed: the one that follows, and one that begins with the first event afterwards."""
+    scim = deployment.connection("generic")
+    uid = scim.user("zq7mark@acme.test", externalId="zq7mark")["id"]
+    scim.group("Sales", (uid, scim.user("other@acme.test")["id"]))
+    told, found = [], threading.Event()
+
+    def react(cursor, event):
+        told.append((event.type, json.dumps(event.data)))
+        if event.type in ("group.members_changed", "user.erased"):
+            found.set()
+
+    feed = Feed(served, ADMIN_TOKEN, scim.organization.uid, wait=5.0)
+    thread = threading.Thread(target=_follow, args=(database, feed, react))
+    thread.start()
+    try:
+        assert found.wait(10)
+        found.clear()
+        scim.call("DELETE", f"/Users/{uid}")
+        erasure = {"reason": "Asked for by letter.", "confirm": "zq7mark@acme.test"}
+        path = f"/organizations/{scim.organization.uid}/users/{uid}/erase"
+        assert deployment.admin("POST", path, erasure).status == 200
+        assert found.wait(10)
+    finally:
+        feed.stop()
+        thread.join(10)
+    with contextlib.closing(database[0]()) as connection:
+        assert len(rows(connection, "gateway_users")) == 1
+        assert "zq7mark" not in str(copy(connection))
+    assert told[-1] == ("user.erased", json.dumps({"id": uid, "erased": True}))
+
+    again = Feed(served, ADMIN_TOKEN, scim.organization.uid).read()
+    assert [event.type for event in again] == [kind for kind, _ in told]
+    assert "zq7mark" not in json.dumps([event.data for event in again])
+
+
+def _follow(database, feed, react):
+    with contextlib.closing(database[0]()) as connection:
+        Mirror(connection, feed, database[1], react).follow()
 
 
 def test_an_erased_user_leaves_the_copy_and_its_old_events_bring_nothing_back(mirror, connection):

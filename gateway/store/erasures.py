@@ -27,6 +27,8 @@ EVENTS, ACTIVITY, ATTEMPTS, TRACES, IMPORTS, REMAINS = PARTS = (
     "remains",
 )
 DONE = "done"
+#: What stands in place of a receiver's words about an event of an erased person.
+REASON_ERASED = "The receiver refused it; the reason was removed with the person."
 #: Keys of events, of attempts and of explanations that one portion looks at; lines and rows that it reads.
 EVENT_KEYS, ATTEMPT_KEYS, TRACE_KEYS, ROWS = 5000, 20_000, 2000, 200
 _COLUMNS = (
@@ -329,6 +331,15 @@ class Erasures:
             *(erasure.progress, until, erasure.organization_id, key, erasure.uid),
         )
         return until if until < last else None
+
+    def empty_parked(self, erasure: Erasure) -> None:
+        """Remove the reasons for which receivers refused events of the person; one who polls gives its own."""
+        # An event that was pruned no longer says of whom it was.
+        self._db.run(
+            "UPDATE webhook_parked SET error = ? WHERE organization_id = ? AND NOT EXISTS (SELECT 1 FROM events e"
+            " WHERE e.id = ? + webhook_parked.seq AND e.resource_uid <> ?)",
+            *(REASON_ERASED, erasure.organization_id, position(erasure.organization_id, 0), erasure.uid),
+        )
 
     def traces(self, erasure: Erasure) -> tuple[list[FoundText], int | None]:
         """Return explanations of the organization among the next keys, and the key to go on behind."""

@@ -151,6 +151,12 @@ def mark_other_tables(organization: Organization, uid: str) -> None:
     webhook = organization.admin.post("/webhooks", {"url": "https://app.acme.test/in"})["id"]
     own = organization.one("SELECT id FROM webhooks WHERE uid = ?", webhook)
     for number in range(1, seq + 1):
+        # A receiver that polls says in its own words why it refuses an event.
+        organization.run(
+            "INSERT INTO webhook_parked SELECT ?, organization_id, seq, at, CASE WHEN resource_uid = ? THEN ? ELSE"
+            " 'no' END FROM events WHERE organization_id = ? AND seq = ?",
+            own, uid, f"{MARK.upper()} has no account", tenant, number,
+        )  # fmt: skip
         organization.run(
             "INSERT INTO webhook_attempts (webhook_id, organization_id, seq, type, message_id, at, outcome, ms,"
             " response) SELECT ?, organization_id, seq, type, 'm', at, 'success', 1,"
@@ -191,7 +197,7 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     marked = {column.split(".")[0] for column in find_mark(organization)}
     assert marked >= {
         "users", "emails", "events", "activity", "adoptions", "held_removals", "removed_grants", "traces",
-        "import_rows", "webhook_attempts",
+        "import_rows", "webhook_attempts", "webhook_parked",
     }  # fmt: skip
     caplog.clear()
     assert organization.erase(uid)["state"] == "erasing"
@@ -210,10 +216,39 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     # What was not of the person stays.
     assert organization.one("SELECT COUNT(*) FROM traces") == 1
     assert organization.one("SELECT COUNT(*) FROM webhook_attempts WHERE response = 'ok'") > 0
+    assert organization.one("SELECT COUNT(*) FROM webhook_parked WHERE error = 'no'") > 0
     assert organization.one("SELECT COUNT(*) FROM import_rows WHERE reason LIKE 'other%'") == 1
     assert organization.one("SELECT COUNT(*) FROM activity WHERE user_name = 'other@acme.test'") > 0
     assert organization.admin.get(f"{organization.admin.path}/users/{uid}/export", 404)
     audit(organization.deployment)
+
+
+def test_answers_that_come_late_are_removed_too(organization: Organization) -> None:
+    """An attempt lasts 15 seconds, and what it is answered is written after that; it began before the erasure."""
+    uid = organization.client.user(NAME)["id"]
+    organization.client.call("DELETE", f"/Users/{uid}")
+    # As if its events had been found after a long search only.
+    organization.erase(uid)
+    organization.run("UPDATE activity SET at = at - ?", 7200 * SECOND)
+    organization.run("UPDATE erasures SET state = 'events', progress = 0, at = at - ?", 3600 * SECOND)
+    organization.erasures().resume()
+    organization.ahead = 17 * SECOND
+    organization.erasures().resume()
+    mark_answer(organization, uid)
+    organization.ahead = 21 * SECOND
+    organization.erasures().resume()
+    assert organization.one("SELECT state FROM erasures") == "done"
+    assert find_mark(organization) == []
+
+
+def mark_answer(organization: Organization, uid: str) -> None:
+    webhook = organization.admin.post("/webhooks", {"url": "https://app.acme.test/in"})["id"]
+    own = organization.one("SELECT id FROM webhooks WHERE uid = ?", webhook)
+    organization.run(
+        "INSERT INTO webhook_attempts (webhook_id, organization_id, seq, type, message_id, at, outcome, ms, response)"
+        " SELECT ?, organization_id, seq, type, 'm', at, 'success', 1, ? FROM events WHERE resource_uid = ?",
+        own, f"Welcome {MARK}", uid,
+    )  # fmt: skip
 
 
 def test_every_text_column_says_what_an_erasure_does(organization: Organization) -> None:

@@ -80,7 +80,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "webhook_attempts": {
         "type": WORD, "message_id": ID, "outcome": WORD, "error": "a sentence of the gateway's own", "response": ERASED,
     },
-    "webhook_parked": {"error": "a sentence of the gateway's own"},
+    "webhook_parked": {"error": ERASED},
     "webhook_positions": {"lease_holder": ID},
     "webhooks": {
         "uid": ID, "owner": WORD, "url": SETTING, "format": WORD, "types": WORD, "state": WORD, "reason": WORD,

@@ -33,8 +33,9 @@ log = logging.getLogger("gateway")
 
 #: The type of the event.
 ERASED = "user.erased"
-#: Seconds after the first transaction before lines and attempts are looked at: processes buffer them until then.
-SETTLING_SECONDS = 10
+#: Seconds after the events were rewritten before lines and attempts are looked at. Processes buffer lines until then,
+#: and a message that had been read before has been sent, answered for 15 seconds at most, and noted.
+SETTLING_SECONDS = 20
 #: Seconds that the request itself, and a round of the worker, spend on portions; seconds between two rounds.
 REQUEST_SECONDS, ROUND_SECONDS, ROUND_INTERVAL = 1.0, 1.0, 2.0
 #: Erasures that one round looks at, and users deleted long ago that it begins to erase.
@@ -229,8 +230,7 @@ class Erasures:
     def _run(self, erasure: Erasure, until: float) -> Erasure:
         """Run portions until a moment of the monotonic clock, and as far as the buffers of processes let it."""
         while erasure.state in _PORTIONS and time.monotonic() < until:
-            settled = self._clock() - erasure.at >= SETTLING_SECONDS * _SECOND
-            if erasure.state != EVENTS and not settled:
+            if self._is_settling(erasure):
                 break
             began = time.monotonic()
             with (
@@ -246,6 +246,11 @@ class Erasures:
             erasure = current
             pause_between_portions(began)
         return erasure
+
+    def _is_settling(self, erasure: Erasure) -> bool:
+        """Return whether processes may still have to write what they knew before the events were rewritten."""
+        rewritten = (erasure.state, erasure.progress, erasure.within) == (ACTIVITY, 0, 0)
+        return rewritten and self._clock() - erasure.touched < SETTLING_SECONDS * _SECOND
 
     def _finish(self, erasures: list[Erasure]) -> None:
         """Leave nothing of people in the files of the database, and end erasures of which no portion is left."""
@@ -303,6 +308,8 @@ class Erasures:
 
     def _erase_attempts(self, erasure: Erasure) -> None:
         """Remove what receivers answered to events of the person, for it may name it."""
+        if not erasure.progress:
+            self._store.erasures.empty_parked(erasure)
         following = self._store.erasures.empty_attempts(erasure)
         self._store.erasures.advance(erasure, TRACES if following is None else ATTEMPTS, following or 0)
 

@@ -54,6 +54,8 @@ STOP_SECONDS, LAST_LEASE_SECONDS = 2.0, 5.0
 STREAMS_OF_ONE, STREAMS = 200, 1000
 #: Events that are read of a stream at once, bytes of them that are kept, and pages of unwanted events in one look.
 PAGE, PAGE_BYTES, PAGES = 50, 262_144, 20
+#: Seconds after which events that were read and not sent are read again: an erasure may have rewritten them.
+FRESH_SECONDS = 2
 #: Attempts that are kept while they cannot be written; then nothing more is sent.
 MAX_ATTEMPTS = 5000
 #: The format of security event tokens (RFC 8935).
@@ -280,6 +282,7 @@ class Deliverer:
         for _ in range(PAGES):
             if stream.closing:
                 return
+            stream.read_at = self._clock()
             records = self._store.events.page(key, stream.read, PAGE)
             stream.more = len(records) == PAGE
             size = 0
@@ -300,11 +303,20 @@ class Deliverer:
             if not stream.more:
                 return
 
+    def _read_again(self, stream: Stream) -> None:
+        """Read the events of a stream anew whose next one was about to be sent."""
+        self._schedule.end(stream.position.stream)
+        stream.forget()
+        self._read(stream)
+
     # Sending --------------------------------------------------------------------------------------------------------
 
     def _send_ready(self) -> None:
         moment = self._clock()
         while len(self._unwritten.attempts) < MAX_ATTEMPTS and (stream := self._schedule.next(moment)):
+            if moment - stream.read_at > FRESH_SECONDS * 1_000_000:
+                self._read_again(stream)
+                continue
             webhook = self._schedule.endpoints[stream.position.subscriber].webhook
             record = stream.events[0]
             event = OutboundEvent(

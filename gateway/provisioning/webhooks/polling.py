@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.provisioning.webhooks.messages import OutboundEvent, message_id
-from gateway.provisioning.webhooks.security_events import claims, has_token
+from gateway.provisioning.webhooks.security_events import claims, has_token, is_erased
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
 from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.escaping import escape_controls
 from gateway.scim.json_text import excerpt
 from gateway.store import Store
+from gateway.store.erasures import REASON_ERASED
 from gateway.store.ids_and_time import now
 from gateway.store.polled_streams import PolledStream
 from gateway.store.records import EventRecord, OrganizationRecord, WebhookRecord
@@ -83,7 +84,8 @@ class Polling:
                     break
                 seq = event.seq
                 if jti in refused:
-                    parked[seq] = escape_controls(refused[jti])
+                    # It may name a person who was erased since the token was returned.
+                    parked[seq] = REASON_ERASED if is_erased(event.data) else escape_controls(refused[jti])
             if seq > stream.seq:
                 self._move(webhook, stream, seq, parked)
 

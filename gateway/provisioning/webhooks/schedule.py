@@ -37,6 +37,8 @@ class Stream:
     events: deque[EventRecord] = field(default_factory=deque)
     #: The number up to which events were read; those in between that are not in `events` are not wanted.
     read: int = 0
+    #: When the last of them were read, in microseconds.
+    read_at: int = 0
     #: Whether there may be events behind `read`.
     more: bool = True
     sending: bool = False
@@ -64,6 +66,11 @@ class Stream:
         seq = event.seq if self.events else self.read
         self.position = self.position._replace(seq=seq, failures=0, retry_at=0)
         self.moved = True
+
+    def forget(self) -> None:
+        """Have all that was read and not sent read again."""
+        self.events.clear()
+        self.read, self.more = self.position.seq, True
 
     def close(self) -> None:
         """Send nothing more; an event that is on its way ends."""

@@ -43,7 +43,12 @@ _NOT_PATCHED = ("id", "schemas", "meta", "members")
 
 def has_token(kind: str, data: str) -> bool:
     """Return whether an event has a token: those of SCIM, but not what an erased person once was."""
-    return kind in _EVENTS and (_EVENTS[kind] == ("prov:delete",) or not data.endswith(_ERASED))
+    return kind in _EVENTS and (_EVENTS[kind] == ("prov:delete",) or not is_erased(data))
+
+
+def is_erased(data: str) -> bool:
+    """Return whether the data of an event, in JSON, are those of a person who was erased."""
+    return data.endswith(_ERASED)
 
 
 def event_uris() -> list[str]:

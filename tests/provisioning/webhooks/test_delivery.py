@@ -5,6 +5,7 @@ Rounds are run by the test; the clock is an argument.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -523,3 +524,54 @@ def test_stop_writes_what_was_delivered_and_releases_the_rest_within_seconds(
     process.deliverer.stop()
     assert time.monotonic() - began < 4
     assert position(deployment, webhook, scim.organization.id) == (1, 0, 0)
+
+
+# Erasure ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_read_before_an_erasure_is_read_again_before_it_is_sent(
+    deployment: Deployment, process: Process, receiver: Receiver
+) -> None:
+    """A slow endpoint has the next fifty events waiting in memory; a person of them is erased meanwhile."""
+    scim = deployment.connection("generic")
+    webhooks = [
+        hook(deployment, f"{receiver.url}/{name}", scim.organization) for name in ("slow", "replayed")
+    ]
+    arrived, gate = threading.Event(), threading.Event()
+
+    def answer(path: str, body: dict[str, Any]) -> int:
+        if path == "/slow" and body["type"] == "user.created" and not gate.is_set():
+            arrived.set()
+            gate.wait(10)
+        return 204
+
+    receiver.answer = answer
+    scim.user("first@acme.test")
+    uid = scim.user("zq7mark@acme.test")["id"]
+    assert scim.call("DELETE", f"/Users/{uid}").status == 204
+    scim.user("last@acme.test")
+    process.run(lambda: arrived.is_set() and len(receiver.numbers("/replayed")) == 4)
+    assert arrived.is_set()
+
+    confirm = {"reason": "Asked for by letter.", "confirm": "zq7mark@acme.test"}
+    path = f"/organizations/{scim.organization.uid}"
+    assert deployment.admin("POST", f"{path}/users/{uid}/erase", confirm).status == 200
+    seen = len(receiver.got)
+    process.pass_time(delivery.FRESH_SECONDS * 1_000_000 + 1)
+    gate.set()
+    process.run(lambda: len(receiver.numbers("/slow")) == 5)
+
+    assert receiver.numbers("/slow") == [1, 2, 3, 4, 5]
+    assert "zq7mark" not in json.dumps(receiver.got[seen:])
+
+    # Nor is it in a replay, from a number or from a time.
+    for replay in ({"from": 1, "organization": scim.organization.uid}, {"at": "2020-01-01T00:00:00Z"}):
+        seen = len(receiver.got)
+        target = f"/webhooks/{webhooks[1].uid}/replay"
+        previewed = deployment.admin("POST", target, replay | {"preview": True})
+        assert previewed.status == 200, previewed.json
+        tag = deployment.last_headers["ETag"]
+        assert deployment.admin("POST", target, replay, If_Match=tag).status == 200
+        process.run(lambda: len(receiver.got) >= seen + 5)  # noqa: B023
+        assert [body["id"] for _, _, body in receiver.got[seen:]] == [1, 2, 3, 4, 5]
+        assert "zq7mark" not in json.dumps(receiver.got[seen:])

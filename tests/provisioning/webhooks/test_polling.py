@@ -119,6 +119,29 @@ def test_a_reason_has_no_control_characters_and_a_parked_token_is_not_sent(world
     assert world.deployment.gateway.store.webhooks.parked(world.webhook, 0, 10) == [parked]
 
 
+def test_of_an_erased_person_no_token_and_no_reason_of_a_receiver_is_left(world: World):
+    """Also of a receiver that asked for tokens before the erasure and refuses them after it, and in a replay."""
+    uid = world.add_user(world.acme, "zq7mark")
+    world.add_user(world.acme, "b")
+    first, second = world.poll().json["sets"]
+    path = f"/organizations/{world.acme.uid}/users/{uid}"
+    assert world.deployment.admin("PATCH", path, {"active": False}).status == 200
+    erasure = {"reason": "Asked for by letter.", "confirm": "zq7mark@acme.test"}
+    assert world.deployment.admin("POST", f"{path}/erase", erasure).status == 200
+    refused = {first: {"err": "invalid_request", "description": "zq7mark has no account"}}
+    left = world.poll(ack=[second], setErrs=refused)
+    [parked] = world.deployment.gateway.store.webhooks.parked(world.webhook, 0, 10)
+    assert (parked.seq, "zq7mark" in parked.error) == (1, False)
+    world.poll(ack=list(left.json["sets"]))
+    replay, target = {"at": "2020-01-01T00:00:00Z"}, f"/webhooks/{world.webhook.uid}/replay"
+    assert world.deployment.admin("POST", target, replay | {"preview": True}).status == 200
+    tag = world.deployment.last_headers["ETag"]
+    assert world.deployment.admin("POST", target, replay, If_Match=tag).status == 200
+    again = world.claims(world.poll())
+    assert [next(iter(claim["events"])).rpartition(":")[2] for claim in again] == ["full", "delete", "delete"]
+    assert "zq7mark" not in json.dumps(again)
+
+
 def test_a_change_is_checked_against_the_webhook_as_it_is_stored(world: World):
     endpoints, trace = world.deployment.gateway.webhook_endpoints, Trace("PATCH", "request")
     pushed = "https://hooks.acme.test/"
