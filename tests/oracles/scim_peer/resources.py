@@ -8,7 +8,7 @@ from gateway.scim.schemas import Attribute
 from tests.oracles.scim_peer.kinds import GROUPS, USERS
 
 NAMES = ["ab", "AB", "Ab c", "İstanbul", "ıstanbul", "ISTANBUL", "istanbul", "éclair", "e\u0301clair", "ÉCLAIR",
-         "Straße", "STRASSE", "ΣΊΣΥΦΟΣ", "σίσυφος", "ﬁle", "ſ", "K", "👩‍👩‍👧", "🙂 smile", "日本語", "\u202eright",
+         "Straße", "STRASSE", "ΣΊΣΥΦΟΣ", "σίσυφος", "ﬁle", "ſ", "K", "👩‍👩‍👧", "🙂 smile", "日本語", "\u200eright",
          "a\nb", "O'Brien", 'a "quoted" one', "back\\slash", "100%", "[]", "true", "null", "0"]  # fmt: skip
 LONG = st.builds(str.__mul__, st.sampled_from(["ab", "AB", "aB"]), st.integers(159, 170))
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
