@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway.store.engine.base import Database
 from gateway.store.hourly_calls import HOUR
+from gateway.store.records import TroubleRecord
 
 #: Newest requests of a connection, refused requests of its organization, and different rows that one check reads.
 CALLS, REFUSALS, DIFFERENT = 10_000, 2_000, 500
@@ -158,6 +159,26 @@ class ConnectionHealth:
             _CHECK,
         )
         return {cause: Warned(since, recorded) for cause, since, recorded in rows}
+
+    def troubles(self, organization_id: int, limit: int) -> list[TroubleRecord]:
+        """Return what an organization's connections are warned of, and `removals_held` where removals wait.
+
+        The oldest first; of connections that are switched on.
+        """
+        rows = self._db.all(
+            "SELECT uid, name, cause, since FROM (SELECT c.uid, c.name, w.cause, w.since FROM connections c"
+            " JOIN connection_warnings w ON w.connection_id = c.id"
+            " WHERE c.organization_id = ? AND c.provisioning = 1 AND w.cause <> ? AND w.since > 0"
+            " UNION ALL SELECT c.uid, c.name, 'removals_held', h.since FROM connections c"
+            " JOIN holds h ON h.connection_id = c.id"
+            " WHERE c.organization_id = ? AND c.provisioning = 1 AND h.state = 'waiting') troubles"
+            " ORDER BY since, uid, cause LIMIT ?",
+            organization_id,
+            _CHECK,
+            organization_id,
+            limit,
+        )
+        return [TroubleRecord._make(row) for row in rows]
 
     def store_warning(self, connection_id: int, cause: str, warned: Warned | None) -> None:
         """Store the row of a cause, or delete it (None)."""

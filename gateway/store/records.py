@@ -445,6 +445,15 @@ class ActivityRecord(NamedTuple):
     organization_id: int
 
 
+class TroubleRecord(NamedTuple):
+    """What a connection is warned of, by its cause, and since when."""
+
+    connection_uid: str
+    connection_name: str
+    cause: str
+    since: int
+
+
 class ImportRecord(NamedTuple):
     """A file that was uploaded; `columns` and `summary` are JSON, `done` rows of `row_count` have their outcome."""
 

@@ -97,6 +97,8 @@ def target(gateway: ServedGateway) -> Target:
     domain = customer.post(f"{customer.path}/domains", {"name": "hostile.test"})
     user = next(user for user in customer.users() if user["display_name"] == TEXTS[3])
     group = customer.get(f"{customer.path}/groups?limit=1")["items"][0]
+    # Refused for its lack of a userName, and explained with all that it brought.
+    assert session.call("POST", "/Users", {"schemas": [USER_URN], "texts": TEXTS}).status == 400
     refused = customer.get(f"{customer.path}/activity?outcome=failure&limit=1")["items"][0]
     ids = {
         "line": refused["id"],
@@ -156,6 +158,14 @@ def test_hostile_names_are_listed_as_they_were_sent(narrow: Page, target: Target
         assert narrow.evaluate(_INTRUDERS) == []
         assert judge.sideways(narrow) == ""
     assert texts == []
+
+
+def test_hostile_texts_are_explained_as_they_were_sent(narrow: Page, target: Target) -> None:
+    narrow.goto(target.pages["console.show_explanation"])
+    # In JSON, where what cannot be seen is escaped.
+    plain = [text for text in TEXTS if text.isprintable() and not set(text) & set('"\\')]
+    assert len(plain) > 60
+    assert judge.missing_texts(narrow, plain) == []
 
 
 def test_a_hostile_name_is_no_formula_of_a_spreadsheet(narrow: Page, target: Target) -> None:

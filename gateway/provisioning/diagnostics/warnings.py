@@ -18,7 +18,7 @@ from gateway.store.connection_health import Warned
 from gateway.store.engine.failures import Outage
 from gateway.store.hourly_calls import HOUR
 from gateway.store.ids_and_time import now
-from gateway.store.records import ConnectionRecord, OrganizationRecord
+from gateway.store.records import ConnectionRecord, OrganizationRecord, TroubleRecord
 
 log = logging.getLogger("gateway")
 
@@ -76,6 +76,10 @@ class ConnectionWarnings:
         self._store, self._units_of_work, self._callers = store, units_of_work, callers
         self._diagnostics, self._public_url = diagnostics, public_url
         self._looked = -LOOK_SECONDS
+
+    def current(self, organization: OrganizationRecord, limit: int) -> list[TroubleRecord]:
+        """Return what the last checks of an organization's connections warn of, and removals that are held."""
+        return self._store.connection_health.troubles(organization.id, limit)
 
     def run_due(self) -> list[int]:
         """Check a few connections that are due; return the organizations with new events. Raises Outage."""

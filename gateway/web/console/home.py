@@ -7,12 +7,16 @@ from flask import url_for
 from gateway.provisioning import overview as steps
 from gateway.provisioning.console_access import CONNECTIONS, MAPPING, SSO, VIEW
 from gateway.provisioning.overview import NextStep, Overview
-from gateway.store.records import WebhookRecord
+from gateway.provisioning.safety.settings import read_pause
+from gateway.store.records import TroubleRecord, WebhookRecord
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.charts import calls_chart, seats_chart
 from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.rendering import render, safe_url
+from gateway.web.console.trouble_words import ShownTrouble, describe_trouble
 
+#: Warnings of connections that are shown.
+_TROUBLES = 20
 #: Where each next step is taken: endpoint, place on its page, words of the link; and the right that it needs.
 _LINKS = {
     steps.SSO: ("show_set_up", "sso", "Set up single sign-on", SSO),
@@ -40,6 +44,7 @@ def show_home() -> str:
         "home.html",
         overview=overview,
         troubled=_troubled(console_request),
+        troubles=_troubles(console_request, overview),
         step=step,
         step_url=url,
         step_words=words,
@@ -55,6 +60,18 @@ def _troubled(console_request: ConsoleRequest) -> list[WebhookRecord]:
     if not (console_request.is_operator or endpoints.organizations_allowed):
         return []
     return endpoints.troubled(console_request.organization)
+
+
+def _troubles(console_request: ConsoleRequest, overview: Overview) -> list[ShownTrouble]:
+    """Return what the connections are warned of, and those that are paused."""
+    organization = console_request.organization
+    troubles = list(console_request.gateway.connection_warnings.current(organization, _TROUBLES))
+    for state in overview.connections:
+        pause = read_pause(state.connection.pause)
+        if pause and pause.covers(removal=True):
+            connection = state.connection
+            troubles.append(TroubleRecord(connection.uid, connection.name, "paused", pause.since))
+    return [describe_trouble(organization.uid, trouble) for trouble in troubles[:_TROUBLES]]
 
 
 def _link(overview: Overview, step: NextStep) -> tuple[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from gateway.store.ids_and_time import in_days
+from gateway.store.ids_and_time import in_days, now
 from gateway.store.records import OrganizationRecord
-from gateway.testing import Deployment
+from gateway.testing import Deployment, Scim
 from tests.support.console import Browser, sign_in, text_of
+from tests.support.statements import record_statements
 
 
 def next_step(browser: Browser) -> tuple[str, str]:
@@ -90,3 +91,75 @@ def test_viewer_is_told_that_others_take_the_step(organization: OrganizationReco
 
 def test_admin_takes_the_step(admin: Browser) -> None:
     assert "somebody who may change it" not in text_of(admin.get(""))
+
+
+def check(*scims: Scim) -> None:
+    """Check connections as the worker does once an hour."""
+    gateway = scims[0].deployment.gateway
+    gateway.activity_writer.flush()
+    for scim in scims:
+        gateway.connection_warnings.check(scim.connection, scim.organization, now())
+
+
+def warnings_of(browser: Browser) -> list[tuple[str, str]]:
+    """The warnings on Home, and where each leads."""
+    _, _, section = browser.get("").get_data(as_text=True).partition('<h2 id="warnings">')
+    found = re.findall(r'<li><a href="([^"]*)">([^<]*)</a>', section.partition("</section>")[0])
+    return [(words, link.removeprefix(browser.path("")).replace("&amp;", "&")) for link, words in found]
+
+
+def test_warnings_lead_to_the_page_that_mends_them(deployment: Deployment) -> None:
+    okta = deployment.connection("okta", deployment.organization(seats=1))
+    browser = sign_in(deployment, okta.organization, "viewer")
+    okta.user("user1@acme.test")
+    check(okta)
+    assert ("All seats are in use", "seats") in warnings_of(browser)
+    okta.call("GET", "/Users", token="pgw_wrong")
+    check(okta)
+    assert ("Requests come with a wrong token", f"tokens?connection={okta.uid}") in warnings_of(browser)
+    assert "Since" in text_of(browser.get(""))
+    database = deployment.gateway.store.database
+    database.run("UPDATE connection_warnings SET cause = 'okta_agent' WHERE cause = 'wrong_token'")
+    (found,) = [link for words, link in warnings_of(browser) if words == "Okta agent"]
+    assert found == f"set-up?check=yes&connection={okta.uid}#check"
+    deployment.admin("PUT", f"/connections/{okta.uid}/provisioning", {"enabled": False})
+    assert warnings_of(browser) == []
+
+
+def test_what_waits_for_a_decision_is_a_warning(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    okta, browser = deployment.connection("okta", organization), sign_in(deployment, organization)
+    users = [okta.user(f"user{number}@acme.test")["id"] for number in range(2)]
+    assert warnings_of(browser) == []
+    deployment.admin(
+        "PATCH", f"/connections/{okta.uid}", {"brake": {"percent": 0, "least": 1, "minutes": 60}}
+    )
+    for user in users:
+        okta.patch(f"/Users/{user}", {"op": "replace", "path": "active", "value": False})
+    held = ("Removals are held until somebody decides", "safety")
+    assert warnings_of(browser) == [held]
+    browser.post(f"safety/{okta.uid}/pause", {"hours": "1", "reason": "A test", "scope": "removals"})
+    assert warnings_of(browser) == [held, ("The connection is paused", "safety")]
+    other = sign_in(deployment, deployment.organization("Globex"))
+    assert warnings_of(other) == []
+
+
+def test_warnings_cost_one_statement(deployment: Deployment) -> None:
+    okta = deployment.connection("okta", deployment.organization(seats=1))
+    browser = sign_in(deployment, okta.organization)
+    okta.user("user1@acme.test")
+
+    def statements() -> list[str]:
+        with record_statements(deployment) as sent:
+            browser.get("")
+        return sent
+
+    okta.call("GET", "/Users", token="pgw_wrong")
+    browser.get("")
+    before = statements()
+    check(okta)
+    after = statements()
+    assert len(warnings_of(browser)) > 1
+    assert len(after) <= len(before)
+    assert sum("connection_warnings" in sql for sql in after) == 1
