@@ -113,6 +113,14 @@ class Brakes:
         if row:
             self.clear(connection_id)
 
+    def withdraw_permission(self, connection_id: int, moment: int) -> None:
+        """Have removals that an admin allowed be held again: all of them, or those that were chosen."""
+        hold = self.hold(connection_id, moment)
+        if hold and hold.state == ALLOWED:
+            self.clear(connection_id)
+        elif hold:
+            self._db.run("UPDATE held_removals SET allowed = 0 WHERE connection_id = ?", connection_id)
+
     def open_hold(self, connection_id: int, moment: int, counted: int, most: int) -> None:
         """Begin a hold of all removals."""
         self._db.run(

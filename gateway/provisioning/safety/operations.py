@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Callers, Target, Trace
 from gateway.provisioning.preconditions import check_version
-from gateway.provisioning.safety.settings import Pause, read_brake, read_pause
+from gateway.provisioning.safety.settings import REMOVALS, Pause, read_brake, read_pause
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import excerpt
@@ -80,13 +80,36 @@ class Safety:
             raise InvalidValue(
                 f"until is {rfc3339(until)}; a pause ends in the future, at most {MAX_PAUSE_HOURS // 24} days from now."
             )
-        pause = Pause(scope, moment, until, reason, trace.principal)
-        trace.changed = ["pause"]
         with self._units_of_work.open(caller, trace) as change:
-            change.outdate()
-            self._store.connections.edit(connection, pause=json.dumps(pause._asdict()))
-            data = {"id": connection.uid, "name": connection.name, **pause.as_json()}
-            _record(change, "connection.paused", connection, data)
+            pause = Pause(scope, moment, until, reason, trace.principal)
+            return self._store_pause(change, connection, pause, trace)
+
+    @retry_on_conflict
+    def pause_undone(self, caller: Caller, connection: ConnectionRecord, reason: str, trace: Trace) -> Pause:
+        """Pause the removals of a connection that are about to be undone; return the pause, or the one that it has.
+
+        Removals that an admin has allowed are held again after it. Raises Conflict for a connection that was removed.
+        """
+        moment = now()
+        with self._units_of_work.open(caller, trace) as change:
+            found = self._store.connections.by_key(connection.id)
+            if found is None:
+                raise Conflict(f"The connection {connection.name!r} was removed meanwhile.")
+            self._store.brakes.withdraw_permission(connection.id, moment)
+            pause = read_pause(found[0].pause)
+            if pause is not None and pause.covers(removal=True):
+                return pause
+            pause = Pause(REMOVALS, moment, moment + PAUSE_HOURS * _HOUR, reason, trace.principal)
+            return self._store_pause(change, connection, pause, trace)
+
+    def _store_pause(
+        self, change: UnitOfWork, connection: ConnectionRecord, pause: Pause, trace: Trace
+    ) -> Pause:
+        trace.changed = ["pause"]
+        change.outdate()
+        self._store.connections.edit(connection, pause=json.dumps(pause._asdict()))
+        data = {"id": connection.uid, "name": connection.name, **pause.as_json()}
+        _record(change, "connection.paused", connection, data)
         return pause
 
     @retry_on_conflict

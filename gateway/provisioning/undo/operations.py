@@ -17,7 +17,7 @@ from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.operations import Safety
-from gateway.provisioning.safety.settings import REMOVALS, Pause
+from gateway.provisioning.safety.settings import Pause
 from gateway.provisioning.undo.acts import Period, read_acts
 from gateway.provisioning.undo.plans import (
     CHOICE_OF,
@@ -213,7 +213,9 @@ class Undo:
         done.more = preview.more
         if not preview.plans:
             return done
-        done.pause = self._pause(admin, caller, request, trace)
+        reason = f"what it did since {rfc3339(request.start)} is undone"
+        # Removals wait meanwhile, or the connection would repeat at once what is undone.
+        done.pause = self._safety.pause_undone(admin, caller.connection, reason, replace(trace, changed=()))
         for start in range(0, len(preview.plans), _PEOPLE_PER_PORTION):
             began = time.monotonic()
             portion = preview.plans[start : start + _PEOPLE_PER_PORTION]
@@ -231,15 +233,6 @@ class Undo:
             done.add_stays(stays)
             pause_between_portions(began)
         return done
-
-    def _pause(self, admin: Caller, caller: IdpCaller, request: UndoRequest, trace: Trace) -> Pause:
-        """Pause the removals of the connection, so that it does not repeat at once what is undone."""
-        pause = caller.pause
-        if pause is not None and pause.covers(removal=True):
-            return pause
-        reason = f"what it did since {rfc3339(request.start)} is undone"
-        own = replace(trace, changed=())
-        return self._safety.pause(admin, caller.connection, REMOVALS, None, reason, own)
 
     # Writing --------------------------------------------------------------------------------------------------------
 

@@ -273,6 +273,24 @@ def test_an_undo_under_a_pause_of_all_changes_keeps_that_pause(deployment: Deplo
     assert types(scim)["connection.paused"] == 1
 
 
+@pytest.mark.parametrize("decision", [{"action": "allow_all"}, {"action": "allow"}])
+def test_removals_that_were_allowed_are_held_again(deployment: Deployment, decision: dict[str, Any]) -> None:
+    """After the pause the identity provider repeats what an admin has meanwhile seen to be a mistake."""
+    scim = deployment.connection("okta", deployment.organization(seats=100), brake=True)
+    uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(12)]
+    admin = Admin(scim)
+    assert [scim.patch(f"/Users/{uid}", OFF).status for uid in uids] == [200] * 10 + [429] * 2
+    if decision["action"] == "allow":
+        decision = {**decision, "users": uids[10:]}
+    assert deployment.admin("POST", f"/connections/{scim.uid}/hold", decision).status == 200
+    admin.undo()
+    assert deployment.admin("DELETE", f"/connections/{scim.uid}/pause").status == 204
+    answers = [scim.patch(f"/Users/{uid}", OFF).status for uid in uids[::-1]]
+    assert answers.count(200) <= 10
+    assert answers[0] == (200 if decision["action"] == "allow_all" else 429)
+    assert 429 in answers
+
+
 def test_an_undo_needs_the_tag_of_its_preview(scim: Scim) -> None:
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(2)]
     admin = Admin(scim)
