@@ -42,8 +42,8 @@ from gateway.store.records import UserRecord
 LIST_LENGTH = 100
 #: People that move in one transaction.
 _PEOPLE_PER_PORTION = 100
-#: People that are brought back by one request, at most.
-MOST_PEOPLE = 10_000
+#: People that are brought back by one request unless it says how many, and at most: a proxy waits a minute or less.
+USUAL_PEOPLE, MOST_PEOPLE = 2_000, 10_000
 
 _DONE = {REACTIVATE: "reactivated", RESTORE: "restored", REWRITE: "attributes as before"}
 
@@ -54,7 +54,7 @@ class UndoRequest(NamedTuple):
     start: int
     end: int | None
     what: frozenset[str]
-    limit: int = MOST_PEOPLE
+    limit: int = USUAL_PEOPLE
 
 
 @dataclass
@@ -242,8 +242,8 @@ class Undo:
     ) -> tuple[list[PersonPlan], list[Stay]]:
         """Bring the people of one portion back in one transaction; return who came, and what was changed meanwhile."""
         caller = self._reload(caller)
-        limit = self._seat_limit(admin, plans, trace)
-        wanted = self._wanted_groups(caller, plans, trace)
+        limit = self._seat_limit(admin, plans)
+        wanted = self._wanted_groups(caller, plans)
         written: list[tuple[UserRecord, str]] = []
         stays: list[Stay] = []
         with self._units_of_work.open(admin, trace, limit) as unit:
@@ -280,28 +280,26 @@ class Undo:
             raise Conflict(f"The connection {caller.connection.name!r} was removed meanwhile.")
         return self._callers.connection(*found, caller.public_url)
 
-    def _seat_limit(self, admin: Caller, plans: Sequence[PersonPlan], trace: Trace) -> SeatLimit | None:
+    def _seat_limit(self, admin: Caller, plans: Sequence[PersonPlan]) -> SeatLimit | None:
         """Return the lowest ceiling that plugins set for those who take a seat. Raises what one of them refuses."""
         limits = [
-            trace.record(self._plugins.check_seats(admin.tenant, SeatRequest(plan.user.user_name)))
+            self._plugins.check_seats(admin.tenant, SeatRequest(plan.user.user_name)).result()
             for plan in plans
             if plan.seat
         ]
         return min(filter(None, limits), key=lambda limit: limit.ceiling, default=None)
 
     def _wanted_groups(
-        self, caller: IdpCaller, plans: Sequence[PersonPlan], trace: Trace
+        self, caller: IdpCaller, plans: Sequence[PersonPlan]
     ) -> dict[str, Mapping[str, frozenset[str]]]:
         """Return, by the ids of users, the groups that rules and plugins want users in, where they decide on that."""
         if not self._membership_sync.decides(caller.connection):
             return {}
         return {
-            plan.user.uid: trace.record(
-                self._plugins.resolve_groups(
-                    caller.words,
-                    User(plan.user.uid, plan.document["userName"], plan.document["active"], plan.document),
-                )
-            )
+            plan.user.uid: self._plugins.resolve_groups(
+                caller.words,
+                User(plan.user.uid, plan.document["userName"], plan.document["active"], plan.document),
+            ).result()
             for plan in plans
             if plan.changes
         }

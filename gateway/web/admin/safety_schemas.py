@@ -9,7 +9,7 @@ from marshmallow import Schema, fields, validate
 from gateway.config import MAX_BRAKE_MINUTES, MAX_PERCENT
 from gateway.provisioning.safety.operations import MAX_ALLOW_HOURS
 from gateway.provisioning.safety.settings import ALL, REMOVALS
-from gateway.provisioning.undo.operations import MOST_PEOPLE
+from gateway.provisioning.undo.operations import MOST_PEOPLE, USUAL_PEOPLE
 from gateway.provisioning.undo.plans import (
     CHOICES,
     DEACTIVATED,
@@ -120,7 +120,7 @@ class UndoRequest(Schema):
     )
     limit = fields.Integer(
         strict=True,
-        load_default=MOST_PEOPLE,
+        load_default=USUAL_PEOPLE,
         validate=validate.Range(1, MOST_PEOPLE),
         metadata={"description": "How many people at most; `more` says whether there are others."},
     )
