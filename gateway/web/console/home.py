@@ -13,9 +13,9 @@ from gateway.web.console.blueprint import blueprint
 from gateway.web.console.charts import calls_chart, seats_chart
 from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.rendering import render, safe_url
-from gateway.web.console.trouble_words import ShownTrouble, describe_trouble
+from gateway.web.console.trouble_words import ShownTrouble, describe_troubles
 
-#: Warnings of connections that are shown.
+#: Warnings of connections that are read.
 _TROUBLES = 20
 #: Where each next step is taken: endpoint, place on its page, words of the link; and the right that it needs.
 _LINKS = {
@@ -71,7 +71,7 @@ def _troubles(console_request: ConsoleRequest, overview: Overview) -> list[Shown
         if pause and pause.covers(removal=True):
             connection = state.connection
             troubles.append(TroubleRecord(connection.uid, connection.name, "paused", pause.since))
-    return [describe_trouble(organization.uid, trouble) for trouble in troubles[:_TROUBLES]]
+    return describe_troubles(organization.uid, troubles)
 
 
 def _link(overview: Overview, step: NextStep) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from flask import url_for
@@ -10,9 +11,13 @@ from gateway.store.records import TroubleRecord
 
 
 class ShownTrouble(NamedTuple):
-    """A warning as it is shown. `url`: where it is mended; `check_url`: where the connection is checked again."""
+    """A warning as it is shown. `url`: where it is mended; `check_url`: where the connection is checked again.
 
-    record: TroubleRecord
+    `connection` is its name, None where the warning is about the organization.
+    """
+
+    since: int
+    connection: str | None
     words: str
     url: str
     check_url: str
@@ -48,21 +53,33 @@ _CAUSES = {
     "removals_held": _Words("Removals are held until somebody decides", "show_safety"),
     "paused": _Words("The connection is paused", "show_safety"),
 }
+#: Causes that every connection of an organization shares.
+_OF_ORGANIZATIONS = frozenset({"plan", "single_sign_on", "seats", "domain", "webhook"})
 #: Pages that show one connection.
 _OF_CONNECTIONS = frozenset({"show_set_up", "show_tokens", "show_activity", "show_mapping"})
 
 
-def describe_trouble(organization_uid: str, record: TroubleRecord) -> ShownTrouble:
-    """Return a warning in words. One that only a plugin knows leads to the check, which says what to do."""
+def describe_troubles(organization_uid: str, records: Iterable[TroubleRecord]) -> list[ShownTrouble]:
+    """Return warnings in words; one that all connections share is there once."""
+    shown: dict[tuple[str, str], ShownTrouble] = {}
+    for record in records:
+        of = "" if record.cause in _OF_ORGANIZATIONS else record.connection_uid
+        shown.setdefault((record.cause, of), _describe(organization_uid, record))
+    return list(shown.values())
+
+
+def _describe(organization_uid: str, record: TroubleRecord) -> ShownTrouble:
+    # One that only a plugin knows leads to the check, which says what to do.
     of_connection: dict[str, Any] = {"connection": record.connection_uid}
     check_url = url_for(
         "console.show_set_up", organization=organization_uid, check="yes", _anchor="check", **of_connection
     )
     found = _CAUSES.get(record.cause) or _Words(record.cause.replace("_", " ").capitalize())
+    name = None if record.cause in _OF_ORGANIZATIONS else record.connection_name
     if not found.endpoint:
-        return ShownTrouble(record, found.words, check_url, check_url)
+        return ShownTrouble(record.since, name, found.words, check_url, check_url)
     arguments = of_connection if found.endpoint in _OF_CONNECTIONS else {}
     url = url_for(
         f"console.{found.endpoint}", organization=organization_uid, _anchor=found.place, **arguments
     )
-    return ShownTrouble(record, found.words, url, check_url)
+    return ShownTrouble(record.since, name, found.words, url, check_url)

@@ -145,6 +145,18 @@ def test_what_waits_for_a_decision_is_a_warning(
     assert warnings_of(other) == []
 
 
+def test_warning_of_the_organization_stands_once(deployment: Deployment) -> None:
+    organization = deployment.organization(seats=1)
+    okta, entra = deployment.connection("okta", organization), deployment.connection("entra", organization)
+    okta.user("user1@acme.test")
+    for scim in (okta, entra):
+        scim.call("GET", "/Users", token="pgw_wrong")
+    check(okta, entra)
+    words = [words for words, _ in warnings_of(sign_in(deployment, organization))]
+    assert words.count("All seats are in use") == 1
+    assert words.count("Requests come with a wrong token") == 2
+
+
 def test_warnings_cost_one_statement(deployment: Deployment) -> None:
     okta = deployment.connection("okta", deployment.organization(seats=1))
     browser = sign_in(deployment, okta.organization)
