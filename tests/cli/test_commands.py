@@ -394,6 +394,10 @@ def test_a_plugin_is_tried_with_one_command(gateway, instance):
     assert made["base_url"] == f"http://127.0.0.1:8000{scim.base}"
     assert scim.user()["active"] is True
     assert scim.organization.name == "Trial"
+    # What tests a connection removes more people than a limit lets pass.
+    for number in range(12):
+        uid = scim.user(f"leaver{number}@acme.test")["id"]
+        assert scim.call("DELETE", f"/Users/{uid}").status == 204
     deployment.close()
     reported = gateway("try", "okta").stdout
     assert re.findall(r"^(\w+)", reported, re.MULTILINE) == [
