@@ -143,7 +143,9 @@ class Provisioning:
             config.brake_values,
         )
         self.safety = Safety(store, plugins, units_of_work, self.callers)
-        self.undo = Undo(store, plugins, units_of_work, self.callers, membership_sync, self.safety)
+        self.undo = Undo(
+            store, plugins, units_of_work, self.callers, membership_sync, self.safety, config.event_days
+        )
         self.admin_access = AdminAccess(store, units_of_work, self.callers, config.admin_token)
         self.console_access = ConsoleAccess(
             store,

@@ -15,11 +15,11 @@ class RemovedGrants:
         self._db = database
 
     def remember(self, organization_id: int, user_id: int) -> None:
-        """Remember all memberships of a user who is about to be deleted, in place of those of an earlier deletion."""
-        self._db.run("DELETE FROM removed_grants WHERE user_id = ?", user_id)
+        """Remember all memberships of a user who is about to be deleted, besides others of an earlier deletion."""
         self._db.run(
             "INSERT INTO removed_grants (organization_id, user_id, group_id, source, at)"
-            " SELECT ?, user_id, group_id, source, ? FROM grants WHERE user_id = ?",
+            " SELECT ?, user_id, group_id, source, ? FROM grants WHERE user_id = ?"
+            " ON CONFLICT (user_id, group_id, source) DO UPDATE SET at = excluded.at",
             organization_id,
             now(),
             user_id,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.scim.errors import InvalidValue
 from gateway.store import Store
-from gateway.store.ids_and_time import rfc3339
+from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ConnectionRecord
 from gateway.store.undos import EVENTS_PER_READ, MEMBERS_CHANGED, PastEvent
 
@@ -24,6 +24,7 @@ _CLOCKS = 300_000_000
 _MOVES = frozenset(
     f"user.{verb}" for verb in ("created", "deactivated", "reactivated", "restored", "deleted")
 )
+_REMOVALS = frozenset({"user.deactivated", "user.deleted"})
 
 
 class Period(NamedTuple):
@@ -41,24 +42,31 @@ class PersonActs:
     first: int = 0
     #: The first thing that happened to the account: a type of events; None for updates alone.
     first_move: str | None = None
+    #: Whether the connection deleted the user, which ends its memberships without an event of them.
+    deleted: bool = False
+    #: Whether somebody else deactivated or deleted the user since, and did not take that back.
     moved_since: bool = False
+    #: Whether somebody else changed the document since, besides an admin who deactivated or reactivated the user.
     changed_since: bool = False
-    #: Groups, by their ids, that the user was taken out of, and whether somebody else changed that membership since.
+    #: Groups, by their ids, that the user was taken out of, and whether somebody else ended that membership since.
     left: dict[str, bool] = field(default_factory=dict)
+    #: Groups that somebody else took a user out of that the connection had deleted.
+    ended: set[str] = field(default_factory=set)
     #: Groups that the user was put into before anything else: it was no member at the beginning.
     joined: set[str] = field(default_factory=set)
 
 
 def read_acts(
-    store: Store, connection: ConnectionRecord, period: Period, memberships: bool
+    store: Store, connection: ConnectionRecord, period: Period, memberships: bool, kept_since: int | None
 ) -> dict[str, PersonActs]:
     """Return what a connection did to people in a period, by the ids of users, in the order of their first events.
 
-    `memberships`: whether those of groups are looked at.
+    `memberships`: whether those of groups are looked at. `kept_since`: the moment from which on no event was pruned, by
+    the settings; None if they do not say.
     Raises InvalidValue where events of the period are no longer stored, or too many are.
     """
     organization_id, uid = connection.organization_id, connection.uid
-    _check_kept(store, organization_id, period)
+    _check_kept(store, organization_id, period, kept_since)
     after = store.undos.first_since(organization_id, period.start - _CLOCKS) - 1
     newest = store.events.newest(organization_id)
     if newest - after > MOST_EVENTS:
@@ -86,12 +94,14 @@ def read_acts(
     return acts
 
 
-def _check_kept(store: Store, organization_id: int, period: Period) -> None:
-    oldest = store.undos.oldest(organization_id)
-    if oldest is not None and oldest[0] > 1 and oldest[1] > period.start:
+def _check_kept(store: Store, organization_id: int, period: Period, kept_since: int | None) -> None:
+    seq, at = store.undos.oldest(organization_id) or (store.events.newest(organization_id) + 1, now())
+    if kept_since is not None and kept_since <= period.start:
+        return  # Before the oldest event nothing happened in the period.
+    if seq > 1 and at > period.start:
         raise InvalidValue(
-            f"Events before {rfc3339(oldest[1])} are no longer stored, so nothing before that can be undone. Give a"
-            " later `from`."
+            f"Events before {rfc3339(at)} are no longer stored, so nothing before that can be undone. Give a later"
+            " `from`."
         )
 
 
@@ -101,11 +111,14 @@ def _note_person(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> No
     if own:
         person = person or acts.setdefault(event.uid, PersonActs())
         person.first = person.first or event.seq
+        person.deleted = person.deleted or event.type == "user.deleted"
         if moves and person.first_move is None:
             person.first_move = event.type
     elif person is not None and person.first:
-        person.changed_since = True
-        person.moved_since = person.moved_since or (moves and person.first_move is not None)
+        # Of a user of an identity provider an admin changes `active` alone.
+        person.changed_since = person.changed_since or not moves or event.connection_uid is not None
+        if moves and person.first_move is not None:
+            person.moved_since = event.type in _REMOVALS
 
 
 def _note_members(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> int:
@@ -122,6 +135,9 @@ def _note_members(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> i
                         person.left[group] = False
                     else:
                         person.joined.add(group)
-            elif person is not None and group in person.left:
-                person.left[group] = True
+            elif person is not None:
+                if group in person.left:
+                    person.left[group] = name == "removed"
+                if person.deleted:
+                    (set.add if name == "removed" else set.discard)(person.ended, group)
     return noted

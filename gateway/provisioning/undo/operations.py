@@ -36,6 +36,7 @@ from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, Preconditi
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.memberships import PUSH
 from gateway.store.records import UserRecord
 
 #: Entries of each list of a result, at most; the summary counts all.
@@ -44,6 +45,7 @@ LIST_LENGTH = 100
 _PEOPLE_PER_PORTION = 100
 #: People that are brought back by one request unless it says how many, and at most: a proxy waits a minute or less.
 USUAL_PEOPLE, MOST_PEOPLE = 2_000, 10_000
+_DAY = 86_400_000_000
 
 _DONE = {REACTIVATE: "reactivated", RESTORE: "restored", REWRITE: "attributes as before"}
 
@@ -151,10 +153,12 @@ class Undo:
 
     def __init__(
         self, store: Store, plugins: PluginManager, units_of_work: UnitsOfWork, callers: Callers,
-        membership_sync: MembershipSync, safety: Safety,
+        membership_sync: MembershipSync, safety: Safety, event_days: int,
     ) -> None:  # fmt: skip
+        """`event_days`: how long events are kept, 0 for ever."""
         self._store, self._plugins, self._units_of_work = store, plugins, units_of_work
         self._callers, self._membership_sync, self._safety = callers, membership_sync, safety
+        self._event_days = event_days
 
     def preview(self, caller: IdpCaller, request: UndoRequest) -> UndoResult:
         """Return the effect that `run` would have now; its `etag` is what `run` requires.
@@ -175,7 +179,8 @@ class Undo:
         result.update_digest(
             caller.connection.uid, request.start, request.end, sorted(request.what), request.limit
         )
-        acts = read_acts(self._store, caller.connection, period, LEFT_GROUPS in request.what)
+        kept_since = moment - self._event_days * _DAY if self._event_days else None
+        acts = read_acts(self._store, caller.connection, period, LEFT_GROUPS in request.what, kept_since)
         planner = Planner(self._store, caller.connection, period, request.what)
         for plan, stays in planner.plan(acts):
             if plan and len(result.plans) == request.limit:
@@ -331,13 +336,12 @@ class Undo:
         for plan in plans:
             for join in plan.joins:
                 keys.setdefault((join.group.id, join.source), []).append(plan.user.id)
-        there = {
-            group.id
-            for group in self._store.undos.groups(organization_id, "id", sorted({group for group, _ in keys}))
-        }
+        found = self._store.undos.groups(organization_id, "id", sorted({group for group, _ in keys}))
+        pushed = {group.id: group.connection_id is not None for group in found}
         joined: dict[int, list[int]] = {}
         for (group_id, source), users in sorted(keys.items()):
-            if group_id in there:
+            # Since the preview it may be removed, linked by a connection, or left by one.
+            if pushed.get(group_id) is (source == PUSH):
                 joined.setdefault(group_id, []).extend(self._store.memberships.grant(group_id, users, source))
         for group_id, users in sorted(joined.items()):
             if users:

@@ -36,6 +36,7 @@ REASONS = {
     "name_taken": "Another user has its userName by now. Rename or delete that one first.",
     "no_earlier_document": "The events that hold its earlier attributes are no longer stored.",
     "group_gone": "The group was deleted. Have the identity provider push it again.",
+    "group_pushed": "An identity provider pushes the group by now, and decides who is in it.",
     "rules_decide": "The rules of Map to groups fill the group from the user's attributes: choose attributes as well.",
 }
 
@@ -98,7 +99,7 @@ class Planner:
         return (
             (acts.first_move == "user.deactivated" and bool(self._what & {DEACTIVATED, DELETED}))
             or (acts.first_move in ("user.deleted", "user.reactivated") and DELETED in self._what)
-            or (LEFT_GROUPS in self._what and bool(acts.left))
+            or (LEFT_GROUPS in self._what and (bool(acts.left) or acts.deleted))
             or (ATTRIBUTES in self._what and acts.first > 0)
         )
 
@@ -109,7 +110,9 @@ class Planner:
         people = undos.people(organization_id, uids)
         self._read_groups({group for uid in uids for group in acts[uid].left})
         keys = [person.user.id for person in people.values()]
-        removed = self._removed_grants([person.user.id for person in people.values() if person.deleted])
+        removed = self._removed_grants(
+            [person.user.id for uid, person in people.items() if person.deleted or acts[uid].deleted]
+        )
         members = self._store.memberships.reasons_of_many(organization_id, keys) if keys else {}
         earlier: dict[str, str] = {}
         if ATTRIBUTES in self._what:
@@ -160,8 +163,12 @@ class Planner:
         joins: dict[int, list[Join]] = {}
         for user_id, group_id, source, _ in rows:
             # While Map to groups is on, rules and plugins decide on what was not pushed.
-            if group_id in groups and (source == PUSH or not self._connection.mapping_enabled):
-                joins.setdefault(user_id, []).append(Join(groups[group_id], source))
+            group = groups.get(group_id)
+            if group is None or (group.connection_id is None and self._connection.mapping_enabled):
+                continue
+            if source == PUSH and group.connection_id is None:
+                source = MANUAL  # As its other members since the connection that pushed it was removed.
+            joins.setdefault(user_id, []).append(Join(group, source))
         return joins
 
     def _person(
@@ -186,7 +193,9 @@ class Planner:
         if ATTRIBUTES in self._what and acts.first:
             document, attributes = self._earlier_document(acts, document, earlier, stay)
             changes += [REWRITE] if attributes else []
-        joins = [*removed.get(user.id, ())] if change == RESTORE else []
+        joins = []
+        if change == RESTORE or (LEFT_GROUPS in self._what and acts.deleted):
+            joins = self._joins_of_before(acts, removed.get(user.id, ()), held, stay)
         if LEFT_GROUPS in self._what:
             known = held | {join.group.id for join in joins}
             joins += self._joins(acts, known, bool(attributes), stay)
@@ -240,6 +249,20 @@ class Planner:
             return document, []
         return old, names
 
+    def _joins_of_before(
+        self, acts: PersonActs, removed: Sequence[Join], held: set[int], stay: _StayNote
+    ) -> list[Join]:
+        """Return what a deletion took from a user that it has not got again."""
+        joins = []
+        for join in removed:
+            if join.group.id in held or join.group.uid in acts.ended or acts.left.get(join.group.uid):
+                continue
+            if join.source != PUSH and join.group.connection_id is not None:
+                stay(LEFT_GROUPS, "group_pushed")
+            else:
+                joins.append(join)
+        return joins
+
     def _joins(self, acts: PersonActs, known: set[int], rewritten: bool, stay: _StayNote) -> Iterator[Join]:
         for uid, changed_since in acts.left.items():
             group = self._groups.get(uid)
@@ -251,6 +274,8 @@ class Planner:
                 stay(LEFT_GROUPS, "changed_since")
             elif group.connection_id == self._connection.id:
                 yield Join(group, PUSH)
+            elif group.connection_id is not None:
+                stay(LEFT_GROUPS, "group_pushed")
             elif not self._connection.mapping_enabled:
                 yield Join(group, MANUAL)
             elif not rewritten:

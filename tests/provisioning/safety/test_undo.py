@@ -370,3 +370,147 @@ def test_memberships_of_a_mapping_follow_the_attributes(deployment: Deployment, 
     assert reasons(admin.preview()[0]) == [("left_groups", "rules_decide")]
     admin.undo(what=["attributes", "left_groups"])
     assert [each["display"] for each in scim.call("GET", f"/Users/{uid}").json["groups"]] == ["Guides"]
+
+
+def manual_group(scim: Scim, name: str, *uids: str) -> str:
+    """Create a group as an admin does, and put people into it."""
+    path = f"/organizations/{scim.organization.uid}/groups"
+    uid = str(scim.deployment.admin("POST", path, {"name": name}).json["id"])
+    for user in uids:
+        assert scim.deployment.admin("PUT", f"{path}/{uid}/members/{user}").status < 300
+    return uid
+
+
+def member_of(scim: Scim, uid: str) -> list[str]:
+    return [each["display"] for each in scim.call("GET", f"/Users/{uid}").json.get("groups", ())]
+
+
+def test_who_was_deleted_twice_is_in_the_groups_again(scim: Scim) -> None:
+    """In between the identity provider restored the user, whom it put into no group."""
+    uid = scim.user()["id"]
+    manual_group(scim, "Sales", uid)
+    admin = Admin(scim)
+    scim.call("DELETE", f"/Users/{uid}")
+    assert scim.user()["id"] == uid
+    scim.call("DELETE", f"/Users/{uid}")
+    admin.undo()
+    assert member_of(scim, uid) == ["Sales"]
+
+
+def test_whom_the_identity_provider_restored_itself_is_in_the_groups_again(
+    deployment: Deployment, scim: Scim, audit: Any
+) -> None:
+    """What an admin took the person out of since stays."""
+    uid, other = scim.user()["id"], scim.user("user2@acme.test")["id"]
+    groups = [manual_group(scim, name, uid, other) for name in ("Sales", "Guides")]
+    admin = Admin(scim)
+    for each in (uid, other):
+        scim.call("DELETE", f"/Users/{each}")
+    assert (scim.user()["id"], scim.user("user2@acme.test")["id"]) == (uid, other)
+    path = f"/organizations/{scim.organization.uid}/groups/{groups[1]}/members/{other}"
+    assert deployment.admin("PUT", path).status < 300
+    assert deployment.admin("DELETE", path).status < 300
+    done = admin.undo()
+    assert done["summary"]["memberships"] == 3
+    assert (member_of(scim, uid), member_of(scim, other)) == (["Sales", "Guides"], ["Sales"])
+    audit(deployment)
+
+
+def test_a_group_that_is_pushed_by_now_gets_nobody_whom_it_did_not_push(
+    deployment: Deployment, scim: Scim, audit: Any
+) -> None:
+    uid = scim.user()["id"]
+    group = manual_group(scim, "Sales", uid)
+    admin = Admin(scim)
+    scim.call("DELETE", f"/Users/{uid}")
+    other = deployment.connection("entra", scim.organization)
+    linked = other.call("PATCH", f"/Groups/{group}", {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{"op": "replace", "path": "externalId", "value": "sales"}],
+    })  # fmt: skip
+    assert linked.status < 300, linked.text
+    done = admin.undo()
+    assert reasons(done) == [("left_groups", "group_pushed")]
+    assert scim.call("GET", f"/Users/{uid}").json["active"] is True
+    audit(deployment)
+
+
+def test_a_group_whose_connection_was_removed_has_its_member_again(
+    deployment: Deployment, scim: Scim, audit: Any
+) -> None:
+    other = deployment.connection("entra", scim.organization)
+    path = f"/organizations/{scim.organization.uid}/users"
+    uid = str(deployment.admin("POST", path, {"user_name": "user1@acme.test"}).json["id"])
+    other.group("Sales", (uid,))
+    assert (
+        scim.patch(f"/Users/{uid}", {"op": "replace", "path": "displayName", "value": "Adopted"}).status
+        == 200
+    )
+    admin = Admin(scim)
+    scim.call("DELETE", f"/Users/{uid}")
+    assert deployment.admin("DELETE", f"/connections/{other.uid}").status < 300
+    admin.undo()
+    assert member_of(scim, uid) == ["Sales"]
+    audit(deployment)
+
+
+def test_what_is_repeated_after_an_undo_is_undone_with_the_same_period(scim: Scim) -> None:
+    """When the pause is over the identity provider does again what it did, and nobody else decided otherwise."""
+    uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(2)]
+    group = scim.group("Sales", tuple(uids))["id"]
+    admin = Admin(scim)
+    for _ in range(2):
+        scim.patch(f"/Groups/{group}", {"op": "remove", "path": f'members[value eq "{uids[0]}"]'})
+        scim.patch(f"/Users/{uids[0]}", OFF)
+        scim.call("DELETE", f"/Users/{uids[1]}")
+        assert used(scim) == 0
+        admin.undo()
+        assert (used(scim), members(scim, group)) == (2, set(uids))
+        assert scim.deployment.admin("DELETE", f"/connections/{scim.uid}/pause").status < 300
+
+
+def test_one_period_is_undone_in_steps(scim: Scim) -> None:
+    uid = scim.user(displayName="Right")["id"]
+    admin = Admin(scim)
+    scim.patch(f"/Users/{uid}", {"op": "replace", "value": {"displayName": "Wrong"}})
+    scim.patch(f"/Users/{uid}", OFF)
+    scim.call("DELETE", f"/Users/{uid}")
+    admin.undo(what=["deleted"])
+    assert scim.call("GET", f"/Users/{uid}").json["active"] is False
+    admin.undo(what=["deactivated"])
+    assert used(scim) == 1
+    admin.undo(what=["attributes"])
+    user = scim.call("GET", f"/Users/{uid}").json
+    assert (user["displayName"], user["active"]) == ("Right", True)
+
+
+def prune(scim: Scim) -> None:
+    """Remove the events until now, as they are after the days for which they are kept."""
+    scim.deployment.gateway.store.database.run(
+        "DELETE FROM events WHERE organization_id = ?", scim.organization.id
+    )
+
+
+def test_the_first_event_after_quiet_days_can_be_undone(tmp_path: Any) -> None:
+    """All earlier events are pruned, and none of the period is."""
+    deployment = Deployment(tmp_path / "instance", event_days=7)
+    scim = deployment.connection("okta", deployment.organization())
+    uid = scim.user()["id"]
+    prune(scim)
+    admin = Admin(scim)
+    scim.patch(f"/Users/{uid}", OFF)
+    admin.undo()
+    assert used(scim) == 1
+    answer = admin.send(**{"from": "2020-01-01T00:00:00Z"})
+    assert (answer.status, "no longer stored" in answer.text) == (422, True)
+    deployment.close()
+
+
+def test_a_period_of_which_nothing_is_stored_is_refused(scim: Scim) -> None:
+    uid = scim.user()["id"]
+    admin = Admin(scim)
+    scim.patch(f"/Users/{uid}", OFF)
+    prune(scim)
+    answer = admin.send()
+    assert answer.status == 422
+    assert "no longer stored" in answer.json["message"]
