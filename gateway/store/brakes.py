@@ -23,6 +23,14 @@ WAITING, ALLOWED, REJECTED = "waiting", "allowed", "rejected"
 
 
 _HOLD = "connection_id, since, counted, most, state, decided_by, until, warned"
+#: A held removal `h` of what is gone, inactive or of another connection by now, so that it is made no more.
+_OBSOLETE = (
+    "CASE WHEN h.resource = 'User' THEN NOT EXISTS (SELECT 1 FROM users u WHERE u.uid = h.uid AND u.deleted = 0"
+    " AND (u.connection_id IS NULL OR u.connection_id = h.connection_id)"
+    " AND (u.active = 1 OR h.action <> 'deactivate'))"
+    " ELSE NOT EXISTS (SELECT 1 FROM groups g WHERE g.uid = h.uid"
+    " AND (g.connection_id IS NULL OR g.connection_id = h.connection_id)) END"
+)
 _HELD = "resource, uid, name, action, people, first, last, tries, allowed"
 
 
@@ -192,6 +200,21 @@ class Brakes:
             connection_id,
             resource,
             uid,
+        )
+
+    def outdated(self, limit: int) -> list[tuple[int, int]]:
+        """Return organization and connection of holds with removals that are made no more, or that wait for none."""
+        return self._db.all(
+            "SELECT DISTINCT c.organization_id, c.id FROM holds w JOIN connections c ON c.id = w.connection_id"
+            " LEFT JOIN held_removals h ON h.connection_id = w.connection_id"
+            f" WHERE CASE WHEN h.uid IS NULL THEN w.state = '{WAITING}' ELSE {_OBSOLETE} END LIMIT ?",
+            limit,
+        )
+
+    def drop_obsolete(self, connection_id: int) -> None:
+        """Forget held removals of users and groups that are removed already, or no longer of the connection."""
+        self._db.run(
+            f"DELETE FROM held_removals AS h WHERE h.connection_id = ? AND {_OBSOLETE}", connection_id
         )
 
     def allow(self, connection_id: int, uids: Sequence[str]) -> int:

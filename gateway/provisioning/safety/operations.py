@@ -183,7 +183,10 @@ class Safety:
     # By itself ------------------------------------------------------------------------------------------------------
 
     def run_due(self) -> list[int]:
-        """End pauses whose time is over and warn of holds that wait for a day; return the organizations changed."""
+        """End pauses whose time is over and holds of which nothing waits, and warn of those that wait for a day.
+
+        Returns the organizations with new events.
+        """
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return []
         self._looked = time.monotonic()
@@ -200,6 +203,8 @@ class Safety:
         ):
             warn = partial(self._warn, hold=hold, moment=moment)
             changed += self._run(organization_id, connection_id, "warning of held removals", warn)
+        for organization_id, connection_id in self._store.brakes.outdated(_PER_ROUND):
+            self._run(organization_id, connection_id, "end of a hold", self._end_if_nothing_waits)
         return changed
 
     def _end_if_over(self, change: UnitOfWork, connection: ConnectionRecord) -> bool:
@@ -207,6 +212,15 @@ class Safety:
             return False
         self._end_pause(change, connection)
         return True
+
+    def _end_if_nothing_waits(self, change: UnitOfWork, connection: ConnectionRecord) -> bool:
+        """Forget held removals that an admin or another connection has made, and the hold once it has no others."""
+        brakes = self._store.brakes
+        brakes.drop_obsolete(connection.id)
+        hold = brakes.hold(connection.id, now())
+        if hold is not None and hold.state == WAITING and not brakes.count_held(connection.id):
+            brakes.clear(connection.id)
+        return False
 
     def _warn(self, change: UnitOfWork, connection: ConnectionRecord, hold: HoldRecord, moment: int) -> bool:
         if not self._store.brakes.note_warning(hold, moment):

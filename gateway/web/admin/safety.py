@@ -55,7 +55,8 @@ def read_hold() -> Any:
 def decide_hold(values: dict[str, Any]) -> Any:
     """Allow all removals for some hours, allow those of `users`, or reject all for a day.
 
-    What is allowed passes when the identity provider sends it again. A hold never ends by itself.
+    What is allowed passes when the identity provider sends it again. A hold ends by itself only
+    when nothing waits any more.
     """
     request = current_request()
     request.trace.status = 200

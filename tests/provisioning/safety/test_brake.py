@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from gateway.provisioning.safety import removals
 from gateway.provisioning.unit_of_work import UnitOfWork
 from gateway.store import WriteConflict
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 
 OFF = {"op": "replace", "path": "active", "value": False}
+MINUTE = 60_000_000
 #: Threads that remove at once.
 WRITERS = 8
 
@@ -158,6 +160,32 @@ def test_a_new_hour_counts_anew_but_ends_no_hold(scim: Scim) -> None:
     assert types(scim)["connection.held"] == 2
 
 
+def test_each_removal_counts_in_its_own_minute(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three in three minutes: what was removed in the first of them counts no more from the fourth one on."""
+    moment = now() // MINUTE * MINUTE
+    clock = [moment]
+    monkeypatch.setattr(removals, "now", lambda: clock[0])
+    brake = {"percent": 0, "least": 3, "minutes": 3}
+    assert scim.deployment.admin("PATCH", f"/connections/{scim.uid}", {"brake": brake}).status == 200
+    uids = iter(people(scim, 6))
+    answers = []
+    for at in (MINUTE - 1, MINUTE, 3 * MINUTE - 1, 3 * MINUTE, 3 * MINUTE, 4 * MINUTE):
+        clock[0] = moment + at
+        answers.append(deactivate(scim, next(uids)).status)
+    assert answers == [200, 200, 200, 200, 429, 429]
+    assert hold(scim)["counted"] == 3
+
+
+def test_a_removal_at_the_end_of_the_window_still_counts(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = now() // MINUTE * MINUTE
+    clock = [moment]
+    monkeypatch.setattr(removals, "now", lambda: clock[0])
+    uids = people(scim, 11)
+    assert {deactivate(scim, uid).status for uid in uids[:10]} == {200}
+    clock[0] = moment + 60 * MINUTE - 1
+    assert deactivate(scim, uids[10]).status == 429
+
+
 def test_a_limit_by_share_follows_the_people_of_the_connection(deployment: Deployment) -> None:
     scim = deployment.connection("generic")
     brake = {"percent": 50, "least": 2, "minutes": 60}
@@ -232,6 +260,36 @@ def test_two_processes_warn_once(scim: Scim, monkeypatch: pytest.MonkeyPatch) ->
         rounds.append(gateway.safety.run_due())
     assert rounds == [[scim.organization.id], []]
     assert types(scim)["connection.held"] == 2
+
+
+def in_the_application(scim: Scim, method: str, uid: str, body: Any = None) -> None:
+    path = f"/organizations/{scim.organization.uid}/users/{uid}"
+    assert scim.deployment.admin(method, path, body).status in (200, 204)
+
+
+def test_a_removal_that_an_admin_makes_waits_no_more_and_the_last_one_ends_the_hold(scim: Scim) -> None:
+    uids = people(scim, 14)
+    for uid in uids[:12]:
+        deactivate(scim, uid)
+    assert scim.call("DELETE", f"/Users/{uids[12]}").status == 429
+    safety = scim.deployment.gateway.safety
+    scim.deployment.gateway.worker.stop()
+
+    def held() -> list[str]:
+        safety._looked = -1000.0
+        assert safety.run_due() == []
+        return [item["id"] for item in hold(scim)["items"]]
+
+    assert held() == uids[10:13]
+    in_the_application(scim, "PATCH", uids[10], {"active": False})
+    # Who is only inactive is still to be deleted.
+    in_the_application(scim, "PATCH", uids[12], {"active": False})
+    assert held() == uids[11:13]
+    in_the_application(scim, "DELETE", uids[12])
+    assert (held(), hold(scim)["state"]) == ([uids[11]], "waiting")
+    in_the_application(scim, "DELETE", uids[11])
+    assert (held(), hold(scim)["state"]) == ([], "none")
+    assert deactivate(scim, uids[13]).status == 200
 
 
 @pytest.mark.parametrize("action", ["allow_all", "reject"])

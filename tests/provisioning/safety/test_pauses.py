@@ -12,7 +12,9 @@ import pytest
 from gateway import Verdict, hookimpl
 from gateway.provisioning.safety import operations
 from gateway.testing import Deployment, Scim
+from gateway.testing.deployment import USER
 
+NEW = {"schemas": [USER], "userName": "new@acme.test"}
 OFF = {"op": "replace", "path": "active", "value": False}
 RENAME = {"op": "replace", "path": "userName", "value": "other@acme.test"}
 
@@ -155,6 +157,63 @@ def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: py
     monkeypatch.setattr(users, "_judge", pause_then_judge)
     assert scim.patch(f"/Users/{uid}", OFF).status == 429
     assert scim.call("GET", f"/Users/{uid}").json["active"] is True
+
+
+def rename(scim: Scim, uid: str) -> Any:
+    return scim.patch(f"/Users/{uid}", {"op": "replace", "path": "displayName", "value": "New"})
+
+
+def create(scim: Scim, uid: str) -> Any:
+    return scim.call("POST", "/Users", NEW)
+
+
+@pytest.mark.parametrize("change", [rename, create])
+def test_a_pause_of_all_changes_reaches_one_that_is_no_removal_on_its_way(
+    scim: Scim, monkeypatch: pytest.MonkeyPatch, change: Callable[[Scim, str], Any]
+) -> None:
+    """Its caller was read before the pause, and is kept in the cache of the process."""
+    uid = scim.user()["id"]
+    before = scim.call("GET", "/Users").json
+    users = scim.deployment.gateway.users
+    judge = users._judge
+
+    def pause_then_judge(*args: Any) -> Any:
+        monkeypatch.setattr(users, "_judge", judge)
+        assert pause(scim).status == 200
+        return judge(*args)
+
+    monkeypatch.setattr(users, "_judge", pause_then_judge)
+    answer = change(scim, uid)
+    assert (answer.status, "is paused until" in answer.json["detail"]) == (429, True)
+    assert scim.call("GET", "/Users").json == before
+
+
+@pytest.mark.parametrize(
+    ("scope", "statuses"), [("all", ["429"] * 4), ("removals", ["201", "200", "429", "429"])]
+)
+def test_each_operation_of_a_bulk_request_meets_the_pause(
+    scim: Scim, scope: str, statuses: list[str]
+) -> None:
+    uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(3)]
+    schemas = ["urn:ietf:params:scim:api:messages:2.0:PatchOp"]
+    rename = {"op": "replace", "path": "displayName", "value": "New"}
+    operations = [
+        {"method": "POST", "path": "/Users", "bulkId": "new", "data": NEW},
+        {
+            "method": "PATCH",
+            "path": f"/Users/{uids[0]}",
+            "data": {"schemas": schemas, "Operations": [rename]},
+        },
+        {"method": "PATCH", "path": f"/Users/{uids[1]}", "data": {"schemas": schemas, "Operations": [OFF]}},
+        {"method": "DELETE", "path": f"/Users/{uids[2]}"},
+    ]
+    pause(scim, scope=scope)
+    before = kinds(scim)
+    body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations}
+    answer = scim.call("POST", "/Bulk", body)
+    assert [each["status"] for each in answer.json["Operations"]] == statuses
+    assert kinds(scim)[len(before) :] == ([] if scope == "all" else ["user.created", "user.updated"])
+    assert scim.call("GET", f"/Users/{uids[1]}").json["active"] is True
 
 
 @pytest.mark.parametrize(

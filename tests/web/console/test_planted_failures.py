@@ -11,6 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from gateway.store.ids_and_time import in_days, now, rfc3339
+from gateway.store.records import HeldRemoval
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import USER
 from tests.support.console import sign_in, text_of
@@ -280,10 +281,13 @@ def paused(scim: Scim) -> None:
     assert scim.deployment.admin("PUT", f"/connections/{scim.uid}/pause", body).status == 200
 
 
-@planted("removals are held", "0 removals are held", "Allow or reject them")
+@planted("removals are held", "1 removal is held", "Allow or reject them")
 def held(scim: Scim) -> None:
+    brakes, user = scim.deployment.gateway.store.brakes, scim.user()
     with scim.deployment.gateway.store.transaction():
-        scim.deployment.gateway.store.brakes.open_hold(scim.connection.id, now(), 10, 10)
+        brakes.open_hold(scim.connection.id, now(), 10, 10)
+        removal = HeldRemoval("User", user["id"], user["userName"], "deactivate", 1, now(), now(), 1, 0)
+        brakes.keep(scim.connection.id, removal)
 
 
 @planted("a domain is no longer verified", "acme.test is no longer verified", "Enter the TXT record again")
