@@ -124,7 +124,7 @@ def run_cycles(wire: Wire, phases: Sequence[Phase]) -> int:
 
     What was not done of a user or group begins in the next cycle with the same action, read anew.
     """
-    done: Counter[int] = Counter()
+    done: Counter[tuple[int, int]] = Counter()
     for cycle in range(1, 50):
         if all(list(_cycle(wire, phase, done)) == [] for phase in phases):
             return cycle
@@ -132,10 +132,10 @@ def run_cycles(wire: Wire, phases: Sequence[Phase]) -> int:
     raise AssertionError(f"it does not end: {wire.waited}")
 
 
-def _cycle(wire: Wire, phase: Phase, done: Counter[int]) -> Iterator[Target]:
+def _cycle(wire: Wire, phase: Phase, done: Counter[tuple[int, int]]) -> Iterator[Target]:
     """Do what is left of a phase. Yields the targets that have to wait."""
     for target in phase.targets:
-        key = id(phase) ^ id(target)
+        key = (id(phase), id(target))
         for action in phase.actions[done[key] :]:
             client, before = phase.client(wire), copy(vars(target))
             try:
