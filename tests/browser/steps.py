@@ -6,7 +6,8 @@ import time
 
 from playwright.sync_api import Locator, Page, expect
 
-from gateway.testing.deployment import ADMIN_TOKEN
+from gateway.simulation.http_session import HttpSession
+from gateway.testing.deployment import ADMIN_TOKEN, USER
 from tests.browser.okta import Okta, person
 from tests.browser.served import Customer
 
@@ -54,6 +55,7 @@ def furnish(customer: Customer) -> dict[str, str]:
         "PUT", f"/connections/{customer.connection}/group-mapping", mapping, If_Match=customer.etag()
     )
     customer.setup_link()
+    let_wait(customer, session)
     domain = customer.post(f"{customer.path}/domains", {"name": "acme.test"})
     refused = customer.get(f"{customer.path}/activity?outcome=failure&limit=1")["items"][0]
     return {
@@ -69,6 +71,19 @@ def furnish(customer: Customer) -> dict[str, str]:
         "link": customer.get(f"{customer.path}/setup-links")["items"][0]["id"],
         "token": customer.get(f"/connections/{customer.connection}/tokens")["items"][0]["id"],
     }
+
+
+def let_wait(customer: Customer, session: HttpSession) -> None:
+    """Have a removal and an adoption wait for an admin, and pause removals: Safety and Adoption show all they can."""
+    connection = f"/connections/{customer.connection}"
+    brake = {"percent": 0, "least": 0, "minutes": 60}
+    customer.call("PATCH", connection, {"brake": brake, "adoption": "ask"})
+    (uid,) = (each["id"] for each in customer.users() if each["user_name"] == "user1@acme.test")
+    assert session.call("DELETE", f"/Users/{uid}").status == 429
+    manual = customer.post(f"{customer.path}/users", {"user_name": "manual@acme.test", "active": False})
+    sent = {"schemas": [USER], "userName": "manual@acme.test", "active": False}
+    assert session.call("PUT", f"/Users/{manual['id']}", sent).status == 429
+    customer.call("PUT", f"{connection}/pause", {"scope": "removals", "reason": "the directory is moved"})
 
 
 def wait_for_attempt(customer: Customer, webhook: str) -> str:
