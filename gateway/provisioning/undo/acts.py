@@ -42,6 +42,9 @@ class PersonActs:
     first: int = 0
     #: The first thing that happened to the account: a type of events; None for updates alone.
     first_move: str | None = None
+    #: Its number, and whether the connection moved the account again.
+    moved_at: int = 0
+    moved_again: bool = False
     #: Whether the connection deleted the user, which ends its memberships without an event of them.
     deleted: bool = False
     #: Whether somebody else deactivated or deleted the user since, and did not take that back.
@@ -113,7 +116,9 @@ def _note_person(acts: dict[str, PersonActs], event: PastEvent, own: bool) -> No
         person.first = person.first or event.seq
         person.deleted = person.deleted or event.type == "user.deleted"
         if moves and person.first_move is None:
-            person.first_move = event.type
+            person.first_move, person.moved_at = event.type, event.seq
+        elif moves:
+            person.moved_again = True
     elif person is not None and person.first:
         # Of a user of an identity provider an admin changes `active` alone.
         person.changed_since = person.changed_since or not moves or event.connection_uid is not None

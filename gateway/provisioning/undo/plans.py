@@ -94,11 +94,12 @@ class Planner:
 
     def _concerns(self, acts: PersonActs) -> bool:
         """Return whether a connection did to a user what is to be undone."""
-        if acts.first_move == "user.created":
+        if acts.first_move in ("user.created", "user.restored"):
             return False  # was not here at the beginning
         return (
             (acts.first_move == "user.deactivated" and bool(self._what & {DEACTIVATED, DELETED}))
             or (acts.first_move in ("user.deleted", "user.reactivated") and DELETED in self._what)
+            or (acts.first_move == "user.deleted" and acts.moved_again and DEACTIVATED in self._what)
             or (LEFT_GROUPS in self._what and (bool(acts.left) or acts.deleted))
             or (ATTRIBUTES in self._what and acts.first > 0)
         )
@@ -119,6 +120,7 @@ class Planner:
             earlier = undos.documents_before(
                 organization_id, {uid: acts[uid].first for uid in uids if acts[uid].first}
             )
+        active = self._active_before({uid: acts[uid] for uid in uids})
         plans: list[tuple[PersonPlan | None, list[Stay]]] = []
         for uid in uids:
             person, stays = people.get(uid), list[Stay]()
@@ -127,7 +129,8 @@ class Planner:
                 plans.append((None, stays))
                 continue
             held = {group for group, _ in members.get(person.user.id, ())}
-            plan = self._person(acts[uid], person, earlier.get(uid), held, removed, stays)
+            was_active = active.get(uid, bool(person.user.document["active"]))
+            plan = self._person(acts[uid], person, was_active, earlier.get(uid), held, removed, stays)
             plans.append((plan, stays))
         taken = undos.names_in_use(
             organization_id, sorted({fold(str(plan.document["userName"])) for plan, _ in plans if plan})
@@ -144,6 +147,19 @@ class Planner:
                 )
                 plan = None
             yield plan, stays
+
+    def _active_before(self, acts: Mapping[str, PersonActs]) -> dict[str, bool]:
+        """Return whether users were active at first, where what is stored does not say it.
+
+        A deletion leaves the document as it was, but for users who came back since.
+        """
+        active = {uid: each.first_move == "user.deactivated" for uid, each in acts.items() if each.first_move}
+        deleted = {uid: each.moved_at for uid, each in acts.items() if each.first_move == "user.deleted"}
+        again = {uid: seq for uid, seq in deleted.items() if acts[uid].moved_again}
+        found = self._store.undos.documents_before(self._connection.organization_id, again)
+        for uid in deleted:
+            del active[uid]
+        return active | {uid: bool(json.loads(document)["active"]) for uid, document in found.items()}
 
     def _read_groups(self, uids: set[str]) -> None:
         missing = sorted(uids - self._groups.keys())
@@ -172,7 +188,7 @@ class Planner:
         return joins
 
     def _person(
-        self, acts: PersonActs, person: StoredPerson, earlier: str | None, held: set[int],
+        self, acts: PersonActs, person: StoredPerson, was_active: bool, earlier: str | None, held: set[int],
         removed: Mapping[int, Sequence[Join]], stays: list[Stay],
     ) -> PersonPlan | None:  # fmt: skip
         user, document = person.user, person.user.document
@@ -180,7 +196,7 @@ class Planner:
         def stay(what: str, reason: str) -> None:
             stays.append(Stay(user.uid, user.user_name, what, reason))
 
-        change = self._account_change(acts, person, stay)
+        change = self._account_change(acts, person, was_active, stay)
         if person.deleted and change is None:
             return None
         changes = [change] if change else []
@@ -188,7 +204,7 @@ class Planner:
         if change == REACTIVATE:
             active = True
         elif change == RESTORE:
-            active = self._was_active(acts, user)
+            active = was_active and (acts.first_move == "user.deleted" or DEACTIVATED in self._what)
         attributes: list[str] = []
         if ATTRIBUTES in self._what and acts.first:
             document, attributes = self._earlier_document(acts, document, earlier, stay)
@@ -207,7 +223,9 @@ class Planner:
         document = {**document, "active": active}
         return PersonPlan(user, person.deleted, document, tuple(changes), tuple(attributes), tuple(joins))
 
-    def _account_change(self, acts: PersonActs, person: StoredPerson, stay: _StayNote) -> str | None:
+    def _account_change(
+        self, acts: PersonActs, person: StoredPerson, was_active: bool, stay: _StayNote
+    ) -> str | None:
         """Return what is done for the account of a user: `RESTORE`, `REACTIVATE`, or nothing."""
         was_here = acts.first_move in ("user.deactivated", "user.reactivated", "user.deleted")
         if person.deleted:
@@ -218,18 +236,12 @@ class Planner:
             else:
                 stay(DEACTIVATED, "deleted")
             return None
-        if acts.first_move != "user.deactivated" or person.user.active or DEACTIVATED not in self._what:
+        if not (was_here and was_active and DEACTIVATED in self._what) or person.user.active:
             return None
         if acts.moved_since:
             stay(DEACTIVATED, "changed_since")
             return None
         return REACTIVATE
-
-    def _was_active(self, acts: PersonActs, deleted: UserRecord) -> bool:
-        if acts.first_move == "user.deactivated":
-            return DEACTIVATED in self._what
-        # A deletion leaves the document as it was.
-        return acts.first_move == "user.deleted" and bool(deleted.document["active"])
 
     def _earlier_document(
         self, acts: PersonActs, document: Json, earlier: str | None, stay: _StayNote

@@ -39,6 +39,8 @@ class Feed:
 
     def _hear(self, kind: str, uid: str, data: Json) -> None:
         assert data["id"] == uid
+        if kind.startswith("connection."):
+            return
         if kind == "group.members_changed":
             added, removed = set(data["added"]), set(data["removed"])
             assert added or removed

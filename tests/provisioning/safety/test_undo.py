@@ -416,6 +416,38 @@ def test_whom_the_identity_provider_restored_itself_is_in_the_groups_again(
     audit(deployment)
 
 
+@pytest.mark.parametrize("deleted_again", [False, True])
+@pytest.mark.parametrize("active", [True, False])
+def test_who_was_deleted_restored_and_deactivated_is_as_at_first(
+    scim: Scim, active: bool, deleted_again: bool
+) -> None:
+    uid = scim.user()["id"]
+    scim.patch(f"/Users/{uid}", OFF | {"value": active})
+    admin = Admin(scim)
+    scim.call("DELETE", f"/Users/{uid}")
+    assert scim.user()["id"] == uid
+    scim.patch(f"/Users/{uid}", OFF)
+    if deleted_again:
+        scim.call("DELETE", f"/Users/{uid}")
+    admin.undo()
+    assert scim.call("GET", f"/Users/{uid}").json["active"] is active
+    assert used(scim) == int(active)
+
+
+def test_who_was_deleted_before_the_period_stays_as_it_came_back(scim: Scim) -> None:
+    uid = scim.user()["id"]
+    scim.call("DELETE", f"/Users/{uid}")
+    admin = Admin(scim)
+    group = scim.group("Sales")["id"]
+    for name in ("New", "Newer"):
+        assert scim.user(displayName=name)["id"] == uid
+        scim.patch(f"/Groups/{group}", {"op": "add", "path": "members", "value": [{"value": uid}]})
+        scim.call("DELETE", f"/Users/{uid}")
+    assert scim.user(displayName="Newest")["id"] == uid
+    done = admin.undo(what=["deactivated", "deleted", "left_groups", "attributes"])
+    assert (done["people"], done["stays"], members(scim, group)) == ([], [], set())
+
+
 def test_a_group_that_is_pushed_by_now_gets_nobody_whom_it_did_not_push(
     deployment: Deployment, scim: Scim, audit: Any
 ) -> None:
