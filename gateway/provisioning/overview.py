@@ -32,6 +32,8 @@ PLAN, SSO, CONNECT, SWITCH, TOKEN, CALL = (
     "first_call",
 )
 RENEW, CERTIFICATE, REFUSED, MAPPING, NOTHING = ("renew", "certificate", "refused", "mapping", "nothing")
+#: A decision that is wanted before all of these.
+HELD = "removals_held"
 _DAY = 86_400_000_000
 
 
@@ -129,8 +131,19 @@ class Overview(NamedTuple):
             Step(CALL, "First call", state.works, _call_detail(state)),
         ]
 
-    def next_step(self) -> NextStep:
-        """Return the one thing to do next, `NOTHING` where all is done."""
+    def next_step(self, held: str | None = None) -> NextStep:
+        """Return the one thing to do next, `NOTHING` where all is done.
+
+        `held`: the id of a connection whose removals wait for a decision.
+        """
+        if held is not None and (state := self.state_of(held)):
+            return NextStep(
+                HELD,
+                "Decide on the removals that are held",
+                f"{state.connection.name} removes more people at once than its limit allows. They keep their access"
+                " until somebody allows or rejects that.",
+                state.connection,
+            )
         if self.denial is not None:
             return NextStep(PLAN, "Change the plan", self.denial)
         if self.organization.sso is None:

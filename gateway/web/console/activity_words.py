@@ -11,6 +11,8 @@ from gateway.store.records import ActivityRecord
 
 _USER, _GROUP = "/organizations/{organization}/users", "/organizations/{organization}/groups"
 _CONNECTION, _IMPORT = "/connections/{connection}", "/organizations/{organization}/imports"
+#: Its lines with a user are of people who came back.
+_UNDO = "POST /connections/{connection}/undo"
 #: What an operation does, as `created` and `to create`; {} is its target.
 _VERBS = {
     "POST /Users": ("created {}", "to create {}"),
@@ -82,7 +84,7 @@ _VERBS = {
     f"PUT {_CONNECTION}/pause": ("paused the connection {}", "to pause the connection {}"),
     f"DELETE {_CONNECTION}/pause": ("ended the pause of the connection {}", "to end the pause of the connection {}"),
     f"POST {_CONNECTION}/hold": ("decided on held removals", "to decide on held removals"),
-    f"POST {_CONNECTION}/undo": ("undid what the connection {} did", "to undo what the connection {} did"),
+    _UNDO: ("undid what the connection {} did", "to undo what the connection {} did"),
     "POST /setup": ("opened the console with a link", "to open the console with a link"),
 }  # fmt: skip
 _OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}
@@ -185,6 +187,8 @@ def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
     done, asked = _VERBS[operation]
     if operation == "POST /Users" and facts.get("restored"):
         done = "brought {} back"
+    if operation == _UNDO and record.user:
+        done, asked = "brought {} back", "to bring {} back"
     if target is None:
         target = "people" if operation.endswith("/Users") and operation.startswith("GET") else "somebody"
         if "group {}" in done:

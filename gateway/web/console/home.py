@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import url_for
 
 from gateway.provisioning import overview as steps
-from gateway.provisioning.console_access import CONNECTIONS, MAPPING, SSO, VIEW
+from gateway.provisioning.console_access import CONNECTIONS, MAPPING, PEOPLE, SSO, VIEW
 from gateway.provisioning.overview import NextStep, Overview
 from gateway.provisioning.safety.settings import read_pause
 from gateway.store.records import TroubleRecord, WebhookRecord
@@ -13,7 +13,7 @@ from gateway.web.console.blueprint import blueprint
 from gateway.web.console.charts import calls_chart, seats_chart
 from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.rendering import render, safe_url
-from gateway.web.console.trouble_words import ShownTrouble, describe_troubles
+from gateway.web.console.trouble_words import describe_troubles
 
 #: Warnings of connections that are read.
 _TROUBLES = 20
@@ -26,6 +26,7 @@ _LINKS = {
     steps.CALL: ("show_set_up", "test", "Paste and test", VIEW),
     steps.RENEW: ("show_tokens", None, "Replace the token", CONNECTIONS),
     steps.CERTIFICATE: ("show_set_up", "sso", "Replace the metadata", SSO),
+    steps.HELD: ("show_safety", None, "See who is held, and decide", PEOPLE),
     steps.REFUSED: ("show_activity", None, "See the refused calls", VIEW),
     steps.MAPPING: ("show_mapping", None, "Map people to groups", MAPPING),
     steps.NOTHING: ("show_activity", None, "See what happened", VIEW),
@@ -38,13 +39,15 @@ def show_home() -> str:
     console_request = current_request()
     gateway, organization = console_request.gateway, console_request.organization
     overview = gateway.overviews.of(organization)
-    step = overview.next_step()
+    troubles = _troubles(console_request, overview)
+    held = next((each.connection_uid for each in troubles if each.cause == steps.HELD), None)
+    step = overview.next_step(held)
     url, words = _link(overview, step)
     return render(
         "home.html",
         overview=overview,
         troubled=_troubled(console_request),
-        troubles=_troubles(console_request, overview),
+        troubles=describe_troubles(organization.uid, troubles),
         step=step,
         step_url=url,
         step_words=words,
@@ -62,7 +65,7 @@ def _troubled(console_request: ConsoleRequest) -> list[WebhookRecord]:
     return endpoints.troubled(console_request.organization)
 
 
-def _troubles(console_request: ConsoleRequest, overview: Overview) -> list[ShownTrouble]:
+def _troubles(console_request: ConsoleRequest, overview: Overview) -> list[TroubleRecord]:
     """Return what the connections are warned of, and those that are paused."""
     organization = console_request.organization
     troubles = list(console_request.gateway.connection_warnings.current(organization, _TROUBLES))
@@ -71,7 +74,7 @@ def _troubles(console_request: ConsoleRequest, overview: Overview) -> list[Shown
         if pause and pause.covers(removal=True):
             connection = state.connection
             troubles.append(TroubleRecord(connection.uid, connection.name, "paused", pause.since))
-    return describe_troubles(organization.uid, troubles)
+    return troubles
 
 
 def _link(overview: Overview, step: NextStep) -> tuple[str, str]:

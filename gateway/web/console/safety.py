@@ -10,7 +10,6 @@ from marshmallow import fields, validate
 from gateway.provisioning.console_access import CONNECTIONS, PEOPLE
 from gateway.provisioning.safety.operations import (
     ALLOW_HOURS,
-    MAX_ALLOW_HOURS,
     MAX_PAUSE_HOURS,
     PAUSE_HOURS,
     REJECT_HOURS,
@@ -75,7 +74,6 @@ def _page(problem: Problem | None) -> Any:
             "allow": ALLOW_HOURS,
             "reject": REJECT_HOURS,
         },
-        most_hours=MAX_ALLOW_HOURS,
     )
     return page, problem.refusal.status if problem else 200
 

@@ -55,7 +55,9 @@ def undo_changes() -> Any:
         )
         return _page(console, flask.request.args.get("from", ""), asked if shown else None, shown, problem)
     count = done.counts.get("people", 0)
-    paused = " Its removals are paused, so that it repeats none." if done.pause else ""
+    name, paused = console.connection.name, ""
+    if done.pause:
+        paused = f" Removals of {name} are paused: mend the assignment there before the pause ends, or it repeats them."
     return see("show_safety", f"{count:,} {'person is' if count == 1 else 'people are'} back.{paused}")
 
 

@@ -139,6 +139,9 @@ def test_what_waits_for_a_decision_is_a_warning(
         okta.patch(f"/Users/{user}", {"op": "replace", "path": "active", "value": False})
     held = ("Removals are held until somebody decides", "safety")
     assert warnings_of(browser) == [held]
+    page = text_of(browser.get(""))
+    assert "Next step Decide on the removals that are held Okta removes more people at once" in page
+    assert "See who is held, and decide" in page
     browser.post(f"safety/{okta.uid}/pause", {"hours": "1", "reason": "A test", "scope": "removals"})
     assert warnings_of(browser) == [held, ("The connection is paused", "safety")]
     other = sign_in(deployment, deployment.organization("Globex"))

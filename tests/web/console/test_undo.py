@@ -57,7 +57,13 @@ def test_the_button_does_what_the_page_shows(okta: Scim, admin: Browser) -> None
     done = admin.post(f"{path}?{QUERY}", {"etag": tag(shown.get_data(as_text=True))})
     assert done.status_code == 303, text_of(done)
     after = text_of(admin.follow(done))
-    assert "2 people are back. Its removals are paused, so that it repeats none." in after
+    assert (
+        "2 people are back. Removals of Okta are paused: mend the assignment there before the pause ends"
+        in after
+    )
+    activity = text_of(admin.get("activity?outcome=all"))
+    assert f"brought user2@acme{okta.organization.id}.test back" in activity
+    assert activity.count("undid what the connection Okta did") == 2  # The pause before, and the undo.
     assert active(okta) == [True, True]
     assert "Nobody: Okta removed nobody" in text_of(admin.get(f"{path}?{QUERY}"))
 
