@@ -11,7 +11,7 @@ from gateway.store.records import UserRecord
 from gateway.store.users import COLUMNS
 
 #: Numbers of events that one statement reads.
-EVENTS_PER_READ = 5_000
+EVENTS_PER_READ = 1_000
 #: Numbers of events before the first one of a user that are searched for its earlier document.
 WINDOW = 200_000
 #: Types of events that say what became of a user, and the one that says who joined or left a group.

@@ -211,8 +211,7 @@ class Undo:
         if preview.limit and free is not None and preview.seats > free:
             raise OverCapacity(
                 f"The undo needs {preview.seats:,} seats, and {free:,} {'is' if free == 1 else 'are'} free: nobody was"
-                " changed."
-                f" {preview.limit.sentence}"
+                " changed. Free seats or have some added, or bring fewer people back."
             )
         done = UndoResult(preview.period, free, preview.limit, stays=preview.stays, stayed=preview.stayed)
         done.more = preview.more
