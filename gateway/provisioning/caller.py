@@ -242,6 +242,8 @@ class Trace:
     left_out: list[str] = field(default_factory=list)
     #: Why an admin did it, in the admin's words.
     reason: str | None = None
+    #: What an admin decided, in a sentence.
+    decided: str | None = None
     #: What the activity alone says of a refusal, where the answer must not.
     inside: str | None = None
     #: Where an admin decides about what was refused, as `Refusal.page` has it.
@@ -320,7 +322,10 @@ class Trace:
         ignored = json.dumps(_first(list(dict.fromkeys(self.ignored)))) if self.ignored else "[]"
         if status < 400:
             left_out = self._left_out()
-            outcome, detail = "partial" if left_out else "success", detail or " ".join(left_out) or None
+            outcome, detail = (
+                "partial" if left_out else "success",
+                detail or self.decided or " ".join(left_out) or None,
+            )
         else:
             outcome, detail = "failure", self.inside or detail
         decisions = [{"plugin": d.plugin, "hook": d.hook, "verdict": _cut(d.verdict)} for d in self.decisions]

@@ -414,10 +414,13 @@ class Users:
             return NotFound(sentence + remedy)
         trace.user, trace.target = gone.user_name, Target("User", gone.uid, gone.user_name)
         line = self._store.activity.find_deletion(caller.organization.id, gone.user_name, gone.uid)
-        explained = (
-            f"{sentence} {gone.user_name} was deleted on {rfc3339(gone.modified)}{_by_line(line)}. A POST /Users of the"
-            " connection that had it, with the same userName and externalId, restores it."
-        )
+        if gone.user_name:
+            explained = (
+                f"{sentence} {gone.user_name} was deleted on {rfc3339(gone.modified)}{_by_line(line)}. A POST /Users of"
+                " the connection that had it, with the same userName and externalId, restores it."
+            )
+        else:
+            explained = f"{sentence} It was erased: nothing of the person is kept."
         if caller.connection is None:
             return NotFound(explained)
         trace.inside = explained

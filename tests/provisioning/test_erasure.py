@@ -277,7 +277,7 @@ def test_only_who_is_deleted_or_managed_by_nobody_and_inactive_is_erased(organiz
     assert "`reason`" in organization.erase(manual["id"], "manual@acme.test", 422, named)["message"]
     assert organization.one("SELECT COUNT(*) FROM erasures") == 0
     organization.erase(manual["id"], "manual@acme.test")
-    assert organization.admin.get(path, 404)
+    assert "here. It was erased: nothing" in organization.admin.get(path, 404)["message"]
     assert [kind for kind, _ in organization.deployment.events(client.organization)][-2:] == [
         "user.deleted", "user.erased",
     ]  # fmt: skip

@@ -122,6 +122,9 @@ class Adoptions:
             if DECISIONS[decision] == APPROVED and user is not None and user.protected:
                 raise Conflict(f"{user.user_name} is protected: end the protection before you approve this.")
             trace.user, trace.target = found.user_name, Target("User", found.user_uid, found.user_name)
+            trace.decided = f"Approved for the connection {connection.name!r}."
+            if DECISIONS[decision] != APPROVED:
+                trace.decided = f"Rejected for the connection {connection.name!r}."
             self._store.adoptions.decide(found.adoption, DECISIONS[decision], trace.principal)
             return self._listed(connection, uid)
 

@@ -169,14 +169,18 @@ class Safety:
             if action == "allow_all":
                 until = moment + (ALLOW_HOURS if hours is None else hours) * _HOUR
                 brakes.decide(connection.id, ALLOWED, trace.principal, until)
+                trace.decided = f"All removals are allowed until {rfc3339(until)}."
             elif action == "reject":
                 until = moment + REJECT_HOURS * _HOUR
                 brakes.decide(connection.id, REJECTED, trace.principal, until)
+                trace.decided = f"Removals are rejected until {rfc3339(until)}."
             elif not brakes.allow(connection.id, list(users or ())):
                 raise InvalidValue("None of the users is held: GET the hold to see who is.")
             elif hold.state == REJECTED:
                 # The others wait again, and are not refused.
                 brakes.decide(connection.id, WAITING, trace.principal, None)
+            if action == "allow":
+                trace.decided = "Some of the held removals are allowed."
             data = {"id": connection.uid, "name": connection.name, "action": action, "by": trace.principal}
             _record(change, "connection.hold_decided", connection, data)
 

@@ -142,6 +142,8 @@ def test_a_rejection_refuses_them_in_the_name_of_the_admin(scim: Scim) -> None:
     answer = deactivate(scim, uids[11])
     assert answer.status == 403
     assert "rejected the removals of the connection 'Okta'" in answer.json["detail"]
+    lines = scim.deployment.admin("GET", f"/organizations/{scim.organization.uid}/activity").json["items"]
+    assert "Removals are rejected until 20" in "".join(line["detail"] or "" for line in lines)
     assert active(scim) == 2
 
 

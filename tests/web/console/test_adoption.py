@@ -58,6 +58,12 @@ def test_a_person_waits_until_it_is_approved_on_the_page(okta: Scim, admin: Brow
     decided = admin.post(f"adoption/{okta.uid}/adoptions/{found[1]}", {"decision": "approve"})
     assert ".test is approved." in text_of(admin.follow(decided))
     assert push(okta, "user1") == 200
+    name = f"user1@acme{okta.organization.id}.test"
+    user = okta.call("GET", f'/Users?filter=userName%20eq%20"{name}"').json["Resources"][0]["id"]
+    timeline = text_of(admin.get(f"people/{user}/timeline"))
+    assert "Approved for the connection 'Okta'." in timeline
+    assert "an admin has to confirm it" in timeline
+    assert "The identity provider manages the account from now on" in timeline
     assert "1 person is here already" in text_of(admin.get("adoption"))
 
 

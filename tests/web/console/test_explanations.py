@@ -142,6 +142,12 @@ def test_viewer_reads_explanations_and_watches_nothing(okta: Scim, viewer: Brows
     assert viewer.post(f"connections/{okta.uid}/watch").status_code == 403
 
 
+def test_name_of_the_button_begins_with_its_words(okta: Scim, admin: Browser) -> None:
+    """Speech control finds a button by the words on it (WCAG 2.2, 2.5.3)."""
+    page = admin.get("activity").get_data(as_text=True)
+    assert f'aria-label="Watch for an hour: {okta.connection.name}">Watch for an hour<' in page
+
+
 def test_any_text_is_shown(okta: Scim, admin: Browser) -> None:
     body = '{"userName": "half \\ud83d \\u202e over \\u0000", "<b>": "&", "active": "\\udc00"}'
     okta.call("POST", "/Users", body)
