@@ -216,7 +216,7 @@ class AdmissionControl:
 def describe_sender(trace: Trace) -> str:
     """Say in a sentence who was authenticated."""
     token = f" by the token {trace.token_prefix}…" if trace.token_prefix else ""
-    return f"The caller is authenticated{token}, as {trace.principal or 'a principal without a name'}."
+    return f"The caller is authenticated{token}{f', as {trace.principal}' if trace.principal else ''}."
 
 
 def obstacles(plugins: PluginManager, tenant: Organization) -> Answered[list[str]]:

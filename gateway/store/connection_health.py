@@ -161,9 +161,10 @@ class ConnectionHealth:
         return {cause: Warned(since, recorded) for cause, since, recorded in rows}
 
     def troubles(self, organization_id: int, limit: int) -> list[TroubleRecord]:
-        """Return what an organization's connections are warned of, and `removals_held` where removals wait.
+        """Return what an organization's connections are warned of, and what waits for an admin.
 
-        The oldest first; of connections that are switched on.
+        `removals_held` is there for each connection with held removals, `adoption_waiting` for that of the adoption
+        that has waited longest. The oldest first; of connections that are switched on.
         """
         rows = self._db.all(
             "SELECT uid, name, cause, since FROM (SELECT c.uid, c.name, w.cause, w.since FROM connections c"
@@ -171,10 +172,14 @@ class ConnectionHealth:
             " WHERE c.organization_id = ? AND c.provisioning = 1 AND w.cause <> ? AND w.since > 0"
             " UNION ALL SELECT c.uid, c.name, 'removals_held', h.since FROM connections c"
             " JOIN holds h ON h.connection_id = c.id"
-            " WHERE c.organization_id = ? AND c.provisioning = 1 AND h.state = 'waiting') troubles"
+            " WHERE c.organization_id = ? AND c.provisioning = 1 AND h.state = 'waiting'"
+            " UNION ALL SELECT c.uid, c.name, 'adoption_waiting', a.first FROM adoptions a"
+            " JOIN connections c ON c.id = a.connection_id WHERE c.provisioning = 1 AND a.id ="
+            " (SELECT MIN(id) FROM adoptions WHERE organization_id = ? AND state = 'waiting')) troubles"
             " ORDER BY since, uid, cause LIMIT ?",
             organization_id,
             _CHECK,
+            organization_id,
             organization_id,
             limit,
         )

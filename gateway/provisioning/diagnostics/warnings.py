@@ -78,7 +78,7 @@ class ConnectionWarnings:
         self._looked = -LOOK_SECONDS
 
     def current(self, organization: OrganizationRecord, limit: int) -> list[TroubleRecord]:
-        """Return what the last checks of an organization's connections warn of, and removals that are held."""
+        """Return what the last checks of an organization's connections warn of, and what waits for an admin."""
         return self._store.connection_health.troubles(organization.id, limit)
 
     def run_due(self) -> list[int]:

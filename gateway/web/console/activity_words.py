@@ -180,6 +180,8 @@ def _what(record: ActivityRecord, facts: Mapping[str, Any]) -> str:
     operation = record.operation.removesuffix(" (bulk)")
     refused = record.outcome == "failure"
     target = facts.get("name") or record.user
+    if facts.get("type") == "Organization" and operation in (f"POST {_USER}", f"POST {_GROUP}"):
+        target = record.user  # The body was refused before it was known whom or what to make.
     if operation not in _VERBS:
         if operation.startswith("GET /console"):
             return "asked for a page of the console"

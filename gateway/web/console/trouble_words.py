@@ -51,10 +51,11 @@ _CAUSES = {
     "map_to_groups": _Words("No rule of Map to groups covers values of some people", "show_mapping"),
     "waiting_members": _Words("Pushed groups wait for members who are not provisioned", "show_groups"),
     "removals_held": _Words("Removals are held until somebody decides", "show_safety"),
+    "adoption_waiting": _Words("Accounts wait for an admin to confirm their adoption", "show_adoption"),
     "paused": _Words("The connection is paused", "show_safety"),
 }
 #: Causes that every connection of an organization shares.
-_OF_ORGANIZATIONS = frozenset({"plan", "single_sign_on", "seats", "domain", "webhook"})
+_OF_ORGANIZATIONS = frozenset({"plan", "single_sign_on", "seats", "domain", "webhook", "adoption_waiting"})
 #: Pages that show one connection.
 _OF_CONNECTIONS = frozenset({"show_set_up", "show_tokens", "show_activity", "show_mapping"})
 

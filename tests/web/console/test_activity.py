@@ -185,4 +185,5 @@ def test_refusal_of_a_person_added_by_hand_leads_to_the_seats(deployment: Deploy
     admin.post("people/new", {"user_name": ""})
     text = text_of(admin.get("activity"))
     assert "admin@acme.test asked to add user1@acme.test" in text
+    assert "admin@acme.test asked to add somebody" in text
     assert text.count("What to do") == text.count(SEATS) == 1

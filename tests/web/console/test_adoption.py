@@ -51,6 +51,7 @@ def test_a_person_waits_until_it_is_approved_on_the_page(okta: Scim, admin: Brow
     assert "2 people are here already" in text_of(admin.get("adoption"))
     ask(admin, okta)
     assert push(okta, "user1") == 429
+    assert "Accounts wait for an admin to confirm their adoption" in text_of(admin.get(""))
     page = admin.get("adoption")
     assert f"user1@acme{okta.organization.id}.test waiting" in text_of(page)
     found = re.search(r"/adoptions/([-0-9a-f]+)\"", page.get_data(as_text=True))
@@ -60,6 +61,7 @@ def test_a_person_waits_until_it_is_approved_on_the_page(okta: Scim, admin: Brow
     assert push(okta, "user1") == 200
     name = f"user1@acme{okta.organization.id}.test"
     user = okta.call("GET", f'/Users?filter=userName%20eq%20"{name}"').json["Resources"][0]["id"]
+    assert "Accounts wait" not in text_of(admin.get(""))
     timeline = text_of(admin.get(f"people/{user}/timeline"))
     assert "Approved for the connection 'Okta'." in timeline
     assert "an admin has to confirm it" in timeline
@@ -86,6 +88,7 @@ def test_all_safe_ones_are_approved_by_the_preview_that_was_shown(okta: Scim, ad
 def test_who_may_only_look_decides_nothing(okta: Scim, admin: Browser, viewer: Browser) -> None:
     ask(admin, okta)
     assert push(okta, "user1") == 429
+    assert "Accounts wait for an admin to confirm their adoption" in text_of(admin.get(""))
     page = viewer.get("adoption").get_data(as_text=True)
     assert "user1@acme" in page
     assert "Approve" not in page

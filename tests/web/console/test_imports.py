@@ -160,6 +160,12 @@ def test_a_file_that_cannot_be_imported_is_refused_beside_the_form(
     assert "There is none." in text_of(admin.get("imports"))
 
 
+def test_nothing_to_apply_is_said_instead_of_a_button(admin: Browser) -> None:
+    page = admin.get(import_of(upload(admin, "user_name\ntwice@acme.test\ntwice@acme.test\n")))
+    assert "Applying it would change nothing: correct the rows that are wrong" in text_of(page)
+    assert ">Apply<" not in page.text
+
+
 def test_a_form_without_a_file_is_refused_in_a_sentence(admin: Browser) -> None:
     for form in ({"absent": "keep"}, {"file": (io.BytesIO(b""), "")}, {"file": "user_name"}):
         answer = admin.post("imports", form)
