@@ -139,7 +139,7 @@ DEACTIVATE = {"op": "replace", "value": {"active": False}}
     [
         ("create", 2, 6),
         ("deactivate", 3, 6),
-        ("delete", 10, 11),
+        ("delete", 9, 10),
         ("create a group", 7, 8),
     ],
 )
