@@ -217,7 +217,10 @@ class Undo:
         done.more = preview.more
         if not preview.plans:
             return done
-        reason = f"what it did since {rfc3339(request.start)} is undone"
+        reason = (
+            f"what it did since {rfc3339(request.start)} is undone; mend the assignment at the identity provider before"
+            " the pause ends, or it removes them again"
+        )
         # Removals wait meanwhile, or the connection would repeat at once what is undone.
         done.pause = self._safety.pause_undone(admin, caller.connection, reason, replace(trace, changed=()))
         for start in range(0, len(preview.plans), _PEOPLE_PER_PORTION):

@@ -260,7 +260,7 @@ def test_removals_are_paused_so_that_they_are_not_repeated(scim: Scim) -> None:
     assert done["paused_until"] is not None
     answer = scim.patch(f"/Users/{uid}", OFF)
     assert answer.status == 429
-    assert "is undone" in answer.json["detail"]
+    assert "is undone; mend the assignment at the identity provider" in answer.json["detail"]
     assert scim.user("user2@acme.test")["active"] is True
 
 
