@@ -14,9 +14,9 @@ import pytest
 
 from gateway.simulation.api import Answer
 from gateway.simulation.http_session import HttpSession
-from gateway.store.ids_and_time import now, rfc3339
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN, PATCH
+from tests.support.moments import moment_between
 from tests.support.server import Server
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_of_fifty_deactivations_over_two_servers_ten_happen_forty_wait_and_an_un
 ) -> None:
     scim = deployment.connection("okta", deployment.organization(seats=PEOPLE), brake=True)
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(PEOPLE)]
-    before = rfc3339(now())
+    before = moment_between()
     with ExitStack() as stack:
         idps = [stack.enter_context(HttpSession(url + scim.base, scim.token)) for url in nodes]
         admins = [stack.enter_context(HttpSession(f"{url}/admin/v1", ADMIN_TOKEN)) for url in nodes]

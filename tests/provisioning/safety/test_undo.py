@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.provisioning.undo import acts
-from gateway.store.ids_and_time import now, rfc3339
 from gateway.testing import Deployment, Scim
+from tests.support.moments import moment_between
 
 OFF = {"op": "replace", "path": "active", "value": False}
 SCHEMA = "urn:calendly:scim:schemas:2.0:User"
@@ -24,7 +24,7 @@ class Admin:
     """An admin who undoes what a connection did since a moment."""
 
     def __init__(self, scim: Scim) -> None:
-        self.scim, self.start = scim, rfc3339(now())
+        self.scim, self.start = scim, moment_between()
 
     def send(self, etag: str | None = None, **wanted: Any) -> Any:
         body = {"from": self.start, "preview": etag is None} | wanted
@@ -171,7 +171,7 @@ def test_what_happened_after_the_period_is_not_undone(scim: Scim) -> None:
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(2)]
     admin = Admin(scim)
     scim.patch(f"/Users/{uids[0]}", OFF)
-    end = rfc3339(now())
+    end = moment_between()
     scim.patch(f"/Users/{uids[1]}", OFF)
     done = admin.undo(to=end)
     assert [each["id"] for each in done["people"]] == uids[:1]
