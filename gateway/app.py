@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from gateway.config import Config, load
 from gateway.plugin.manager import PluginManager
@@ -13,9 +14,12 @@ from gateway.web import admin, console, health, well_known
 from gateway.web.dispatch import Dispatcher
 from gateway.web.errors import Errors
 from gateway.web.flask_app import FlaskApp
-from gateway.web.queues import request_queues
+from gateway.web.queues import RequestQueue, request_queues
 from gateway.web.scim.dry_run import DryRuns
 from gateway.web.scim.wsgi import ScimApp
+
+if TYPE_CHECKING:
+    from gateway.web.metrics import Metrics
 
 
 def build(config: Config) -> Provisioning:
@@ -32,8 +36,19 @@ def build(config: Config) -> Provisioning:
     return Provisioning(config, store, plugins)
 
 
-def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
-    """Make the WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
+@dataclass(frozen=True)
+class Parts:
+    """What the applications of SCIM and of Flask share in a process, and the one of SCIM."""
+
+    gateway: Provisioning
+    metrics: Metrics
+    errors: Errors
+    queues: dict[str, RequestQueue]
+    scim: ScimApp
+
+
+def make_parts(overrides: Mapping[str, Any] | None = None) -> Parts:
+    """Make the operations and the application of SCIM, which serve by themselves what identity providers send."""
     from gateway.web.metrics import Metrics  # late: its library looks at the environment once, at its import
 
     gateway = build(load(overrides))
@@ -42,15 +57,26 @@ def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
         Errors(gateway),
         request_queues(),
     )
-    app = FlaskApp(gateway, metrics, errors, queues)
+    return Parts(gateway, metrics, errors, queues, ScimApp(gateway, metrics, errors, queues))
+
+
+def make_flask_app(parts: Parts) -> FlaskApp:
+    """Make the WSGI application of parts: Flask's, which has two hundred routes, with that of SCIM before it."""
+    gateway, errors = parts.gateway, parts.errors
+    app = FlaskApp(gateway, parts.metrics, errors, parts.queues)
     admin.install(app, errors)
     console.install(app, errors)
     app.find_client = lambda request: (
         admin.admin_key(gateway, request) or console.client_key(gateway, request)
     )
-    app.register_blueprint(health.blueprint(gateway, metrics))
+    app.register_blueprint(health.blueprint(gateway, parts.metrics))
     app.register_blueprint(well_known.blueprint(gateway))
     app.extensions["dry_runs"] = DryRuns(gateway)
-    dispatcher = Dispatcher(app, ScimApp(gateway, metrics, errors, queues), queues)
+    dispatcher = Dispatcher(app, parts.scim, parts.queues)
     app.extensions["dispatcher"] = app.wsgi_app = dispatcher  # type: ignore[method-assign]
     return app
+
+
+def create_app(overrides: Mapping[str, Any] | None = None) -> FlaskApp:
+    """Make the WSGI application. `overrides` are settings of `gateway.config.Config` that win over all others."""
+    return make_flask_app(make_parts(overrides))

@@ -6,10 +6,13 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gateway.app import create_app
+from werkzeug.test import Client
+
+from gateway.app import make_flask_app, make_parts
 from gateway.plugin.declarations import settings_of
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.simulation.api import Answer
@@ -34,11 +37,16 @@ class Deployment:
         if not own:
             usual |= engines.take_database(instance)
         settings = usual | settings
-        self.app: FlaskApp = create_app(settings)
-        self.gateway: Provisioning = self.app.extensions["gateway"]
+        self._parts = make_parts(settings)
+        self.gateway: Provisioning = self._parts.gateway
         self.gateway.store.database.migrate()
         if new:
             engines.cache_migrated(instance)
+
+    @cached_property
+    def app(self) -> FlaskApp:
+        """The application; it is made when something else than SCIM is asked for, which most tests never do."""
+        return make_flask_app(self._parts)
 
     def close(self) -> None:
         """Stop the background worker and close the database."""
@@ -151,7 +159,9 @@ class Deployment:
         raw = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
         headers = {"Content-Type": "application/json", **headers} if raw is not None else dict(headers)
         begun = time.perf_counter()
-        response = self.app.test_client().open(path, method=method, data=raw, headers=headers)
+        scim_alone = path.startswith("/scim/") and "app" not in self.__dict__
+        client = Client(self._parts.scim) if scim_alone else self.app.test_client()
+        response = client.open(path, method=method, data=raw, headers=headers)
         text = response.get_data(as_text=True)
         try:
             parsed = json.loads(text)

@@ -207,7 +207,7 @@ OPERATIONS = {
     "replace a user by the same": (lambda town: ("PUT", f"/Users/{town.uids[1]}", user(1)), 5),
     "deactivate a user": (patched({"op": "replace", "value": {"active": False}}), 3 if is_postgresql() else 6),
     "reactivate a user": (patched({"op": "replace", "value": {"active": True}}), 3 if is_postgresql() else 6),
-    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 9 if is_postgresql() else 12),
+    "delete a user": (lambda town: ("DELETE", f"/Users/{town.uids[2]}", None), 8 if is_postgresql() else 11),
     "create a user that was deleted": (lambda town: ("POST", "/Users", user(2)), 10 if is_postgresql() else 14),
     "push a group": (lambda town: ("POST", "/Groups", {"schemas": [GROUP], "displayName": "New"}),
         5 if is_postgresql() else 8),
