@@ -15,6 +15,9 @@ from werkzeug.serving import make_server
 from gateway.cli import main
 from gateway.provisioning.event_types import EVENT_TYPES
 
+# The page's examples need one engine.
+pytestmark = pytest.mark.sqlite
+
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
 #: Blocks of code by the comment above them.
 BLOCKS = re.findall(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

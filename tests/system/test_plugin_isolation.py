@@ -33,7 +33,8 @@ from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
 
-pytestmark = pytest.mark.slow
+# What a plugin does harms others the same on every engine.
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 #: Asked of the plugin of the connection's identity provider alone.
 NARROWED = ("gateway_authenticate", "gateway_map_resource", "gateway_map_patch", "gateway_resolve_groups")

@@ -17,7 +17,8 @@ from gateway.simulation.api import Answer
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim, engines
 
-pytestmark = pytest.mark.slow
+# The page's sentences need one engine.
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 USER, GROUP = "urn:ietf:params:scim:schemas:core:2.0:User", "urn:ietf:params:scim:schemas:core:2.0:Group"

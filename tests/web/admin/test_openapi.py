@@ -16,7 +16,8 @@ from gateway.provisioning.event_types import ORGANIZATION_TYPES
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import ADMIN_TOKEN
 
-pytestmark = pytest.mark.slow
+# The document is the same on every engine.
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 #: Functions of generated clients, by the route. A client breaks when one of them is renamed: add, never change.
 OPERATIONS = {
@@ -153,7 +154,6 @@ def operations(openapi: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.sqlite  # no database is asked
 def test_it_is_valid(openapi: dict[str, Any]) -> None:
     """With its defaults, which must pass the rules beside them."""
     from openapi_spec_validator import validate
@@ -161,14 +161,12 @@ def test_it_is_valid(openapi: dict[str, Any]) -> None:
     validate(openapi)
 
 
-@pytest.mark.sqlite  # no database is asked
 def test_every_operation_has_its_name_for_good(openapi: dict[str, Any]) -> None:
     """A new route is named here, by its view function."""
     assert {route: each.get("operationId") for route, each in operations(openapi).items()} == OPERATIONS
     assert len(set(OPERATIONS.values())) == len(OPERATIONS)
 
 
-@pytest.mark.sqlite  # no database is asked
 def test_it_says_where_who_and_what_a_refusal_holds(openapi: dict[str, Any]) -> None:
     assert openapi["servers"][0]["url"] == "/"
     assert openapi["security"] == [{"token": []}]
@@ -184,7 +182,6 @@ def test_it_says_where_who_and_what_a_refusal_holds(openapi: dict[str, Any]) -> 
             assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/Error"}
 
 
-@pytest.mark.sqlite  # no database is asked
 def test_patterns_are_those_of_ecma_262(openapi: dict[str, Any]) -> None:
     patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(openapi))
     assert patterns

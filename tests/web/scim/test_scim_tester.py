@@ -16,7 +16,8 @@ from scim2_tester.utils import get_registered_tags
 
 from gateway.testing import Deployment
 
-pytestmark = pytest.mark.slow
+# What SCIM answers is held on both engines by test_conformance.
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 
 EXPLAINED = {
     # RFC 7644, 3.5.2.2 refuses what must have a value, and an account is active or it is not.
