@@ -4,6 +4,7 @@ import base64
 
 from hypothesis import strategies as st
 
+from gateway.scim.escaping import first_control
 from gateway.scim.schemas import Attribute
 from tests.oracles.scim_peer.kinds import GROUPS, USERS
 
@@ -80,7 +81,7 @@ def resources(draw, kind, least=0):
     document = {name: draw(TOP[kind.ours.name][name]) for name in chosen}
     name = "userName" if kind is USERS else "displayName"
     document.setdefault(name, "ab@acme.test")
-    if not document[name].strip() or len(document[name]) > 320:
+    if not document[name].strip() or len(document[name]) > 320 or first_control(document[name]):
         document[name] = "Ab"
     for extension in kind.ours.extensions:
         if not document.get(extension.id, True):
