@@ -206,6 +206,8 @@ def test_what_an_attempt_left_out_that_left_nothing_is_not_told(deployment: Depl
     path = f"/organizations/{scim.organization.uid}"
     user = {"schemas": [USER], "userName": "user1@acme.test", "active": True}
     uid = "" if method == "POST" else f"/{scim.user('user1@acme.test')['id']}"
+    # The first request to the admin REST makes its application: within a plugin's call that would be a slow plugin.
+    assert deployment.admin("GET", path).status == 200
     late = Late(
         [
             lambda: deployment.gateway.store.organizations.edit(scim.organization, {"seat_limit": 50}),
