@@ -537,6 +537,7 @@ def test_okta_writes_on_while_it_is_taken_over(deployment: Deployment, audit: Au
 
 
 @pytest.mark.slow
+@pytest.mark.sqlite  # memory and time of this process
 def test_thousands_of_users_move_in_seconds_and_in_little_memory(deployment: Deployment) -> None:
     move, number = Move(deployment), 3_000
     store, record = deployment.gateway.store, move.okta.connection

@@ -22,6 +22,9 @@ from gateway.simulation.client import ExpectationError
 from gateway.testing import Deployment, Scim
 
 USERS, CYCLE, HOUR = 3, 2400, 3600
+# Pauses and holds themselves are held on both engines by tests/provisioning/safety.
+pytestmark = pytest.mark.sqlite
+
 #: Tries after which Okta gives a request up (documented).
 OKTA_TRIES = 10
 #: The call of the conversation before which a pause begins: some users are there, others are to be made.
