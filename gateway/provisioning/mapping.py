@@ -17,8 +17,9 @@ from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunne
 from gateway.provisioning.mapped_values import MappedPath, RuleValues, UnusableAttribute, check_attribute
 from gateway.provisioning.mapping_preview import MappingDefinition, MappingPreview, UnusableRule, ValueCounts
 from gateway.provisioning.membership_sync import make_group
+from gateway.provisioning.previews import check_preview
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, NotFound, PreconditionFailed, Refusal
+from gateway.scim.errors import Conflict, NotFound, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.long_changes import APPLY, RELEASE, REMOVE, LongChange
@@ -186,11 +187,12 @@ class MapToGroups:
         # who is written in between follows the new rules at once or by a portion.
         self._check_definition(caller, definition)
         preview = self._preview(caller, definition)
-        if preview.etag(definition) not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
-            raise PreconditionFailed(
-                "Saving this would now do something else than the preview showed: users, groups or rules have"
-                " changed since. Look at a new preview and save with its ETag."
-            )
+        check_preview(
+            preview.etag(definition),
+            if_match,
+            "Saving this would now do something else than the preview showed: users, groups or rules have"
+            " changed since. Look at a new preview and save with its ETag.",
+        )
         with self._units_of_work.open(caller, trace) as unit:
             found = self._store.connections.by_key(caller.connection.id)
             if found is None:

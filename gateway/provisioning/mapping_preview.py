@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import Any
 
+from gateway.provisioning.previews import PreviewDigest, tag_of
 from gateway.scim.errors import InvalidValue
 from gateway.scim.json_text import Json, fold
 from gateway.store.records import OutlinedUser
@@ -53,7 +52,7 @@ class MappingDefinition:
     @property
     def etag(self) -> str:
         """The strong entity tag of the saved mapping."""
-        return _entity_tag(self.as_json())
+        return tag_of(self.as_json())
 
 
 class MembershipChanges:
@@ -62,12 +61,12 @@ class MembershipChanges:
     def __init__(self) -> None:
         self.first: list[Json] = []
         self.total = 0
-        self.digest = hashlib.sha256()
+        self.digest = PreviewDigest()
 
     def add(self, user: OutlinedUser, group: str) -> None:
         """Count a membership of a user in the group of this name."""
         self.total += 1
-        self.digest.update(json.dumps([user.id, user.uid, user.user_name, group]).encode())
+        self.digest.add(user.id, user.uid, user.user_name, group)
         if len(self.first) < LIST_LENGTH:
             self.first.append({"user": user.user_name, "group": group})
 
@@ -134,10 +133,5 @@ class MappingPreview:
 
     def etag(self, definition: MappingDefinition) -> str:
         """Return the strong entity tag of this effect of this definition: any difference changes it."""
-        digests = [self.joins.digest.hexdigest(), self.leaves.digest.hexdigest(), self.unmapped_digest]
-        return _entity_tag([definition.as_json(), self.replaced.as_json(), self.groups_to_create, digests])
-
-
-def _entity_tag(value: Any) -> str:
-    """Return a strong entity tag of a value."""
-    return f'"{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]}"'
+        digests = [self.joins.digest.tag(), self.leaves.digest.tag(), self.unmapped_digest]
+        return tag_of(definition.as_json(), self.replaced.as_json(), self.groups_to_create, digests)

@@ -7,7 +7,6 @@ the preview it was approved by.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from array import array
@@ -19,9 +18,10 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
+from gateway.provisioning.previews import PreviewDigest, check_preview
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, InvalidValue, PreconditionFailed, Refusal
+from gateway.scim.errors import Conflict, InvalidValue, Refusal
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.records import ConnectionRecord, OutlinedUser, UserRecord
@@ -72,32 +72,28 @@ class TakeoverResult:
     stayed: int = 0
     #: True if users were left out because of the limit.
     more: bool = False
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    digest: PreviewDigest = field(default_factory=PreviewDigest)
 
     def add_move(self, user: UserRecord | OutlinedUser, found_by: Sequence[str]) -> None:
         """Add a user that moves, with the values by which the new identity provider finds it."""
         self.moved += 1
-        self.update_digest("move", user.uid, *found_by)
+        self.digest.add("move", user.uid, *found_by)
         if len(self.moves) < LIST_LENGTH:
             self.moves.append({"id": user.uid, "user_name": user.user_name, "found_by": list(found_by)})
 
     def add_stay(self, uid: str | None, user_name: str, reason: str) -> None:
         """Add a user that stays; `reason` is a key of `_REASONS`, `uid` None for a name without a user."""
         self.stayed += 1
-        self.update_digest("stay", uid or user_name, reason)
+        self.digest.add("stay", uid or user_name, reason)
         if len(self.stays) < LIST_LENGTH:
             self.stays.append(
                 {"id": uid, "user_name": user_name, "reason": reason, "message": _REASONS[reason]}
             )
 
-    def update_digest(self, *texts: str) -> None:
-        """Add texts to the digest that becomes the entity tag."""
-        self.digest.update(json.dumps(texts).encode())
-
     @property
     def etag(self) -> str:
         """The strong entity tag of exactly this result."""
-        return f'"{self.digest.hexdigest()[:32]}"'
+        return self.digest.tag()
 
     def as_json(self, preview: bool) -> Json:
         """Return the body of the admin API."""
@@ -148,7 +144,7 @@ class Takeover:
                 " the users."
             )
         result = TakeoverResult()
-        result.update_digest(source.uid, target.uid, request.match)
+        result.digest.add(source.uid, target.uid, request.match)
         began = time.monotonic()
         for users in self._candidates(caller, target, source, request, result):
             pause_between_portions(began)
@@ -172,11 +168,12 @@ class Takeover:
         effect is no longer the one of the preview; a refusal in a later portion names the number of users moved before.
         """
         preview = self.preview(caller, target, source, request)
-        if preview.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
-            raise PreconditionFailed(
-                "Taking over would now do something else than the preview showed: users have changed since. Look at a"
-                " new preview and send its ETag."
-            )
+        check_preview(
+            preview.etag,
+            if_match,
+            "Taking over would now do something else than the preview showed: users have changed since. Look at a"
+            " new preview and send its ETag.",
+        )
         done = TakeoverResult(stays=list(preview.stays), stayed=preview.stayed, more=preview.more)
         for keys in self._store.portions.split(caller.organization.id, preview.keys, _USERS_PER_PORTION):
             began = time.monotonic()

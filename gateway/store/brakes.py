@@ -122,7 +122,7 @@ class Brakes:
             self.clear(connection_id)
 
     def withdraw_permission(self, connection_id: int, moment: int) -> None:
-        """Have removals that an admin allowed be held again: all of them, or those that were chosen."""
+        """End what an admin allowed: all removals are counted anew, or those that were chosen wait again."""
         hold = self.hold(connection_id, moment)
         if hold and hold.state == ALLOWED:
             self.clear(connection_id)

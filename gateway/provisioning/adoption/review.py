@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.provisioning.adoption.risks import PROTECTED, describe, find_risks
 from gateway.provisioning.caller import Caller, Target, Trace
+from gateway.provisioning.previews import check_preview, tag_of
 from gateway.provisioning.takeover import EMAIL
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
+from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.scim.json_text import Json, excerpt, fold
 from gateway.store import Store
 from gateway.store.adoptions import APPROVED, REJECTED, WAITING, AdoptionRecord, ListedAdoption
@@ -189,11 +188,12 @@ class Adoptions:
         with self._units_of_work.open(caller, trace) as unit:
             unit.outdate()
             shown = self.preview(caller, connection, request)
-            if shown.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
-                raise PreconditionFailed(
-                    "The people whom the connection would meet have changed since this preview. Look at a new one and"
-                    " send its ETag."
-                )
+            check_preview(
+                shown.etag,
+                if_match,
+                "The people whom the connection would meet have changed since this preview. Look at a new one and"
+                " send its ETag.",
+            )
             approved = self._choose(shown.meetings, chosen)
             rows = [
                 (meeting.user.id, meeting.found_by, ",".join(meeting.risks))
@@ -251,5 +251,4 @@ def _addresses(document: Json) -> list[str]:
 
 def _etag(connection: ConnectionRecord, request: PreviewRequest, meetings: Sequence[Meeting]) -> str:
     rows = [[m.user.uid, m.user.version, m.risks, m.known.state if m.known else None] for m in meetings]
-    text = json.dumps([connection.uid, request.match, request.names, request.limit, request.after, rows])
-    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+    return tag_of(connection.uid, request.match, request.names, request.limit, request.after, rows)

@@ -27,8 +27,9 @@ from gateway.provisioning.imports.row_plans import (
     RowPlanner,
 )
 from gateway.provisioning.long_changes import LongChangeRunner, pause_between_portions
+from gateway.provisioning.previews import check_preview
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed, Refusal
+from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import rfc3339
@@ -236,11 +237,12 @@ class Imports:
             )
         # The preview reads everybody of the file, so it runs outside of the transaction; each row is decided again.
         preview = self.preview(organization, record)
-        if preview.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
-            raise PreconditionFailed(
-                "Applying this import would now do something else than the preview showed: people, groups or free seats"
-                " have changed since. Look at the preview again and send its ETag."
-            )
+        check_preview(
+            preview.etag,
+            if_match,
+            "Applying this import would now do something else than the preview showed: people, groups or free seats"
+            " have changed since. Look at the preview again and send its ETag.",
+        )
         with self._units_of_work.open(caller, trace) as unit:
             if self._store.long_changes.find(organization.id, None) is not None:
                 raise Conflict(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.provisioning.documents import check_size, differing, edited, manual_document
 from gateway.provisioning.imports.csv_files import EMAIL, GROUPS, ID, USER_NAME, WRONG
+from gateway.provisioning.previews import PreviewDigest
 from gateway.scim.documents import USER_NAME_LENGTH, check_length, clean
 from gateway.scim.errors import Refusal
 from gateway.scim.escaping import check_line
@@ -58,7 +57,7 @@ class ImportPreview:
     first: list[Json] = field(default_factory=list)
     absent: list[ImportRow] = field(default_factory=list)
     _balance: int = 0
-    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _digest: PreviewDigest = field(default_factory=PreviewDigest)
 
     def add(self, plan: RowPlan) -> None:
         """Count a row, which comes after those before: what they take and free of seats counts in this order."""
@@ -69,7 +68,7 @@ class ImportPreview:
             self.partial += 1
         uid = plan.user.uid if plan.user else ""
         facts = plan.number, plan.outcome, plan.reason, uid, plan.changed, plan.groups
-        self._digest.update(json.dumps(facts).encode())
+        self._digest.add(facts)
         if len(self.first) < FIRST_ROWS:
             shown = {"row": plan.number, "user_name": plan.user_name, "outcome": plan.outcome}
             self.first.append({**shown, "reason": plan.reason, "changed": list(plan.changed)})
@@ -77,9 +76,7 @@ class ImportPreview:
     @property
     def etag(self) -> str:
         """The strong entity tag: what each row does to whom, and how many seats are missing."""
-        digest = self._digest.copy()
-        digest.update(json.dumps(max(0, self.needed - self.free) if self.free is not None else 0).encode())
-        return f'"{digest.hexdigest()[:32]}"'
+        return self._digest.tag(max(0, self.needed - self.free) if self.free is not None else 0)
 
     def as_json(self) -> Json:
         """Return the counts and the first rows."""

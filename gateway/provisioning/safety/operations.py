@@ -88,7 +88,8 @@ class Safety:
     def pause_undone(self, caller: Caller, connection: ConnectionRecord, reason: str, trace: Trace) -> Pause:
         """Pause the removals of a connection that are about to be undone; return the pause, or the one that it has.
 
-        Removals that an admin has allowed are held again after it. Raises Conflict for a connection that was removed.
+        What an admin has allowed of removals ends: `Brakes.withdraw_permission`. Raises Conflict for a connection that
+        was removed.
         """
         moment = now()
         with self._units_of_work.open(caller, trace) as change:

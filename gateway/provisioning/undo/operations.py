@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +13,7 @@ from gateway.plugin.results import SeatLimit
 from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
+from gateway.provisioning.previews import PreviewDigest, check_preview
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.operations import Safety
 from gateway.provisioning.safety.settings import Pause
@@ -32,12 +31,13 @@ from gateway.provisioning.undo.plans import (
     Stay,
 )
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
-from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, PreconditionFailed, Refusal
+from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.memberships import PUSH
 from gateway.store.records import UserRecord
+from gateway.store.undos import StoredPerson
 
 #: Entries of each list of a result, at most; the summary counts all.
 LIST_LENGTH = 100
@@ -76,12 +76,12 @@ class UndoResult:
     #: True if people were left out because of the limit of the request.
     more: bool = False
     pause: Pause | None = None
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    digest: PreviewDigest = field(default_factory=PreviewDigest)
 
     def add(self, plan: PersonPlan) -> None:
         """Add a person who comes back."""
         groups = [join.group.name for join in plan.joins]
-        self.update_digest(
+        self.digest.add(
             plan.user.uid, plan.changes, plan.attributes, [join.group.uid for join in plan.joins], plan.seat
         )
         for change in plan.changes:
@@ -104,7 +104,7 @@ class UndoResult:
         """Add what stays of a person."""
         for stay in stays:
             self.stayed += 1
-            self.update_digest(*stay)
+            self.digest.add(*stay)
             if len(self.stays) < LIST_LENGTH:
                 self.stays.append(
                     {
@@ -116,14 +116,10 @@ class UndoResult:
                     }
                 )
 
-    def update_digest(self, *values: object) -> None:
-        """Add values to the digest that becomes the entity tag."""
-        self.digest.update(json.dumps(values).encode())
-
     @property
     def etag(self) -> str:
         """The strong entity tag of exactly this result."""
-        return f'"{self.digest.hexdigest()[:32]}"'
+        return self.digest.tag()
 
     def as_json(self, preview: bool) -> Json:
         """Return the body of the admin API."""
@@ -176,7 +172,7 @@ class Undo:
         free = max(0, limit.ceiling - organization.seats_used) if limit else None
         result = UndoResult(period, free, limit)
         # `to` is left out of the digest where it is the moment of the request.
-        result.update_digest(
+        result.digest.add(
             caller.connection.uid, request.start, request.end, sorted(request.what), request.limit
         )
         kept_since = moment - self._event_days * _DAY if self._event_days else None
@@ -202,11 +198,12 @@ class Undo:
         of people who came back before.
         """
         preview = self.preview(caller, request)
-        if preview.etag not in {tag.strip().removeprefix("W/") for tag in if_match.split(",")}:
-            raise PreconditionFailed(
-                "The undo would now do something else than the preview showed: people have changed since. Look at a new"
-                " preview and send its ETag."
-            )
+        check_preview(
+            preview.etag,
+            if_match,
+            "The undo would now do something else than the preview showed: people have changed since. Look at a new"
+            " preview and send its ETag.",
+        )
         free = preview.seats_free
         if preview.limit and free is not None and preview.seats > free:
             raise OverCapacity(
@@ -255,22 +252,21 @@ class Undo:
         stays: list[Stay] = []
         with self._units_of_work.open(admin, trace, limit) as unit:
             people = self._store.undos.people(admin.organization.id, [plan.user.uid for plan in plans])
+            groups = {join.group.id for plan in plans for join in plan.joins}
+            found = self._store.undos.groups(admin.organization.id, "id", sorted(groups))
+            pushed = {group.id: group.connection_id is not None for group in found}
             came = []
-            for plan in plans:
-                person = people.get(plan.user.uid)
-                what = CHOICE_OF[plan.changes[0]] if plan.changes else LEFT_GROUPS
-                if person is None or (person.user.version, person.deleted) != (
-                    plan.user.version,
-                    plan.deleted,
-                ):
-                    stays.append(Stay(plan.user.uid, plan.user.user_name, what, "changed_since"))
+            for planned in plans:
+                if obstacle := self._obstacle(admin, planned, people.get(planned.user.uid)):
+                    what = CHOICE_OF[planned.changes[0]] if planned.changes else LEFT_GROUPS
+                    stays.append(Stay(planned.user.uid, planned.user.user_name, what, obstacle))
                     continue
-                if plan.changes and not self._is_free(admin, plan):
-                    stays.append(Stay(plan.user.uid, plan.user.user_name, what, "name_taken"))
-                    continue
+                plan, lost = _without_lost_groups(planned, pushed)
+                stays += lost
                 if plan.changes:
                     written.append((self._write_person(caller, plan, unit), _kind(plan)))
-                came.append(plan)
+                if plan.changes or plan.joins:
+                    came.append(plan)
             self._join(admin, came, unit)
             for user, kind in written:
                 if kind == "user.restored":
@@ -311,10 +307,14 @@ class Undo:
             if plan.changes
         }
 
-    def _is_free(self, admin: Caller, plan: PersonPlan) -> bool:
-        return (
-            self._store.users.holder(admin.organization.id, plan.document["userName"], plan.user.id) is None
-        )
+    def _obstacle(self, admin: Caller, plan: PersonPlan, person: StoredPerson | None) -> str | None:
+        """Return why a user stays as it is after all: a key of `REASONS`."""
+        if person is None or (person.user.version, person.deleted) != (plan.user.version, plan.deleted):
+            return "changed_since"
+        name = plan.document["userName"]
+        if plan.changes and self._store.users.holder(admin.organization.id, name, plan.user.id) is not None:
+            return "name_taken"
+        return None
 
     def _write_person(self, caller: IdpCaller, plan: PersonPlan, unit: UnitOfWork) -> UserRecord:
         organization_id, connection_id = caller.organization.id, caller.connection.id
@@ -338,13 +338,9 @@ class Undo:
         for plan in plans:
             for join in plan.joins:
                 keys.setdefault((join.group.id, join.source), []).append(plan.user.id)
-        found = self._store.undos.groups(organization_id, "id", sorted({group for group, _ in keys}))
-        pushed = {group.id: group.connection_id is not None for group in found}
         joined: dict[int, list[int]] = {}
         for (group_id, source), users in sorted(keys.items()):
-            # Since the preview it may be removed, linked by a connection, or left by one.
-            if pushed.get(group_id) is (source == PUSH):
-                joined.setdefault(group_id, []).extend(self._store.memberships.grant(group_id, users, source))
+            joined.setdefault(group_id, []).extend(self._store.memberships.grant(group_id, users, source))
         for group_id, users in sorted(joined.items()):
             if users:
                 group = self._store.groups.add_members(organization_id, group_id, len(users))
@@ -375,6 +371,22 @@ class Undo:
             for plan in plans
         ]
         self._store.activity.add([(0, line) for line in lines])
+
+
+def _without_lost_groups(plan: PersonPlan, pushed: Mapping[int, bool]) -> tuple[PersonPlan, list[Stay]]:
+    """Return a plan without the groups that were removed, linked by a connection or left by one since, and these.
+
+    `pushed`: whether a connection pushes a group, by the keys of groups that are there.
+    """
+    kept, stays = [], []
+    for join in plan.joins:
+        by_push = pushed.get(join.group.id)
+        if by_push is (join.source == PUSH):
+            kept.append(join)
+            continue
+        reason = "group_gone" if by_push is None else "group_pushed" if by_push else "changed_since"
+        stays.append(Stay(plan.user.uid, plan.user.user_name, LEFT_GROUPS, reason))
+    return plan._replace(joins=tuple(kept)), stays
 
 
 def _kind(plan: PersonPlan) -> str:

@@ -153,13 +153,19 @@ class Planner:
 
         A deletion leaves the document as it was, but for users who came back since.
         """
-        active = {uid: each.first_move == "user.deactivated" for uid, each in acts.items() if each.first_move}
-        deleted = {uid: each.moved_at for uid, each in acts.items() if each.first_move == "user.deleted"}
-        again = {uid: seq for uid, seq in deleted.items() if acts[uid].moved_again}
-        found = self._store.undos.documents_before(self._connection.organization_id, again)
-        for uid in deleted:
-            del active[uid]
-        return active | {uid: bool(json.loads(document)["active"]) for uid, document in found.items()}
+        found = self._store.undos.documents_before(
+            self._connection.organization_id,
+            {
+                uid: each.moved_at
+                for uid, each in acts.items()
+                if each.first_move == "user.deleted" and each.moved_again
+            },
+        )
+        return {
+            uid: each.first_move == "user.deactivated"
+            for uid, each in acts.items()
+            if each.first_move not in (None, "user.deleted")
+        } | {uid: bool(json.loads(document)["active"]) for uid, document in found.items()}
 
     def _read_groups(self, uids: set[str]) -> None:
         missing = sorted(uids - self._groups.keys())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.provisioning.caller import Trace
 from gateway.provisioning.event_types import TEST_TYPE
+from gateway.provisioning.previews import check_preview, tag_of
 from gateway.provisioning.webhooks import messages, retries, security_events
 from gateway.provisioning.webhooks.endpoints import WebhookEndpoints, name_target
 from gateway.provisioning.webhooks.messages import OutboundEvent
 from gateway.provisioning.webhooks.sender import Outcome, Sender
 from gateway.provisioning.webhooks.signing_keys import TokenKeys
-from gateway.scim.errors import Conflict, InvalidValue, NotFound, PreconditionFailed
+from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.ids_and_time import new_id, now, rfc3339
@@ -203,10 +203,11 @@ class WebhookReplays:
         Raises PreconditionFailed.
         """
         count, etag = self.preview(webhook, replay)
-        if if_match.strip() != etag:
-            raise PreconditionFailed(
-                "The webhook has changed since the preview, or another replay was previewed. Preview it again."
-            )
+        check_preview(
+            etag,
+            if_match,
+            "The webhook has changed since the preview, or another replay was previewed. Preview it again.",
+        )
         key, moves = self._organization_key(webhook, replay), self._store.webhook_replays
         trace.changed = ["position"]
         with self._endpoints.changing(self._endpoints.organization_of(webhook), trace):
@@ -320,5 +321,4 @@ def _number(key: str) -> int:
 
 
 def _etag(webhook: WebhookRecord, key: int | None, replay: Replay, epoch: int) -> str:
-    parts = json.dumps([webhook.uid, webhook.version, key, replay.number, replay.at, epoch])
-    return f'"{hashlib.sha256(parts.encode()).hexdigest()[:32]}"'
+    return tag_of(webhook.uid, webhook.version, key, replay.number, replay.at, epoch)

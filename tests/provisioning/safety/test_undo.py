@@ -291,6 +291,32 @@ def test_removals_that_were_allowed_are_held_again(deployment: Deployment, decis
     assert 429 in answers
 
 
+def test_a_group_that_goes_while_the_undo_runs_is_no_membership_that_came_back(
+    deployment: Deployment, scim: Scim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the preview, which the undo makes once more, and the transaction of the people."""
+    uids = tuple(scim.user(f"user{number}@acme.test")["id"] for number in range(2))
+    group = scim.group("Sales", uids)["id"]
+    admin = Admin(scim)
+    scim.patch(f"/Groups/{group}", *({"op": "remove", "path": f'members[value eq "{uid}"]'} for uid in uids))
+    scim.patch(f"/Users/{uids[1]}", OFF)
+    _, etag = admin.preview()
+    safety = deployment.gateway.safety
+    pause = safety.pause_undone
+
+    def remove_and_pause(*args: Any) -> Any:
+        assert scim.call("DELETE", f"/Groups/{group}").status == 204
+        return pause(*args)
+
+    monkeypatch.setattr(safety, "pause_undone", remove_and_pause)
+    done = admin.send(etag).json
+    assert [(each["id"], each["groups"]) for each in done["people"]] == [(uids[1], [])]
+    assert done["summary"]["memberships"] == 0
+    assert reasons(done) == [("left_groups", "group_gone")] * 2
+    lines = [line.detail for line in deployment.activity(scim.organization) if "/undo" in line.operation]
+    assert not any("Sales" in (detail or "") for detail in lines)
+
+
 def test_an_undo_needs_the_tag_of_its_preview(scim: Scim) -> None:
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(2)]
     admin = Admin(scim)
