@@ -143,9 +143,8 @@ def test_pauses_of_many_connections_end_in_turn(
     assert scims[1].connection.pause is None
 
 
-def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was admitted before the pause, and its transaction begins after it."""
-    uid = scim.user()["id"]
+def pause_before_the_transaction(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next change of a user be admitted before a pause, and its transaction begin after it."""
     users = scim.deployment.gateway.users
     judge = users._judge
 
@@ -155,6 +154,11 @@ def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: py
         return judge(*args)
 
     monkeypatch.setattr(users, "_judge", pause_then_judge)
+
+
+def test_a_pause_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = scim.user()["id"]
+    pause_before_the_transaction(scim, monkeypatch)
     assert scim.patch(f"/Users/{uid}", OFF).status == 429
     assert scim.call("GET", f"/Users/{uid}").json["active"] is True
 
@@ -174,15 +178,7 @@ def test_a_pause_of_all_changes_reaches_one_that_is_no_removal_on_its_way(
     """Its caller was read before the pause, and is kept in the cache of the process."""
     uid = scim.user()["id"]
     before = scim.call("GET", "/Users").json
-    users = scim.deployment.gateway.users
-    judge = users._judge
-
-    def pause_then_judge(*args: Any) -> Any:
-        monkeypatch.setattr(users, "_judge", judge)
-        assert pause(scim).status == 200
-        return judge(*args)
-
-    monkeypatch.setattr(users, "_judge", pause_then_judge)
+    pause_before_the_transaction(scim, monkeypatch)
     answer = change(scim, uid)
     assert (answer.status, "is paused until" in answer.json["detail"]) == (429, True)
     assert scim.call("GET", "/Users").json == before
