@@ -217,8 +217,8 @@ class Brakes:
             f"DELETE FROM held_removals AS h WHERE h.connection_id = ? AND {_OBSOLETE}", connection_id
         )
 
-    def allow(self, connection_id: int, uids: Sequence[str]) -> int:
-        """Let held removals pass when they are tried again; return how many are held of those."""
+    def allow(self, connection_id: int, uids: Sequence[str]) -> set[str]:
+        """Let held removals pass when they are tried again; return which of those are held."""
         rows = self._db.among(
             uids,
             lambda marks: (
@@ -226,7 +226,7 @@ class Brakes:
             ),
             connection_id,
         )
-        return len(rows)
+        return {row[0] for row in rows}
 
     def count_held(self, connection_id: int, allowed: int | None = None) -> int:
         """Return how many removals are held, or how many of those are allowed (1) or not (0)."""

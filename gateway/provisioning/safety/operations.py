@@ -175,15 +175,24 @@ class Safety:
                 until = moment + REJECT_HOURS * _HOUR
                 brakes.decide(connection.id, REJECTED, trace.principal, until)
                 trace.decided = f"Removals are rejected until {rfc3339(until)}."
-            elif not brakes.allow(connection.id, list(users or ())):
-                raise InvalidValue("None of the users is held: GET the hold to see who is.")
-            elif hold.state == REJECTED:
-                # The others wait again, and are not refused.
-                brakes.decide(connection.id, WAITING, trace.principal, None)
-            if action == "allow":
-                trace.decided = "Some of the held removals are allowed."
+            else:
+                self._allow(connection, hold, list(users or ()), trace)
             data = {"id": connection.uid, "name": connection.name, "action": action, "by": trace.principal}
             _record(change, "connection.hold_decided", connection, data)
+
+    def _allow(
+        self, connection: ConnectionRecord, hold: HoldRecord, users: Sequence[str], trace: Trace
+    ) -> None:
+        """Allow the held removals of these users or groups. Raises InvalidValue where one of them is not held."""
+        allowed = self._store.brakes.allow(connection.id, users)
+        if missing := [uid for uid in users if uid not in allowed]:
+            raise InvalidValue(
+                f"No removal of {excerpt(missing[0])} is held, so nothing was allowed: GET the hold to see who is."
+            )
+        if hold.state == REJECTED:
+            # The others wait again, and are not refused.
+            self._store.brakes.decide(connection.id, WAITING, trace.principal, None)
+        trace.decided = f"Allowed: {len(allowed)} of the removals that are held."
 
     # By itself ------------------------------------------------------------------------------------------------------
 

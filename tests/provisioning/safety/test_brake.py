@@ -123,6 +123,24 @@ def test_once_all_are_allowed_they_pass_when_they_are_sent_again(scim: Scim) -> 
     assert hold(scim)["held"] == 0
 
 
+def test_who_is_allowed_must_be_held_or_nobody_is_allowed(scim: Scim) -> None:
+    """An answer of 200 would say that the removal of the other one passes from now on."""
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    path, wanted = f"/connections/{scim.uid}/hold", {"action": "allow", "users": [uids[10], uids[0]]}
+    answer = scim.deployment.admin("POST", path, wanted)
+    assert answer.status == 422
+    assert uids[0] in answer.json["message"]
+    assert [each["allowed"] for each in hold(scim)["items"]] == [False, False]
+    assert deactivate(scim, uids[10]).status == 429
+    decide(scim, action="allow", users=[uids[10]])
+    lines = scim.deployment.activity(scim.organization, outcome="success")
+    assert [line.detail for line in lines if "/hold" in line.operation] == [
+        "Allowed: 1 of the removals that are held."
+    ]
+
+
 def test_those_who_are_allowed_pass_and_the_others_wait(scim: Scim) -> None:
     uids = people(scim, 13)
     for uid in uids:
