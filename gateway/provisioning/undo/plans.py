@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.provisioning.documents import differing
@@ -41,10 +41,6 @@ REASONS = {
 }
 
 
-#: Notes one of `CHOICES` that stays as it is, with a key of `REASONS`.
-_StayNote = Callable[[str, str], None]
-
-
 class Join(NamedTuple):
     """A membership to give back, and the reason under which it is stored."""
 
@@ -77,6 +73,27 @@ class Stay(NamedTuple):
     reason: str
 
 
+class Planned(NamedTuple):
+    """What is done for a user, None where nothing is, and what stays."""
+
+    plan: PersonPlan | None
+    stays: list[Stay]
+
+
+class _Stored(NamedTuple):
+    """What is stored of the people of one portion; by the ids of users, or by their keys where it says so."""
+
+    people: Mapping[str, StoredPerson]
+    #: Groups that they are in, by the keys of users.
+    held: Mapping[int, set[int]]
+    #: Memberships that deleted users lost in the period, by the keys of users.
+    removed: Mapping[int, Sequence[Join]]
+    #: Documents from before the period, as JSON.
+    earlier: Mapping[str, str]
+    #: Whether they were active at first, where the document does not say it.
+    active: Mapping[str, bool]
+
+
 class Planner:
     """Plans the undo for people whom a connection did something to."""
 
@@ -86,11 +103,14 @@ class Planner:
         self._store, self._connection, self._period, self._what = store, connection, period, what
         self._groups: dict[str, StoredGroup | None] = {}
 
-    def plan(self, acts: Mapping[str, PersonActs]) -> Iterator[tuple[PersonPlan | None, list[Stay]]]:
-        """Yield the plan for each user, None where nothing is done, and what stays, in the order of `acts`."""
+    def plan(self, acts: Mapping[str, PersonActs]) -> Iterator[Planned]:
+        """Yield what is done and what stays for each user, in the order of `acts`."""
         wanted = [uid for uid, each in acts.items() if self._concerns(each)]
         for start in range(0, len(wanted), PEOPLE_PER_READ):
-            yield from self._plan_portion(acts, wanted[start : start + PEOPLE_PER_READ])
+            portion = {uid: acts[uid] for uid in wanted[start : start + PEOPLE_PER_READ]}
+            stored = self._read(portion)
+            planned = [self._plan_person(uid, each, stored) for uid, each in portion.items()]
+            yield from self._without_taken_names(planned)
 
     def _concerns(self, acts: PersonActs) -> bool:
         """Return whether a connection did to a user what is to be undone."""
@@ -104,49 +124,24 @@ class Planner:
             or (ATTRIBUTES in self._what and acts.first > 0)
         )
 
-    def _plan_portion(
-        self, acts: Mapping[str, PersonActs], uids: Sequence[str]
-    ) -> Iterator[tuple[PersonPlan | None, list[Stay]]]:
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _read(self, acts: Mapping[str, PersonActs]) -> _Stored:
         organization_id, undos = self._connection.organization_id, self._store.undos
-        people = undos.people(organization_id, uids)
-        self._read_groups({group for uid in uids for group in acts[uid].left})
+        people = undos.people(organization_id, list(acts))
+        self._read_groups({group for each in acts.values() for group in each.left})
         keys = [person.user.id for person in people.values()]
         removed = self._removed_grants(
             [person.user.id for uid, person in people.items() if person.deleted or acts[uid].deleted]
         )
         members = self._store.memberships.reasons_of_many(organization_id, keys) if keys else {}
+        held = {key: {group for group, _ in reasons} for key, reasons in members.items()}
         earlier: dict[str, str] = {}
         if ATTRIBUTES in self._what:
             earlier = undos.documents_before(
-                organization_id, {uid: acts[uid].first for uid in uids if acts[uid].first}
+                organization_id, {uid: each.first for uid, each in acts.items() if each.first}
             )
-        active = self._active_before({uid: acts[uid] for uid in uids})
-        plans: list[tuple[PersonPlan | None, list[Stay]]] = []
-        for uid in uids:
-            person, stays = people.get(uid), list[Stay]()
-            if person is None or (person.deleted and person.user.connection_id is None):
-                stays.append(Stay(uid, person.user.user_name if person else "", DELETED, "not_stored"))
-                plans.append((None, stays))
-                continue
-            held = {group for group, _ in members.get(person.user.id, ())}
-            was_active = active.get(uid, bool(person.user.document["active"]))
-            plan = self._person(acts[uid], person, was_active, earlier.get(uid), held, removed, stays)
-            plans.append((plan, stays))
-        taken = undos.names_in_use(
-            organization_id, sorted({fold(str(plan.document["userName"])) for plan, _ in plans if plan})
-        )
-        for plan, stays in plans:
-            if plan and taken.get(fold(str(plan.document["userName"])), plan.user.uid) != plan.user.uid:
-                stays.append(
-                    Stay(
-                        plan.user.uid,
-                        plan.user.user_name,
-                        DELETED if plan.deleted else ATTRIBUTES,
-                        "name_taken",
-                    )
-                )
-                plan = None
-            yield plan, stays
+        return _Stored(people, held, removed, earlier, self._active_before(acts))
 
     def _active_before(self, acts: Mapping[str, PersonActs]) -> dict[str, bool]:
         """Return whether users were active at first, where what is stored does not say it.
@@ -193,108 +188,138 @@ class Planner:
             joins.setdefault(user_id, []).append(Join(group, source))
         return joins
 
-    def _person(
-        self, acts: PersonActs, person: StoredPerson, was_active: bool, earlier: str | None, held: set[int],
-        removed: Mapping[int, Sequence[Join]], stays: list[Stay],
-    ) -> PersonPlan | None:  # fmt: skip
+    # Planning -------------------------------------------------------------------------------------------------------
+
+    def _plan_person(self, uid: str, acts: PersonActs, stored: _Stored) -> Planned:
+        person = stored.people.get(uid)
+        if person is None or (person.deleted and person.user.connection_id is None):
+            name = person.user.user_name if person else ""
+            return Planned(None, [Stay(uid, name, DELETED, "not_stored")])
         user, document = person.user, person.user.document
-
-        def stay(what: str, reason: str) -> None:
-            stays.append(Stay(user.uid, user.user_name, what, reason))
-
-        change = self._account_change(acts, person, was_active, stay)
+        was_active = stored.active.get(uid, bool(document["active"]))
+        change, stays = self._account_change(acts, person, was_active)
         if person.deleted and change is None:
-            return None
+            return Planned(None, stays)
         changes = [change] if change else []
-        active = bool(user.active)
-        if change == REACTIVATE:
-            active = True
-        elif change == RESTORE:
-            active = was_active and (acts.first_move == "user.deleted" or DEACTIVATED in self._what)
         attributes: list[str] = []
         if ATTRIBUTES in self._what and acts.first:
-            document, attributes = self._earlier_document(acts, document, earlier, stay)
+            document, attributes, kept = _earlier_document(acts, user, stored.earlier.get(uid))
             changes += [REWRITE] if attributes else []
-        joins = []
-        if change == RESTORE or (LEFT_GROUPS in self._what and acts.deleted):
-            joins = self._joins_of_before(acts, removed.get(user.id, ()), held, stay)
-        if LEFT_GROUPS in self._what:
-            known = held | {join.group.id for join in joins}
-            joins += self._joins(acts, known, bool(attributes), stay)
+            stays += kept
+        joins, kept = self._joins(acts, user, change == RESTORE, bool(attributes), stored)
+        stays += kept
         if not changes and not joins:
-            return None
+            return Planned(None, stays)
         if changes and user.connection_id != self._connection.id:
-            stay(CHOICE_OF[changes[0]], "managed_elsewhere")
-            return None
-        document = {**document, "active": active}
-        return PersonPlan(user, person.deleted, document, tuple(changes), tuple(attributes), tuple(joins))
+            return Planned(None, [*stays, _stay(user, CHOICE_OF[changes[0]], "managed_elsewhere")])
+        document = {**document, "active": self._active_after(acts, user, change, was_active)}
+        plan = PersonPlan(user, person.deleted, document, tuple(changes), tuple(attributes), tuple(joins))
+        return Planned(plan, stays)
 
     def _account_change(
-        self, acts: PersonActs, person: StoredPerson, was_active: bool, stay: _StayNote
-    ) -> str | None:
-        """Return what is done for the account of a user: `RESTORE`, `REACTIVATE`, or nothing."""
+        self, acts: PersonActs, person: StoredPerson, was_active: bool
+    ) -> tuple[str | None, list[Stay]]:
+        """Return what is done for the account of a user: `RESTORE`, `REACTIVATE`, or nothing; and what stays."""
+        user = person.user
         was_here = acts.first_move in ("user.deactivated", "user.reactivated", "user.deleted")
         if person.deleted:
             if not was_here or acts.moved_since:
-                stay(DELETED, "changed_since")
-            elif DELETED in self._what:
-                return RESTORE
-            else:
-                stay(DEACTIVATED, "deleted")
-            return None
-        if not (was_here and was_active and DEACTIVATED in self._what) or person.user.active:
-            return None
+                return None, [_stay(user, DELETED, "changed_since")]
+            if DELETED not in self._what:
+                return None, [_stay(user, DEACTIVATED, "deleted")]
+            return RESTORE, []
+        if not (was_here and was_active and DEACTIVATED in self._what) or user.active:
+            return None, []
         if acts.moved_since:
-            stay(DEACTIVATED, "changed_since")
-            return None
-        return REACTIVATE
+            return None, [_stay(user, DEACTIVATED, "changed_since")]
+        return REACTIVATE, []
 
-    def _earlier_document(
-        self, acts: PersonActs, document: Json, earlier: str | None, stay: _StayNote
-    ) -> tuple[Json, list[str]]:
-        """Return the document that a user is brought back to, and the names of what differs in it."""
-        if earlier is None:
-            stay(ATTRIBUTES, "no_earlier_document")
-            return document, []
-        old = {
-            name: value for name, value in json.loads(earlier).items() if name not in ("id", "meta", "groups")
-        }
-        names = differing({**document, "active": True}, {**old, "active": True})
-        if not names:
-            return document, []
-        if acts.changed_since:
-            stay(ATTRIBUTES, "changed_since")
-            return document, []
-        return old, names
+    def _active_after(self, acts: PersonActs, user: UserRecord, change: str | None, was_active: bool) -> bool:
+        if change == RESTORE:
+            return was_active and (acts.first_move == "user.deleted" or DEACTIVATED in self._what)
+        return change == REACTIVATE or bool(user.active)
 
-    def _joins_of_before(
-        self, acts: PersonActs, removed: Sequence[Join], held: set[int], stay: _StayNote
-    ) -> list[Join]:
-        """Return what a deletion took from a user that it has not got again."""
-        joins = []
-        for join in removed:
-            if join.group.id in held or join.group.uid in acts.ended or acts.left.get(join.group.uid):
-                continue
-            if join.source != PUSH and join.group.connection_id is not None:
-                stay(LEFT_GROUPS, "group_pushed")
-            else:
-                joins.append(join)
-        return joins
+    def _joins(
+        self, acts: PersonActs, user: UserRecord, restored: bool, rewritten: bool, stored: _Stored
+    ) -> tuple[list[Join], list[Stay]]:
+        """Return the memberships that a user gets back, and those that stay ended."""
+        joins, stays, held = list[Join](), list[Stay](), stored.held.get(user.id, set())
+        if restored or (LEFT_GROUPS in self._what and acts.deleted):
+            joins, stays = _joins_after_deletion(acts, user, stored.removed.get(user.id, ()), held)
+        if LEFT_GROUPS in self._what:
+            known = held | {join.group.id for join in joins}
+            rejoined, kept = self._joins_of_left(acts, user, known, rewritten)
+            joins, stays = joins + rejoined, stays + kept
+        return joins, stays
 
-    def _joins(self, acts: PersonActs, known: set[int], rewritten: bool, stay: _StayNote) -> Iterator[Join]:
+    def _joins_of_left(
+        self, acts: PersonActs, user: UserRecord, known: set[int], rewritten: bool
+    ) -> tuple[list[Join], list[Stay]]:
+        joins, stays = [], []
         for uid, changed_since in acts.left.items():
             group = self._groups.get(uid)
             if group is None:
-                stay(LEFT_GROUPS, "group_gone")
+                stays.append(_stay(user, LEFT_GROUPS, "group_gone"))
             elif group.id in known:
                 continue
             elif changed_since:
-                stay(LEFT_GROUPS, "changed_since")
+                stays.append(_stay(user, LEFT_GROUPS, "changed_since"))
             elif group.connection_id == self._connection.id:
-                yield Join(group, PUSH)
+                joins.append(Join(group, PUSH))
             elif group.connection_id is not None:
-                stay(LEFT_GROUPS, "group_pushed")
+                stays.append(_stay(user, LEFT_GROUPS, "group_pushed"))
             elif not self._connection.mapping_enabled:
-                yield Join(group, MANUAL)
+                joins.append(Join(group, MANUAL))
             elif not rewritten:
-                stay(LEFT_GROUPS, "rules_decide")
+                stays.append(_stay(user, LEFT_GROUPS, "rules_decide"))
+        return joins, stays
+
+    def _without_taken_names(self, planned: Sequence[Planned]) -> Iterator[Planned]:
+        """Yield what was planned, but nothing for users whose userName another one has by now."""
+        names = {_folded_name(plan) for plan, _ in planned if plan}
+        holders = self._store.undos.names_in_use(self._connection.organization_id, sorted(names))
+        for plan, stays in planned:
+            if plan and holders.get(_folded_name(plan), plan.user.uid) != plan.user.uid:
+                what = DELETED if plan.deleted else ATTRIBUTES
+                yield Planned(None, [*stays, _stay(plan.user, what, "name_taken")])
+            else:
+                yield Planned(plan, stays)
+
+
+def _stay(user: UserRecord, what: str, reason: str) -> Stay:
+    return Stay(user.uid, user.user_name, what, reason)
+
+
+def _folded_name(plan: PersonPlan) -> str:
+    return fold(str(plan.document["userName"]))
+
+
+def _earlier_document(
+    acts: PersonActs, user: UserRecord, earlier: str | None
+) -> tuple[Json, list[str], list[Stay]]:
+    """Return the document that a user is brought back to, the names of what differs in it, and what stays."""
+    document = user.document
+    if earlier is None:
+        return document, [], [_stay(user, ATTRIBUTES, "no_earlier_document")]
+    old = {name: value for name, value in json.loads(earlier).items() if name not in ("id", "meta", "groups")}
+    names = differing({**document, "active": True}, {**old, "active": True})
+    if not names:
+        return document, [], []
+    if acts.changed_since:
+        return document, [], [_stay(user, ATTRIBUTES, "changed_since")]
+    return old, names, []
+
+
+def _joins_after_deletion(
+    acts: PersonActs, user: UserRecord, removed: Sequence[Join], held: set[int]
+) -> tuple[list[Join], list[Stay]]:
+    """Return what a deletion took from a user that it has not got again, and what of that stays ended."""
+    joins, stays = [], []
+    for join in removed:
+        if join.group.id in held or join.group.uid in acts.ended or acts.left.get(join.group.uid):
+            continue
+        if join.source != PUSH and join.group.connection_id is not None:
+            stays.append(_stay(user, LEFT_GROUPS, "group_pushed"))
+        else:
+            joins.append(join)
+    return joins, stays
