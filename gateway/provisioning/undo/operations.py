@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -70,8 +70,11 @@ class UndoResult:
     plans: list[PersonPlan] = field(default_factory=list)
     people: list[Json] = field(default_factory=list)
     stays: list[Json] = field(default_factory=list)
+    #: Users whom the connection made in the period: they stay, too, and are listed after the others.
+    created: list[Json] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     stayed: int = 0
+    came: int = 0
     seats: int = 0
     #: True if people were left out because of the limit of the request.
     more: bool = False
@@ -106,15 +109,14 @@ class UndoResult:
             self.stayed += 1
             self.digest.add(*stay)
             if len(self.stays) < LIST_LENGTH:
-                self.stays.append(
-                    {
-                        "id": stay.uid,
-                        "user_name": stay.name,
-                        "what": stay.what,
-                        "reason": stay.reason,
-                        "message": REASONS[stay.reason],
-                    }
-                )
+                self.stays.append(_stay_json(stay))
+
+    def add_created(self, stays: Iterable[Stay]) -> None:
+        """Add users whom the connection made. The entity tag is without them: more may come before it is used."""
+        for stay in stays:
+            self.came += 1
+            if len(self.created) < LIST_LENGTH:
+                self.created.append(_stay_json(stay))
 
     @property
     def etag(self) -> str:
@@ -128,14 +130,15 @@ class UndoResult:
             "from": rfc3339(self.period.start),
             "to": rfc3339(self.period.end),
             "people": self.people,
-            "stays": self.stays,
+            "stays": (self.stays + self.created)[:LIST_LENGTH],
             "summary": {
                 "people": self.counts.get("people", 0),
                 "reactivated": self.counts.get(REACTIVATE, 0),
                 "restored": self.counts.get(RESTORE, 0),
                 "attributes": self.counts.get(REWRITE, 0),
                 "memberships": self.counts.get("memberships", 0),
-                "stays": self.stayed,
+                "stays": self.stayed + self.came,
+                "created": self.came,
                 "seats_needed": self.seats,
                 "seats_free": self.seats_free,
                 "more": self.more,
@@ -186,6 +189,7 @@ class Undo:
             if plan:
                 result.plans.append(plan)
                 result.add(plan)
+        result.add_created(planner.created(acts))
         return result
 
     def run(
@@ -210,8 +214,7 @@ class Undo:
                 f"The undo needs {preview.seats:,} seats, and {free:,} {'is' if free == 1 else 'are'} free: nobody was"
                 " changed. Free seats or have some added, or bring fewer people back."
             )
-        done = UndoResult(preview.period, free, preview.limit, stays=preview.stays, stayed=preview.stayed)
-        done.more = preview.more
+        done = replace(preview, plans=[], people=[], counts={}, seats=0, pause=None, digest=PreviewDigest())
         if not preview.plans:
             return done
         reason = (
@@ -387,6 +390,16 @@ def _without_lost_groups(plan: PersonPlan, pushed: Mapping[int, bool]) -> tuple[
         reason = "group_gone" if by_push is None else "group_pushed" if by_push else "changed_since"
         stays.append(Stay(plan.user.uid, plan.user.user_name, LEFT_GROUPS, reason))
     return plan._replace(joins=tuple(kept)), stays
+
+
+def _stay_json(stay: Stay) -> Json:
+    return {
+        "id": stay.uid,
+        "user_name": stay.name,
+        "what": stay.what,
+        "reason": stay.reason,
+        "message": REASONS[stay.reason],
+    }
 
 
 def _kind(plan: PersonPlan) -> str:

@@ -23,6 +23,8 @@ CHOICES = DEACTIVATED, DELETED, LEFT_GROUPS, ATTRIBUTES = (
 )
 #: What is done for a person.
 REACTIVATE, RESTORE, REWRITE = "reactivate", "restore", "attributes"
+#: What an undo never takes back: a user that the connection made, or brought back after a deletion.
+CREATED = "created"
 #: Which of `CHOICES` asks for it.
 CHOICE_OF = {REACTIVATE: DEACTIVATED, RESTORE: DELETED, REWRITE: ATTRIBUTES}
 #: People that one statement reads.
@@ -37,8 +39,16 @@ REASONS = {
     "no_earlier_document": "The events that hold its earlier attributes are no longer stored.",
     "group_gone": "The group was deleted. Have the identity provider push it again.",
     "group_pushed": "An identity provider pushes the group by now, and decides who is in it.",
+    "created": "It was not here at the beginning of the period. An undo takes nobody away: remove it yourself, if it"
+    " shall not be here.",
+    "not_here_before": "It was not here at the beginning of the period. To have it back choose a later beginning, after"
+    " the connection made it.",
     "rules_decide": "The rules of Map to groups fill the group from the user's attributes: choose attributes as well.",
 }
+
+
+#: Types of events after which somebody is here who was not here before.
+_ARRIVALS = frozenset({"user.created", "user.restored"})
 
 
 class Join(NamedTuple):
@@ -65,7 +75,7 @@ class PersonPlan(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """What stays as it is of a user: one of `CHOICES`, and a key of `REASONS`."""
+    """What stays as it is of a user: one of `CHOICES` or `CREATED`, and a key of `REASONS`."""
 
     uid: str
     name: str
@@ -112,9 +122,25 @@ class Planner:
             planned = [self._plan_person(uid, each, stored) for uid, each in portion.items()]
             yield from self._without_taken_names(planned)
 
+    def created(self, acts: Mapping[str, PersonActs]) -> Iterator[Stay]:
+        """Yield users whom the connection made or restored in the period: they stay, however they are by now."""
+        made = [uid for uid, each in acts.items() if each.first_move in _ARRIVALS]
+        for start in range(0, len(made), PEOPLE_PER_READ):
+            uids = made[start : start + PEOPLE_PER_READ]
+            people = self._store.undos.people(self._connection.organization_id, uids)
+            for uid in uids:
+                person, each = people.get(uid), acts[uid]
+                if person is None or (person.deleted and person.user.connection_id is None):
+                    continue  # erased
+                gone = person.deleted or not person.user.active
+                if gone and each.moved_again and not each.moved_since:
+                    yield Stay(uid, person.user.user_name, CREATED, "not_here_before")
+                elif not person.deleted:
+                    yield Stay(uid, person.user.user_name, CREATED, "created")
+
     def _concerns(self, acts: PersonActs) -> bool:
         """Return whether a connection did to a user what is to be undone."""
-        if acts.first_move in ("user.created", "user.restored"):
+        if acts.first_move in _ARRIVALS:
             return False  # was not here at the beginning
         return (
             (acts.first_move == "user.deactivated" and bool(self._what & {DEACTIVATED, DELETED}))

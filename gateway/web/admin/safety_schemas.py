@@ -12,6 +12,7 @@ from gateway.provisioning.safety.settings import ALL, REMOVALS
 from gateway.provisioning.undo.operations import MOST_PEOPLE, USUAL_PEOPLE
 from gateway.provisioning.undo.plans import (
     CHOICES,
+    CREATED,
     DEACTIVATED,
     DELETED,
     LEFT_GROUPS,
@@ -143,7 +144,7 @@ class BroughtBack(Schema):
 class NotBroughtBack(Schema):
     id = fields.String()
     user_name = fields.String()
-    what = fields.String(validate=validate.OneOf(CHOICES))
+    what = fields.String(validate=validate.OneOf((*CHOICES, CREATED)))
     reason = fields.String(validate=validate.OneOf(tuple(REASONS)))
     message = fields.String()
 
@@ -155,6 +156,7 @@ class UndoSummary(Schema):
     attributes = fields.Integer(metadata={"description": "People whose attributes change back."})
     memberships = fields.Integer()
     stays = fields.Integer()
+    created = fields.Integer(metadata={"description": "How many of those the connection made in the period."})
     seats_needed = fields.Integer()
     seats_free = fields.Integer(allow_none=True, metadata={"description": "null: no limit."})
     more = fields.Boolean()

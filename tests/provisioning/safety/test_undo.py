@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.provisioning.undo import acts
+from gateway.provisioning.undo import acts, operations
 from gateway.testing import Deployment, Scim
 from tests.support.moments import moment_between
 
@@ -73,7 +73,7 @@ def test_deactivated_people_are_active_again_with_their_seats(scim: Scim) -> Non
     shown, _ = admin.preview()
     assert shown["summary"] == {
         "people": 3, "reactivated": 3, "restored": 0, "attributes": 0, "memberships": 0, "stays": 0,
-        "seats_needed": 3, "seats_free": 99, "more": False,
+        "created": 0, "seats_needed": 3, "seats_free": 99, "more": False,
     }  # fmt: skip
     assert used(scim) == 1
     done = admin.undo()
@@ -101,6 +101,29 @@ def test_deleted_people_come_back_with_the_same_id_and_their_groups(scim: Scim) 
     assert types(scim)["user.restored"] == 2
     events = [kind for kind, _ in scim.deployment.events(scim.organization)][-3:]
     assert events == ["user.restored", "user.restored", "group.members_changed"]
+
+
+def test_who_was_created_in_the_period_is_said_to_stay(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin who undoes a wrong filter reads that the people it brought in are still here."""
+    known, back = scim.user()["id"], scim.user("back@acme.test")["id"]
+    scim.call("DELETE", f"/Users/{back}")
+    admin = Admin(scim)
+    new, gone, taken = (scim.user(f"new{number}@acme.test")["id"] for number in range(3))
+    assert scim.user("back@acme.test")["id"] == back
+    scim.patch(f"/Users/{known}", OFF)
+    scim.call("DELETE", f"/Users/{gone}")
+    path = f"/organizations/{scim.organization.uid}/users"
+    assert scim.deployment.admin("DELETE", f"{path}/{taken}").status == 204
+    shown, etag = admin.preview()
+    assert [(each["id"], each["reason"]) for each in shown["stays"]] == [
+        (new, "created"), (gone, "not_here_before"), (back, "created")
+    ]  # fmt: skip
+    assert (shown["summary"]["stays"], shown["summary"]["created"], shown["summary"]["people"]) == (3, 3, 1)
+    # Somebody who is created meanwhile does not outdate the preview.
+    scim.user("later@acme.test")
+    monkeypatch.setattr(operations, "LIST_LENGTH", 2)
+    done = admin.send(etag).json
+    assert (done["summary"]["people"], done["summary"]["created"], len(done["stays"])) == (1, 4, 2)
 
 
 def test_who_was_inactive_before_comes_back_inactive(scim: Scim) -> None:
@@ -471,7 +494,7 @@ def test_who_was_deleted_before_the_period_stays_as_it_came_back(scim: Scim) -> 
         scim.call("DELETE", f"/Users/{uid}")
     assert scim.user(displayName="Newest")["id"] == uid
     done = admin.undo(what=["deactivated", "deleted", "left_groups", "attributes"])
-    assert (done["people"], done["stays"], members(scim, group)) == ([], [], set())
+    assert (done["people"], reasons(done), members(scim, group)) == ([], [("created", "created")], set())
 
 
 def test_a_group_that_is_pushed_by_now_gets_nobody_whom_it_did_not_push(

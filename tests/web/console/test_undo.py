@@ -42,7 +42,10 @@ def test_people_are_brought_back_by_the_preview_that_was_shown(okta: Scim, admin
     assert "Who would come back" not in text_of(form)
     okta.user(f"user3@acme{okta.organization.id}.test")
     # All of it is of this minute, in which nobody was here before.
-    assert "Nobody: Okta removed nobody" in text_of(admin.get(f"{path}?{QUERY}"))
+    page = text_of(admin.get(f"{path}?{QUERY}"))
+    assert "Nobody: Okta removed nobody" in page
+    assert f"user3@acme{okta.organization.id}.test the account It was not here at the beginning" in page
+    assert "3 were not here at the beginning of that time: Okta made them" in page
     assert active(okta) == [False, True]
 
 
