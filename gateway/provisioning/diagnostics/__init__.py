@@ -91,7 +91,6 @@ class Diagnostics:
                 "warn",
                 f"Of {looked}, {without} {has} a value that no rule covers.",
                 "Add a rule for each value that should lead to a group.",
-                "mapping",
                 example=said,
             )
         ]

@@ -14,6 +14,7 @@ from gateway.plugin.declarations import Declarations
 from gateway.provisioning.admission import UNENCRYPTED
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.diagnostics.checks import DAILY, Check, count
+from gateway.provisioning.diagnostics.pages import NEW_CONNECTION, REFUSED_CALLS
 from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.activity import ActivityFilter
@@ -32,7 +33,6 @@ _SECOND = 1_000_000
 _DAY = 24 * HOUR
 #: Quoted texts, ids and numbers, in which the same refusal differs from person to person.
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d+""")
-_TOKENS, _BASE_URL = "tokens", "set-up#provisioning"
 _RENEW = "Make a new token and enter it at the identity provider; then let it test the connection."
 _COPY_URL = "Copy the base URL again as it stands here, and enter it at the identity provider as it is."
 
@@ -44,52 +44,47 @@ class _Mistake(NamedTuple):
     #: What is wrong; `{n}` stands for so many requests, `{last}` for the last word of the reason.
     message: str
     remedy: str
-    page: str
 
 
 #: By the beginning of the reason, as the trace of a refused request has it.
 _MISTAKES: Mapping[str, _Mistake] = MappingProxyType({
     "no token": _Mistake(
-        "no_token", "{n} without a token came in the last 24 hours", "Enter the token as a bearer token.", _TOKENS
+        "no_token", "{n} without a token came in the last 24 hours", "Enter the token as a bearer token."
     ),
     "unknown token": _Mistake(
-        "wrong_token", "{n} with a wrong token came in the last 24 hours", _RENEW, _TOKENS
+        "wrong_token", "{n} with a wrong token came in the last 24 hours", _RENEW
     ),
     "wrong token": _Mistake(
-        "wrong_token", "{n} with a wrong token came in the last 24 hours", _RENEW, _TOKENS
+        "wrong_token", "{n} with a wrong token came in the last 24 hours", _RENEW
     ),
     "foreign": _Mistake(
         "foreign_token",
         "{n} came in the last 24 hours with the token {last}…, which belongs to {owner}",
         "Enter the base URL and the token of one and the same connection.",
-        _TOKENS,
     ),
     "token from elsewhere": _Mistake(
         "foreign_token",
         "{n} came in the last 24 hours with a token of another connection, outside of this organization",
         "Enter the base URL and the token of one and the same connection.",
-        _TOKENS,
     ),
     "expired": _Mistake(
-        "old_token", "{n} came in the last 24 hours with the token {last}…, which has expired", _RENEW, _TOKENS
+        "old_token", "{n} came in the last 24 hours with the token {last}…, which has expired", _RENEW
     ),
     "was revoked": _Mistake(
         "old_token",
         "{n} came in the last 24 hours with the token {last}…, which was revoked",
         _RENEW,
-        _TOKENS,
     ),
     "unknown base URL": _Mistake(
-        "base_url", "{n} came in the last 24 hours to a base URL that is nearly this one", _COPY_URL, _BASE_URL
+        "base_url", "{n} came in the last 24 hours to a base URL that is nearly this one", _COPY_URL
     ),
     "base URL twice": _Mistake(
-        "base_url", "{n} came in the last 24 hours to an address in which /scim/v2 stands twice", _COPY_URL, _BASE_URL
+        "base_url", "{n} came in the last 24 hours to an address in which /scim/v2 stands twice", _COPY_URL
     ),
     "endpoint in base URL": _Mistake(
         "base_url",
         "{n} came in the last 24 hours to a base URL that ends in /Users or /Groups",
         "Enter the base URL without that at the identity provider, which adds it by itself.",
-        _BASE_URL,
     ),
 })  # fmt: skip
 
@@ -148,7 +143,6 @@ class CallChecks:
             "warn",
             f"{message.rstrip('.')}.{by}",
             mistake.remedy,
-            mistake.page,
             newest.at,
             DAILY,
         )
@@ -165,7 +159,7 @@ class CallChecks:
         if UNENCRYPTED in client.flags:
             message = "The identity provider calls with http, so that the token travels unencrypted."
             remedy = "Enter the base URL with https, as it stands here, and make a new token: others may know this one."
-            found.append(Check("unencrypted", "warn", message, remedy, _BASE_URL, client.hour * HOUR))
+            found.append(Check("unencrypted", "warn", message, remedy, client.hour * HOUR))
         meant = self._declared.recognise(client.agent, client.flags)
         if meant is not None and meant != connection.idp:
             theirs, ours = self._declared.title(meant), self._declared.title(connection.idp)
@@ -176,7 +170,12 @@ class CallChecks:
             remedy = f"Add a connection for {theirs}, and enter its base URL and token there."
             found.append(
                 Check(
-                    "identity_provider", "warn", message, remedy, "set-up?connection=new", client.hour * HOUR
+                    "identity_provider",
+                    "warn",
+                    message,
+                    remedy,
+                    client.hour * HOUR,
+                    other_page=NEW_CONNECTION,
                 )
             )
         return found
@@ -209,7 +208,7 @@ class CallChecks:
             now(),
             self._declared.title(connection.idp),
         )
-        name, page = "last_success", "set-up#test"
+        name = "last_success"
         remedy = f"Look at {title} whether provisioning runs there, and what its log says."
         if done is None:
             if newest is None:
@@ -218,20 +217,20 @@ class CallChecks:
                 day = rfc3339(connection.created)[:10]
                 message = f"{title} has never called since the connection was made, on {day}."
                 remedy = f"Enter base URL and token at {title}, and start provisioning there."
-                return [Check(name, "warn", message, remedy, page)]
+                return [Check(name, "warn", message, remedy)]
             message = "No call has succeeded so far; the last one was refused."
             remedy = "See why below, then let the identity provider test the connection."
-            return [Check(name, "warn", message, remedy, page, newest.at)]
+            return [Check(name, "warn", message, remedy, newest.at)]
         cycle = declared.cycle_seconds if declared else 0
         if cycle and done.at < moment - CYCLES * cycle * _SECOND:
             message = (
                 f"No call has succeeded since {_day_and_time(done.at)}, though {title} calls about every"
                 f" {cycle // 60} minutes."
             )
-            return [Check(name, "warn", message, remedy, page, done.at)]
+            return [Check(name, "warn", message, remedy, done.at)]
         if newest and newest.outcome == "failure" and done.at < moment - _DAY:
             message = f"Calls arrive, but none has succeeded since {_day_and_time(done.at)}."
-            return [Check(name, "warn", message, "See the refused calls.", "activity", done.at)]
+            return [Check(name, "warn", message, "See the refused calls.", done.at, other_page=REFUSED_CALLS)]
         return []
 
     def _last_partial(
@@ -245,7 +244,6 @@ class CallChecks:
                 "note",
                 f"The last call that left something out was {_describe_line(line)}: {line.detail}"
                 f"{_since(line, whole)}",
-                page="activity",
                 seen=line.at,
             )
             for line in found
@@ -272,7 +270,7 @@ def ignored_attributes(groups: Iterable[CallGroup]) -> list[Check]:
         f"Of {writes:,} changes in the last 24 hours, {met[names[0]]:,} brought what is not stored: {listed}."
     )
     remedy = "Where you need them here, map them to other attributes at the identity provider; else nothing is wrong."
-    return [Check("ignored_attributes", "note", message, remedy, "activity", newest)]
+    return [Check("ignored_attributes", "note", message, remedy, newest)]
 
 
 def same_refusal(refused: Sequence[RefusedRequest]) -> list[Check]:
@@ -295,7 +293,7 @@ def same_refusal(refused: Sequence[RefusedRequest]) -> list[Check]:
     example = f"The last one, {newest.user or newest.target_uid}: {newest.detail}"
     return [
         Check(
-            "same_refusal", "warn", message, "Mend the cause that all of them share.", "activity", newest.at,
+            "same_refusal", "warn", message, "Mend the cause that all of them share.", newest.at,
             example=example,
         )
     ]  # fmt: skip
@@ -324,7 +322,7 @@ def _last_call(line: ActivityRecord | None) -> Check:
             "Let it test the connection; if it reports an error and this stays as it is, its base URL is not that of"
             " this connection: copy it again."
         )  # fmt: skip
-        return Check("last_call", "note", "The identity provider has not called yet.", remedy, "set-up#test")
+        return Check("last_call", "note", "The identity provider has not called yet.", remedy)
     return Check("last_call", "ok", f"The last call was {_describe_line(line)}.", seen=line.at)
 
 
@@ -333,7 +331,7 @@ def _last_failure(line: ActivityRecord | None, whole: ActivityRecord | None) -> 
         return Check("last_failure", "ok", "No call was refused, as far back as the activity goes.")
     since = _since(line, whole)
     message = f"The last refused call was {_describe_line(line)}: {line.detail}{since}"
-    return Check("last_failure", "ok" if since else "note", message, page="activity", seen=line.at)
+    return Check("last_failure", "ok" if since else "note", message, seen=line.at, other_page=REFUSED_CALLS)
 
 
 def _since(line: ActivityRecord, whole: ActivityRecord | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.provisioning.diagnostics.pages import PAGES, Page
+
 #: `ok`: in order, or a finding without a verdict. `note`: worth knowing. `warn`: something is lost or will end soon.
 #: `broken`: the connection cannot work until it is mended.
 Level = Literal["ok", "note", "warn", "broken"]
@@ -16,21 +18,26 @@ WEEKLY, DAILY = 7, 1
 class Check:
     """One check of a connection, and its finding in plain words.
 
-    `remedy` says what to do, "" where nothing is to be done, and `page` is the page of the console where it is done,
-    below that of the organization. `seen` is the moment of the newest evidence in microseconds, None where the finding
-    is how things stand now.
+    `remedy` says what to do, "" where nothing is to be done. `seen` is the moment of the newest evidence in
+    microseconds, None where the finding is how things stand now.
     """
 
     name: str
     level: Level
     message: str
     remedy: str = ""
-    page: str = ""
     seen: int | None = None
     #: Days after which it is recorded again while it lasts.
     every: int = WEEKLY
     #: Values and names that make the finding plain, for the organization's own admins: no event has them.
     example: str = ""
+    #: The page where this finding is looked into, in place of that of `PAGES`.
+    other_page: Page | None = None
+
+    @property
+    def page(self) -> Page | None:
+        """The page of the console where the remedy is done, None where there is none or all is in order."""
+        return self.other_page or (None if self.level == "ok" else PAGES.get(self.name))
 
     @property
     def sentence(self) -> str:
@@ -47,14 +54,10 @@ class Check:
         """Whether somebody should do something about it soon."""
         return self.level in ("warn", "broken")
 
-    def describe_remedy(self, public_url: str, organization_uid: str) -> str:
+    def describe_remedy(self, public_url: str, organization_uid: str, connection_uid: str) -> str:
         """Return what to do, with the URL of the page where that is done, if there is one and the address is known."""
-        url = f"{public_url}{self.path(organization_uid)}" if public_url and self.page else ""
-        return " ".join(filter(None, (self.remedy, url)))
-
-    def path(self, organization_uid: str) -> str:
-        """Return the path of its page of the console."""
-        return f"/console/organizations/{organization_uid}/{self.page}"
+        path = self.page.locate(organization_uid, connection_uid) if public_url and self.page else ""
+        return " ".join(filter(None, (self.remedy, path and f"{public_url}{path}")))
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -7,6 +7,7 @@ from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admission import FEATURE
 from gateway.provisioning.caller import Callers
 from gateway.provisioning.diagnostics.checks import DAILY, WEEKLY, Check, Level, count
+from gateway.provisioning.diagnostics.pages import PROVISIONING
 from gateway.provisioning.safety.settings import ALL, read_pause
 from gateway.store import Store
 from gateway.store.brakes import WAITING
@@ -55,30 +56,29 @@ class SetupChecks:
         denial = self._plugins.check_entitlement(self._callers.tenant(organization), FEATURE).result()
         if denial is None:
             return Check("plan", "ok", f"The plan {organization.plan} has provisioning.")
-        return Check("plan", "broken", denial, page="set-up", every=DAILY)
+        return Check("plan", "broken", denial, every=DAILY)
 
     def _single_sign_on(self, organization: OrganizationRecord) -> Check:
-        name, page, values = "single_sign_on", "set-up#sso", organization.sso_values
+        name, values = "single_sign_on", organization.sso_values
         if values is None:
             return Check(
                 name,
                 "broken",
                 "Single sign-on is not set up.",
                 "Add the SAML metadata of the identity provider.",
-                page,
                 every=DAILY,
             )
         ends, entity, moment = values["certificate_expires_at"], values["entity_id"], now()
         remedy = "Renew the certificate at the identity provider, then paste its new SAML metadata."
         if ends < rfc3339(moment):
             message = f"The certificate of {entity} ended on {ends[:10]}."
-            return Check(name, "broken", message, remedy, page, every=DAILY)
+            return Check(name, "broken", message, remedy, every=DAILY)
         for days, level in ((URGENT, "warn"), (WARNED, "warn"), (NOTED, "note")):
             if ends < rfc3339(moment + days * _DAY):
                 message = (
                     f"The certificate of {entity} ends soon, on {ends[:10]}: nobody signs in after that."
                 )
-                return Check(name, _level(level), message, remedy, page, every=_every(days))
+                return Check(name, _level(level), message, remedy, every=_every(days))
         return Check(name, "ok", f"Set up with {entity}; its certificate holds until {ends[:10]}.")
 
     def _provisioning(self, connection: ConnectionRecord) -> Check:
@@ -99,8 +99,8 @@ class SetupChecks:
             "broken",
             "Provisioning is switched off: every call is refused until it is on.",
             "Turn on SCIM provisioning.",
-            "set-up#provisioning",
             every=DAILY,
+            other_page=PROVISIONING,
         )
 
     def _token(self, connection: ConnectionRecord) -> Check:
@@ -109,7 +109,7 @@ class SetupChecks:
         if not live:
             gone = "All tokens have expired." if tokens else "There is no token."
             remedy = "Make one and enter it at the identity provider."
-            return Check("token", "broken", gone, remedy, "tokens", every=DAILY)
+            return Check("token", "broken", gone, remedy, every=DAILY)
         longest = max(live, key=lambda token: token.expires or 1 << 62)
         if longest.expires is None:
             return Check("token", "ok", f"The token {longest.prefix}… does not expire.")
@@ -122,7 +122,7 @@ class SetupChecks:
                     " refused after that."
                 )
                 remedy = "Make another one, enter it at the identity provider, then revoke this one."
-                return Check("token", _level(level), message, remedy, "tokens", every=_every(limit))
+                return Check("token", _level(level), message, remedy, every=_every(limit))
         return Check(
             "token", "ok", f"The token {longest.prefix}… is valid until {day}, {days} days from now."
         )
@@ -133,7 +133,7 @@ class SetupChecks:
             return []
         people = count(self._store.brakes.count_held(connection.id), "removal is held", "removals are held")
         message = f"{people}: the identity provider removed more people within a short time than the brake lets pass."
-        return [Check("removals_held", "warn", message, "Allow or reject them.", "safety", hold.since, DAILY)]
+        return [Check("removals_held", "warn", message, "Allow or reject them.", hold.since, DAILY)]
 
     def _seats(self, organization: OrganizationRecord) -> list[Check]:
         limit = self._plugins.check_seats(self._callers.tenant(organization), SeatRequest("")).result()
@@ -141,13 +141,11 @@ class SetupChecks:
             return []
         used, ceiling = organization.seats_used, limit.ceiling
         if used >= ceiling:
-            return [
-                Check("seats", "warn", f"All {ceiling:,} seats are in use. {limit.sentence}", page="seats")
-            ]
+            return [Check("seats", "warn", f"All {ceiling:,} seats are in use. {limit.sentence}")]
         if used * 10 < ceiling * 9:
             return []
         message = f"{used:,} of {ceiling:,} seats are in use: once they all are, new people are refused."
-        return [Check("seats", "note", message, "Free seats, or have some added, in time.", "seats")]
+        return [Check("seats", "note", message, "Free seats, or have some added, in time.")]
 
     def _adoption(self, connection: ConnectionRecord) -> list[Check]:
         if connection.adoption != "automatic":
@@ -157,7 +155,7 @@ class SetupChecks:
             " taken over as soon as this one sends somebody with the same user name."
         )
         remedy = "To have such accounts confirmed first, choose another kind of adoption for this connection."
-        return [Check("adoption", "note", message, remedy, "adoption")]
+        return [Check("adoption", "note", message, remedy)]
 
     def _domains(self, organization: OrganizationRecord) -> list[Check]:
         lost = self._store.connection_health.lost_domains(organization.id, EXAMPLES)
@@ -167,7 +165,7 @@ class SetupChecks:
         verb, place = ("is", "its DNS") if len(lost) == 1 else ("are", "their DNS")
         message = f"{names} {verb} no longer verified: the TXT record is missing in {place}."
         remedy = "Enter the TXT record again where the domain is administered, then check it."
-        return [Check("domain", "warn", message, remedy, "domains", since)]
+        return [Check("domain", "warn", message, remedy, since)]
 
     def _webhooks(self, organization: OrganizationRecord) -> list[Check]:
         troubled = [
@@ -186,7 +184,7 @@ class SetupChecks:
             message += f" {disabled:,} of them {'is' if disabled == 1 else 'are'} disabled for that reason."
         since = min((webhook.failing_since for webhook in troubled if webhook.failing_since), default=None)
         remedy = "See the last attempts of the webhook, mend its receiver, and resume it."
-        return [Check("webhook", "warn", message, remedy, "webhooks", since)]
+        return [Check("webhook", "warn", message, remedy, since)]
 
 
 def _pause(connection: ConnectionRecord) -> list[Check]:
@@ -195,7 +193,7 @@ def _pause(connection: ConnectionRecord) -> list[Check]:
         return []
     what = "all changes wait" if pause.scope == ALL else "people who are removed stay as they are"
     message = f"The connection is paused until {rfc3339(pause.until)[:16].replace('T', ' ')} UTC: {what}."
-    return [Check("paused", "warn", message, "End the pause once changes may pass.", "safety", pause.since)]
+    return [Check("paused", "warn", message, "End the pause once changes may pass.", pause.since)]
 
 
 def _level(level: str) -> Level:

@@ -127,7 +127,7 @@ class ConnectionWarnings:
         data = {"id": connection.uid, "name": connection.name, "cause": decision.cause}
         if check is not None:
             # Without the example, which may name people.
-            remedy = check.describe_remedy(self._public_url, organization.uid)
+            remedy = check.describe_remedy(self._public_url, organization.uid, connection.uid)
             data |= {"level": check.level, "message": check.message, "remedy": remedy}
         text = json.dumps(data, ensure_ascii=False)
         change.record_event(str(decision.event), "Connection", connection.uid, text)

@@ -204,7 +204,7 @@ def _check_json(request: AdminRequest, check: Check) -> dict[str, Any]:
         "ok": check.ok,
         "level": check.level,
         "message": check.sentence,
-        "remedy": check.describe_remedy(request.public_url, request.organization.uid),
+        "remedy": check.describe_remedy(request.public_url, request.organization.uid, request.connection.uid),
         "seen": rfc3339(check.seen) if check.seen is not None else None,
     }
 
