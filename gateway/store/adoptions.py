@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.scim.json_text import fold
@@ -179,6 +179,25 @@ class Adoptions:
             *(organization_id, organization_id),
         )
         return list({row[0]: UserRecord._make(row) for row in rows}.values())
+
+    def shared_addresses(self, organization_id: int, held: Mapping[int, Sequence[str]]) -> set[int]:
+        """Return the keys of those users of whose folded addresses another one has any, as e-mail or as userName."""
+        wanted = sorted({address for addresses in held.values() for address in addresses})
+        holders: dict[str, set[int]] = {}
+        for select in (
+            "SELECT e.value_key, u.id FROM emails e JOIN users u ON u.id = e.user_id"
+            " WHERE e.organization_id = ? AND u.deleted = 0 AND e.value_key",
+            "SELECT user_name_key, id FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key",
+        ):
+            for address, key in self._db.among(
+                wanted,
+                lambda marks, select=select: f"{select} IN ({marks})",
+                organization_id,  # type: ignore[misc]
+            ):
+                holders.setdefault(address, set()).add(key)
+        return {
+            key for key, addresses in held.items() if any(holders.get(a, set()) - {key} for a in addresses)
+        }
 
     def push_memberships(self, organization_id: int, connection_id: int, user_id: int) -> None:
         """Turn every reason of a user to be in a group that a connection pushes into a push. No membership changes."""

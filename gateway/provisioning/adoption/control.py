@@ -9,9 +9,9 @@ from gateway.provisioning.adoption.risks import (
     AUTOMATIC,
     INACTIVE,
     VERIFIED,
+    addresses,
     describe,
     find_risks,
-    primary_address,
 )
 from gateway.provisioning.caller import Caller, IdpCaller, Trace
 from gateway.provisioning.membership_sync import MembershipSync
@@ -52,8 +52,6 @@ class AdoptionControl:
                 f" or delete it. An admin of the application ends the protection first: {person_page(caller, user)}",
                 page="person",
             )
-        if caller.connection.adoption == AUTOMATIC:
-            return
         known = self._store.adoptions.find(caller.connection.id, user.id)
         admitted = self._is_admitted(caller, user, sent, known)
         if trace.steps is not None:
@@ -76,7 +74,7 @@ class AdoptionControl:
 
     def check(self, caller: Caller, user: UserRecord, sent: Json) -> None:
         """Check inside the transaction that it may still adopt or delete the user. Raises WriteConflict."""
-        if not isinstance(caller, IdpCaller) or caller.connection.adoption == AUTOMATIC:
+        if not isinstance(caller, IdpCaller):
             return
         known = self._store.adoptions.find(caller.connection.id, user.id)
         if not self._is_admitted(caller, user, sent, known):
@@ -116,14 +114,15 @@ class AdoptionControl:
     ) -> bool:
         if known is not None and known.state in (APPROVED, REJECTED):
             return known.state == APPROVED
+        if caller.connection.adoption == AUTOMATIC:
+            return True
         if caller.connection.adoption != VERIFIED:
             return False
         return not set(self._risks(caller, user, sent)) - {INACTIVE}
 
     def _risks(self, caller: IdpCaller, user: UserRecord, sent: Json) -> list[str]:
         organization_id, document = caller.organization.id, user.document
-        address = primary_address(document)
-        shared = self._store.takeovers.count_holders(organization_id, [address]).get(address, 0) > 1
+        shared = bool(self._store.adoptions.shared_addresses(organization_id, {user.id: addresses(document)}))
         domains = self._store.domains.verified(organization_id)
         return find_risks(user, document, sent, domains, shared)
 

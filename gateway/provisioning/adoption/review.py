@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.provisioning.adoption.risks import PROTECTED, describe, find_risks
+from gateway.provisioning.adoption.risks import PROTECTED, addresses, describe, find_risks
 from gateway.provisioning.caller import Caller, Target, Trace
 from gateway.provisioning.previews import check_preview, tag_of
 from gateway.provisioning.takeover import EMAIL
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound
-from gateway.scim.json_text import Json, excerpt, fold
+from gateway.scim.json_text import Json, excerpt
 from gateway.store import Store
 from gateway.store.adoptions import APPROVED, REJECTED, WAITING, AdoptionRecord, ListedAdoption
 from gateway.store.ids_and_time import rfc3339
@@ -147,18 +147,16 @@ class Adoptions:
         users = users[: request.limit]
         domains = self._store.domains.verified(organization_id)
         documents = {user.id: user.document for user in users}
-        addresses = {key: _addresses(document) for key, document in documents.items()}
-        holders = self._store.takeovers.count_holders(
-            organization_id, sorted({address for held in addresses.values() for address in held})
+        shared = self._store.adoptions.shared_addresses(
+            organization_id, {key: addresses(document) for key, document in documents.items()}
         )
         known = self._store.adoptions.find_many(connection.id, [user.id for user in users])
         meetings = []
         for user in users:
-            document, held = documents[user.id], addresses[user.id]
-            if request.match == EMAIL and not held:
+            document = documents[user.id]
+            if request.match == EMAIL and not any(entry.get("value") for entry in document.get("emails", ())):
                 continue
-            shared = any(holders.get(address, 0) > 1 for address in held)
-            risks = find_risks(user, document, document, domains, shared)
+            risks = find_risks(user, document, document, domains, user.id in shared)
             meetings.append(Meeting(user, request.match, risks, known.get(user.id)))
         return Preview(
             meetings,
@@ -243,10 +241,6 @@ def as_json(listed: ListedAdoption) -> Json:
         "decided_by": adoption.decided_by,
         "decided_at": None if adoption.decided is None else rfc3339(adoption.decided),
     }
-
-
-def _addresses(document: Json) -> list[str]:
-    return sorted({fold(entry["value"]) for entry in document.get("emails", ()) if entry.get("value")})
 
 
 def _etag(connection: ConnectionRecord, request: PreviewRequest, meetings: Sequence[Meeting]) -> str:

@@ -32,6 +32,13 @@ def primary_address(document: Json) -> str:
     return fold(primary["value"] if primary else document["userName"])
 
 
+def addresses(document: Json) -> list[str]:
+    """Return the addresses of a user, folded: its e-mail addresses, and its userName where that is one."""
+    found = {fold(entry["value"]) for entry in document.get("emails", ()) if entry.get("value")}
+    name = fold(document["userName"])
+    return sorted(found | {name} if "@" in name else found)
+
+
 def find_risks(
     user: UserRecord, document: Json, sent: Json, domains: frozenset[str], shared: bool = False
 ) -> list[str]:

@@ -29,7 +29,7 @@ class Acme(AdminClient):
         self.organization = deployment.organization("Acme")
         super().__init__(deployment, self.organization.uid)
         self.scim: Scim = deployment.connection(idp, self.organization)
-        person = {"user_name": NAME, "display_name": "User One", "email": email}
+        person = {"user_name": NAME, "display_name": "User One"} | ({"email": email} if email else {})
         self.uid = self.post(f"{self.path}/users", person)["id"]
         self.group = self.post(f"{self.path}/groups", {"name": "Sales"})["id"]
         self.call("PUT", f"{self.path}/groups/{self.group}/members/{self.uid}", None, 204)
@@ -61,10 +61,12 @@ class Acme(AdminClient):
         return self.post(f"{self.connection}/adoptions/{asked['id']}", {"decision": decision}, 200)
 
     def verify_domain(self, name: str = "acme.test") -> None:
-        """Store a verified domain, as if its DNS record had been found."""
-        self.deployment.gateway.store.database.run(
+        """Store a verified domain, as if its DNS record had been found, and as if no other test had verified it."""
+        database = self.deployment.gateway.store.database
+        database.run("DELETE FROM domains WHERE name = ?", name)
+        database.run(
             "INSERT INTO domains (organization_id, name, state, token, verified_by, verified, checked, created)"
-            " VALUES (?, ?, 'verified', 't', 'dns', 1, 1, 1) ON CONFLICT DO NOTHING",
+            " VALUES (?, ?, 'verified', 't', 'dns', 1, 1, 1)",
             self.organization.id,
             name,
         )
@@ -196,6 +198,35 @@ def test_verified_adopts_by_a_verified_domain_and_asks_for_the_others(deployment
     other.verify_domain("other.test")
     assert other.deactivate().status == 409
     assert other.adoptions()[0]["risks"] == ["address_differs"]
+
+
+@pytest.mark.parametrize("address_is", ["email", "userName"])
+def test_verified_asks_where_another_user_has_an_address_of_the_account(
+    deployment: Deployment, address_is: str
+) -> None:
+    acme = Acme(deployment, "generic", "verified", email=NAME if address_is == "email" else "")
+    acme.verify_domain()
+    acme.post(f"{acme.path}/users", {"user_name": "user2@acme.test", "email": NAME})
+    refused = acme.deactivate()
+    assert refused.status == 409
+    assert acme.adoptions()[0]["risks"] == ["two_candidates"]
+    preview = acme.post(f"{acme.connection}/adoption/preview", {"match": "userName"}, 200)
+    risks = {item["user"]["user_name"]: item["risks"] for item in preview["items"]}
+    assert risks == {NAME: ["two_candidates"], "user2@acme.test": ["address_differs", "two_candidates"]}
+
+
+def test_a_rejection_holds_on_a_connection_that_is_made_automatic(deployment: Deployment) -> None:
+    acme = Acme(deployment, "generic")
+    assert acme.deactivate().status == 409
+    acme.decide("reject")
+    acme.set_adoption("automatic")
+    before = acme.rows()
+    refused = acme.deactivate()
+    assert refused.status == 409
+    assert "rejected on" in refused.json["detail"]
+    assert acme.rows() == before
+    acme.decide("approve")
+    assert acme.deactivate().status == 200
 
 
 def test_a_protected_user_is_never_adopted(deployment: Deployment) -> None:
