@@ -26,6 +26,16 @@ MOST_WAITING_OF_CONNECTION = 200_000
 #: Members that one transaction moves at most. More are moved in several, between which other writers proceed.
 PORTION = 2_000
 
+#: What the activity says of members whom a connection may not move before an admin has confirmed it.
+_STAYING = (
+    "Members whom no identity provider manages stay in the group: this connection asks an admin before it changes"
+    " them. Confirm them on the page Adoption."
+)
+_WAITING = (
+    "Members whom no identity provider manages join the group once the connection manages them: an admin confirms"
+    " them on the page Adoption, and the identity provider updates them then."
+)
+
 #: Reads the group of a change again, in the transaction of a portion. Raises what refuses the change by now.
 Read = Callable[[Caller], GroupRecord]
 
@@ -218,17 +228,19 @@ class GroupMembers:
             leaving = memberships.find_known(organization_id, group.id, change.ids)
             present = {each.uid for each in leaving if not each.is_awaited}
             self._store.waiting_members.forget(group.id, [uid for uid in change.ids if uid not in present])
-            return _Plan((), _movable(caller, leaving))
+            return _Plan((), _removable(caller, leaving, trace))
         if change.kind == "remove_where":
             assert change.filter is not None
             selected = self._select(caller, group, change.filter)
             leaving = memberships.find_visible(organization_id, caller.connection_id, group.id, selected)
-            return _Plan((), _movable(caller, leaving))
+            return _Plan((), _removable(caller, leaving, trace))
         self._store.waiting_members.forget(group.id, None)
         arriving = self._find_arriving(caller, group, change.ids, trace)
         staying = {each.user_id for each in arriving}
         gone = [key for key in memberships.granted(group.id, PUSH) if key not in staying]
         leaving = memberships.find_by_keys(organization_id, group.id, gone)
+        if asks(caller) and memberships.has_unmanaged_besides(group.id, change.ids):
+            trace.left_out.append(_STAYING)
         return _Plan(arriving, _movable(caller, leaving))
 
     def _resolve(self, caller: Caller, uids: Sequence[str]) -> dict[str, int]:
@@ -250,7 +262,10 @@ class GroupMembers:
         if missing:
             self._store.waiting_members.add(group.id, missing)
             self._check_waiting(caller, group.name, missing, self._store.waiting_members.count(group.id))
-            trace.waiting += len(missing)
+            here = len(visible) - len(found)
+            trace.waiting += len(missing) - here
+            if here:
+                trace.left_out.append(_WAITING)
             trace.ignored += [f'members[value eq "{uid[:80]}"]' for uid in missing[:LINE_COUNT]]
             if len(missing) > LINE_COUNT:
                 trace.ignored.append(f"members: {len(missing) - LINE_COUNT} more that are not here")
@@ -293,6 +308,14 @@ class GroupMembers:
 def _movable(caller: Caller, candidates: list[Candidate]) -> list[Candidate]:
     """Return the users whose memberships a caller may move: not those about whom an admin has to be asked."""
     return [each for each in candidates if each.is_managed] if asks(caller) else candidates
+
+
+def _removable(caller: Caller, leaving: list[Candidate], trace: Trace) -> list[Candidate]:
+    """Return the members whom a caller may take out of a group; notes in `trace` that others stay."""
+    found = _movable(caller, leaving)
+    if any((each.is_pushed or each.is_granted) and not each.is_managed for each in leaving) and asks(caller):
+        trace.left_out.append(_STAYING)
+    return found
 
 
 def _split(kind: Literal["add", "remove"], ids: Sequence[str]) -> Iterator[MemberChange]:

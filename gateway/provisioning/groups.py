@@ -24,7 +24,7 @@ from gateway.scim.json_text import Json, excerpt, fold
 from gateway.scim.members import MemberChange, split_members
 from gateway.scim.operations import read_operations
 from gateway.store import Store, WriteConflict
-from gateway.store.memberships import MANUAL, MEMBERS_AT_ONCE
+from gateway.store.memberships import MANUAL, MAPPING, MEMBERS_AT_ONCE
 from gateway.store.records import GroupRecord, MemberRecord, UserRecord
 
 #: A group as it is stored by now, and what is left to be done to its members in portions.
@@ -147,11 +147,8 @@ class Groups:
         def read(caller: Caller) -> GroupRecord:
             group = find(caller, uid, if_match)
             self._check_unmapped(group)
-            if group.connection_id is None and group.members and asks(caller):
-                raise Conflict(
-                    f"The group {group.name!r} was made in the application, and this connection asks an admin before it"
-                    " changes what nobody manages: the group and its members stay. Delete it in the application."
-                )
+            if asks(caller):
+                self._check_unmanaged_members(group)
             return group
 
         group = read(caller)
@@ -171,6 +168,21 @@ class Groups:
                 describe_partial_change(refusal, group, left)
             raise
         trace.in_part = False
+
+    def _check_unmanaged_members(self, group: GroupRecord) -> None:
+        """Refuse to remove a group with which people would lose what an admin of the application gave them."""
+        if group.connection_id is None and group.members:
+            raise Conflict(
+                f"The group {group.name!r} was made in the application, and this connection asks an admin before it"
+                " changes what nobody manages: the group and its members stay. Delete it in the application."
+            )
+        if self._store.memberships.has_unmanaged_besides(group.id, (), (MANUAL, MAPPING)):
+            raise Conflict(
+                f"The group {group.name!r} was made in the application, and has members from then whom no identity"
+                " provider manages: this connection asks an admin before it changes them, so the group stays. Confirm"
+                " them on the page Adoption of the console, update them, and delete the group then.",
+                page="adoption",
+            )
 
     @retry_on_conflict
     def _admit_removal(self, caller: Caller, read: Read, trace: Trace) -> None:

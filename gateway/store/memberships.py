@@ -24,7 +24,7 @@ from gateway.store.records import (
 )
 from gateway.store.users import COLUMNS, VISIBLE, visible
 
-MANUAL, PUSH, MAPPING = "manual", "push", "mapping"
+MANUAL, PUSH, MAPPING = REASONS = "manual", "push", "mapping"
 #: The longest JSON of a user's groups, in characters, of which the decoded records are cached.
 FEW = 4000
 #: With the plus sign SQLite does not take an index on the organization for better than the one on ids, which it does
@@ -346,6 +346,18 @@ class Memberships:
         """Return the keys of the members that are in a group for that reason."""
         rows = self._db.all("SELECT user_id FROM grants WHERE group_id = ? AND source = ?", group_id, source)
         return [row[0] for row in rows]
+
+    def has_unmanaged_besides(
+        self, group_id: int, uids: Sequence[str], reasons: Sequence[str] = REASONS
+    ) -> bool:
+        """Return whether a group has members whom no connection manages, for one of these reasons, besides some."""
+        besides = set(uids)
+        rows = self._db.all(
+            "SELECT DISTINCT u.uid FROM grants r JOIN users u ON u.id = r.user_id WHERE r.group_id = ?"
+            f" AND r.source IN ({', '.join('?' * len(reasons))}) AND u.connection_id IS NULL LIMIT ?",
+            *(group_id, *reasons, len(besides) + 1),
+        )
+        return any(uid not in besides for (uid,) in rows)
 
     # Writing ----------------------------------------------------------------------------------------------------
 

@@ -264,3 +264,50 @@ def test_eight_writers_make_one_row_and_one_event(deployment: Deployment, togeth
         )[0][0]
     )
     assert (data["id"], data["connection"]) == (acme.uid, acme.scim.uid)
+
+
+def _member_operation(kind: str, uid: str) -> dict[str, Any]:
+    return {
+        "remove": {"op": "remove", "path": f'members[value eq "{uid}"]'},
+        "clear": {"op": "remove", "path": "members"},
+        "replace": {"op": "replace", "path": "members", "value": []},
+        "add": {"op": "add", "path": "members", "value": [{"value": uid}]},
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["remove", "clear", "replace", "add"])
+def test_the_activity_says_which_changes_of_members_an_admin_has_to_confirm(
+    deployment: Deployment, kind: str
+) -> None:
+    acme = Acme(deployment, "entra")
+    group = acme.scim.group("Pushed")["id"] if kind == "add" else acme.group
+    if kind != "add":
+        acme.scim.patch(f"/Groups/{group}", {"op": "add", "path": "members", "value": []})
+    answer = acme.scim.patch(f"/Groups/{group}", _member_operation(kind, acme.uid))
+    assert answer.status in (200, 204)
+    line = next(
+        each for each in deployment.activity(acme.organization) if each.operation == "PATCH /Groups/{id}"
+    )
+    assert (line.outcome, str(line.detail).split(" in the group")[0].split(" the group")[0]) == (
+        "partial",
+        "Members whom no identity provider manages " + ("join" if kind == "add" else "stay"),
+    )
+    assert "not here" not in line.detail
+
+
+def test_a_group_of_the_application_that_was_taken_over_is_not_deleted_with_its_people(
+    deployment: Deployment,
+) -> None:
+    acme = Acme(deployment, "generic")
+    member = acme.scim.user("user2@acme.test")["id"]
+    linked = acme.scim.patch(f"/Groups/{acme.group}", _member_operation("add", member))
+    assert linked.status in (200, 204)
+    before = acme.rows()
+    refused = acme.scim.call("DELETE", f"/Groups/{acme.group}")
+    assert refused.status == 409
+    assert "Confirm them on the page Adoption" in refused.json["detail"]
+    assert acme.rows() == before
+    acme.set_adoption("automatic")
+    assert acme.deactivate().status == 200
+    acme.set_adoption("ask")
+    assert acme.scim.call("DELETE", f"/Groups/{acme.group}").status == 204
