@@ -26,7 +26,7 @@ from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.console import CONSOLE, SETUP
 from gateway.store.engine.base import BRIEF
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now
 from gateway.store.records import (
     ConsoleLinkRecord,
     ConsoleSessionRecord,
@@ -398,13 +398,13 @@ def _rights_of_token(session: ConsoleSessionRecord) -> frozenset[str] | None:
 def _why_not(link: ConsoleLinkRecord) -> str:
     """Return why a link cannot be redeemed."""
     if link.revoked is not None:
-        return f"This link was revoked on {rfc3339(link.revoked)[:16]}Z. Ask for a new one."
+        return f"This link was revoked on {in_words(link.revoked)}. Ask for a new one."
     if link.used is not None:
         return (
-            f"This link was opened already, on {rfc3339(link.used)[:16]}Z; it opens the console once. If that was not"
+            f"This link was opened already, on {in_words(link.used)}; it opens the console once. If that was not"
             " you, tell the sender, who can revoke it. Ask for a new one."
         )
-    return f"This link expired on {rfc3339(link.expires)[:16]}Z. Ask for a new one."
+    return f"This link expired on {in_words(link.expires)}. Ask for a new one."
 
 
 def _fernet(secret: str) -> Fernet:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 _DAY = 86_400_000_000
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
@@ -30,6 +31,12 @@ def rfc3339(microseconds: int) -> str:
 @lru_cache(maxsize=4096)
 def _to_the_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def in_words(microseconds: int) -> str:
+    """Format microseconds for a sentence that people read, in UTC, to the minute: `28 Nov 2026, 18:20 UTC`."""
+    when = time.gmtime(microseconds // 1_000_000)
+    return f"{when.tm_mday} {_MONTHS[when.tm_mon - 1]} {time.strftime('%Y, %H:%M', when)} UTC"
 
 
 def microseconds(moment: datetime) -> int:

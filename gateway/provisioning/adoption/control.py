@@ -21,7 +21,7 @@ from gateway.scim.errors import Conflict, Forbidden, Refusal, Waiting
 from gateway.scim.json_text import Json, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.adoptions import APPROVED, REJECTED, AdoptionRecord
-from gateway.store.ids_and_time import rfc3339
+from gateway.store.ids_and_time import in_words
 from gateway.store.records import UserRecord
 
 
@@ -168,7 +168,7 @@ def page_url(caller: IdpCaller) -> str:
 def _rejection(caller: IdpCaller, user: UserRecord, known: AdoptionRecord) -> Conflict:
     return Conflict(
         f"{user.user_name} stays an account that no identity provider manages: {known.decided_by or 'an admin'}"
-        f" rejected on {rfc3339(known.decided or known.last)} that the connection {caller.connection.name!r} manages"
+        f" rejected on {in_words(known.decided or known.last)} that the connection {caller.connection.name!r} manages"
         f" it. An admin of {caller.organization.name} can decide otherwise: {page_url(caller)}",
         page="adoption",
     )

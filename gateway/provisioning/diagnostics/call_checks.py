@@ -20,7 +20,7 @@ from gateway.store import Store
 from gateway.store.activity import ActivityFilter
 from gateway.store.connection_health import CallGroup, Client, RefusedRequest
 from gateway.store.hourly_calls import HOUR
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
 #: People who meet the same refusal, and the share of writes that ignore an attribute, from which on it is said.
@@ -224,12 +224,12 @@ class CallChecks:
         cycle = declared.cycle_seconds if declared else 0
         if cycle and done.at < moment - CYCLES * cycle * _SECOND:
             message = (
-                f"No call has succeeded since {_day_and_time(done.at)}, though {title} calls about every"
+                f"No call has succeeded since {in_words(done.at)}, though {title} calls about every"
                 f" {cycle // 60} minutes."
             )
             return [Check(name, "warn", message, remedy, done.at)]
         if newest and newest.outcome == "failure" and done.at < moment - _DAY:
-            message = f"Calls arrive, but none has succeeded since {_day_and_time(done.at)}."
+            message = f"Calls arrive, but none has succeeded since {in_words(done.at)}."
             return [Check(name, "warn", message, "See the refused calls.", done.at, other_page=REFUSED_CALLS)]
         return []
 
@@ -341,8 +341,4 @@ def _since(line: ActivityRecord, whole: ActivityRecord | None) -> str:
 
 def _describe_line(line: ActivityRecord) -> str:
     whom = f" for {line.user}" if line.user else ""
-    return f"{line.operation}{whom} at {rfc3339(line.at)}, answered with {line.status}"
-
-
-def _day_and_time(moment: int) -> str:
-    return rfc3339(moment)[:16].replace("T", " ") + " UTC"
+    return f"{line.operation}{whom} on {in_words(line.at)}, answered with {line.status}"

@@ -11,7 +11,7 @@ from gateway.provisioning.diagnostics.pages import PROVISIONING
 from gateway.provisioning.safety.settings import ALL, read_pause
 from gateway.store import Store
 from gateway.store.brakes import WAITING
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.store.webhooks import ORGANIZATION
 
@@ -192,7 +192,7 @@ def _pause(connection: ConnectionRecord) -> list[Check]:
     if pause is None or not pause.covers(removal=True):
         return []
     what = "all changes wait" if pause.scope == ALL else "people who are removed stay as they are"
-    message = f"The connection is paused until {rfc3339(pause.until)[:16].replace('T', ' ')} UTC: {what}."
+    message = f"The connection is paused until {in_words(pause.until)}: {what}."
     return [Check("paused", "warn", message, "End the pause once changes may pass.", pause.since)]
 
 

@@ -19,7 +19,7 @@ from gateway.scim.json_text import excerpt
 from gateway.store import Store, WriteConflict
 from gateway.store.brakes import ALLOWED, REJECTED, WAITING
 from gateway.store.engine.failures import Outage
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.store.records import ConnectionRecord, HeldRemoval, HoldRecord, UserRecord
 
 log = logging.getLogger("gateway")
@@ -78,7 +78,8 @@ class Safety:
         until = moment + PAUSE_HOURS * _HOUR if until is None else until
         if not moment < until <= moment + MAX_PAUSE_HOURS * _HOUR:
             raise InvalidValue(
-                f"until is {rfc3339(until)}; a pause ends in the future, at most {MAX_PAUSE_HOURS // 24} days from now."
+                f"until is {in_words(until)}; a pause ends in the future, at most {MAX_PAUSE_HOURS // 24} days from"
+                " now."
             )
         with self._units_of_work.open(caller, trace) as change:
             pause = Pause(scope, moment, until, reason, trace.principal)
@@ -170,11 +171,11 @@ class Safety:
             if action == "allow_all":
                 until = moment + (ALLOW_HOURS if hours is None else hours) * _HOUR
                 brakes.decide(connection.id, ALLOWED, trace.principal, until)
-                trace.decided = f"All removals are allowed until {rfc3339(until)}."
+                trace.decided = f"All removals are allowed until {in_words(until)}."
             elif action == "reject":
                 until = moment + REJECT_HOURS * _HOUR
                 brakes.decide(connection.id, REJECTED, trace.principal, until)
-                trace.decided = f"Removals are rejected until {rfc3339(until)}."
+                trace.decided = f"Removals are rejected until {in_words(until)}."
             else:
                 self._allow(connection, hold, list(users or ()), trace)
             data = {"id": connection.uid, "name": connection.name, "action": action, "by": trace.principal}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.safety.settings import ALL, Pause
 from gateway.scim.errors import Waiting
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now
 from gateway.store.records import UserRecord
 
 #: Tries over the whole of a pause. Okta gives a request up after ten (documented), and then a person has to retry it.
@@ -30,7 +30,7 @@ def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
         return
     scope = "" if pause.scope == ALL else " for removals"
     raise Waiting(
-        f"The connection {caller.connection.name!r} is paused{scope} until {rfc3339(pause.until)}: {pause.reason}."
+        f"The connection {caller.connection.name!r} is paused{scope} until {in_words(pause.until)}: {pause.reason}."
         " Nothing was changed. It goes on by itself then, or as soon as an admin ends the pause at"
         f" {safety_page(caller)}.",
         page="safety",

@@ -21,7 +21,7 @@ from gateway.scim.errors import Forbidden, Waiting
 from gateway.store import Store
 from gateway.store.brakes import ALLOWED, REJECTED, WAITING
 from gateway.store.engine.statements import Step
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now
 from gateway.store.records import GroupRecord, HeldRemoval, HoldRecord, UserRecord
 
 #: Members of a group from which on a request that takes more than half of them counts as removals.
@@ -176,6 +176,6 @@ def _rejection(caller: IdpCaller, hold: HoldRecord) -> str:
     by = hold.decided_by or "An admin of the application"
     return (
         f"{by} rejected the removals of the connection {caller.connection.name!r}; they are refused until"
-        f" {rfc3339(hold.until or 0)}. Assign the people again in the identity provider, or have an admin allow the"
+        f" {in_words(hold.until or 0)}. Assign the people again in the identity provider, or have an admin allow the"
         f" removals at {safety_page(caller)}."
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.scim.errors import InvalidValue
 from gateway.store import Store
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now
 from gateway.store.records import ConnectionRecord
 from gateway.store.undos import EVENTS_PER_READ, MEMBERS_CHANGED, PastEvent
 
@@ -20,6 +20,7 @@ MOST_EVENTS = 500_000
 MOST_MEMBERSHIPS = 500_000
 #: By how much the clocks of two nodes may differ, in microseconds.
 _CLOCKS = 300_000_000
+_MINUTE = 60_000_000
 #: What happens to the account of a user, besides updates.
 _MOVES = frozenset(
     f"user.{verb}" for verb in ("created", "deactivated", "reactivated", "restored", "deleted")
@@ -74,7 +75,7 @@ def read_acts(
     newest = store.events.newest(organization_id)
     if newest - after > MOST_EVENTS:
         raise InvalidValue(
-            f"{newest - after:,} events were recorded since {rfc3339(period.start)}, and at most {MOST_EVENTS:,} are"
+            f"{newest - after:,} events were recorded since {in_words(period.start)}, and at most {MOST_EVENTS:,} are"
             " looked at. Give a later `from`, close before what is to be undone."
         )
     acts: dict[str, PersonActs] = {}
@@ -89,8 +90,8 @@ def read_acts(
                 changed += _note_members(acts, event, own)
         if changed > MOST_MEMBERSHIPS:
             raise InvalidValue(
-                f"The connection changed more than {MOST_MEMBERSHIPS:,} memberships since {rfc3339(period.start)}. Give"
-                " a later `from`, or leave left_groups out."
+                f"The connection changed more than {MOST_MEMBERSHIPS:,} memberships since {in_words(period.start)}."
+                " Give a later `from`, or leave left_groups out."
             )
         after += EVENTS_PER_READ
         pause_between_portions(began)
@@ -103,8 +104,8 @@ def _check_kept(store: Store, organization_id: int, period: Period, kept_since: 
         return  # Before the oldest event nothing happened in the period.
     if seq > 1 and at > period.start:
         raise InvalidValue(
-            f"Events before {rfc3339(at)} are no longer stored, so nothing before that can be undone. Give a later"
-            " `from`."
+            f"Events before {in_words(at + _MINUTE)} are no longer stored, so nothing before that can be undone."
+            " Give a later `from`."
         )
 
 

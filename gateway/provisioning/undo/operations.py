@@ -34,7 +34,7 @@ from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_
 from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.store.memberships import PUSH
 from gateway.store.records import UserRecord
 from gateway.store.undos import StoredPerson
@@ -218,8 +218,8 @@ class Undo:
         if not preview.plans:
             return done
         reason = (
-            f"what it did since {rfc3339(request.start)} is undone; mend the assignment at the identity provider before"
-            " the pause ends, or it removes them again"
+            f"what it did since {in_words(request.start)} is undone; mend the assignment at the identity provider"
+            " before the pause ends, or it removes them again"
         )
         # Removals wait meanwhile, or the connection would repeat at once what is undone.
         done.pause = self._safety.pause_undone(admin, caller.connection, reason, replace(trace, changed=()))

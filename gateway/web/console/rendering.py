@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask, g, render_template, request
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.web.console.context import ConsoleRequest
 
 #: The pages of an organization, in the order of the navigation: endpoint and title.
@@ -122,9 +121,7 @@ def moment(microseconds: int | None) -> Markup:
     """Show a moment: `28 Nov 2026, 18:20 UTC`."""
     if microseconds is None:
         return Markup("never")
-    when = datetime.fromtimestamp(microseconds / _SECOND, UTC)
-    text = f"{when.day} {when:%b %Y, %H:%M} UTC"
-    return Markup('<time datetime="{}">{}</time>').format(rfc3339(microseconds), text)
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(microseconds), in_words(microseconds))
 
 
 def ago(microseconds: int | None) -> Markup:

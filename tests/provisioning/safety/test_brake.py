@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -161,7 +162,9 @@ def test_a_rejection_refuses_them_in_the_name_of_the_admin(scim: Scim) -> None:
     assert answer.status == 403
     assert "rejected the removals of the connection 'Okta'" in answer.json["detail"]
     lines = scim.deployment.admin("GET", f"/organizations/{scim.organization.uid}/activity").json["items"]
-    assert "Removals are rejected until 20" in "".join(line["detail"] or "" for line in lines)
+    until = r"until \d+ [A-Z][a-z]{2} \d{4}, \d\d:\d\d UTC\."
+    assert re.search(f"Removals are rejected {until}", "".join(line["detail"] or "" for line in lines))
+    assert re.search(f"they are refused {until}", answer.json["detail"])
     assert active(scim) == 2
 
 

@@ -11,6 +11,8 @@ from gateway.testing import Deployment, Scim
 from tests.support.console import Browser, text_of
 
 OFF = {"op": "replace", "path": "active", "value": False}
+#: A time as people read it.
+MOMENT = r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d UTC"
 #: A day on which nothing was undone yet.
 QUERY = "from=2026-01-01T00:00&to=&what=deactivated&what=deleted"
 
@@ -63,6 +65,9 @@ def test_the_button_does_what_the_page_shows(okta: Scim, admin: Browser) -> None
     assert (
         "2 people are back. Removals of Okta are paused: mend the assignment there before the pause ends"
         in after
+    )
+    assert re.search(
+        rf"Removals wait until {MOMENT} ?: what it did since 1 Jan 2026, 00:00 UTC is undone", after
     )
     activity = text_of(admin.get("activity?outcome=all"))
     assert f"brought user2@acme{okta.organization.id}.test back" in activity
