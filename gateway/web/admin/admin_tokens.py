@@ -7,10 +7,10 @@ from typing import Any
 
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import tokens as schemas
 
 blueprint = Blueprint("admin-tokens", "Tokens that open this REST: of operators, and of one organization.")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.provisioning.adoption.review import PreviewRequest, as_json
-from gateway.web.admin import adoption_schemas as schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import adoptions as schemas
 
 blueprint = Blueprint("adoptions", "Adoption: what becomes of users whom no connection manages.")
 

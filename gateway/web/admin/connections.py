@@ -13,11 +13,13 @@ from gateway.provisioning.safety.settings import read_pause
 from gateway.provisioning.takeover import TakeoverRequest
 from gateway.store.ids_and_time import in_days, rfc3339
 from gateway.store.records import ConnectionRecord, TokenRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
 from gateway.web.admin.parsing import unprocessable
+from gateway.web.admin.schemas import connections as schemas
+from gateway.web.admin.schemas import takeovers
+from gateway.web.admin.schemas.tokens import NewToken, Token, TokenRequest
 
 blueprint = Blueprint(
     "connections", "Identity providers of organizations: what they reach, and by which tokens."
@@ -133,8 +135,8 @@ def set_provisioning(values: dict[str, bool]) -> Any:
 
 
 @blueprint.route("/connections/<connection>/takeover", methods=["POST"], expensive=True)
-@blueprint.arguments(schemas.TakeoverRequest)
-@blueprint.response(200, schemas.Takeover)
+@blueprint.arguments(takeovers.TakeoverRequest)
+@blueprint.response(200, takeovers.Takeover)
 @accepts_if_match
 def take_over(values: dict[str, Any]) -> Any:
     """Take over users of another connection: a preview, or with its ETag in If-Match what it showed."""
@@ -159,8 +161,8 @@ def take_over(values: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/connections/<connection>/tokens", methods=["POST"])
-@blueprint.arguments(schemas.TokenRequest)
-@blueprint.response(201, schemas.NewToken)
+@blueprint.arguments(TokenRequest)
+@blueprint.response(201, NewToken)
 def add_token(values: dict[str, Any]) -> Any:
     """Make a token. Several may live at once, so that one can be changed without a gap."""
     request, expires = current_request(), in_days(values["expires_in_days"])
@@ -171,7 +173,7 @@ def add_token(values: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/connections/<connection>/tokens")
-@blueprint.paginate(schemas.Token, _tokens_json)
+@blueprint.paginate(Token, _tokens_json)
 def list_tokens(pagination: Pagination) -> Any:
     """The tokens of a connection, without their values; expired ones stay until they are deleted."""
     request = current_request()

@@ -7,10 +7,10 @@ from typing import Any
 
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ConsoleLinkRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import console_links as schemas
 
 blueprint = Blueprint("console-links", "Links that open the console in a browser, each of them once.")
 

@@ -7,10 +7,10 @@ from typing import Any
 from flask import current_app
 
 from gateway.store.ids_and_time import rfc3339
-from gateway.web.admin import explanation_schemas as schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import current_request
 from gateway.web.admin.feeds import event_json, line_json
+from gateway.web.admin.schemas import explanations as schemas
 
 blueprint = Blueprint("explanations", "How requests of identity providers were decided, step by step.")
 

@@ -10,10 +10,12 @@ from flask import Response
 
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import ActivityRecord, EventRecord, OrganizationRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.organizations import seats_json
+from gateway.web.admin.schemas.activity import ActivityOfAllPage, ActivityPage, ActivityQuery
+from gateway.web.admin.schemas.events import EventPage, EventQuery, PublishedEventPage
+from gateway.web.admin.schemas.organizations import SeatsNow
 from gateway.web.errors import current_http_request
 from gateway.web.long_polls import Waiting
 
@@ -21,7 +23,7 @@ blueprint = Blueprint("feeds", "Seats, events and activity of an organization.")
 
 
 @blueprint.route("/organizations/<organization>/seats")
-@blueprint.response(200, schemas.SeatsNow)
+@blueprint.response(200, SeatsNow)
 def read_seats() -> Any:
     """Seats in use, and the message to the identity provider if one more were wanted than there are."""
     request = current_request()
@@ -30,8 +32,8 @@ def read_seats() -> Any:
 
 
 @blueprint.route("/organizations/<organization>/events", event_feed=True)
-@blueprint.arguments(schemas.EventQuery, location="query")
-@blueprint.response(200, schemas.EventPage)
+@blueprint.arguments(EventQuery, location="query")
+@blueprint.response(200, EventPage)
 def list_events(query: dict[str, Any]) -> Any:
     """Committed changes in order, without gap or repeat. `next` is always the id to go on from."""
     request, after = current_request(), query["after"]
@@ -65,8 +67,8 @@ def export_snapshot() -> Response:
 
 
 @blueprint.route("/events", event_feed=True)
-@blueprint.arguments(schemas.EventQuery, location="query")
-@blueprint.response(200, schemas.PublishedEventPage)
+@blueprint.arguments(EventQuery, location="query")
+@blueprint.response(200, PublishedEventPage)
 def list_events_of_all(query: dict[str, Any]) -> Any:
     """The same over all organizations, and those that come and go. For operators only.
 
@@ -88,8 +90,8 @@ def list_events_of_all(query: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/organizations/<organization>/activity")
-@blueprint.arguments(schemas.ActivityQuery, location="query")
-@blueprint.response(200, schemas.ActivityPage)
+@blueprint.arguments(ActivityQuery, location="query")
+@blueprint.response(200, ActivityPage)
 def list_activity(query: dict[str, Any]) -> Any:
     """What identity providers and admins did, the newest first: outcome, reason, and what was ignored."""
     request = current_request()
@@ -97,8 +99,8 @@ def list_activity(query: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/activity")
-@blueprint.arguments(schemas.ActivityQuery, location="query")
-@blueprint.response(200, schemas.ActivityOfAllPage)
+@blueprint.arguments(ActivityQuery, location="query")
+@blueprint.response(200, ActivityOfAllPage)
 def list_activity_of_all(query: dict[str, Any]) -> Any:
     """The same over all organizations, the last written first. For operators only."""
     request = current_request()

@@ -8,10 +8,10 @@ from typing import Any
 from gateway.provisioning.queries import GroupMember
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import GroupRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import groups as schemas
 
 blueprint = Blueprint("groups", "Groups of an organization: made by hand, or pushed by an identity provider.")
 

@@ -9,10 +9,10 @@ from flask import Response, request
 from gateway.provisioning.imports.csv_files import MOST_BYTES
 from gateway.scim.errors import UnsupportedMediaType
 from gateway.store.records import ImportRecord
-from gateway.web.admin import import_schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import imports as schemas
 from gateway.web.users_csv import import_result_csv
 
 blueprint = Blueprint("imports", "Imports of people from a CSV file, previewed before they are applied.")
@@ -26,7 +26,7 @@ def _imports_json(request: AdminRequest, records: list[ImportRecord]) -> list[di
 
 
 @blueprint.route(_PATH)
-@blueprint.paginate(import_schemas.Import, _imports_json)
+@blueprint.paginate(schemas.Import, _imports_json)
 def list_imports(pagination: Pagination) -> Any:
     """Imports of the last 24 hours, with the counts of their upload."""
     request = current_request()
@@ -34,9 +34,9 @@ def list_imports(pagination: Pagination) -> Any:
 
 
 @blueprint.route(_PATH, methods=["POST"], expensive=True, body_limit=MOST_BYTES)
-@blueprint.arguments(import_schemas.ImportQuery, location="query")
+@blueprint.arguments(schemas.ImportQuery, location="query")
 @blueprint.doc(requestBody=_FILE)
-@blueprint.response(201, import_schemas.Import)
+@blueprint.response(201, schemas.Import)
 def upload_import(query: dict[str, Any]) -> Any:
     """Upload a CSV file with the columns of `users.csv`. Nobody is changed; the ETag is what applying needs."""
     called, admin = request, current_request()
@@ -50,7 +50,7 @@ def upload_import(query: dict[str, Any]) -> Any:
 
 
 @blueprint.route(f"{_PATH}/<import>", expensive=True)
-@blueprint.response(200, import_schemas.Import)
+@blueprint.response(200, schemas.Import)
 def read_import(**path: str) -> Any:
     """What an import would do now, with the ETag that applying needs; afterwards how far it is."""
     request = current_request()
@@ -63,7 +63,7 @@ def read_import(**path: str) -> Any:
 
 
 @blueprint.route(f"{_PATH}/<import>/apply", methods=["POST"], expensive=True)
-@blueprint.response(200, import_schemas.Import)
+@blueprint.response(200, schemas.Import)
 @accepts_if_match
 def apply_import(**path: str) -> Any:
     """Apply an import with the ETag of its preview in If-Match. 412 when it would now do something else."""

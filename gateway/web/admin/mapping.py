@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.provisioning.mapping_preview import MappingDefinition
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import AdminRequest, current_request
+from gateway.web.admin.schemas import mapping as schemas
 from gateway.web.errors import Unprocessable
 
 blueprint = Blueprint("group-mapping", "Map to groups: which value of an attribute leads into which group.")

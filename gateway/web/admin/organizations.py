@@ -9,10 +9,10 @@ from typing import Any
 from gateway.scim.errors import NotFound
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OrganizationRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import organizations as schemas
 
 blueprint = Blueprint("organizations", "Customers of the application, and their single sign-on.")
 

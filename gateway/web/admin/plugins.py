@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import current_request
+from gateway.web.admin.schemas import plugins as schemas
 
 blueprint = Blueprint("plugins", "What this deployment knows of identity providers, billing and the like.")
 

@@ -9,9 +9,9 @@ from gateway.provisioning.undo.operations import UndoRequest
 from gateway.scim.errors import InvalidValue
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import HeldRemoval
-from gateway.web.admin import safety_schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match
 from gateway.web.admin.context import current_request
+from gateway.web.admin.schemas import safety as schemas
 
 blueprint = Blueprint("safety", "Pauses of connections, and removals that are held until an admin decides.")
 
@@ -19,8 +19,8 @@ _PAUSE, _HOLD = "/connections/<connection>/pause", "/connections/<connection>/ho
 
 
 @blueprint.route(_PAUSE, methods=["PUT"])
-@blueprint.arguments(safety_schemas.PauseRequest)
-@blueprint.response(200, safety_schemas.Pause)
+@blueprint.arguments(schemas.PauseRequest)
+@blueprint.response(200, schemas.Pause)
 def pause_connection(values: dict[str, Any]) -> Any:
     """Have all changes of a connection, or its removals, wait: they are answered 429 with `Retry-After`.
 
@@ -42,7 +42,7 @@ def resume_connection() -> None:
 
 
 @blueprint.route(_HOLD)
-@blueprint.response(200, safety_schemas.Hold)
+@blueprint.response(200, schemas.Hold)
 def read_hold() -> Any:
     """What is held of a connection, and since when."""
     request = current_request()
@@ -50,8 +50,8 @@ def read_hold() -> Any:
 
 
 @blueprint.route(_HOLD, methods=["POST"])
-@blueprint.arguments(safety_schemas.HoldDecision)
-@blueprint.response(200, safety_schemas.Hold)
+@blueprint.arguments(schemas.HoldDecision)
+@blueprint.response(200, schemas.Hold)
 def decide_hold(values: dict[str, Any]) -> Any:
     """Allow all removals for some hours, allow those of `users`, or reject all for a day.
 
@@ -76,8 +76,8 @@ def decide_hold(values: dict[str, Any]) -> Any:
 
 
 @blueprint.route("/connections/<connection>/undo", methods=["POST"], expensive=True)
-@blueprint.arguments(safety_schemas.UndoRequest)
-@blueprint.response(200, safety_schemas.Undo)
+@blueprint.arguments(schemas.UndoRequest)
+@blueprint.response(200, schemas.Undo)
 @accepts_if_match
 def undo_changes(values: dict[str, Any]) -> Any:
     """Bring people back to where they were: a preview, or with its ETag in If-Match what it showed.

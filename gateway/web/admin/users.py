@@ -10,10 +10,10 @@ from flask import Response
 from gateway.scim.errors import InvalidValue
 from gateway.store.ids_and_time import rfc3339
 from gateway.store.records import OutlinedUser, UserRecord
-from gateway.web.admin import schemas
 from gateway.web.admin.blueprint import Blueprint, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Page, Pagination
+from gateway.web.admin.schemas import users as schemas
 from gateway.web.person_file import person_file
 from gateway.web.user_rows import document_paths, user_rows
 from gateway.web.users_csv import users_csv

@@ -14,10 +14,10 @@ from gateway.provisioning.webhooks.replays import Replay
 from gateway.provisioning.webhooks.sender import Outcome
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import AttemptRecord, OrganizationRecord, ParkedRecord, WebhookRecord
-from gateway.web.admin import webhook_schemas as schemas
 from gateway.web.admin.blueprint import Blueprint, PreconditionRequired, accepts_if_match, with_etag
 from gateway.web.admin.context import AdminRequest, current_request
 from gateway.web.admin.pagination import Pagination
+from gateway.web.admin.schemas import webhooks as schemas
 
 blueprint = Blueprint("webhooks", "Webhooks: addresses that committed events are sent to.")
 

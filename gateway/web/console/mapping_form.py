@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from gateway.provisioning.mapping_preview import MappingDefinition, MappingPreview
 from gateway.scim.json_text import Json, fold
-from gateway.web.admin import schemas
+from gateway.web.admin.schemas import mapping as schemas
 
 #: Lists of the preview that are compared with those of the preview before.
 _COMPARED = ("leaves", "joins")

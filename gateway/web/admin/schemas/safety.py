@@ -21,14 +21,11 @@ from gateway.provisioning.undo.plans import (
     RESTORE,
     REWRITE,
 )
+from gateway.web.admin.schemas.texts import timestamp
 from gateway.web.text_fields import Flag, Moment, check_bytes, check_one_line
 
 _LABEL: list[Any] = [validate.Length(min=1, max=200), check_one_line, check_bytes]
 _MOST = 9_999_999
-
-
-def _time(**kwargs: Any) -> fields.String:
-    return fields.String(metadata={"format": "date-time"}, **kwargs)
 
 
 class Brake(Schema):
@@ -51,8 +48,8 @@ class PauseRequest(Schema):
 
 class Pause(Schema):
     scope = fields.String()
-    since = _time()
-    until = _time()
+    since = timestamp()
+    until = timestamp()
     reason = fields.String()
     by = fields.String(allow_none=True)
 
@@ -81,19 +78,19 @@ class HeldRemoval(Schema):
         }
     )
     people = fields.Integer()
-    first_at = _time()
-    last_at = _time()
+    first_at = timestamp()
+    last_at = timestamp()
     tries = fields.Integer()
     allowed = fields.Boolean()
 
 
 class Hold(Schema):
     state = fields.String(metadata={"description": "`none`, `waiting`, `allowed` or `rejected`."})
-    since = _time(allow_none=True)
+    since = timestamp(allow_none=True)
     counted = fields.Integer(metadata={"description": "Removals that were made before."})
     limit = fields.Integer()
     by = fields.String(allow_none=True)
-    until = _time(allow_none=True)
+    until = timestamp(allow_none=True)
     held = fields.Integer(metadata={"description": "How many are held; the first 100 are listed."})
     items = fields.List(fields.Nested(HeldRemoval))
     after = fields.String(
@@ -164,8 +161,8 @@ class UndoSummary(Schema):
 
 class Undo(Schema):
     preview = fields.Boolean()
-    start = _time(attribute="from", data_key="from")
-    end = _time(attribute="to", data_key="to")
+    start = timestamp(attribute="from", data_key="from")
+    end = timestamp(attribute="to", data_key="to")
     people = fields.List(fields.Nested(BroughtBack), metadata={"description": "The first 100."})
     stays = fields.List(fields.Nested(NotBroughtBack), metadata={"description": "The first 100."})
     summary = fields.Nested(UndoSummary)

@@ -8,14 +8,11 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from gateway.provisioning.webhooks.endpoints import ATTEMPT_OUTCOMES, FORMATS
 from gateway.web.admin.pagination import PageQuery
+from gateway.web.admin.schemas.texts import timestamp
 from gateway.web.text_fields import Flag, Moment, Name
 
 _MOST_TYPES = 100
 _LARGEST = (1 << 62) - 1
-
-
-def _time(**kwargs: Any) -> fields.String:
-    return fields.String(metadata={"format": "date-time"}, **kwargs)
 
 
 def _types(**kwargs: Any) -> fields.List[str]:
@@ -71,12 +68,12 @@ class Webhook(Schema):
     format = fields.String(validate=validate.OneOf(FORMATS))
     state = fields.String(validate=validate.OneOf(("on", "paused", "failing", "disabled")))
     reason = fields.String(allow_none=True)
-    failing_since = _time(allow_none=True)
-    succeeded_at = _time(allow_none=True)
+    failing_since = timestamp(allow_none=True)
+    succeeded_at = timestamp(allow_none=True)
     lag = fields.Nested(Lag)
-    created_at = _time()
+    created_at = timestamp()
     created_by = fields.String(allow_none=True)
-    updated_at = _time()
+    updated_at = timestamp()
 
 
 class WebhookWithSecret(Webhook):
@@ -110,7 +107,7 @@ class AttemptsQuery(PageQuery):
 
 class Attempt(Schema):
     id = fields.String()
-    at = _time()
+    at = timestamp()
     organization = fields.String(
         allow_none=True, metadata={"description": "null: an event of the deployment."}
     )
@@ -139,7 +136,7 @@ class Parked(Schema):
     type = fields.String(allow_none=True)
     resource = fields.String(allow_none=True)
     resource_id = fields.String(allow_none=True)
-    since = _time()
+    since = timestamp()
     error = fields.String()
 
 

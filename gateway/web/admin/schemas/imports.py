@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from marshmallow import Schema, fields, validate
 
 from gateway.provisioning.imports.imports import ABSENT_CHOICES, IMPORT_STATES
-
-
-def _time(**kwargs: Any) -> fields.String:
-    return fields.String(metadata={"format": "date-time"}, **kwargs)
+from gateway.web.admin.schemas.texts import timestamp
 
 
 class ImportQuery(Schema):
@@ -35,9 +30,9 @@ class Import(Schema):
     absent = fields.String(validate=validate.OneOf(ABSENT_CHOICES))
     rows = fields.Integer()
     done = fields.Integer()
-    created_at = _time()
+    created_at = timestamp()
     created_by = fields.String(allow_none=True)
-    expires_at = _time()
+    expires_at = timestamp()
     create = fields.Integer()
     update = fields.Integer()
     same = fields.Integer()

@@ -7,7 +7,8 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from gateway.provisioning.explanations.reading import MOST_MINUTES
-from gateway.web.admin.schemas import ActivityLine, Event
+from gateway.web.admin.schemas.activity import ActivityLine
+from gateway.web.admin.schemas.events import Event
 from gateway.web.scim.dry_run import LONGEST_PATH, METHODS
 
 
