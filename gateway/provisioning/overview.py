@@ -34,6 +34,8 @@ PLAN, SSO, CONNECT, SWITCH, TOKEN, CALL = (
 RENEW, CERTIFICATE, REFUSED, MAPPING, NOTHING = ("renew", "certificate", "refused", "mapping", "nothing")
 #: A decision that is wanted before all of these.
 HELD = "removals_held"
+#: A decision after which something is to be done at the identity provider.
+REJECTED = "removals_rejected"
 _DAY = 86_400_000_000
 
 
@@ -131,10 +133,11 @@ class Overview(NamedTuple):
             Step(CALL, "First call", state.works, _call_detail(state)),
         ]
 
-    def next_step(self, held: str | None = None) -> NextStep:
+    def next_step(self, held: str | None = None, rejected: str | None = None) -> NextStep:
         """Return the one thing to do next, `NOTHING` where all is done.
 
-        `held`: the id of a connection whose removals wait for a decision.
+        `held`: the id of a connection whose removals wait for a decision; `rejected`: of one whose removals are refused
+        since they were rejected.
         """
         if held is not None and (state := self.state_of(held)):
             return NextStep(
@@ -160,7 +163,7 @@ class Overview(NamedTuple):
             for state in self.connections:
                 if found := decide(state):
                     return found
-        return self._certificate() or self._refused() or self._mapping()
+        return self._certificate() or self._rejected(rejected) or self._refused() or self._mapping()
 
     def _single_sign_on(self) -> str:
         values = self.organization.sso_values
@@ -182,6 +185,19 @@ class Overview(NamedTuple):
             "Renew the single sign-on certificate",
             f"The certificate of {values['entity_id']} {ended} on {ends[:10]}. Renew it at the identity provider, then"
             " paste its new metadata here.",
+        )
+
+    def _rejected(self, rejected: str | None) -> NextStep | None:
+        state = self.state_of(rejected) if rejected is not None else None
+        if state is None:
+            return None
+        name = state.connection.name
+        return NextStep(
+            REJECTED,
+            f"Assign the people again in {name}",
+            f"Somebody rejected removals of {name}, and all further ones are refused meanwhile. Assign the people again"
+            " there, then undo what was removed before; or allow the removals after all.",
+            state.connection,
         )
 
     def _refused(self) -> NextStep | None:

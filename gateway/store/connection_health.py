@@ -160,26 +160,31 @@ class ConnectionHealth:
         )
         return {cause: Warned(since, recorded) for cause, since, recorded in rows}
 
-    def troubles(self, organization_id: int, limit: int) -> list[TroubleRecord]:
-        """Return what an organization's connections are warned of, and what waits for an admin.
+    def troubles(self, organization_id: int, moment: int, limit: int) -> list[TroubleRecord]:
+        """Return what an organization's connections are warned of, and what waits for an admin at `moment`.
 
-        `removals_held` is there for each connection with held removals, `adoption_waiting` for that of the adoption
-        that has waited longest. The oldest first; of connections that are switched on.
+        `removals_held` is there for each connection with held removals, `removals_rejected` for one whose removals are
+        refused, `adoption_waiting` for that of the adoption that has waited longest. The oldest first; of connections
+        that are switched on.
         """
         rows = self._db.all(
-            "SELECT uid, name, cause, since FROM (SELECT c.uid, c.name, w.cause, w.since FROM connections c"
+            "SELECT uid, name, cause, since, until FROM"
+            " (SELECT c.uid, c.name, w.cause, w.since, 0 AS until FROM connections c"
             " JOIN connection_warnings w ON w.connection_id = c.id"
             " WHERE c.organization_id = ? AND c.provisioning = 1 AND w.cause <> ? AND w.since > 0"
-            " UNION ALL SELECT c.uid, c.name, 'removals_held', h.since FROM connections c"
-            " JOIN holds h ON h.connection_id = c.id"
-            " WHERE c.organization_id = ? AND c.provisioning = 1 AND h.state = 'waiting'"
-            " UNION ALL SELECT c.uid, c.name, 'adoption_waiting', a.first FROM adoptions a"
+            " UNION ALL SELECT c.uid, c.name, CASE h.state WHEN 'waiting' THEN 'removals_held'"
+            " ELSE 'removals_rejected' END, h.since, COALESCE(h.until, 0)"
+            " FROM connections c JOIN holds h ON h.connection_id = c.id"
+            " WHERE c.organization_id = ? AND c.provisioning = 1"
+            " AND (h.state = 'waiting' OR h.state = 'rejected' AND h.until > ?)"
+            " UNION ALL SELECT c.uid, c.name, 'adoption_waiting', a.first, 0 FROM adoptions a"
             " JOIN connections c ON c.id = a.connection_id WHERE c.provisioning = 1 AND a.id ="
             " (SELECT MIN(id) FROM adoptions WHERE organization_id = ? AND state = 'waiting')) troubles"
             " ORDER BY since, uid, cause LIMIT ?",
             organization_id,
             _CHECK,
             organization_id,
+            moment,
             organization_id,
             limit,
         )

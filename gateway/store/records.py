@@ -446,12 +446,13 @@ class ActivityRecord(NamedTuple):
 
 
 class TroubleRecord(NamedTuple):
-    """What a connection is warned of, by its cause, and since when."""
+    """What a connection is warned of, by its cause, since when, and when it ends by itself (0: it does not)."""
 
     connection_uid: str
     connection_name: str
     cause: str
     since: int
+    until: int = 0
 
 
 class ImportRecord(NamedTuple):

@@ -38,6 +38,7 @@ PAGES: Mapping[str, Page] = MappingProxyType({
     "single_sign_on": Page("set-up", "sso", of_connection=True),
     "token": _TOKENS,
     "removals_held": _SAFETY,
+    "removals_rejected": _SAFETY,
     "paused": _SAFETY,
     "seats": Page("seats"),
     "adoption": Page("adoption"),

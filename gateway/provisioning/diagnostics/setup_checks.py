@@ -10,7 +10,7 @@ from gateway.provisioning.diagnostics.checks import DAILY, WEEKLY, Check, Level,
 from gateway.provisioning.diagnostics.pages import PROVISIONING
 from gateway.provisioning.safety.settings import ALL, read_pause
 from gateway.store import Store
-from gateway.store.brakes import WAITING
+from gateway.store.brakes import REJECTED, WAITING
 from gateway.store.ids_and_time import in_words, now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.store.webhooks import ORGANIZATION
@@ -129,6 +129,11 @@ class SetupChecks:
 
     def _hold(self, connection: ConnectionRecord) -> list[Check]:
         hold = self._store.brakes.hold(connection.id, now())
+        if hold is not None and hold.state == REJECTED:
+            by, until = hold.decided_by or "an admin", in_words(hold.until or 0)
+            message = f"All removals are refused until {until}: {by} rejected them."
+            remedy = "Assign the people again at the identity provider, then undo what was removed; or allow removals."
+            return [Check("removals_rejected", "warn", message, remedy, hold.since, DAILY)]
         if hold is None or hold.state != WAITING:
             return []
         people = count(self._store.brakes.count_held(connection.id), "removal is held", "removals are held")

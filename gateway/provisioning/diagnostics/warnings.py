@@ -26,8 +26,8 @@ log = logging.getLogger("gateway")
 LOOK_SECONDS = 10.0
 #: Connections that one round checks.
 AT_ONCE = 2
-#: Held removals and pauses have events of their own, as soon as they begin.
-_OWN_EVENTS = frozenset({"removals_held", "paused"})
+#: Held removals, decisions on them and pauses have events of their own, at once.
+_OWN_EVENTS = frozenset({"removals_held", "removals_rejected", "paused"})
 _DAY = 24 * HOUR
 
 
@@ -79,7 +79,7 @@ class ConnectionWarnings:
 
     def current(self, organization: OrganizationRecord, limit: int) -> list[TroubleRecord]:
         """Return what the last checks of an organization's connections warn of, and what waits for an admin."""
-        return self._store.connection_health.troubles(organization.id, limit)
+        return self._store.connection_health.troubles(organization.id, now(), limit)
 
     def run_due(self) -> list[int]:
         """Check a few connections that are due; return the organizations with new events. Raises Outage."""

@@ -27,6 +27,7 @@ _LINKS = {
     steps.RENEW: ("show_tokens", None, "Replace the token", CONNECTIONS),
     steps.CERTIFICATE: ("show_set_up", "sso", "Replace the metadata", SSO),
     steps.HELD: ("show_safety", None, "See who is held, and decide", PEOPLE),
+    steps.REJECTED: ("show_safety", None, "See what was rejected", VIEW),
     steps.REFUSED: ("show_activity", None, "See the refused calls", VIEW),
     steps.MAPPING: ("show_mapping", None, "Map people to groups", MAPPING),
     steps.NOTHING: ("show_activity", None, "See what happened", VIEW),
@@ -40,8 +41,8 @@ def show_home() -> str:
     gateway, organization = console_request.gateway, console_request.organization
     overview = gateway.overviews.of(organization)
     troubles = _troubles(console_request, overview)
-    held = next((each.connection_uid for each in troubles if each.cause == steps.HELD), None)
-    step = overview.next_step(held)
+    waits = {each.cause: each.connection_uid for each in reversed(troubles)}
+    step = overview.next_step(waits.get(steps.HELD), waits.get(steps.REJECTED))
     url, words = _link(overview, step)
     return render(
         "home.html",

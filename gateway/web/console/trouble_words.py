@@ -22,6 +22,8 @@ class ShownTrouble(NamedTuple):
     words: str
     url: str
     check_url: str
+    #: When it ends by itself, 0 where it does not.
+    until: int = 0
 
 
 #: By the name of the check.
@@ -45,6 +47,7 @@ WORDS = {
     "map_to_groups": "No rule of Map to groups covers values of some people",
     "waiting_members": "Pushed groups wait for members who are not provisioned",
     "removals_held": "Removals are held until somebody decides",
+    "removals_rejected": "Removals were rejected and are refused: assign the people again, or allow them",
     "adoption_waiting": "Accounts wait for an admin to confirm their adoption",
     "paused": "The connection is paused",
 }
@@ -74,4 +77,4 @@ def _describe(organization_uid: str, record: TroubleRecord) -> ShownTrouble:
     page = PAGES.get(record.cause)
     # The check says what to do where no one page mends all that it finds, and where a plugin knows it.
     url = page.locate(organization_uid, record.connection_uid) if page else check_url
-    return ShownTrouble(record.since, name, words, url, check_url)
+    return ShownTrouble(record.since, name, words, url, check_url, record.until)

@@ -148,6 +148,45 @@ def test_what_waits_for_a_decision_is_a_warning(
     assert warnings_of(other) == []
 
 
+def test_rejected_removals_are_a_warning_until_they_pass_again(
+    deployment: Deployment, organization: OrganizationRecord
+) -> None:
+    """Home said that nothing was wrong while each further removal was refused."""
+    okta, browser = deployment.connection("okta", organization), sign_in(deployment, organization)
+    users = [okta.user(f"user{number}@acme.test")["id"] for number in range(2)]
+    brake = {"percent": 0, "least": 1, "minutes": 60}
+    deployment.admin("PATCH", f"/connections/{okta.uid}", {"brake": brake})
+    for user in users:
+        okta.patch(f"/Users/{user}", {"op": "replace", "path": "active", "value": False})
+    browser.post(f"safety/{okta.uid}/hold", {"action": "reject"})
+    words = "Removals were rejected and are refused: assign the people again, or allow them"
+    assert warnings_of(browser) == [(words, "safety")]
+    assert next_step(browser) == ("Assign the people again in Okta", "safety")
+    assert re.search(r"Since [^·]* UTC , until \d", text_of(browser.get("")))
+    checks = deployment.admin("POST", f"/connections/{okta.uid}/test").json["checks"]
+    (found,) = [each for each in checks if each["name"] == "removals_rejected"]
+    assert "rejected them" in found["message"]
+    safety = text_of(browser.get("safety"))
+    assert ("Allow all for 4 hours" in safety, "Reject for" in safety) == (True, False)
+    # The person is removed by hand, and nothing is held any more.
+    deployment.admin("DELETE", f"/organizations/{organization.uid}/users/{users[1]}")
+    okta.deployment.gateway.store.brakes.drop_obsolete(okta.connection.id)
+    safety = text_of(browser.get("safety"))
+    assert "Allow all for" not in safety
+    assert (
+        "Nothing is held any more. To end the rejection, let removals that Okta sends from now on" in safety
+    )
+    browser.post(f"safety/{okta.uid}/hold", {"action": "allow_all"})
+    safety = text_of(browser.get("safety"))
+    assert ("Allow all for" in safety, "Refuse further removals for 24 hours" in safety) == (False, True)
+    assert warnings_of(browser) == []
+    browser.post(f"safety/{okta.uid}/hold", {"action": "reject"})
+    assert [cause for cause, _ in warnings_of(browser)] == [words]
+    deployment.gateway.store.database.run("UPDATE holds SET until = 1")
+    assert warnings_of(browser) == []
+    assert next_step(browser)[0] != "Assign the people again in Okta"
+
+
 def test_warning_of_the_organization_stands_once(deployment: Deployment) -> None:
     organization = deployment.organization(seats=1)
     okta, entra = deployment.connection("okta", organization), deployment.connection("entra", organization)
