@@ -194,6 +194,21 @@ def test_a_cause_is_recorded_once_a_day_at_most(
     assert [(each.event, each.row) for each in decided] == ([(event, after)] if event else [])
 
 
+def test_refusals_of_a_hold_are_no_cause_to_mend_beside_it(shared_deployment: Deployment) -> None:
+    """They were warned of for a day after somebody had decided."""
+    scim = shared_deployment.connection("okta")
+    for number in range(10):
+        scim.user(f"user{number}@acme.test")
+    users = [user["id"] for user in scim.call("GET", "/Users").json["Resources"]]
+    brake = {"percent": 0, "least": 0, "minutes": 60}
+    scim.deployment.admin("PATCH", f"/connections/{scim.uid}", {"brake": brake})
+    for uid in users:
+        assert scim.call("DELETE", f"/Users/{uid}").status == 429
+    assert {"removals_held", "same_refusal"} & checks(scim).keys() == {"removals_held"}
+    scim.deployment.admin("POST", f"/connections/{scim.uid}/hold", {"action": "allow_all"})
+    assert {"removals_held", "same_refusal"} & checks(scim).keys() == set()
+
+
 def test_warnings_are_events_without_names_and_end(deployment: Deployment, audit: Any) -> None:
     scim = deployment.connection("okta")
     for number in range(10):

@@ -274,10 +274,15 @@ def ignored_attributes(groups: Iterable[CallGroup]) -> list[Check]:
 
 
 def same_refusal(refused: Sequence[RefusedRequest]) -> list[Check]:
-    """Group refusals that differ in the person alone, and name the one that most people met."""
+    """Group refusals that differ in the person alone, and name the one that most people met.
+
+    Those of holds, rejections and pauses have checks of their own while they last, and are mended once they are over.
+    """
     met: dict[tuple[int, str], list[RefusedRequest]] = {}
     for request in refused:
-        if request.principal is not None and (request.user or request.target_uid):
+        if request.principal is None or json.loads(request.facts).get("page") == "safety":
+            continue
+        if request.user or request.target_uid:
             pattern = (request.detail or "").replace(request.user or "\0", "…")
             met.setdefault((request.status, _VARIABLE.sub("…", pattern)), []).append(request)
     most, requests = 0, list[RefusedRequest]()
