@@ -186,14 +186,10 @@ class Adoptions:
         holders: dict[str, set[int]] = {}
         for select in (
             "SELECT e.value_key, u.id FROM emails e JOIN users u ON u.id = e.user_id"
-            " WHERE e.organization_id = ? AND u.deleted = 0 AND e.value_key",
-            "SELECT user_name_key, id FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key",
+            " WHERE e.organization_id = ? AND u.deleted = 0 AND e.value_key IN ({})",
+            "SELECT user_name_key, id FROM users WHERE organization_id = ? AND deleted = 0 AND user_name_key IN ({})",
         ):
-            for address, key in self._db.among(
-                wanted,
-                lambda marks, select=select: f"{select} IN ({marks})",
-                organization_id,  # type: ignore[misc]
-            ):
+            for address, key in self._db.among(wanted, select.format, organization_id):
                 holders.setdefault(address, set()).add(key)
         return {
             key for key, addresses in held.items() if any(holders.get(a, set()) - {key} for a in addresses)
