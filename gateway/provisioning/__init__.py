@@ -14,7 +14,7 @@ from gateway.provisioning.admin_tokens import AdminAccess
 from gateway.provisioning.admission import AdmissionControl
 from gateway.provisioning.adoption.control import AdoptionControl
 from gateway.provisioning.adoption.review import Adoptions
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller
 from gateway.provisioning.console_access import ConsoleAccess
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.deployment_state import DeploymentState
@@ -51,6 +51,7 @@ from gateway.provisioning.seat_queue import SeatQueues
 from gateway.provisioning.snapshots import Snapshots
 from gateway.provisioning.takeover import Takeover
 from gateway.provisioning.timelines import TimelineReader
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.undo.operations import Undo
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.users import Users

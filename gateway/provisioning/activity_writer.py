@@ -12,9 +12,9 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from gateway.provisioning.caller import Trace
 from gateway.provisioning.explanations.pending import Exchange, PendingExplanations, Secrets
 from gateway.provisioning.outages import REASON, Outages
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.worker import Worker
 from gateway.scim.errors import NotFound, Refusal, RequestTimeout, TooManyRequests, Unavailable, Waiting
 from gateway.store import Store

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.plugin.contracts import Credentials
-from gateway.provisioning.caller import Callers, Target, Trace
+from gateway.provisioning.caller import Callers
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, NotFound, Unavailable
 from gateway.scim.json_text import excerpt, fold

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from gateway.plugin.contracts import Credentials, Organization, Principal
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Answered, Decision
-from gateway.provisioning.caller import Callers, IdpCaller, Trace
+from gateway.provisioning.caller import Callers, IdpCaller
+from gateway.provisioning.trace import Trace
 from gateway.scim.errors import AuthenticationFailed, Forbidden, NotFound, Refusal, Unavailable
 from gateway.scim.json_text import excerpt
 from gateway.store import Store

@@ -19,7 +19,8 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from gateway.plugin.contracts import Credentials
 from gateway.provisioning.admin_tokens import OPERATOR, AdminAccess, check_expiry
-from gateway.provisioning.caller import Caller, Callers, Target, Trace
+from gateway.provisioning.caller import Caller, Callers
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import AuthenticationFailed, Conflict, Forbidden, InvalidValue, NotFound, Unavailable
 from gateway.scim.json_text import excerpt, fold

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from gateway.provisioning.adoption.control import asks
-from gateway.provisioning.caller import LINE_COUNT, Caller, Trace
+from gateway.provisioning.caller import Caller
 from gateway.provisioning.long_changes import pause_between_portions
+from gateway.provisioning.trace import LINE_COUNT, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import InvalidValue, Refusal
 from gateway.scim.filter_ast import Filter

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from gateway.plugin.kit import get
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.adoption.control import asks
-from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
+from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.documents import check_size, differing
 from gateway.provisioning.group_members import GroupMembers, Read, describe_partial_change
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.preconditions import check_version, refuse_to_replace
 from gateway.provisioning.rendering import etag, group_json
 from gateway.provisioning.safety.removals import RemovalControl
+from gateway.provisioning.trace import Target, Trace, note_entries
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import IdpCaller, Trace
+from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.cursors import Cursors
 from gateway.provisioning.rendering import group_json, group_pieces, user_json, users_json
+from gateway.provisioning.trace import Trace
 from gateway.scim.errors import InvalidCount, InvalidValue
 from gateway.scim.filter_ast import Compare, Filter
 from gateway.scim.filters import MAX_LENGTH, parse_filter

@@ -10,7 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from gateway.provisioning.caller import Caller, Callers, Trace
+from gateway.provisioning.caller import Caller, Callers
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import NotFound
 from gateway.store import Store

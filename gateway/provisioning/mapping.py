@@ -12,12 +12,13 @@ from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
-from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner, pause_between_portions
 from gateway.provisioning.mapped_values import MappedPath, RuleValues, UnusableAttribute, check_attribute
 from gateway.provisioning.mapping_preview import MappingDefinition, MappingPreview, UnusableRule, ValueCounts
 from gateway.provisioning.membership_sync import make_group
 from gateway.provisioning.previews import check_preview
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, NotFound, Refusal
 from gateway.scim.json_text import Json, fold

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.caller import Caller
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork
 from gateway.scim.schemas import GROUP_URN
 from gateway.store import Store

@@ -11,7 +11,7 @@ from gateway.plugin.declarations import KeptAttributes
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.admin_tokens import check_expiry
 from gateway.provisioning.admission import obstacles
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller
 from gateway.provisioning.domains.policy import check_policy
 from gateway.provisioning.long_changes import USERS_PER_PORTION, LongChangeRunner
 from gateway.provisioning.mapped_values import check_attribute
@@ -19,6 +19,7 @@ from gateway.provisioning.preconditions import check_version
 from gateway.provisioning.publication import Publisher
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.saml_metadata import read_metadata
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.provisioning.caller import Trace
+from gateway.provisioning.trace import Trace
 from gateway.store.activity import RefusalCount
 from gateway.store.engine.failures import Outage
 from gateway.store.ids_and_time import now

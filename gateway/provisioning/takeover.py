@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import Caller, Target, Trace
+from gateway.provisioning.caller import Caller
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.previews import PreviewDigest, check_preview
 from gateway.provisioning.rendering import user_json
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, Refusal
 from gateway.scim.json_text import Json, fold

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import IdpCaller, Trace
+from gateway.provisioning.caller import IdpCaller
+from gateway.provisioning.trace import Trace
 from gateway.scim.documents import clean
 from gateway.scim.json_text import Json
 

@@ -13,9 +13,10 @@ from inspect import signature
 from typing import Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from gateway.plugin.results import Decision, SeatLimit
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.pauses import refuse_paused
+from gateway.provisioning.trace import Target, Trace
 from gateway.scim.errors import AuthenticationFailed, NotFound, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict

@@ -15,7 +15,7 @@ from gateway.plugin.contracts import Change, SeatRequest, User
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Decision, SeatLimit
 from gateway.provisioning.adoption.control import AdoptionControl
-from gateway.provisioning.caller import Caller, IdpCaller, Target, Trace, note_entries
+from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.documents import check_size, differing, edited, manual_document
 from gateway.provisioning.domains.policy import check_addresses
 from gateway.provisioning.mapped_values import UnruledValues
@@ -23,6 +23,7 @@ from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.preconditions import check_version, refuse_to_replace
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.removals import Removal, RemovalControl
+from gateway.provisioning.trace import Target, Trace, note_entries
 from gateway.provisioning.translation import read_document
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim import patch

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from gateway.provisioning.caller import LINE_COUNT, LINE_TEXT_LENGTH, Trace
+from gateway.provisioning.trace import LINE_COUNT, LINE_TEXT_LENGTH, Trace
 from gateway.scim.documents import INDEXED_BYTES, clean
 from gateway.scim.errors import InvalidFilter, InvalidValue
 from gateway.scim.filters import parse_filter

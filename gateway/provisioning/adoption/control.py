@@ -13,9 +13,10 @@ from gateway.provisioning.adoption.risks import (
     describe,
     find_risks,
 )
-from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.safety.pauses import person_page
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Conflict, Forbidden, Refusal, Waiting
 from gateway.scim.json_text import Json, fold

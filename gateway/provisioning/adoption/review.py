@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.provisioning.adoption.risks import PROTECTED, addresses, describe, find_risks
-from gateway.provisioning.caller import Caller, Target, Trace
+from gateway.provisioning.caller import Caller
 from gateway.provisioning.previews import check_preview, tag_of
 from gateway.provisioning.takeover import EMAIL
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.scim.json_text import Json, excerpt

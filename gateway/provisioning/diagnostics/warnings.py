@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.provisioning.caller import Callers, Trace
+from gateway.provisioning.caller import Callers
 from gateway.provisioning.diagnostics import Diagnostics
 from gateway.provisioning.diagnostics.checks import Check
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Refusal
 from gateway.store import Store, WriteConflict

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from gateway.provisioning.caller import Callers, Trace
+from gateway.provisioning.caller import Callers
 from gateway.provisioning.domains.states import CHECKED_EVERY
 from gateway.provisioning.domains.verification import DomainVerification
+from gateway.provisioning.trace import Trace
 from gateway.scim.errors import NotFound, Refusal
 from gateway.store import Store
 from gateway.store.ids_and_time import new_id, now

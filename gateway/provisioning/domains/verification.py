@@ -6,10 +6,11 @@ import json
 import secrets
 from collections.abc import Callable
 
-from gateway.provisioning.caller import Caller, Target, Trace
+from gateway.provisioning.caller import Caller
 from gateway.provisioning.domains.names import read_name, to_a_labels
 from gateway.provisioning.domains.records import TxtRecords
 from gateway.provisioning.domains.states import judge
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.json_text import excerpt

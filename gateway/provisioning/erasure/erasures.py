@@ -16,10 +16,11 @@ from itertools import islice
 from typing import Any
 
 from gateway.provisioning.activity_writer import ActivityWriter
-from gateway.provisioning.caller import Caller, Callers, Target, Trace
+from gateway.provisioning.caller import Caller, Callers
 from gateway.provisioning.erasure.kept_list import KeptErasure, KeptList
 from gateway.provisioning.erasure.texts import Eraser, identifying_texts
 from gateway.provisioning.long_changes import pause_between_portions
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound
 from gateway.scim.json_text import excerpt, fold

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.provisioning.activity_writer import ActivityWriter
-from gateway.provisioning.caller import Caller, Target, Trace
+from gateway.provisioning.caller import Caller
+from gateway.provisioning.trace import Target, Trace
 from gateway.scim.errors import NotFound
 from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store

@@ -9,8 +9,9 @@ from gateway.plugin.contracts import Credentials
 from gateway.provisioning import Provisioning
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.provisioning.admission import NOT_VALID, Admission, AdmissionControl, NotAuthenticated
-from gateway.provisioning.caller import ExplanationStep, IdpCaller, Trace
+from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.explanations.steps import Exchange, steps_of
+from gateway.provisioning.trace import ExplanationStep, Trace
 from gateway.scim.errors import Refusal
 from gateway.store import Store, open_dry_run
 from gateway.store.engine.failures import Outage

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from gateway.provisioning.caller import ExplanationStep, IdpCaller, Trace
+from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.explanations.steps import Exchange, explain_request
+from gateway.provisioning.trace import ExplanationStep, Trace
 from gateway.store import Store
 from gateway.store.explanations import ExplanationRow
 from gateway.store.ids_and_time import now

@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode
 
 from gateway.provisioning.activity_writer import ActivityWriter
-from gateway.provisioning.caller import Caller, Trace
+from gateway.provisioning.caller import Caller
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.json_text import excerpt

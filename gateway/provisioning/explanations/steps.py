@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gateway.provisioning.admission import describe_sender
-from gateway.provisioning.caller import ExplanationStep, IdpCaller, Trace, step_of
+from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.explanations.masking import dump, mask_text, to_text
+from gateway.provisioning.trace import ExplanationStep, Trace, step_of
 from gateway.store.explanations import ExplanationRow
 
 #: Names that a sentence lists.

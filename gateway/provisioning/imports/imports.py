@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from gateway.plugin.contracts import SeatRequest
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import SeatLimit
-from gateway.provisioning.caller import Caller, Callers, Target, Trace
+from gateway.provisioning.caller import Caller, Callers
 from gateway.provisioning.imports.csv_files import MOST_ROWS, USER_NAME, WRONG, UnusableFile, read_people
 from gateway.provisioning.imports.portions import Portion
 from gateway.provisioning.imports.row_plans import (
@@ -28,6 +28,7 @@ from gateway.provisioning.imports.row_plans import (
 )
 from gateway.provisioning.long_changes import LongChangeRunner, pause_between_portions
 from gateway.provisioning.previews import check_preview
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import Json, excerpt, fold

@@ -10,9 +10,10 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import Caller, Callers, Target, Trace
+from gateway.provisioning.caller import Caller, Callers
 from gateway.provisioning.preconditions import check_version
 from gateway.provisioning.safety.settings import REMOVALS, Pause, read_brake, read_pause
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim.errors import Conflict, InvalidValue, NotFound, Refusal
 from gateway.scim.json_text import excerpt

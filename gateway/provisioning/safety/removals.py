@@ -12,10 +12,11 @@ from typing import NamedTuple, NoReturn
 
 from gateway.plugin.contracts import Change, User
 from gateway.plugin.manager import PluginManager
-from gateway.provisioning.caller import Caller, IdpCaller, Trace
+from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.safety.pauses import person_page, refuse_paused, safety_page
 from gateway.provisioning.safety.settings import Brake
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork
 from gateway.scim.errors import Forbidden, Waiting
 from gateway.store import Store

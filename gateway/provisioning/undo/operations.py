@@ -10,13 +10,14 @@ from typing import NamedTuple
 from gateway.plugin.contracts import SeatRequest, User
 from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import SeatLimit
-from gateway.provisioning.caller import Caller, Callers, IdpCaller, Target, Trace
+from gateway.provisioning.caller import Caller, Callers, IdpCaller
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.provisioning.membership_sync import MembershipSync
 from gateway.provisioning.previews import PreviewDigest, check_preview
 from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.operations import Safety
 from gateway.provisioning.safety.settings import Pause
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.undo.acts import Period, read_acts
 from gateway.provisioning.undo.plans import (
     CHOICE_OF,

@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import Config
-from gateway.provisioning.caller import Callers, Target, Trace
+from gateway.provisioning.caller import Callers
 from gateway.provisioning.event_types import EVENT_TYPES, ORGANIZATION_TYPES, check_types
 from gateway.provisioning.preconditions import check_version
+from gateway.provisioning.trace import Target, Trace
 from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.provisioning.webhooks.addresses import check_url
 from gateway.provisioning.webhooks.messages import new_secret

@@ -6,9 +6,9 @@ import json
 from typing import NamedTuple
 
 from gateway.config import Config
-from gateway.provisioning.caller import Trace
 from gateway.provisioning.event_types import TEST_TYPE
 from gateway.provisioning.previews import check_preview, tag_of
+from gateway.provisioning.trace import Trace
 from gateway.provisioning.webhooks import messages, retries, security_events
 from gateway.provisioning.webhooks.endpoints import WebhookEndpoints, name_target
 from gateway.provisioning.webhooks.messages import OutboundEvent

@@ -12,11 +12,11 @@ from typing import Any
 
 from gateway.provisioning import IdpCaller, Provisioning, Trace
 from gateway.provisioning.activity_writer import ActivityWriter
-from gateway.provisioning.caller import TraceState
 from gateway.provisioning.cursors import LIFETIME
 from gateway.provisioning.groups import is_large, is_large_document
 from gateway.provisioning.rendering import etag, group_json, user_json
 from gateway.provisioning.safety.pauses import refuse_paused
+from gateway.provisioning.trace import TraceState
 from gateway.provisioning.users import Outcome
 from gateway.provisioning.webhooks.security_events import event_uris
 from gateway.scim import discovery

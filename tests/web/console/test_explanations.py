@@ -245,7 +245,7 @@ def test_what_is_held_leads_to_safety(deployment: Deployment, okta: Scim, admin:
 def test_too_many_requests_have_no_page_that_mends_them(
     deployment: Deployment, organization: OrganizationRecord
 ) -> None:
-    from gateway.provisioning.caller import Trace
+    from gateway.provisioning.trace import Trace
 
     trace = Trace("POST /Users", "one", organization.id)
     assert "page" not in trace.line(429, "Too many requests.").facts
