@@ -74,11 +74,17 @@ class OrganizationSetup:
     def remove_organization(self, caller: Caller, trace: Trace, if_match: str | None = None) -> None:
         """Remove an organization with all that belongs to it: connections, tokens, users, groups, events, activity.
 
-        It takes several transactions; what breaks off is finished by the worker. Raises PreconditionFailed.
+        It takes several transactions; what breaks off is finished by the worker. Raises PreconditionFailed, and
+        Conflict under a legal hold.
         """
         organization = caller.organization
         with self._store.transaction(organization_id=organization.id):
             check_version(self._store.organizations.by_key(organization.id), if_match)
+            if self._store.erasures.is_held(organization):
+                raise Conflict(
+                    f"{organization.name} is under a legal hold: it is not removed. An operator of the application ends"
+                    " the hold first."
+                )
             self._store.organizations.close(organization)
             left = self._store.long_changes.find(organization.id, None)
             if left:

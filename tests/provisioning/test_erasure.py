@@ -327,6 +327,17 @@ def test_a_legal_hold_refuses_an_erasure_and_stops_one(organization: Organizatio
     assert organization.one("SELECT state FROM erasures") == "done"
 
 
+def test_an_organization_under_a_legal_hold_is_not_removed(organization: Organization) -> None:
+    uid = organization.client.user(NAME)["id"]
+    path = organization.admin.path
+    organization.admin.call("PATCH", path, {"legal_hold": True})
+    assert "is under a legal hold" in organization.admin.call("DELETE", path, None, 409)["message"]
+    assert organization.one("SELECT user_name FROM users WHERE uid = ?", uid) == NAME
+    assert organization.client.call("GET", f"/Users/{uid}").status == 200
+    organization.admin.call("PATCH", path, {"legal_hold": False})
+    organization.admin.call("DELETE", path, None, 204)
+
+
 def test_nothing_of_an_organization_under_a_legal_hold_is_pruned(organization: Organization) -> None:
     deployment, store = organization.deployment, organization.gateway.store
     held, free = organization.client, deployment.connection("generic")
