@@ -10,6 +10,7 @@ from gateway.provisioning.webhooks.polling import MAX_ACKNOWLEDGED, MAX_TOKENS
 from gateway.store.records import OrganizationRecord
 from gateway.web.admin.blueprint import Blueprint
 from gateway.web.admin.context import current_request
+from gateway.web.text_fields import Flag
 
 blueprint = Blueprint("webhook-polls", "Security event tokens of webhooks without a URL, by polling.")
 
@@ -32,7 +33,7 @@ class PollRequest(Schema):
         data_key="maxEvents", strict=True, load_default=MAX_TOKENS, validate=validate.Range(0, 1_000_000),
         metadata={"description": f"At most so many tokens; never more than {MAX_TOKENS}. 0 acknowledges only."},
     )  # fmt: skip
-    immediate = fields.Boolean(
+    immediate = Flag(
         data_key="returnImmediately",
         load_default=True,
         metadata={"description": "Every answer is immediate, whatever is asked for."},

@@ -34,6 +34,7 @@ ORGANIZATION: list[tuple[Any, str]] = [
     (NEW | {"seats": {"limit": -1}}, "seats.limit: Must be greater than or equal to 0"),
     (NEW | {"seats": {"limit": 10**30}}, "seats.limit: Must be greater"),
     (NEW | {"seats": {"used": 0}}, "seats.used: Unknown field."),
+    (NEW | {"legal_hold": "yes"}, "legal_hold: Not a valid boolean."),
     (NEW | {"billing": {"payment": "cash"}}, "billing.payment: Must be one of: card, invoice."),
     (NEW | {"billing": {"payment": None}}, "billing.payment: Field may not be null."),
     (NEW | {"billing": {"billing_url": "ftp://acme.test"}}, "billing.billing_url: Not an http or https URL."),

@@ -8,7 +8,7 @@ from gateway.provisioning.domains.policy import OUTSIDE_POLICIES
 from gateway.provisioning.saml_metadata import MAX_LENGTH
 from gateway.web.admin.pagination import PageQuery
 from gateway.web.admin.schemas.texts import timestamp
-from gateway.web.text_fields import Name, Url
+from gateway.web.text_fields import Flag, Name, Url
 
 
 class SeatLimit(Schema):
@@ -27,7 +27,7 @@ class OrganizationValues(Schema):
     domains = fields.List(Name(253), validate=validate.Length(max=100))
     seats = fields.Nested(SeatLimit)
     billing = fields.Nested(BillingChange)
-    legal_hold = fields.Boolean(
+    legal_hold = Flag(
         metadata={
             "description": "While it is on, nothing of it is pruned and nobody in it is erased. For operators only."
         },
