@@ -17,6 +17,8 @@ MASK = "***"
 _SECRET_NAMES = ("password", "x509certificates", "authorization", "token", "secret")
 #: Tokens of the gateway: a kind, and 38 letters and digits.
 _TOKEN = re.compile(r"\b[a-z]{2,8}_[0-9A-Za-z]{32,}")
+#: A filter that names a secret attribute, in a path (`password[value eq "x"]`) or by itself (`password eq "x"`).
+_FILTERED = re.compile(r"(?i)(password|x509certificates)[.\w$-]*[\s\[]")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[^\s\"',]+")
 #: Entries of a list and characters of a text that are kept where the whole is too long, from generous to scant.
 _SIZES = ((50, 1000), (10, 200), (3, 60))
@@ -25,7 +27,7 @@ _SIZES = ((50, 1000), (10, 200), (3, 60))
 def mask(value: Any) -> Any:
     """Return a JSON value without what is secret in it."""
     if isinstance(value, Mapping):
-        hides_value = _is_secret(value.get("path"))
+        hides_value = any(_is_secret(each) for name, each in value.items() if fold(str(name)) == "path")
         return {
             str(name): MASK
             if _is_secret(name) or (hides_value and fold(str(name)) == "value")
@@ -39,7 +41,7 @@ def mask(value: Any) -> Any:
 
 def mask_text(text: str) -> str:
     """Return a text without tokens; all of a filter that asks for a secret attribute is left out."""
-    if " " in text and any(f"{name} " in fold(text) for name in _SECRET_NAMES[:2]):
+    if " " in text and _FILTERED.search(text):
         return MASK
     return _BEARER.sub(rf"\1 {MASK}", _TOKEN.sub(MASK, text))
 

@@ -198,4 +198,7 @@ def test_masking_leaves_names_that_are_no_secrets() -> None:
     }
     assert mask(kept) == kept
     assert mask({"op": "add", "path": "password", "Value": "x"})["Value"] == "***"
+    assert mask({"OP": "add", "PATH": "password", "VALUE": "x"})["VALUE"] == "***"
+    for path in ('password[value eq "x1"]', 'x509Certificates[value eq "x1"].type', 'password.value eq "x1"'):
+        assert "x1" not in str(mask({"op": "remove", "path": path}))
     assert PATCH not in str(mask({"Authorization": PATCH}))
