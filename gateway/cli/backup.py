@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
 
-from gateway.cli.common import as_json, echo_json, explain_outages, name_database, open_gateway
+from gateway.cli.common import (
+    as_json,
+    echo_json,
+    explain_outages,
+    name_database,
+    open_gateway,
+    progress_bar,
+)
 from gateway.config import Config, load
 from gateway.store import Database, open_database
 from gateway.store.engine.backup import SQLITE, Copy, CopyError, Progress, back_up
@@ -129,19 +133,10 @@ def _load_sqlite() -> tuple[Config, Path]:
 
 @contextmanager
 def _progress_bar(doing: str) -> Iterator[Progress]:
-    """Show a progress bar on a terminal, and report a CopyError as one sentence; yields the progress callback."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    """Show a progress bar, and report a CopyError as one sentence; yields the progress callback."""
     try:
-        with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(doing, total=None)
-
-            def progress(done: int, pages: int) -> None:
-                # The last page is followed by the check of the whole file.
-                bar.update(
-                    task, completed=done, total=pages, description=doing if done < pages else "Checking"
-                )
-
+        # The last page is followed by the check of the whole file.
+        with progress_bar(doing, at_the_end="Checking") as progress:
             yield progress
     except CopyError as error:
         raise click.ClickException(str(error)) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -108,3 +109,21 @@ def print_table(
 def echo_json(value: Any) -> None:
     """Print a value as JSON on stdout, for programs."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def progress_bar(doing: str, at_the_end: str = "") -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, on stderr; yields a function that takes how much is done, and of how much.
+
+    `at_the_end` is what is being done once all of it is.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(doing, total=None)
+
+        def progress(done: int, total: int) -> None:
+            description = doing if done < total else at_the_end or doing
+            bar.update(task, completed=done, total=total, description=description)
+
+        yield progress

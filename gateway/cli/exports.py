@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from gateway.cli.common import as_json, echo_json, open_gateway, print_table
+from gateway.cli.common import as_json, echo_json, open_gateway, print_table, progress_bar
 from gateway.store.engine.backup import CopyError, write_atomically
 
 
@@ -28,19 +25,11 @@ def export_organization(organization: str, file: Path, force: bool, as_json: boo
         found = gateway.store.organizations.by_id(organization)
         if found is None:
             raise click.ClickException(f"There is no organization with the id {organization!r}.")
-        columns = TextColumn("Exporting"), BarColumn(), MofNCompleteColumn()
-        with nullcontext() if as_json else Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("export") if bar else None
-
-            def report(done: int, total: int) -> None:
-                if bar and task is not None:
-                    bar.update(task, completed=done, total=total)
-
-            try:
-                with write_atomically(file, force) as part:
-                    manifest = gateway.organization_export.write(found, part, report)
-            except CopyError as error:
-                raise click.ClickException(str(error)) from None
+        try:
+            with write_atomically(file, force) as part, progress_bar("Exporting") as progress:
+                manifest = gateway.organization_export.write(found, part, progress)
+        except CopyError as error:
+            raise click.ClickException(str(error)) from None
     if as_json:
         echo_json({"file": str(file.absolute()), **manifest})
         return

@@ -10,6 +10,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ class OrganizationExport:
     def write(self, organization: OrganizationRecord, target: Path, progress: Progress) -> dict[str, Any]:
         """Write an export to `target`, which is overwritten; return its manifest."""
         self._activity_writer.flush_briefly()
+        began = now()
         total = sum(self._store.exports.count(organization.id, table) for table in TABLES)
         manifest: dict[str, Any] = {
             "format": FORMAT,
             "organization": {"id": organization.uid, "name": organization.name},
-            "began_at": rfc3339(now()),
+            "began_at": rfc3339(began),
             "first_event": self._store.events.newest(organization.id),
         }
         files: list[dict[str, Any]] = []
@@ -50,24 +52,24 @@ class OrganizationExport:
             written += rows
             progress(written, max(total, written))
 
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            files += [self._write_table(organization, table, archive, count) for table in TABLES]
+        with zipfile.ZipFile(target, "w") as archive:
+            files += [self._write_table(organization, table, archive, began, count) for table in TABLES]
             manifest |= {
                 "ended_at": rfc3339(now()),
                 "last_event": self._store.events.newest(organization.id),
                 "files": files,
                 "not_exported": NOT_EXPORTED,
             }
-            archive.writestr(MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
+            archive.writestr(_entry(MANIFEST, began), json.dumps(manifest, indent=2, ensure_ascii=False))
         return manifest
 
     def _write_table(
         self, organization: OrganizationRecord, table: ExportedTable, archive: zipfile.ZipFile,
-        count: Callable[[int], None],
+        began: int, count: Callable[[int], None],
     ) -> dict[str, Any]:  # fmt: skip
         """Write the file of a table; return its name, number of rows, size in bytes and SHA-256."""
         name, rows, size, digest = f"{table.name}.jsonl", 0, 0, hashlib.sha256()
-        with archive.open(name, "w", force_zip64=True) as file:
+        with archive.open(_entry(name, began), "w", force_zip64=True) as file:
             for portion in self._store.exports.rows(organization.id, table):
                 data = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in portion).encode()
                 file.write(data)
@@ -75,3 +77,11 @@ class OrganizationExport:
                 rows, size = rows + len(portion), size + len(data)
                 count(len(portion))
         return {"name": name, "rows": rows, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _entry(name: str, moment: int) -> zipfile.ZipInfo:
+    """Return an entry of an archive that is dated `moment`, in UTC: the format knows no time zone."""
+    date = datetime.fromtimestamp(moment // 1_000_000, UTC)
+    entry = zipfile.ZipInfo(name, (date.year, date.month, date.day, date.hour, date.minute, date.second))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry

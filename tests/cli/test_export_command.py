@@ -22,8 +22,11 @@ def test_an_organization_is_written_to_a_file(gateway: Any, tmp_path: Path) -> N
     assert file.stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile(file) as archive:
         assert json.loads(archive.read("manifest.json"))["files"] == manifest["files"]
+    before = file.read_bytes()
     refused = gateway("export", organization, str(file))
-    assert (refused.exit_code, "--force overwrites it" in refused.stderr) == (1, True)
+    sentence = f"Error: {file} exists already. --force overwrites it."
+    assert (refused.exit_code, refused.stderr.splitlines()[1:]) == (1, [sentence])
+    assert (list(tmp_path.glob("*acme*")), file.read_bytes()) == ([file], before)
     table = gateway("export", organization, str(file), "--force")
     assert "organizations.jsonl" in table.stdout
     assert "no organization with the id 'nobody'" in gateway("export", "nobody", str(tmp_path / "b")).stderr

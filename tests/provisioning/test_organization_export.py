@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def export(scim: Scim, folder: Path) -> tuple[dict[str, Any], dict[str, list[dic
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
         texts = {each["name"]: archive.read(each["name"]) for each in manifest["files"]}
+        entries = archive.infolist()
+    # MS-DOS times of an archive have two seconds.
+    began = manifest["began_at"][:18]
+    assert {f"{datetime(*entry.date_time).isoformat()[:18]}" for entry in entries} == {began}
+    assert {entry.compress_type for entry in entries} == {zipfile.ZIP_DEFLATED}
     for each in manifest["files"]:
         assert hashlib.sha256(texts[each["name"]]).hexdigest() == each["sha256"]
     rows = {
