@@ -127,9 +127,9 @@ class Request(werkzeug.wrappers.Request):
 
     def flags(self, known: Collection[str]) -> tuple[str, ...]:
         """Return those of `known` that stand in the query without a value."""
-        query = self.environ.get("QUERY_STRING")
+        query = self.environ.get("QUERY_STRING", "")
         # As many equals signs as parameters: each has a value.
-        if not query or query.count("=") > query.count("&"):
+        if query.count("=") > query.count("&"):
             return ()
         return tuple(sorted({part for part in query[:QUERY_LENGTH].split("&") if part in known}))
 

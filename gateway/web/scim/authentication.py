@@ -33,7 +33,8 @@ class Authentication:
     def note_client(self, request: ScimRequest, trace: Trace) -> None:
         """Note which product calls, and the flags behind its base URL that a plugin knows."""
         trace.agent = request.agent
-        trace.flags = request.flags(self._admission.url_flags)
+        if request.environ.get("QUERY_STRING"):
+            trace.flags = request.flags(self._admission.url_flags)
         if self._https and request.environ.get("HTTP_X_FORWARDED_PROTO") == "http":
             trace.flags = (*trace.flags, UNENCRYPTED)
 
