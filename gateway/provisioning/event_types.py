@@ -16,6 +16,8 @@ ORGANIZATION_TYPES = (
     *(f"group.{verb}" for verb in ("created", "updated", "members_changed", "deleted")),
     "user.removal_held",
     "group.removal_held",
+    "user.removal_withdrawn",
+    "group.removal_withdrawn",
     *(f"connection.{verb}" for verb in ("paused", "resumed", "held", "hold_decided", "warning", "well")),
     "user.adoption_waiting",
     "user.adopted",

@@ -114,6 +114,11 @@ class GroupMembers:
                 gone = set(memberships.granted(group.id, PUSH)).difference(staying)
         return len(gone)
 
+    def count_members(self, caller: Caller, group: GroupRecord, uids: Sequence[str]) -> int:
+        """Return how many of these users are members of a group because of a push."""
+        known = self._store.memberships.find_known(caller.organization.id, group.id, uids)
+        return sum(each.is_pushed for each in known)
+
     # In portions -------------------------------------------------------------------------------------------------
 
     def select_for_portions(

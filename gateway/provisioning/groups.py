@@ -17,7 +17,7 @@ from gateway.provisioning.rendering import etag, group_json
 from gateway.provisioning.safety.removals import RemovalControl
 from gateway.provisioning.trace import Target, Trace, note_entries
 from gateway.provisioning.translation import read_document
-from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
 from gateway.scim.errors import Conflict, NotFound, Refusal, Uniqueness
 from gateway.scim.escaping import check_line
@@ -291,7 +291,29 @@ class Groups:
                 trace.changed = differing(before, document)
                 group = stored
                 change.record_event("group.updated", "Group", group.uid, group_json(group, None, None))
+            self._withdraw_removal(caller, group, changes, change, trace)
             return self._members.apply(caller, group, [] if later else changes, change, trace), later
+
+    def _withdraw_removal(
+        self,
+        caller: Caller,
+        group: GroupRecord,
+        changes: Sequence[MemberChange],
+        unit: UnitOfWork,
+        trace: Trace,
+    ) -> None:
+        """End the wait of a held removal of a group, or of many of its members, that these changes take back.
+
+        They do where they say who all its members are, or add as many of those that it has as would have left it.
+        """
+        if caller.connection is None or not caller.connection.holds_removals:
+            return
+        whole = any(change.kind == "replace" for change in changes)
+        added = {uid for change in changes if change.kind == "add" for uid in change.ids}
+        if whole or added:
+            people = None if whole else self._members.count_members(caller, group, sorted(added))
+            data = group_json(group, None, None)
+            self._removals.withdraw(caller, "Group", group.uid, data, unit, trace, people)
 
     def _move(
         self, caller: Caller, group: GroupRecord, later: Sequence[MemberChange], trace: Trace

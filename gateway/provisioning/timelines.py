@@ -24,6 +24,7 @@ _EVENTS = {
     "user.restored": "The deleted account came back",
     "user.deleted": "The account was deleted",
     "user.removal_held": "A removal was held back",
+    "user.removal_withdrawn": "The identity provider took back a removal that was held",
     "user.adoption_waiting": "The identity provider wants to manage the account: an admin has to confirm it",
     "user.adopted": "The identity provider manages the account from now on",
 }

@@ -7,7 +7,7 @@ what they were asked about: when it has moved, the operation conflicts and runs 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from gateway.provisioning.rendering import user_json
 from gateway.provisioning.safety.removals import Removal, RemovalControl
 from gateway.provisioning.trace import Target, Trace, note_entries
 from gateway.provisioning.translation import read_document
-from gateway.provisioning.unit_of_work import UnitsOfWork, retry_on_conflict
+from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_conflict
 from gateway.scim import patch
 from gateway.scim.documents import clean
 from gateway.scim.errors import (
@@ -128,7 +128,8 @@ class Users:
     ) -> Outcome:
         found = self._found(caller, uid, trace, if_match)
         active = document.get("active", bool(found.user.active))
-        return self._rewrite(caller, found, {**document, "active": active}, trace)
+        keeps = _takes_back(caller, document.get("active") is True)
+        return self._rewrite(caller, found, {**document, "active": active}, trace, keeps)
 
     def patch(
         self, caller: IdpCaller, uid: str, body: Json, trace: Trace, if_match: str | None = None
@@ -161,7 +162,8 @@ class Users:
             raise Mutability(
                 "active cannot be removed, an account is active or not: set it to true or false."
             )
-        return self._rewrite(caller, found, patched.document, trace)
+        keeps = _takes_back(caller, patched.document["active"] and _name_active(mapped))
+        return self._rewrite(caller, found, patched.document, trace, keeps)
 
     @retry_on_conflict
     def set_active(
@@ -277,8 +279,13 @@ class Users:
             )
         return Outcome(user, groups)
 
-    def _rewrite(self, caller: Caller, found: Found, document: Json, trace: Trace) -> Outcome:
-        """Bring a stored user to a new document, adopting it when nobody manages it."""
+    def _rewrite(
+        self, caller: Caller, found: Found, document: Json, trace: Trace, takes_back: bool = False
+    ) -> Outcome:
+        """Bring a stored user to a new document, adopting it when nobody manages it.
+
+        `takes_back`: a removal of the user that may be held is wanted no more.
+        """
         (user, groups), active = found, document["active"]
         owner = caller.connection_id if user.connection_id is None else user.connection_id
         takes_seat, before = active and not user.active, user.document
@@ -291,7 +298,7 @@ class Users:
         if trace.steps is not None and owner != user.connection_id:
             trace.explain("adoption", "gateway", "Nobody manages the user: this connection takes it over.")
         if owner == user.connection_id and before == document:
-            return self._keep(caller, user, judgement, trace)
+            return self._keep(caller, user, judgement, trace, takes_back)
         check_addresses(self._store, caller, document, before)
         check_size(document, before, self._document_limit)
         trace.changed = differing(before, document)
@@ -302,6 +309,7 @@ class Users:
         if (
             groups is not None
             and trace.steps is None
+            and not takes_back
             and self._stays(caller, user, document)
             and self._units_of_work.rewrite_user(
                 caller, trace, state, groups, kind, seats, judgement.seats,
@@ -332,9 +340,12 @@ class Users:
             # They may have changed since the caller was read.
             groups = self._groups(caller, stored)
             unit.record_event(kind, "User", stored.uid, user_json(stored, groups, None))
+            self._withdraw_removal(caller, Outcome(stored, groups), takes_back, unit, trace)
         return Outcome(stored, groups)
 
-    def _keep(self, caller: Caller, user: UserRecord, judgement: Placement, trace: Trace) -> Outcome:
+    def _keep(
+        self, caller: Caller, user: UserRecord, judgement: Placement, trace: Trace, takes_back: bool
+    ) -> Outcome:
         """Nothing new was said of a user, who may have to move all the same: other groups are wanted by now."""
         with self._units_of_work.open(caller, trace, judgement.seats) as unit:
             # Nothing is written that would notice it: a user who was deleted meanwhile must not be moved.
@@ -342,7 +353,16 @@ class Users:
             if seen is None or seen.version != user.version:
                 raise WriteConflict
             self._membership_sync.sync_user(caller, user, judgement.groups, unit, trace)
-            return Outcome(user, self._groups(caller, user))
+            outcome = Outcome(user, self._groups(caller, user))
+            self._withdraw_removal(caller, outcome, takes_back, unit, trace)
+            return outcome
+
+    def _withdraw_removal(
+        self, caller: Caller, outcome: Outcome, takes_back: bool, unit: UnitOfWork, trace: Trace
+    ) -> None:
+        if takes_back:
+            user, groups = outcome
+            self._removals.withdraw(caller, "User", user.uid, user_json(user, groups, None), unit, trace)
 
     def _stays(self, caller: Caller, user: UserRecord, document: Json) -> bool:
         """Whether a user keeps its names, its manager and its groups, so that nothing has to be looked up for that."""
@@ -495,6 +515,21 @@ def _guarded(before: UserRecord, document: Json) -> list[Change]:
     if before.user_name != document["userName"]:
         changes.append("rename")
     return changes
+
+
+def _takes_back(caller: Caller, says_active: bool) -> bool:
+    """Return whether a write that says that a user is active may end the wait of a held removal."""
+    return says_active and caller.connection is not None and bool(caller.connection.holds_removals)
+
+
+def _name_active(operations: Iterable[Json]) -> bool:
+    """Return whether operations of a PATCH say what `active` is."""
+    for operation in operations:
+        path, value = operation.get("path"), operation.get("value")
+        names = [path] if path is not None else value if isinstance(value, dict) else ()
+        if any(str(name).rpartition(":")[2].lower() == "active" for name in names):
+            return True
+    return False
 
 
 def _removal(user: UserRecord, groups: tuple[MemberRecord, ...] | None, action: str) -> Removal:

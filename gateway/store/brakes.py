@@ -101,6 +101,16 @@ class Brakes:
         """Forget the removals of a connection and its hold: counting begins anew."""
         for table in ("brakes", "removals", "holds", "held_removals"):
             self._db.run(f"DELETE FROM {table} WHERE connection_id = ?", connection_id)
+        self._mark(connection_id, 0)
+
+    def _mark(self, connection_id: int, holds: int) -> None:
+        """Note whether a connection holds removals in its own row, which each of its requests reads."""
+        self._db.run(
+            "UPDATE connections SET holds_removals = ? WHERE id = ? AND holds_removals <> ?",
+            holds,
+            connection_id,
+            holds,
+        )
 
     # Holds ----------------------------------------------------------------------------------------------------------
 
@@ -192,6 +202,7 @@ class Brakes:
             connection_id,
             *removal[:7],
         )
+        self._mark(connection_id, 1)
 
     def drop(self, connection_id: int, resource: str, uid: str) -> None:
         """Forget a held removal."""
@@ -201,6 +212,21 @@ class Brakes:
             resource,
             uid,
         )
+
+    def lower(self, connection_id: int, resource: str, uid: str, people: int) -> None:
+        """Count a held removal for so many people less."""
+        self._db.run(
+            "UPDATE held_removals SET people = people - ? WHERE connection_id = ? AND resource = ? AND uid = ?",
+            people,
+            connection_id,
+            resource,
+            uid,
+        )
+
+    def end_hold(self, connection_id: int) -> None:
+        """Forget a hold of which nothing waits any more: what was removed before it still counts."""
+        self._db.run("DELETE FROM holds WHERE connection_id = ?", connection_id)
+        self._mark(connection_id, 0)
 
     def outdated(self, limit: int) -> list[tuple[int, int]]:
         """Return organization and connection of holds with removals that are made no more, or that wait for none."""

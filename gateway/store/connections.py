@@ -15,7 +15,8 @@ from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 COLUMNS = (
     "c.id, c.uid, c.slug, c.organization_id, c.idp, c.name, c.settings, c.provisioning, c.mapping_enabled,"
-    " c.mapping_attribute, c.created, c.modified, c.version, c.brake, c.pause, c.adoption, c.watched_until"
+    " c.mapping_attribute, c.created, c.modified, c.version, c.brake, c.pause, c.adoption, c.watched_until,"
+    " c.holds_removals"
 )
 _WIDTH = len(ConnectionRecord._fields)
 _JOINED = (

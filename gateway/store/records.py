@@ -65,6 +65,8 @@ class ConnectionRecord(NamedTuple):
     adoption: str = "automatic"
     #: Microseconds until which all its requests are explained.
     watched_until: int = 0
+    #: 1 if removals of its are held, or were until lately.
+    holds_removals: int = 0
 
     def __repr__(self) -> str:
         """Leave out the settings, some of which may be secret."""

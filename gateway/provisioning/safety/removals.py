@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from gateway.plugin.contracts import Change, User
 from gateway.plugin.manager import PluginManager
+from gateway.plugin.results import Decision
 from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.rendering import group_json
 from gateway.provisioning.safety.pauses import person_page, refuse_paused, safety_page
@@ -122,6 +123,35 @@ class RemovalControl:
                 brakes.clear(key)
             return
         self._hold(caller, removal, unit, hold, held, moment)
+
+    def withdraw(
+        self, caller: Caller, resource: str, uid: str, data: str, unit: UnitOfWork, trace: Trace,
+        people: int | None = None,
+    ) -> None:  # fmt: skip
+        """Forget the held removal of a user or group that its identity provider takes back, within its change.
+
+        With the last one a hold ends on which nobody has decided. `data` is the JSON of the resource as it stays;
+        `people`: of how many members of a group it is taken back, None for all.
+        """
+        if caller.connection is None or not caller.connection.holds_removals:
+            return
+        brakes, connection = self._store.brakes, caller.connection
+        held = brakes.held(connection.id, resource, uid)
+        if held is None:
+            return
+        if people is not None and held.action == "leave" and people < held.people:
+            brakes.lower(connection.id, resource, uid, people)
+            return
+        brakes.drop(connection.id, resource, uid)
+        unit.record_event(f"{resource.lower()}.removal_withdrawn", resource, uid, data)
+        trace.decide([Decision("gateway", "held_removal", "taken back by the identity provider")])
+        hold = brakes.hold(connection.id, now())
+        if hold is None or hold.state != WAITING or brakes.count_held(connection.id):
+            return
+        brakes.end_hold(connection.id)
+        told = {"id": connection.uid, "name": connection.name, "action": "withdrawn", "by": None}
+        text = json.dumps(told, ensure_ascii=False)
+        unit.record_event("connection.hold_decided", "Connection", connection.uid, text)
 
     def _count(
         self, caller: IdpCaller, brake: Brake, removal: Removal, unit: UnitOfWork, moment: int

@@ -93,6 +93,7 @@ HOOKS = {
     "check_seats": "Seats",
     "check_entitlement": "Plan",
     "guard_change": "Protection",
+    "held_removal": "Held removal",
     "resolve_groups": "Groups",
     "map_resource": "Translation",
     "map_patch": "Translation of a change",

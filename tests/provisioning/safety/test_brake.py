@@ -16,6 +16,7 @@ from gateway.provisioning.unit_of_work import UnitOfWork
 from gateway.store import WriteConflict
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
+from tests.support.statements import record_statements
 
 OFF = {"op": "replace", "path": "active", "value": False}
 MINUTE = 60_000_000
@@ -313,6 +314,88 @@ def test_a_removal_that_an_admin_makes_waits_no_more_and_the_last_one_ends_the_h
     in_the_application(scim, "DELETE", uids[11])
     assert (held(), hold(scim)["state"]) == ([], "none")
     assert deactivate(scim, uids[13]).status == 200
+
+
+ON = OFF | {"value": True}
+
+
+def held(scim: Scim) -> list[str]:
+    return [item["id"] for item in hold(scim)["items"]]
+
+
+def test_a_removal_that_is_taken_back_waits_no_more_and_the_last_one_ends_the_hold(scim: Scim) -> None:
+    """It stayed in the list, and an admin who allowed all let somebody be removed whom nobody wanted to remove."""
+    uids = people(scim, 14)
+    for uid in uids[:13]:
+        deactivate(scim, uid)
+    assert scim.patch(f"/Users/{uids[10]}", OFF | {"path": "displayName", "value": "New"}).status == 200
+    body = scim.call("GET", f"/Users/{uids[10]}").json
+    assert scim.call("PUT", f"/Users/{uids[10]}", body | {"active": None, "title": "CTO"}).status == 200
+    # Who only changes otherwise is still to be removed.
+    assert held(scim) == uids[10:13]
+    assert scim.patch(f"/Users/{uids[10]}", {"op": "add", "value": {"active": True}}).status == 200
+    kind, data = scim.deployment.events(scim.organization)[-1]
+    assert (kind, data["id"], data["active"]) == ("user.removal_withdrawn", uids[10], True)
+    assert held(scim) == uids[11:13]
+    body = scim.call("GET", f"/Users/{uids[11]}").json
+    assert scim.call("PUT", f"/Users/{uids[11]}", body | {"displayName": "New"}).status == 200
+    assert held(scim) == uids[12:13]
+    assert scim.patch(f"/Users/{uids[12]}", ON).status == 200
+    assert (hold(scim)["state"], types(scim)["user.removal_withdrawn"]) == ("none", 3)
+    kind, data = scim.deployment.events(scim.organization)[-1]
+    assert (kind, data["action"], data["by"]) == ("connection.hold_decided", "withdrawn", None)
+    line = scim.deployment.activity(scim.organization)[0]
+    assert "taken back by the identity provider" in line.decisions
+    # What was removed before counts as it did.
+    assert deactivate(scim, uids[13]).status == 429
+    assert types(scim)["connection.held"] == 2
+
+
+def test_what_is_taken_back_ends_no_decision(scim: Scim) -> None:
+    uids = people(scim, 12)
+    for uid in uids:
+        deactivate(scim, uid)
+    decide(scim, action="reject")
+    assert {scim.patch(f"/Users/{uid}", ON).status for uid in uids[10:]} == {200}
+    assert (held(scim), hold(scim)["state"]) == ([], "rejected")
+    assert deactivate(scim, uids[11]).status == 403
+
+
+def test_a_group_that_gets_its_members_again_waits_no_more(deployment: Deployment) -> None:
+    scim = deployment.connection("generic", brake=True)
+    uids = people(scim, 24)
+    group = scim.group("Sales", tuple(uids))
+    path = f"/Groups/{group['id']}"
+    members = [{"value": uid} for uid in uids]
+
+    def lose() -> None:
+        only = {"op": "replace", "path": "members", "value": members[:1]}
+        assert scim.patch(path, only).status == 429
+
+    def add(some: list[dict[str, str]]) -> None:
+        assert scim.patch(path, {"op": "add", "path": "members", "value": some}).status in (200, 204)
+
+    lose()
+    add(members[1:14])
+    assert [(item["people"], item["action"]) for item in hold(scim)["items"]] == [(10, "leave")]
+    add(members[14:])
+    assert (held(scim), types(scim)["group.removal_withdrawn"]) == ([], 1)
+    lose()
+    assert scim.call("PUT", path, group | {"members": members}).status == 200
+    assert held(scim) == []
+    assert scim.call("DELETE", path).status == 429
+    add(members[:1])
+    assert (held(scim), types(scim)["group.removal_withdrawn"]) == ([], 3)
+
+
+def test_nobody_looks_for_held_removals_while_there_are_none(scim: Scim) -> None:
+    uid, group = people(scim, 1)[0], scim.group("Sales")["id"]
+    add = {"op": "add", "path": "members", "value": [{"value": uid}]}
+    with record_statements(scim.deployment) as sent:
+        assert scim.patch(f"/Users/{uid}", ON).status == 200
+        assert scim.patch(f"/Users/{uid}", OFF | {"path": "title", "value": "CTO"}).status == 200
+        assert scim.patch(f"/Groups/{group}", add).status in (200, 204)
+    assert [sql for sql in sent if "held_removals" in sql or "holds WHERE" in sql] == []
 
 
 @pytest.mark.parametrize("action", ["allow_all", "reject"])

@@ -45,7 +45,8 @@ def events(kind: str, data: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_type_of_users_and_groups_has_a_token():
     assert set(TYPES) <= set(ORGANIZATION_TYPES)
-    without = {"user.removal_held", "group.removal_held", "user.adoption_waiting", "user.adopted"}
+    held = {f"{each}.removal_{what}" for each in ("user", "group") for what in ("held", "withdrawn")}
+    without = held | {"user.adoption_waiting", "user.adopted"}
     changes = {kind for kind in ORGANIZATION_TYPES if kind.startswith(("user.", "group."))}
     assert changes - without == set(TYPES)
     event = OutboundEvent(None, 1, 1, "organization.removed", AT, "Organization", UID, None, "{}")

@@ -10,6 +10,8 @@ COLUMNS = (
     ("connections", "brake", "TEXT{c}"),
     # JSON `{"scope", "since", "until", "reason", "by"}`, or null.
     ("connections", "pause", "TEXT{c}"),
+    # Whether removals of its are held, so that a change asks for them only then.
+    ("connections", "holds_removals", "INTEGER NOT NULL DEFAULT 0"),
     # automatic, verified, ask.
     ("connections", "adoption", "TEXT{c} NOT NULL DEFAULT 'automatic'"),
     # Until then the steps of all its requests are stored, in microseconds.
