@@ -20,6 +20,11 @@ from gateway.store.records import ConnectionRecord, OrganizationRecord
 BASE_PATH = "/scim/v2"
 
 
+def console_path(organization_uid: str, page: str) -> str:
+    """Return the path of a page of the console; `page` is its path below that of the organization."""
+    return f"/console/organizations/{organization_uid}/{page}"
+
+
 @dataclass(frozen=True)
 class Caller:
     """An admin of an organization, or an operator who acts in it; `tenant` is the organization as plugins see it."""
@@ -54,6 +59,10 @@ class IdpCaller(Caller):
     pause: Pause | None = None
     #: The `Retry-After` of a change that waits for an admin, in seconds.
     waiting_seconds: int = 900
+
+    def console_url(self, page: str) -> str:
+        """Return the URL of a page of the console, `page` below that of the organization, where an admin decides."""
+        return f"{self.public_url}{console_path(self.organization.uid, page)}"
 
 
 class Callers:

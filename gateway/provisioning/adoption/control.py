@@ -15,7 +15,6 @@ from gateway.provisioning.adoption.risks import (
 )
 from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.membership_sync import MembershipSync
-from gateway.provisioning.safety.pauses import person_page
 from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork
 from gateway.scim.errors import Conflict, Forbidden, Refusal, Waiting
@@ -50,7 +49,8 @@ class AdoptionControl:
         if user.protected:
             raise Forbidden(
                 f"{user.user_name} is protected in {caller.organization.name}: no identity provider may manage, change"
-                f" or delete it. An admin of the application ends the protection first: {person_page(caller, user)}",
+                f" or delete it. An admin of the application ends the protection first:"
+                f" {caller.console_url(f'people/{user.uid}')}",
                 page="person",
             )
         known = self._store.adoptions.find(caller.connection.id, user.id)
@@ -106,7 +106,7 @@ class AdoptionControl:
             )
             return (
                 "Look the user up and update it to link it: the update waits until an admin of"
-                f" {caller.organization.name} has confirmed it{unless}: {page_url(caller)}"
+                f" {caller.organization.name} has confirmed it{unless}: {caller.console_url('adoption')}"
             )
         return "Look the user up and update it to link it."
 
@@ -148,7 +148,8 @@ class AdoptionControl:
         return Waiting(
             f"{user.user_name} has an account here already, which no identity provider manages. An admin of"
             f" {caller.organization.name} must confirm that the connection {connection.name!r} may manage it;"
-            f" until then nothing of the account changes.{reason} It is confirmed here: {page_url(caller)}",
+            f" until then nothing of the account changes.{reason} It is confirmed here:"
+            f" {caller.console_url('adoption')}",
             page="adoption",
             status=status,
             scim_type="uniqueness" if status == 409 else None,
@@ -161,15 +162,10 @@ def asks(caller: Caller) -> bool:
     return caller.connection is not None and caller.connection.adoption != AUTOMATIC
 
 
-def page_url(caller: IdpCaller) -> str:
-    """Return the address of the console's page on which an admin decides."""
-    return f"{caller.public_url}/console/organizations/{caller.organization.uid}/adoption"
-
-
 def _rejection(caller: IdpCaller, user: UserRecord, known: AdoptionRecord) -> Conflict:
     return Conflict(
         f"{user.user_name} stays an account that no identity provider manages: {known.decided_by or 'an admin'}"
         f" rejected on {in_words(known.decided or known.last)} that the connection {caller.connection.name!r} manages"
-        f" it. An admin of {caller.organization.name} can decide otherwise: {page_url(caller)}",
+        f" it. An admin of {caller.organization.name} can decide otherwise: {caller.console_url('adoption')}",
         page="adoption",
     )

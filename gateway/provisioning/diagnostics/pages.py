@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from gateway.provisioning.caller import console_path
+
 
 class Page(NamedTuple):
     """A page of the console: its path below that of the organization, with a query or none, and the place on it."""
@@ -21,7 +23,7 @@ class Page(NamedTuple):
         if self.of_connection:
             query = f"{'&' if '?' in self.path else '?'}connection={connection_uid}"
         fragment = f"#{self.place}" if self.place else ""
-        return f"/console/organizations/{organization_uid}/{self.path}{query}{fragment}"
+        return console_path(organization_uid, f"{self.path}{query}{fragment}")
 
 
 REFUSED_CALLS = Page("activity?outcome=refused", of_connection=True)

@@ -36,11 +36,10 @@ def check_addresses(store: Store, caller: Caller, document: Json, before: Json |
     for address in new:
         domain = domain_of(address)
         if domain is not None and domain not in verified:
-            page = f"{caller.public_url}/console/organizations/{organization.uid}/domains"
             raise Forbidden(
                 f"The address {excerpt(address)} is outside of the verified domains of {organization.name}:"
                 f" {_list(sorted(verified))}. Give the person an address in one of them in the identity provider, or"
-                f" have an admin verify {domain[:253]} or allow other domains: {page}.",
+                f" have an admin verify {domain[:253]} or allow other domains: {caller.console_url('domains')}.",
                 page="domains",
             )
 

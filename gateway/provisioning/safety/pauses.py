@@ -1,4 +1,4 @@
-"""Refuses the changes of a paused connection, and says where an admin decides on them."""
+"""Refuses the changes of a paused connection."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.safety.settings import ALL, Pause
 from gateway.scim.errors import Waiting
 from gateway.store.ids_and_time import in_words, now
-from gateway.store.records import UserRecord
 
 #: Tries over the whole of a pause. Okta gives a request up after ten (documented), and then a person has to retry it.
 _TRIES = 8
 _SECOND = 1_000_000
-
-
-def person_page(caller: IdpCaller, user: UserRecord) -> str:
-    """Return the URL of the console's page of a user."""
-    return f"{caller.public_url}/console/organizations/{caller.organization.uid}/people/{user.uid}"
-
-
-def safety_page(caller: IdpCaller) -> str:
-    """Return the URL of the console's page where an admin decides."""
-    return f"{caller.public_url}/console/organizations/{caller.organization.uid}/safety"
 
 
 def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
@@ -32,7 +21,7 @@ def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
     raise Waiting(
         f"The connection {caller.connection.name!r} is paused{scope} until {in_words(pause.until)}: {pause.reason}."
         " Nothing was changed. It goes on by itself then, or as soon as an admin ends the pause at"
-        f" {safety_page(caller)}.",
+        f" {caller.console_url('safety')}.",
         page="safety",
         retry_after=_retry_after(pause, caller.waiting_seconds),
     )

@@ -15,7 +15,7 @@ from gateway.plugin.manager import PluginManager
 from gateway.plugin.results import Decision
 from gateway.provisioning.caller import Caller, IdpCaller
 from gateway.provisioning.rendering import group_json
-from gateway.provisioning.safety.pauses import person_page, refuse_paused, safety_page
+from gateway.provisioning.safety.pauses import refuse_paused
 from gateway.provisioning.safety.settings import Brake
 from gateway.provisioning.trace import Trace
 from gateway.provisioning.unit_of_work import UnitOfWork
@@ -59,7 +59,7 @@ class RemovalControl:
         if user.protected:
             raise Forbidden(
                 f"{user.user_name} is protected in the application: no identity provider may {changes[0]} this user. An"
-                f" admin of the application can end the protection at {person_page(caller, user)}.",
+                f" admin of the application can end the protection at {caller.console_url(f'people/{user.uid}')}.",
                 page="person",
             )
         if any(change != "rename" for change in changes):
@@ -199,7 +199,7 @@ def _sentence(caller: IdpCaller, removal: Removal, hold: HoldRecord) -> str:
     return (
         f"The safety limit of the connection {caller.connection.name!r} was reached: {hold.counted} removals were made,"
         f" and {hold.most} are allowed in {caller.brake.minutes if caller.brake else 0} minutes. Since then"
-        f" {stays[removal.action]} until an admin of the application allows it at {safety_page(caller)}."
+        f" {stays[removal.action]} until an admin of the application allows it at {caller.console_url('safety')}."
     )
 
 
@@ -208,5 +208,5 @@ def _rejection(caller: IdpCaller, hold: HoldRecord) -> str:
     return (
         f"{by} rejected the removals of the connection {caller.connection.name!r}; they are refused until"
         f" {in_words(hold.until or 0)}. Assign the people again in the identity provider, or have an admin allow the"
-        f" removals at {safety_page(caller)}."
+        f" removals at {caller.console_url('safety')}."
     )
