@@ -22,8 +22,8 @@ from gateway.store.activity import ActivityLine, RefusalCount, RefusalKey
 from gateway.store.connection_health import Client
 from gateway.store.engine.base import BRIEF
 from gateway.store.engine.failures import BUSY_SECONDS, Busy, Outage
-from gateway.store.hourly_calls import HOUR, CallCounts, CallsKey
-from gateway.store.ids_and_time import now
+from gateway.store.hourly_calls import CallCounts, CallsKey
+from gateway.store.ids_and_time import DAY, HOUR, MINUTE, now
 
 log = logging.getLogger("gateway")
 
@@ -37,8 +37,6 @@ PRUNED_PER_LINE = 4
 PRUNED_HOURS = 100
 #: One call, by the outcome of its line.
 _CALLS = {"success": CallCounts(done=1), "partial": CallCounts(partial=1), "failure": CallCounts(refused=1)}
-_MINUTE = 60_000_000
-_DAY = 86_400_000_000
 
 
 class ActivityWriter:
@@ -175,7 +173,7 @@ class ActivityWriter:
         moment = now()
         # Paths that no endpoint serves count by status alone: each could be another one.
         reason = "too many" if line.status == 429 else trace.stranger or f"status {line.status}"
-        key = RefusalKey(moment // _MINUTE, str(line.connection_uid), reason)
+        key = RefusalKey(moment // MINUTE, str(line.connection_uid), reason)
         with self._lock:
             self._count_call(trace, line.outcome, moment)
             count = self._refusals.get(key)
@@ -259,7 +257,7 @@ class ActivityWriter:
 
     def _take_refusals(self, everything: bool) -> list[tuple[RefusalKey, RefusalCount]]:
         """Take the counters to be written: the first of a reason soon, the rest of a storm once its minute ended."""
-        minute = now() // _MINUTE
+        minute = now() // MINUTE
         with self._lock:
             due = sorted(
                 (key, count)
@@ -306,7 +304,7 @@ class ActivityWriter:
 
         By the minute of writing: all processes write theirs when the database is back, into one line.
         """
-        minute = now() // _MINUTE
+        minute = now() // MINUTE
         for slug, (uid, organization_id) in connections.items():
             count = refused[slug]
             line = count.line._replace(organization_id=organization_id, connection_uid=uid)
@@ -335,7 +333,7 @@ class ActivityWriter:
             written, self._written = self._written + buffered, 0
         if self._days:
             most = min(FLUSH_LINES, PRUNED_PER_LINE * max(1, written))
-            self._store.activity.prune(now() - self._days * _DAY, most)
+            self._store.activity.prune(now() - self._days * DAY, most)
             hour = now() // HOUR
             if hour != self._pruned_in:
                 pruned = self._store.hourly_calls.prune(hour - self._days * 24, PRUNED_HOURS)

@@ -15,7 +15,7 @@ from gateway.scim.errors import AuthenticationFailed, Forbidden, InvalidValue, N
 from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.engine.base import BRIEF
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import MINUTE, now, rfc3339
 from gateway.store.records import AdminTokenRecord, OrganizationRecord
 
 #: `full`: everything; `read`: what only looks; `events`: the feeds of events only. `gateway.web.admin.auth` holds them.
@@ -28,7 +28,7 @@ log = logging.getLogger("gateway")
 
 
 #: Microseconds within which a second use of a token is not worth a write.
-_MINUTE = 60_000_000
+_USED_AGAIN = MINUTE
 
 
 class WrongAdminToken(AuthenticationFailed):
@@ -69,7 +69,7 @@ class AdminAccess:
 
     def _record_use(self, token: AdminTokenRecord, value: str) -> None:
         moment = now()
-        if token.last_used is not None and moment - token.last_used < _MINUTE:
+        if token.last_used is not None and moment - token.last_used < _USED_AGAIN:
             return
         try:
             with self._store.transaction(BRIEF):

@@ -27,7 +27,7 @@ from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store
 from gateway.store.console import CONSOLE, SETUP
 from gateway.store.engine.base import BRIEF
-from gateway.store.ids_and_time import in_words, now
+from gateway.store.ids_and_time import HOUR, MINUTE, in_words, now
 from gateway.store.records import (
     ConsoleLinkRecord,
     ConsoleSessionRecord,
@@ -56,11 +56,10 @@ _RIGHTS = {
     VIEWER: frozenset({VIEW}),
     OPERATOR_ROLE: frozenset({VIEW, SSO, CONNECTIONS, MAPPING, PEOPLE, WEBHOOKS, OPERATE}),
 }
-_MINUTE, _HOUR = 60_000_000, 3_600_000_000
 #: How long a console link can be redeemed, and a session lasts at most.
-CONSOLE_LINK_LASTS, SESSION_LASTS = 5 * _MINUTE, 8 * _HOUR
+CONSOLE_LINK_LASTS, SESSION_LASTS = 5 * MINUTE, 8 * HOUR
 #: How long a session lasts without a request, by role.
-_IDLE = {ADMIN: _HOUR, VIEWER: _HOUR, SETUP_ROLE: SESSION_LASTS, OPERATOR_ROLE: _HOUR // 2}
+_IDLE = {ADMIN: HOUR, VIEWER: HOUR, SETUP_ROLE: SESSION_LASTS, OPERATOR_ROLE: HOUR // 2}
 #: Values under one name that wait to be shown, and attempts to store one that another tab's keeps back.
 _MOST_LEFT, _ATTEMPTS = 20, 16
 #: Setup links of an organization that can be redeemed at once.
@@ -110,7 +109,7 @@ class ConsoleAccess:
         link that outlives it, InvalidValue for the name of the operator, and Conflict where too many links of the
         organization can be redeemed already.
         """
-        expires = now() + hours * _HOUR
+        expires = now() + hours * HOUR
         check_expiry(latest, expires)
         _check_person(email)
         with self._units_of_work.open(caller, trace):
@@ -259,7 +258,7 @@ class ConsoleAccess:
         if found is None or (rights := self._rights(found, sources)) is None:
             return None
         moment = now()
-        if moment - found.seen >= _MINUTE:
+        if moment - found.seen >= MINUTE:
             try:
                 with self._store.transaction(BRIEF):
                     self._store.console_sessions.record_use(found, moment)

@@ -10,12 +10,11 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 
 from gateway.scim.errors import ExpiredCursor, InvalidCursor
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import SECOND, now
 from gateway.store.records import ConnectionRecord
 
 #: Seconds that a cursor may be used for.
 LIFETIME = 3600
-_SECOND = 1_000_000
 #: The place, the connection's key, the moment, and a digest of the list.
 _HELD = struct.Struct(">QQQ16s")
 _SEAL = hashlib.sha256().digest_size
@@ -44,7 +43,7 @@ class Cursors:
         place, key, moment, digest = self._held(cursor)
         if (key, digest) != (connection.id, _digest(query)):
             raise _strange()
-        if self._clock() - moment > LIFETIME * _SECOND:
+        if self._clock() - moment > LIFETIME * SECOND:
             raise ExpiredCursor(
                 f"The cursor is older than {LIFETIME} seconds. Begin again with an empty cursor."
             )

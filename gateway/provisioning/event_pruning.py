@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gateway.plugin.manager import PluginManager
 from gateway.store import Store
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, HOUR, now
 
 #: Events, and ranges in the order over all organizations, that are removed in one round of the worker.
 MOST = 1000
@@ -19,8 +19,6 @@ MOST = 1000
 ORGANIZATIONS = 100
 #: Days for which events wait for a subscriber that does not receive.
 WAITING_DAYS = 30
-_HOUR = 3_600_000_000
-_DAY = 24 * _HOUR
 _BEGIN = -1
 
 
@@ -43,8 +41,8 @@ class EventPruning:
         if not self._days:
             return
         moment = self._clock()
-        if moment // _HOUR != self._hour:
-            self._hour, self._after, self._looked = moment // _HOUR, _BEGIN, 0
+        if moment // HOUR != self._hour:
+            self._hour, self._after, self._looked = moment // HOUR, _BEGIN, 0
         if self._after is None and self._looked is None and self._removed_to is None:
             return
         with self._store.database.only_one("event-pruning") as mine:
@@ -64,7 +62,7 @@ class EventPruning:
     def _prune_events(self, after: int, moment: int) -> int | None:
         """Prune organizations behind a key; return the key behind which to go on, None at the end."""
         retention = self._store.event_retention
-        before = moment - self._days * _DAY
+        before = moment - self._days * DAY
         looked_at = retention.oldest(after, ORGANIZATIONS)
         old = [key for key, at in looked_at if at is not None and at < before]
         limits = self._limits(old, moment) if old else {}
@@ -80,7 +78,7 @@ class EventPruning:
         return looked_at[-1][0] if len(looked_at) == ORGANIZATIONS else None
 
     def _limits(self, keys: Sequence[int], moment: int) -> dict[int, _Limit]:
-        retention, waited_since = self._store.event_retention, moment - WAITING_DAYS * _DAY
+        retention, waited_since = self._store.event_retention, moment - WAITING_DAYS * DAY
         published = retention.published(keys)
         active = {key: published.get(key, 0) for key in keys}
         inactive = dict(active)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.store import Store
-from gateway.store.hourly_calls import HOUR, CallCounts, FailingOrganization
-from gateway.store.ids_and_time import now
+from gateway.store.hourly_calls import CallCounts, FailingOrganization
+from gateway.store.ids_and_time import HOUR, now
 from gateway.store.records import HourRecord, OrganizationRecord
 
 #: Days since 1970 are counted from here, in UTC.

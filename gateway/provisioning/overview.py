@@ -17,7 +17,7 @@ from gateway.provisioning.diagnostics import SOON
 from gateway.provisioning.history import History
 from gateway.provisioning.token_rotation import is_live
 from gateway.store import Store
-from gateway.store.ids_and_time import now, rfc3339
+from gateway.store.ids_and_time import DAY, now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 #: Connections of an organization that are looked at.
@@ -36,7 +36,6 @@ RENEW, CERTIFICATE, REFUSED, MAPPING, NOTHING = ("renew", "certificate", "refuse
 HELD = "removals_held"
 #: A decision after which something is to be done at the identity provider.
 REJECTED = "removals_rejected"
-_DAY = 86_400_000_000
 
 
 class Step(NamedTuple):
@@ -177,7 +176,7 @@ class Overview(NamedTuple):
         values = self.organization.sso_values
         assert values is not None
         ends = values["certificate_expires_at"]
-        if ends > rfc3339(now() + SOON * _DAY):
+        if ends > rfc3339(now() + SOON * DAY):
             return None
         ended = "ended" if ends < rfc3339(now()) else "ends"
         return NextStep(
@@ -303,7 +302,7 @@ def _to_set_up(state: ConnectionState) -> NextStep | None:
 def _to_renew(state: ConnectionState) -> NextStep | None:
     """Return that the last token of a connection ends soon."""
     token = state.lasting_token
-    if token is None or token.expires is None or token.expires > now() + SOON * _DAY:
+    if token is None or token.expires is None or token.expires > now() + SOON * DAY:
         return None
     return NextStep(
         RENEW,
@@ -329,7 +328,7 @@ def _token_detail(state: ConnectionState) -> str:
         return "All tokens have expired." if state.tokens else "There is no token yet."
     if token.expires is None:
         return f"The token {token.prefix}… does not expire."
-    days = -(-(token.expires - now()) // _DAY)
+    days = -(-(token.expires - now()) // DAY)
     ends = f"ends in {days} days" if days > 1 else "ends within a day"
     return f"The token {token.prefix}… {ends}."
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.store import Store
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, HOUR, now
 
 #: Days for which the memberships of a deleted user are remembered.
 DAYS = 30
 #: Memberships that are removed in one round of the worker.
 MOST = 1000
-_HOUR = 3_600_000_000
-_DAY = 24 * _HOUR
 
 
 class RemovedGrantPruning:
@@ -27,9 +25,9 @@ class RemovedGrantPruning:
     def prune(self) -> None:
         """Prune the next piece, if it is time. Raises Unavailable."""
         moment = self._clock()
-        if moment // _HOUR == self._pruned_in:
+        if moment // HOUR == self._pruned_in:
             return
         with self._store.transaction():
-            pruned = self._store.removed_grants.prune(moment - DAYS * _DAY, MOST)
+            pruned = self._store.removed_grants.prune(moment - DAYS * DAY, MOST)
         if pruned < MOST:
-            self._pruned_in = moment // _HOUR
+            self._pruned_in = moment // HOUR

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from gateway.plugin.manager import PluginManager
 from gateway.provisioning.activity_writer import ActivityWriter
 from gateway.store import Store
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, now
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 
 #: People that are counted at most.
 MOST = 1000
 #: How far back refusals are read, in microseconds.
-_REACH = 30 * 86_400_000_000
+_REACH = 30 * DAY
 
 
 class WaitingPerson(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gateway.scim.json_text import fold
 from gateway.store.engine.base import Database
 from gateway.store.engine.statements import Statement, Step
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, now
 from gateway.store.organizations import HELD
 from gateway.store.records import ActivityRecord
 
@@ -32,7 +32,6 @@ _OUTCOMES: dict[str | None, tuple[str, ...]] = {
     # Carried out, at least in part.
     "done": ("outcome <> 'failure'",),
 }
-_DAY = 86_400_000_000
 
 
 class ActivityLine(NamedTuple):
@@ -374,7 +373,7 @@ class ActivityLog:
         if oldest is None or most < 1:
             return 0
         at, first = oldest
-        if at >= before and (at < now() + _DAY or not self._has_older_after(first, before)):
+        if at >= before and (at < now() + DAY or not self._has_older_after(first, before)):
             return 0
         reach = ""
         values: tuple[Any, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.store.engine.base import Database
-from gateway.store.hourly_calls import HOUR
+from gateway.store.ids_and_time import HOUR
 from gateway.store.records import TroubleRecord
 
 #: Newest requests of a connection, refused requests of its organization, and different rows that one check reads.

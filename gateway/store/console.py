@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from gateway.store.engine.base import Database
-from gateway.store.ids_and_time import new_id, now
+from gateway.store.ids_and_time import DAY, new_id, now
 from gateway.store.records import ConsoleLinkRecord, ConsoleSessionRecord, OrganizationRecord
 from gateway.store.tokens import Digests, is_well_formed, new_token
 
@@ -24,10 +24,9 @@ _SESSION = (
     " FROM console_sessions s LEFT JOIN console_links l ON l.id = s.link_id"
     " LEFT JOIN admin_tokens t ON t.id = s.admin_token_id"
 )
-_DAY = 86_400_000_000
 #: How long links and sessions stay to be shown after their end.
-_LINKS_KEPT = {SETUP: 90 * _DAY, CONSOLE: 2 * _DAY}
-_SESSIONS_KEPT = 7 * _DAY
+_LINKS_KEPT = {SETUP: 90 * DAY, CONSOLE: 2 * DAY}
+_SESSIONS_KEPT = 7 * DAY
 
 
 class ConsoleLinks:

@@ -9,9 +9,6 @@ from gateway.store.engine.base import CHUNK, Database
 from gateway.store.organizations import COLUMNS
 from gateway.store.records import HourRecord, OrganizationRecord
 
-#: Microseconds of an hour.
-HOUR = 3_600_000_000
-
 
 class CallsKey(NamedTuple):
     """The key by which calls are counted; `hour` since 1970."""

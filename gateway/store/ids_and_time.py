@@ -7,7 +7,8 @@ import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
-_DAY = 86_400_000_000
+#: In microseconds.
+SECOND, MINUTE, HOUR, DAY = 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
@@ -19,7 +20,7 @@ def now() -> int:
 
 def in_days(days: int | None) -> int | None:
     """Return the time `days` from now in microseconds; None for None."""
-    return None if days is None else now() + days * _DAY
+    return None if days is None else now() + days * DAY
 
 
 def rfc3339(microseconds: int) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.store.engine.base import Database, WriteConflict
-from gateway.store.ids_and_time import new_id, now
+from gateway.store.ids_and_time import DAY, new_id, now
 from gateway.store.records import ImportRecord, ImportRow, OrganizationRecord, UserRecord
 from gateway.store.users import COLUMNS as USER_COLUMNS
 
 #: States of an import: it can be looked at; its rows are being applied; all rows have their outcome.
 PREVIEW, APPLYING, DONE = STATES = ("preview", "applying", "done")
 #: How long an import is stored after it was uploaded, in microseconds.
-STORED = 24 * 3600 * 1_000_000
+STORED = DAY
 #: The summary of an import whose upload was not completed: its preview is still to come, or a process was killed.
 _UNFINISHED = "{}"
 _FOUND = f"summary <> '{_UNFINISHED}' AND (expires > ? OR state = ?)"

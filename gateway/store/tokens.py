@@ -15,14 +15,14 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from gateway.store.engine.base import Database
-from gateway.store.ids_and_time import new_id, now
+from gateway.store.ids_and_time import DAY, new_id, now
 from gateway.store.records import AdminTokenRecord, ConnectionRecord, OrganizationRecord, TokenRecord
 
 _LETTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _BODY = 32
 _CHECK = 6
 _PREFIX_LENGTH = 8
-_YEAR = 365 * 86_400_000_000
+_YEAR = 365 * DAY
 
 
 def new_token(kind: str) -> str:

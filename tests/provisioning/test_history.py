@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.scim.errors import Unavailable
-from gateway.store.hourly_calls import HOUR, CallCounts, CallsKey
-from gateway.store.ids_and_time import now
+from gateway.store.hourly_calls import CallCounts, CallsKey
+from gateway.store.ids_and_time import HOUR, now
 from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment, Scim, engines
 from tests.store.engine.test_statements import counted

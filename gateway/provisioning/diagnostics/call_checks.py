@@ -19,8 +19,7 @@ from gateway.scim.json_text import excerpt
 from gateway.store import Store
 from gateway.store.activity import ActivityFilter
 from gateway.store.connection_health import CallGroup, Client, RefusedRequest
-from gateway.store.hourly_calls import HOUR
-from gateway.store.ids_and_time import in_words, now, rfc3339
+from gateway.store.ids_and_time import DAY, HOUR, SECOND, in_words, now, rfc3339
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
 #: People who meet the same refusal, and the share of writes that ignore an attribute, from which on it is said.
@@ -29,8 +28,6 @@ PEOPLE, SHARE = 10, 0.2
 WRITES = 10
 #: Cycles of an identity provider without a successful call from which on it is unusually quiet.
 CYCLES = 3
-_SECOND = 1_000_000
-_DAY = 24 * HOUR
 #: Quoted texts, ids and numbers, in which the same refusal differs from person to person.
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d+""")
 _RENEW = "Make a new token and enter it at the identity provider; then let it test the connection."
@@ -98,10 +95,10 @@ class CallChecks:
     def mistakes(self, organization: OrganizationRecord, connection: ConnectionRecord) -> list[Check]:
         """Return the mistakes that the calls of the last day betray; nothing where there are none."""
         moment, health, declared = now(), self._store.connection_health, self._declared.of(connection.idp)
-        cycle = declared.cycle_seconds * _SECOND if declared and declared.cycle_seconds else HOUR
+        cycle = declared.cycle_seconds * SECOND if declared and declared.cycle_seconds else HOUR
         client = health.client(connection.id)
-        refused = health.refusals(organization.id, connection.uid, moment - _DAY)
-        groups = health.calls(organization.id, connection.uid, moment - max(_DAY, cycle), moment - cycle)
+        refused = health.refusals(organization.id, connection.uid, moment - DAY)
+        groups = health.calls(organization.id, connection.uid, moment - max(DAY, cycle), moment - cycle)
         recent = _recent(groups, refused, client)
         words = self._callers.connection(connection, organization, "").words
         return [
@@ -212,7 +209,7 @@ class CallChecks:
         remedy = f"Look at {title} whether provisioning runs there, and what its log says."
         if done is None:
             if newest is None:
-                if connection.created > moment - _DAY:
+                if connection.created > moment - DAY:
                     return []
                 day = rfc3339(connection.created)[:10]
                 message = f"{title} has never called since the connection was made, on {day}."
@@ -222,13 +219,13 @@ class CallChecks:
             remedy = "See why below, then let the identity provider test the connection."
             return [Check(name, "warn", message, remedy, newest.at)]
         cycle = declared.cycle_seconds if declared else 0
-        if cycle and done.at < moment - CYCLES * cycle * _SECOND:
+        if cycle and done.at < moment - CYCLES * cycle * SECOND:
             message = (
                 f"No call has succeeded since {in_words(done.at)}, though {title} calls about every"
                 f" {cycle // 60} minutes."
             )
             return [Check(name, "warn", message, remedy, done.at)]
-        if newest and newest.outcome == "failure" and done.at < moment - _DAY:
+        if newest and newest.outcome == "failure" and done.at < moment - DAY:
             message = f"Calls arrive, but none has succeeded since {in_words(done.at)}."
             return [Check(name, "warn", message, "See the refused calls.", done.at, other_page=REFUSED_CALLS)]
         return []

@@ -11,7 +11,7 @@ from gateway.provisioning.diagnostics.pages import PROVISIONING
 from gateway.provisioning.safety.settings import ALL, read_pause
 from gateway.store import Store
 from gateway.store.brakes import REJECTED, WAITING
-from gateway.store.ids_and_time import in_words, now, rfc3339
+from gateway.store.ids_and_time import DAY, in_words, now, rfc3339
 from gateway.store.records import ConnectionRecord, OrganizationRecord
 from gateway.store.webhooks import ORGANIZATION
 
@@ -23,7 +23,6 @@ NOTED, WARNED, URGENT = 30, 14, 1
 EXAMPLES = 3
 #: Webhooks, domains and waiting people that are counted at most.
 COUNTED = 1000
-_DAY = 86_400_000_000
 
 
 class SetupChecks:
@@ -74,7 +73,7 @@ class SetupChecks:
             message = f"The certificate of {entity} ended on {ends[:10]}."
             return Check(name, "broken", message, remedy, every=DAILY)
         for days, level in ((URGENT, "warn"), (WARNED, "warn"), (NOTED, "note")):
-            if ends < rfc3339(moment + days * _DAY):
+            if ends < rfc3339(moment + days * DAY):
                 message = (
                     f"The certificate of {entity} ends soon, on {ends[:10]}: nobody signs in after that."
                 )
@@ -114,9 +113,9 @@ class SetupChecks:
         if longest.expires is None:
             return Check("token", "ok", f"The token {longest.prefix}… does not expire.")
         left, day = longest.expires - moment, rfc3339(longest.expires)[:10]
-        days = -(-left // _DAY)
+        days = -(-left // DAY)
         for limit, level in ((URGENT, "warn"), (WARNED, "warn"), (NOTED, "note")):
-            if left <= limit * _DAY:
+            if left <= limit * DAY:
                 message = (
                     f"The token {longest.prefix}… ends soon, on {day}, in {count(days, 'day', 'days')}: every call is"
                     " refused after that."

@@ -17,8 +17,7 @@ from gateway.scim.errors import Refusal
 from gateway.store import Store, WriteConflict
 from gateway.store.connection_health import Warned
 from gateway.store.engine.failures import Outage
-from gateway.store.hourly_calls import HOUR
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, HOUR, now
 from gateway.store.records import ConnectionRecord, OrganizationRecord, TroubleRecord
 
 log = logging.getLogger("gateway")
@@ -29,7 +28,6 @@ LOOK_SECONDS = 10.0
 AT_ONCE = 2
 #: Held removals, decisions on them and pauses have events of their own, at once.
 _OWN_EVENTS = frozenset({"removals_held", "removals_rejected", "paused"})
-_DAY = 24 * HOUR
 
 
 class Decision(NamedTuple):
@@ -53,11 +51,11 @@ def decide(found: Mapping[str, Check], stored: Mapping[str, Warned], moment: int
             assert row is not None
             if row.since:
                 decisions.append(Decision(cause, "connection.well", Warned(0, row.recorded)))
-            elif row.recorded <= moment - _DAY:
+            elif row.recorded <= moment - DAY:
                 decisions.append(Decision(cause, None, None))
             continue
         lasts = row is not None and row.since > 0
-        wait = check.every * _DAY if lasts else _DAY
+        wait = check.every * DAY if lasts else DAY
         if row is None or row.recorded <= moment - wait:
             decisions.append(
                 Decision(cause, "connection.warning", Warned(row.since if row and lasts else moment, moment))

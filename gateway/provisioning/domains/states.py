@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from gateway.provisioning.domains.records import Answer
 from gateway.store.domains import BY_DNS, BY_OPERATOR, LOST, UNVERIFIED, VERIFIED
+from gateway.store.ids_and_time import DAY
 from gateway.store.records import DomainRecord
 
 __all__ = ["DOMAIN_STATES", "VERIFIED", "judge"]
 
 #: In the order in which a domain has them.
 DOMAIN_STATES = (UNVERIFIED, VERIFIED, LOST)
-_DAY = 86_400_000_000
 #: How long the record of a verified domain may be missing before the domain is lost, and before it is unverified.
-LOST_AFTER, UNVERIFIED_AFTER = 7 * _DAY, 30 * _DAY
+LOST_AFTER, UNVERIFIED_AFTER = 7 * DAY, 30 * DAY
 #: How long after a look-up the next one comes.
-CHECKED_EVERY = _DAY
+CHECKED_EVERY = DAY
 
 
 def judge(domain: DomainRecord, answer: Answer, moment: int) -> DomainRecord:

@@ -27,7 +27,7 @@ from gateway.scim.json_text import excerpt, fold
 from gateway.store import Store, WriteConflict
 from gateway.store.activity import USER_LENGTH
 from gateway.store.erasures import ACTIVITY, ATTEMPTS, DONE, EVENTS, IMPORTS, REMAINS, TRACES, Erasure
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, HOUR, SECOND, now
 from gateway.store.records import OrganizationRecord, UserRecord
 
 log = logging.getLogger("gateway")
@@ -43,7 +43,6 @@ REQUEST_SECONDS, ROUND_SECONDS, ROUND_INTERVAL = 1.0, 1.0, 2.0
 MOST = 20
 #: Texts of one person that are looked for at most.
 MOST_TEXTS = 500
-_SECOND, _HOUR, _DAY = 1_000_000, 3_600_000_000, 86_400_000_000
 
 
 class Erasures:
@@ -170,11 +169,11 @@ class Erasures:
     def _begin_due(self) -> list[int]:
         """Begin to erase users who were deleted longer ago than the deployment keeps them."""
         moment = self._clock()
-        if not self._days or moment // _HOUR == self._hour:
+        if not self._days or moment // HOUR == self._hour:
             return []
-        due = self._store.erasures.deleted_before(moment - self._days * _DAY, MOST)
+        due = self._store.erasures.deleted_before(moment - self._days * DAY, MOST)
         if len(due) < MOST:
-            self._hour = moment // _HOUR
+            self._hour = moment // HOUR
         reason = f"Deleted for more than {self._days} days."
         return [key for each in due if (key := self._begin_unasked(KeptErasure(*each), reason, True))]
 
@@ -251,7 +250,7 @@ class Erasures:
     def _is_settling(self, erasure: Erasure) -> bool:
         """Return whether processes may still have to write what they knew before the events were rewritten."""
         rewritten = (erasure.state, erasure.progress, erasure.within) == (ACTIVITY, 0, 0)
-        return rewritten and self._clock() - erasure.touched < SETTLING_SECONDS * _SECOND
+        return rewritten and self._clock() - erasure.touched < SETTLING_SECONDS * SECOND
 
     def _finish(self, erasures: list[Erasure]) -> None:
         """Leave nothing of people in the files of the database, and end erasures of which no portion is left."""

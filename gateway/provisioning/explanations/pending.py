@@ -10,7 +10,7 @@ from gateway.provisioning.explanations.steps import Exchange, explain_request
 from gateway.provisioning.trace import ExplanationStep, Trace
 from gateway.store import Store
 from gateway.store.explanations import ExplanationRow
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, MINUTE, now
 
 #: Explanations of one connection in a minute, by one process: of refusals, of all requests while it is watched, and of
 #: callers who are not authenticated.
@@ -19,7 +19,6 @@ REFUSALS, WATCHED, STRANGERS = 60, 600, 1
 _MOST_PENDING, _MOST_COUNTED = 2_000, 1_000
 #: Old explanations that are pruned by one flush.
 _PRUNED = 1_000
-_MINUTE, _DAY = 60_000_000, 86_400_000_000
 
 #: Returns the values of a connection's settings that its plugin declares secret.
 Secrets = Callable[[IdpCaller], Sequence[str]]
@@ -55,7 +54,7 @@ class PendingExplanations:
             kind, most = "strangers", STRANGERS
         else:
             kind, most = ("watched", WATCHED) if trace.steps is not None else ("refusals", REFUSALS)
-        number = self._count(trace.connection_uid, kind, at // _MINUTE)
+        number = self._count(trace.connection_uid, kind, at // MINUTE)
         if number > most:
             return
         shown = exchange()
@@ -96,9 +95,9 @@ class PendingExplanations:
         if rows:
             present = self._store.organizations.present(sorted({row.organization_id for row in rows}))
             self._store.explanations.add([row for row in rows if row.organization_id in present])
-        minute = now() // _MINUTE
+        minute = now() // MINUTE
         if minute != self._pruned_in:
-            pruned = self._store.explanations.prune(now() - self._days * _DAY, _PRUNED)
+            pruned = self._store.explanations.prune(now() - self._days * DAY, _PRUNED)
             self._pruned_in = minute if pruned < _PRUNED else 0
 
 

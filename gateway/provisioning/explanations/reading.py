@@ -14,12 +14,11 @@ from gateway.provisioning.unit_of_work import UnitsOfWork
 from gateway.scim.errors import Conflict, NotFound
 from gateway.scim.json_text import excerpt
 from gateway.store import Store
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, MINUTE, now
 from gateway.store.records import ActivityRecord, ConnectionRecord, OrganizationRecord
 
 #: Minutes that a connection is watched at most.
 MOST_MINUTES = 240
-_MINUTE, _DAY = 60_000_000, 86_400_000_000
 #: Paths of the admin REST and of the console; all others are of identity providers.
 _OF_ADMINS = ("/organizations", "/connections", "/console", "/setup", "/admin-tokens", "/activity")
 #: Why a line has no explanation: none are stored here, it is of an admin, it is too old, it was carried out while its
@@ -86,7 +85,7 @@ class RequestExplanations:
             absence = "admin"
         elif not self.days:
             absence = "off"
-        elif record.at < now() - self.days * _DAY:
+        elif record.at < now() - self.days * DAY:
             absence = "old"
         return NotExplained(self._sentence(absence), record, absence)
 
@@ -141,7 +140,7 @@ class RequestExplanations:
             raise Conflict(
                 "No explanations are stored here: GATEWAY_TRACE_DAYS is 0. An operator has to change that first."
             )
-        until = now() + minutes * _MINUTE
+        until = now() + minutes * MINUTE
         self._set(caller, until, trace)
         return until
 

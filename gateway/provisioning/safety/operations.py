@@ -20,7 +20,7 @@ from gateway.scim.json_text import excerpt
 from gateway.store import Store, WriteConflict
 from gateway.store.brakes import ALLOWED, REJECTED, WAITING
 from gateway.store.engine.failures import Outage
-from gateway.store.ids_and_time import in_words, now, rfc3339
+from gateway.store.ids_and_time import HOUR, in_words, now, rfc3339
 from gateway.store.records import ConnectionRecord, HeldRemoval, HoldRecord, UserRecord
 
 log = logging.getLogger("gateway")
@@ -37,7 +37,6 @@ SHOWN = 100
 MAX_PROTECTED = 5
 #: Seconds between two warnings of a hold on which nobody has decided.
 _WARN_SECONDS = 86_400
-_HOUR = 3_600_000_000
 #: Seconds between two looks at pauses and holds of all connections.
 LOOK_SECONDS = 10.0
 #: Holds and pauses that one round of the worker looks at.
@@ -76,8 +75,8 @@ class Safety:
         Raises InvalidValue for a moment that has passed or is too far away.
         """
         moment = now()
-        until = moment + PAUSE_HOURS * _HOUR if until is None else until
-        if not moment < until <= moment + MAX_PAUSE_HOURS * _HOUR:
+        until = moment + PAUSE_HOURS * HOUR if until is None else until
+        if not moment < until <= moment + MAX_PAUSE_HOURS * HOUR:
             raise InvalidValue(
                 f"until is {in_words(until)}; a pause ends in the future, at most {MAX_PAUSE_HOURS // 24} days from"
                 " now."
@@ -102,7 +101,7 @@ class Safety:
             pause = read_pause(found[0].pause)
             if pause is not None and pause.covers(removal=True):
                 return pause
-            pause = Pause(REMOVALS, moment, moment + PAUSE_HOURS * _HOUR, reason, trace.principal)
+            pause = Pause(REMOVALS, moment, moment + PAUSE_HOURS * HOUR, reason, trace.principal)
             return self._store_pause(change, connection, pause, trace)
 
     def _store_pause(
@@ -170,11 +169,11 @@ class Safety:
                 )
             trace.target, trace.changed = Target("Connection", connection.uid, connection.name), ["hold"]
             if action == "allow_all":
-                until = moment + (ALLOW_HOURS if hours is None else hours) * _HOUR
+                until = moment + (ALLOW_HOURS if hours is None else hours) * HOUR
                 brakes.decide(connection.id, ALLOWED, trace.principal, until)
                 trace.decided = f"All removals are allowed until {in_words(until)}."
             elif action == "reject":
-                until = moment + REJECT_HOURS * _HOUR
+                until = moment + REJECT_HOURS * HOUR
                 brakes.decide(connection.id, REJECTED, trace.principal, until)
                 trace.decided = f"Removals are rejected until {in_words(until)}."
             else:

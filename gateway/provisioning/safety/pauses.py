@@ -5,11 +5,10 @@ from __future__ import annotations
 from gateway.provisioning.caller import IdpCaller
 from gateway.provisioning.safety.settings import ALL, Pause
 from gateway.scim.errors import Waiting
-from gateway.store.ids_and_time import in_words, now
+from gateway.store.ids_and_time import SECOND, in_words, now
 
 #: Tries over the whole of a pause. Okta gives a request up after ten (documented), and then a person has to retry it.
 _TRIES = 8
-_SECOND = 1_000_000
 
 
 def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
@@ -29,5 +28,5 @@ def refuse_paused(caller: IdpCaller, removal: bool = False) -> None:
 
 def _retry_after(pause: Pause, waiting_seconds: int) -> int:
     """Return after how many seconds to try again: so late that few tries reach the end, but not after the end."""
-    part = (pause.until - pause.since) // (_TRIES * _SECOND) + 1
-    return min((pause.until - now()) // _SECOND + 1, max(part, waiting_seconds))
+    part = (pause.until - pause.since) // (_TRIES * SECOND) + 1
+    return min((pause.until - now()) // SECOND + 1, max(part, waiting_seconds))

@@ -23,12 +23,11 @@ from gateway.scim.errors import Forbidden, Waiting
 from gateway.store import Store
 from gateway.store.brakes import ALLOWED, REJECTED, WAITING
 from gateway.store.engine.statements import Step
-from gateway.store.ids_and_time import in_words, now
+from gateway.store.ids_and_time import MINUTE, in_words, now
 from gateway.store.records import GroupRecord, HeldRemoval, HoldRecord, UserRecord
 
 #: Members of a group from which on a request that takes more than half of them counts as removals.
 LARGE_GROUP = 20
-_MINUTE = 60_000_000
 
 
 class Removal(NamedTuple):
@@ -99,7 +98,7 @@ class RemovalControl:
         """
         if not isinstance(caller, IdpCaller) or caller.brake is None:
             return []
-        return [self._store.brakes.step(caller.connection.id, now() // _MINUTE, people)]
+        return [self._store.brakes.step(caller.connection.id, now() // MINUTE, people)]
 
     def admit(self, caller: Caller, removal: Removal, unit: UnitOfWork) -> None:
         """Count a removal, first in its transaction. Raises Waiting, which stores it as held, and Forbidden."""
@@ -160,7 +159,7 @@ class RemovalControl:
         brakes, connection = self._store.brakes, caller.connection
         people = self._store.organizations.tally_of_connection(caller.organization.id, "User", connection.id)
         limit = brake.limit(people)
-        before = brakes.count(connection.id, moment // _MINUTE, removal.people, brake.minutes, limit)
+        before = brakes.count(connection.id, moment // MINUTE, removal.people, brake.minutes, limit)
         if before is None:
             return None
         brakes.open_hold(connection.id, moment, before, limit)

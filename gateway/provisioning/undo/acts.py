@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.provisioning.long_changes import pause_between_portions
 from gateway.scim.errors import InvalidValue
 from gateway.store import Store
-from gateway.store.ids_and_time import in_words, now
+from gateway.store.ids_and_time import MINUTE, in_words, now
 from gateway.store.records import ConnectionRecord
 from gateway.store.undos import EVENTS_PER_READ, MEMBERS_CHANGED, PastEvent
 
@@ -19,8 +19,7 @@ MOST_EVENTS = 500_000
 #: Memberships that a connection changed in the period, at most.
 MOST_MEMBERSHIPS = 500_000
 #: By how much the clocks of two nodes may differ, in microseconds.
-_CLOCKS = 300_000_000
-_MINUTE = 60_000_000
+_CLOCKS = 5 * MINUTE
 #: What happens to the account of a user, besides updates.
 _MOVES = frozenset(
     f"user.{verb}" for verb in ("created", "deactivated", "reactivated", "restored", "deleted")
@@ -104,7 +103,7 @@ def _check_kept(store: Store, organization_id: int, period: Period, kept_since: 
         return  # Before the oldest event nothing happened in the period.
     if seq > 1 and at > period.start:
         raise InvalidValue(
-            f"Events before {in_words(at + _MINUTE)} are no longer stored, so nothing before that can be undone."
+            f"Events before {in_words(at + MINUTE)} are no longer stored, so nothing before that can be undone."
             " Give a later `from`."
         )
 

@@ -35,7 +35,7 @@ from gateway.provisioning.unit_of_work import UnitOfWork, UnitsOfWork, retry_on_
 from gateway.scim.errors import Conflict, InvalidValue, OverCapacity, Refusal
 from gateway.scim.json_text import Json
 from gateway.store import Store, WriteConflict
-from gateway.store.ids_and_time import in_words, now, rfc3339
+from gateway.store.ids_and_time import DAY, in_words, now, rfc3339
 from gateway.store.memberships import PUSH
 from gateway.store.records import UserRecord
 from gateway.store.undos import StoredPerson
@@ -46,7 +46,6 @@ LIST_LENGTH = 100
 _PEOPLE_PER_PORTION = 100
 #: People that are brought back by one request unless it says how many, and at most: a proxy waits a minute or less.
 USUAL_PEOPLE, MOST_PEOPLE = 2_000, 10_000
-_DAY = 86_400_000_000
 
 _DONE = {REACTIVATE: "reactivated", RESTORE: "restored", REWRITE: "attributes as before"}
 
@@ -179,7 +178,7 @@ class Undo:
         result.digest.add(
             caller.connection.uid, request.start, request.end, sorted(request.what), request.limit
         )
-        kept_since = moment - self._event_days * _DAY if self._event_days else None
+        kept_since = moment - self._event_days * DAY if self._event_days else None
         acts = read_acts(self._store, caller.connection, period, LEFT_GROUPS in request.what, kept_since)
         planner = Planner(self._store, caller.connection, period, request.what)
         for plan, stays in planner.plan(acts):

@@ -22,7 +22,7 @@ from gateway.provisioning.webhooks.messages import new_secret
 from gateway.scim.errors import Conflict, Forbidden, InvalidValue, NotFound
 from gateway.scim.json_text import excerpt
 from gateway.store import Store, WriteConflict
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, now
 from gateway.store.records import AttemptRecord, OrganizationRecord, ParkedRecord, WebhookRecord
 from gateway.store.webhook_replays import Lag
 from gateway.store.webhooks import ON, OPERATOR, ORGANIZATION, OUTCOMES, PAUSED
@@ -35,7 +35,7 @@ ATTEMPT_OUTCOMES = OUTCOMES
 #: Endpoints that an organization has, and those that the operator has.
 MOST = 20
 #: How long the secret before the newest one signs too, in microseconds.
-OLD_SECRET_LASTS = 86_400_000_000
+OLD_SECRET_LASTS = DAY
 #: What the activity of an organization calls a webhook of the operator, whose hosts and addresses are not its business.
 OPERATORS_WEBHOOK = "webhook of the operator"
 #: Attempts that one transaction removes.

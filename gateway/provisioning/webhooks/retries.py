@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from enum import Enum
 
+from gateway.store.ids_and_time import DAY
+
 #: Seconds until an event is sent again after its first, second, … failure; after later ones the last.
 WAITS = (5, 15, 60, 300, 900)
 #: Part of a wait by which it is shorter or longer, so that streams which failed together are not repeated together.
@@ -23,7 +25,7 @@ PAUSED_AFTER = 3
 REFUSALS = frozenset((400, 409, 413, 415, 422))
 PARKED_AFTER = 10
 #: Microseconds without success after which an endpoint is disabled.
-DISABLED_AFTER = 5 * 86_400_000_000
+DISABLED_AFTER = 5 * DAY
 GONE = 410
 
 

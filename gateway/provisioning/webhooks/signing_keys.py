@@ -9,17 +9,16 @@ from typing import Any
 
 from gateway.scim.json_text import Json
 from gateway.store import Store
+from gateway.store.ids_and_time import DAY, SECOND
 from gateway.store.secret_values import UnreadableSecret
 from gateway.store.signing_keys import SigningKeyRecord
 
 log = logging.getLogger("gateway")
 
-_SECOND = 1_000_000
-_DAY = 86_400 * _SECOND
 #: How long a key signs, how long before that it is shown, and how long after.
-SIGNING, ANNOUNCED, RETIRED = 90 * _DAY, _DAY, 7 * _DAY
+SIGNING, ANNOUNCED, RETIRED = 90 * DAY, DAY, 7 * DAY
 #: How long a process uses what it has read of the keys.
-_CACHED = 60 * _SECOND
+_CACHED = 60 * SECOND
 
 
 class TokenKeys:

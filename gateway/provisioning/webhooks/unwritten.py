@@ -6,14 +6,13 @@ import time
 
 from gateway.provisioning.webhooks.states import StateChange, record_states
 from gateway.store import Store
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, now
 from gateway.store.webhooks import FAILING, ON, Attempt, LiveWebhook
 
 #: Seconds between two times that the moment of the last success of endpoints is stored.
 SUCCESS_SECONDS = 5.0
 #: Attempts that are pruned for each that is written.
 PRUNED_PER_ATTEMPT = 4
-_DAY = 86_400_000_000
 
 
 class Unwritten:
@@ -51,7 +50,7 @@ class Unwritten:
         if self._due:
             store.webhooks.record_successes([(at, key) for key, at in self._succeeded.items()])
         if self.attempts and self._days:
-            before = now() - self._days * _DAY
+            before = now() - self._days * DAY
             store.webhooks.prune_attempts(before, PRUNED_PER_ATTEMPT * len(self.attempts))
         return record_states(store, list(self.states.values()))
 

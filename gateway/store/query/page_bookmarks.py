@@ -16,18 +16,17 @@ from typing import Any, NamedTuple
 
 from gateway.scim.errors import Unavailable
 from gateway.store.engine.base import BRIEF, Database
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import SECOND, now
 from gateway.store.records import ConnectionRecord
 
-_SECOND = 1_000_000
 #: How long a client may pause between two pages, in microseconds.
-LIFETIME = 3600 * _SECOND
+LIFETIME = 3600 * SECOND
 #: The same, once another client has begun the same list.
-LIFETIME_OF_OLDER = 300 * _SECOND
+LIFETIME_OF_OLDER = 300 * SECOND
 #: The age at which the bookmark of a first page is written again although only its time changes.
-REFRESH_AFTER = 60 * _SECOND
+REFRESH_AFTER = 60 * SECOND
 #: How long the last page can still be repeated.
-RETRY = 60 * _SECOND
+RETRY = 60 * SECOND
 #: How many positions after the last bookmark a request still continues it.
 NEAR_POSITIONS = 1000
 

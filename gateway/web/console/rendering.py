@@ -9,7 +9,7 @@ from flask import Flask, g, render_template, request
 from jinja2 import StrictUndefined
 from markupsafe import Markup
 
-from gateway.store.ids_and_time import in_words, now, rfc3339
+from gateway.store.ids_and_time import SECOND, in_words, now, rfc3339
 from gateway.web.console.context import ConsoleRequest
 
 #: The pages of an organization, in the order of the navigation: endpoint and title.
@@ -38,7 +38,6 @@ OPERATOR_NAVIGATION = (
     ("show_deployment", "Deployment"),
     ("show_sessions", "Sessions"),
 )
-_SECOND = 1_000_000
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -128,7 +127,7 @@ def ago(microseconds: int | None) -> Markup:
     """Show how long ago a moment was: `3 minutes ago`."""
     if microseconds is None:
         return Markup("never")
-    seconds = max(0, (now() - microseconds) // _SECOND)
+    seconds = max(0, (now() - microseconds) // SECOND)
     for length, unit in _UNITS:
         if seconds >= length:
             number = seconds // length
@@ -147,7 +146,7 @@ def days_left(microseconds: int | None) -> str:
     if left <= 0:
         return "expired"
     # Rounded up: a token made for 90 days has 90 days left.
-    days = -(-left // (86_400 * _SECOND))
+    days = -(-left // (86_400 * SECOND))
     return f"{days} days left" if days > 1 else "less than a day left"
 
 

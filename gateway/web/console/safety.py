@@ -17,7 +17,7 @@ from gateway.provisioning.safety.operations import (
 )
 from gateway.provisioning.safety.settings import Brake, Pause, read_brake, read_pause
 from gateway.scim.errors import InvalidValue, Refusal
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import HOUR, now
 from gateway.store.records import ConnectionRecord
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import current_request
@@ -26,7 +26,6 @@ from gateway.web.console.rendering import render
 
 _PATH = "/console/organizations/<organization>/safety"
 _CONNECTION = f"{_PATH}/<connection>"
-_HOUR = 3_600_000_000
 #: Connections of an organization that the page shows.
 _SHOWN = 100
 
@@ -95,7 +94,7 @@ def pause_connection() -> Any:
         values, scope = read_form(_PAUSE), flask.request.form.get("scope", "all")
         if scope not in ("all", "removals"):
             raise InvalidValue("Choose what the pause stops: all changes, or removals.")
-        until = now() + values["hours"] * _HOUR
+        until = now() + values["hours"] * HOUR
         request.gateway.safety.pause(
             request.caller, request.connection, scope, until, values["reason"], request.trace
         )

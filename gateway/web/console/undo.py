@@ -11,14 +11,13 @@ from gateway.provisioning.console_access import PEOPLE
 from gateway.provisioning.undo.operations import UndoRequest, UndoResult
 from gateway.provisioning.undo.plans import ATTRIBUTES, CHOICES
 from gateway.scim.errors import InvalidValue, Refusal
-from gateway.store.ids_and_time import microseconds, now
+from gateway.store.ids_and_time import HOUR, microseconds, now
 from gateway.web.console.blueprint import blueprint, note_refusal, see
 from gateway.web.console.context import ConsoleRequest, current_request
 from gateway.web.console.forms import Problem
 from gateway.web.console.rendering import render
 
 _PATH = "/console/organizations/<organization>/safety/<connection>/undo"
-_HOUR = 3_600_000_000
 
 
 @blueprint.page(_PATH, expensive=True)
@@ -27,7 +26,7 @@ def show_undo() -> Any:
     console = current_request()
     if "from" not in flask.request.args:
         hold = console.gateway.safety.hold_of(console.connection).hold
-        return _page(console, _minute((hold.since if hold else now()) - _HOUR), None, None, None)
+        return _page(console, _minute((hold.since if hold else now()) - HOUR), None, None, None)
     try:
         asked = _asked()
         shown = console.gateway.undo.preview(console.idp_caller, asked)
