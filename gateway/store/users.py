@@ -284,9 +284,9 @@ class Users:
         return UserRecord._make(row) if row else None
 
     def remove(self, organization_id: int, user: UserRecord) -> bool:
-        """Soft delete: the row stays to be restored, its name and its memberships are free."""
+        """Soft delete: the row stays to be restored, unprotected, its name and its memberships are free."""
         gone = self._db.run(
-            "UPDATE users SET deleted = 1, active = 0, modified = ?, version = version + 1"
+            "UPDATE users SET deleted = 1, active = 0, protected = 0, modified = ?, version = version + 1"
             " WHERE organization_id = ? AND id = ? AND version = ?",
             now(),
             organization_id,

@@ -254,6 +254,16 @@ def test_five_users_can_be_protected(scim: Scim) -> None:
     assert protect(scim, uids[0]).status == 200
 
 
+def test_a_deletion_by_an_admin_ends_the_protection(scim: Scim) -> None:
+    uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(6)]
+    assert [protect(scim, uid).status for uid in uids[:5]] == [200] * 5
+    path = f"/organizations/{scim.organization.uid}/users/{uids[0]}"
+    assert scim.deployment.admin("DELETE", path).status == 204
+    assert protect(scim, uids[5]).status == 200
+    assert scim.user("user0@acme.test")["id"] == uids[0]
+    assert scim.deployment.admin("GET", path).json["protected"] is False
+
+
 def test_protection_reaches_a_change_that_is_on_its_way(scim: Scim, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = scim.user()["id"]
     users = scim.deployment.gateway.users
