@@ -202,6 +202,18 @@ def test_verified_adopts_by_a_verified_domain_and_asks_for_the_others(deployment
     assert other.adoptions()[0]["risks"] == ["address_differs"]
 
 
+def test_a_preview_comes_in_pages(deployment: Deployment) -> None:
+    acme = Acme(deployment, "generic")
+    acme.post(f"{acme.path}/users", {"user_name": "user2@acme.test"})
+    body: dict[str, Any] = {"match": "userName", "limit": 1, "after": 0}
+    first = acme.post(f"{acme.connection}/adoption/preview", body, 200)
+    second = acme.post(f"{acme.connection}/adoption/preview", body | {"after": first["next"]}, 200)
+    assert [page["items"][0]["user"]["user_name"] for page in (first, second)] == [NAME, "user2@acme.test"]
+    assert second["next"] is None
+    for wrong in ({"limit": "1"}, {"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": 1.0}):
+        acme.post(f"{acme.connection}/adoption/preview", body | wrong, 422)
+
+
 @pytest.mark.parametrize("address_is", ["email", "userName"])
 def test_verified_asks_where_another_user_has_an_address_of_the_account(
     deployment: Deployment, address_is: str

@@ -11,7 +11,7 @@ from gateway.provisioning.adoption.risks import RISKS
 from gateway.provisioning.takeover import MATCHES
 from gateway.scim.documents import USER_NAME_LENGTH
 from gateway.web.admin.pagination import PageQuery
-from gateway.web.text_fields import Count, Name
+from gateway.web.text_fields import Name
 
 _STATES = ("waiting", "approved", "rejected")
 
@@ -62,8 +62,8 @@ class AdoptionPreviewRequest(Schema):
         validate=validate.Length(min=1, max=PAGE),
         metadata={"description": "The values that it will look up; null or left out: everybody."},
     )
-    limit = Count(1, PAGE, load_default=100)
-    after = Count(0, (1 << 63) - 1, load_default=0)
+    limit = fields.Integer(strict=True, load_default=100, validate=validate.Range(1, PAGE))
+    after = fields.Integer(strict=True, load_default=0, validate=validate.Range(0, (1 << 63) - 1))
 
 
 class _Choice(fields.Field[Any]):
