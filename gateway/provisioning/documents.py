@@ -10,6 +10,13 @@ from gateway.scim.json_text import Json, dumps
 from gateway.scim.schemas import USER_URN
 
 
+def primary_email(document: Json) -> str | None:
+    """Return the primary e-mail address of a user, else the first one; None without any."""
+    entries = [entry for entry in document.get("emails", ()) if entry.get("value")]
+    primary = next((entry for entry in entries if entry.get("primary")), entries[0] if entries else None)
+    return primary["value"] if primary else None
+
+
 def differing(before: Json, after: Json) -> list[str]:
     """Names of what differs between two documents; of an extension and a complex attribute its sub-attributes."""
     names = []

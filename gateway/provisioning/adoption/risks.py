@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gateway.provisioning.documents import primary_email
 from gateway.scim.json_text import Json, fold
 from gateway.store.records import UserRecord
 
@@ -27,9 +28,7 @@ def describe(risks: Iterable[str]) -> str:
 
 def primary_address(document: Json) -> str:
     """Return the address of a user: the primary e-mail address, the first one where none is, else the userName."""
-    entries = [entry for entry in document.get("emails", ()) if entry.get("value")]
-    primary = next((entry for entry in entries if entry.get("primary")), entries[0] if entries else None)
-    return fold(primary["value"] if primary else document["userName"])
+    return fold(primary_email(document) or document["userName"])
 
 
 def addresses(document: Json) -> list[str]:

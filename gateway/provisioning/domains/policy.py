@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.provisioning.caller import Caller, IdpCaller
+from gateway.provisioning.documents import primary_email
 from gateway.provisioning.domains.names import domain_of
 from gateway.scim.errors import Conflict, Forbidden
 from gateway.scim.json_text import Json, excerpt
@@ -61,7 +62,5 @@ def _list(names: list[str]) -> str:
 
 def _addresses(document: Json) -> Iterator[str]:
     yield document["userName"]
-    emails = [entry for entry in document.get("emails", ()) if "value" in entry]
-    primary = next((entry for entry in emails if entry.get("primary")), emails[0] if emails else None)
-    if primary:
-        yield primary["value"]
+    if email := primary_email(document):
+        yield email

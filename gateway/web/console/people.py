@@ -10,6 +10,7 @@ from flask import Response
 from marshmallow import fields
 
 from gateway.provisioning.console_access import PEOPLE
+from gateway.provisioning.documents import primary_email
 from gateway.scim.documents import USER_NAME_LENGTH
 from gateway.scim.errors import InvalidValue, NotFound, Refusal
 from gateway.store.records import OutlinedUser
@@ -188,7 +189,7 @@ def _person_page(uid: str, problem: Problem | None = None, template: str = "pers
         template,
         person=user_rows(request.gateway, request.organization, [user])[0],
         document=user.document,
-        email=_address(user.document),
+        email=primary_email(user.document) or "",
         lines=[describe(line, names, explained) for line in found.lines],
         problem=problem,
     )
@@ -198,10 +199,3 @@ def _person_page(uid: str, problem: Problem | None = None, template: str = "pers
 def _read_names() -> dict[str, Any]:
     """Return the names in a form; what was left empty is no value. Raises InvalidValue."""
     return {name: value or None for name, value in read_form(_NAMES).items()}
-
-
-def _address(document: dict[str, Any]) -> str:
-    """Return the primary e-mail address of a person, else the first one."""
-    entries = [entry for entry in document.get("emails", ()) if "value" in entry]
-    shown = next((entry for entry in entries if entry.get("primary")), entries[0] if entries else {})
-    return str(shown.get("value", ""))
