@@ -8,7 +8,7 @@ from typing import Any
 from flask import request as query
 
 from gateway.store.ids_and_time import microseconds, now
-from gateway.web.console.activity_words import describe
+from gateway.web.console.activity_words import describe, join_refusals
 from gateway.web.console.blueprint import blueprint
 from gateway.web.console.context import current_request
 from gateway.web.console.forms import read_text
@@ -47,7 +47,7 @@ def show_activity() -> str:
     asked = {"person": person, "connection": uid, "day": day, "request": request_id}
     return render(
         "activity.html",
-        lines=[describe(line, names, explained) for line in found.lines],
+        lines=join_refusals([describe(line, names, explained) for line in found.lines], names),
         following=found.next_start and "{}-{}".format(*found.next_start),
         connections=names,
         choices=_CHOICES,

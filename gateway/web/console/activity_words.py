@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from gateway.provisioning.explanations.reading import is_of_admin
@@ -87,6 +88,8 @@ _VERBS = {
     _UNDO: ("undid what the connection {} did", "to undo what the connection {} did"),
     "POST /setup": ("opened the console with a link", "to open the console with a link"),
 }  # fmt: skip
+#: Refusals of one hold or pause, one after the other, from which on they are one line.
+_RUN = 3
 _OUTCOMES = {"success": "Done", "partial": "In part", "failure": "Refused"}
 #: What hooks are called, by which a step may be named.
 HOOKS = {
@@ -148,6 +151,39 @@ class Line(NamedTuple):
     remedy: Remedy | None
     #: Whether its steps are stored.
     explained: bool
+
+
+class RefusedTogether(NamedTuple):
+    """Consecutive lines that a hold or a pause of one connection refused: what their sentences share, and its page."""
+
+    connection: str
+    reason: str
+    remedy: Remedy
+    lines: tuple[Line, ...]
+
+
+def join_refusals(lines: Iterable[Line], connections: Mapping[str, str]) -> list[Line | RefusedTogether]:
+    """Return lines with those in one that the same hold or pause refused one after the other.
+
+    `connections`: their names by their ids.
+    """
+    shown: list[Line | RefusedTogether] = []
+    for (uid, reason), run in groupby(lines, _shared_refusal):
+        found = tuple(run)
+        if not reason or len(found) < _RUN:
+            shown += found
+            continue
+        name = connections.get(uid, "An identity provider")
+        shown.append(RefusedTogether(name, f"{reason}.", _BY_PAGE["safety"], found))
+    return shown
+
+
+def _shared_refusal(line: Line) -> tuple[str, str]:
+    """Return the connection of a line that a hold or a pause refused, and the sentence that says so; else nothing."""
+    record = line.record
+    if record.outcome != "failure" or line.facts.get("page") != "safety" or record.connection_uid is None:
+        return "", ""
+    return record.connection_uid, (record.detail or "").partition(". ")[0]
 
 
 def describe(

@@ -187,3 +187,29 @@ def test_refusal_of_a_person_added_by_hand_leads_to_the_seats(deployment: Deploy
     assert "admin@acme.test asked to add user1@acme.test" in text
     assert "admin@acme.test asked to add somebody" in text
     assert text.count("What to do") == text.count(SEATS) == 1
+
+
+def test_refusals_of_one_hold_are_one_line_that_leads_to_it(okta: Scim, admin: Browser) -> None:
+    """A page of the activity was one sentence forty times."""
+    for number in range(5):
+        okta.user(f"user{number}@acme.test")
+    users = [user["id"] for user in okta.call("GET", "/Users").json["Resources"]]
+    brake = {"percent": 0, "least": 1, "minutes": 60}
+    okta.deployment.admin("PATCH", f"/connections/{okta.uid}", {"brake": brake})
+    statuses = [okta.call("DELETE", f"/Users/{uid}").status for uid in users]
+    assert statuses == [204, 429, 429, 429, 429]
+    page = admin.get("activity").get_data(as_text=True)
+    assert page.count("<details>") == 5  # the one, and the four in it
+    text = text_of(admin.get("activity"))
+    assert "Refused Okta asked for 4 changes in a row" in text
+    assert "are allowed in 60 minutes. See what is paused and held, and decide" in text, (
+        "the sentence that they share"
+    )
+    assert "Okta asked to delete user3@acme.test" in text
+    # Two are shown as they are.
+    okta.deployment.admin("POST", f"/connections/{okta.uid}/hold", {"action": "reject"})
+    assert [okta.call("DELETE", f"/Users/{uid}").status for uid in users[1:3]] == [403, 403]
+    assert text_of(admin.get("activity")).count("changes in a row") == 1
+    other = okta.deployment.connection("entra", okta.organization)
+    other.call("POST", "/Nothing", {})
+    assert text_of(admin.get("activity", connection=other.uid)).count("changes in a row") == 0
