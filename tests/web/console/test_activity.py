@@ -202,9 +202,7 @@ def test_refusals_of_one_hold_are_one_line_that_leads_to_it(okta: Scim, admin: B
     assert page.count("<details>") == 5  # the one, and the four in it
     text = text_of(admin.get("activity"))
     assert "Refused Okta asked for 4 changes in a row" in text
-    assert "are allowed in 60 minutes. See what is paused and held, and decide" in text, (
-        "the sentence that they share"
-    )
+    assert "are allowed in 60 minutes. See what is paused and held, and decide" in text
     assert "Okta asked to delete user3@acme.test" in text
     # Two are shown as they are.
     okta.deployment.admin("POST", f"/connections/{okta.uid}/hold", {"action": "reject"})
