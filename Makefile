@@ -12,6 +12,9 @@ LOWEST := $(VENV)-lowest
 WORKERS := -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 2)') --dist worksteal
 DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg plugins/nats/setup.cfg
 
+# An image may say that no bytecode is written; then each of the servers and commands that tests start compiles it all.
+unexport PYTHONDONTWRITEBYTECODE
+
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "python3 must be 3.11 or newer; name another with PYTHON=…")
 
 .PHONY: demo example check test test-lowest lint build version serve screenshots bench overload failover onboarding soak events-soak fuzz slowest mutation docs clean

@@ -17,11 +17,10 @@ from tests.browser.watch import Watch
 
 #: Milliseconds after which a missing element fails a test.
 PATIENCE = 15_000
-#: A usual window, a narrow one (WCAG 2.2, 1.4.10), and what a zoom of 200 % leaves of 1280 pixels: Chromium's zoom
-#: halves the width in CSS pixels and doubles the pixels of the device.
+#: A usual window, a narrow one (WCAG 2.2, 1.4.10), and the CSS pixels that a zoom of 200 % leaves of 1280 by 800.
 WINDOW = {"viewport": {"width": 1200, "height": 800}}
 NARROW = {"viewport": {"width": 320, "height": 640}}
-ZOOMED = {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}
+ZOOMED = {"viewport": {"width": 640, "height": 400}}
 
 
 @pytest.fixture(scope="module")

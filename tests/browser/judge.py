@@ -22,9 +22,10 @@ _TEXTS = """() => [
 ].join('\\n')"""
 
 
-def violations(page: Page) -> list[str]:
-    """Return what axe-core finds on the page, of any impact, with the first element of each."""
-    found = _AXE.run(page).response["violations"]
+def violations(page: Page, *rules: str) -> list[str]:
+    """Return what axe-core finds on a page, of any impact, with the first element; by these `rules` alone if any."""
+    options = {"runOnly": list(rules)} if rules else None
+    found = _AXE.run(page, options=options).response["violations"]
     return [
         f"{each['id']} ({each['impact']}): {each['help']}: {each['nodes'][0]['html'][:200]}" for each in found
     ]

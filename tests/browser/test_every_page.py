@@ -12,12 +12,16 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import judge
-from tests.browser.conftest import NARROW, ZOOMED
+from tests.browser.conftest import NARROW, WINDOW, ZOOMED
 from tests.browser.served import Customer, ServedGateway
 from tests.browser.steps import furnish, sign_in_operator
 from tests.browser.watch import Watch
 
 pytestmark = pytest.mark.slow
+
+WINDOWS = {"320 px": NARROW, "200 %": ZOOMED}
+#: What a colour scheme decides; the other rules hold in one as in the other.
+RULES_OF_COLOURS = ("color-contrast", "link-in-text-block")
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +51,36 @@ def look(page: Page, pages: dict[str, str], find_fault: Callable[[Page], Any]) -
     return faults
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible(
-    watched: Callable[..., tuple[Page, Watch]], pages: dict[str, str], scheme: str
+def faults_in_all_looks(page: Page) -> list[str]:
+    """Return the faults in light and dark, narrow and zoomed: a page is loaded once and then looked at in each."""
+    found = judge.violations(page)
+    page.emulate_media(color_scheme="dark")
+    found += judge.violations(page, *RULES_OF_COLOURS)
+    page.emulate_media(color_scheme="light")
+    for name, window in WINDOWS.items():
+        page.set_viewport_size(window["viewport"])
+        found += [f"{name}: {fault}" for fault in [judge.sideways(page)] if fault]
+    page.set_viewport_size(WINDOW["viewport"])
+    return found
+
+
+def test_every_page_is_accessible_and_scrolls_one_way(
+    watched: Callable[..., tuple[Page, Watch]], pages: dict[str, str]
 ) -> None:
-    page, watch = watched(color_scheme=scheme)
-    assert look_at_strangers_pages(page, watch, judge.violations) == [[], []]
+    page, watch = watched()
+    page.goto("/console/")
+    assert faults_in_all_looks(page) == []
+    watch.expected.add(401)
+    page.goto("/setup#pgs_0")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert faults_in_all_looks(page) == []
+    watch.expected.clear()
     sign_in_operator(page)
-    assert look(page, pages, judge.violations) == {}
+    assert look(page, pages, faults_in_all_looks) == {}
     watch.expected.add(404)
     page.goto("/console/nowhere")
-    assert judge.violations(page) == []
+    assert faults_in_all_looks(page) == []
 
 
 def test_pages_of_an_empty_organization_that_a_viewer_opens_are_accessible(
@@ -87,31 +110,9 @@ def test_pages_of_an_empty_organization_that_a_viewer_opens_are_accessible(
     assert look(page, mine, judge.violations) == {}
 
 
-@pytest.mark.parametrize("window", [NARROW, ZOOMED], ids=["320 px", "200 %"])
-def test_no_page_scrolls_sideways(
-    watched: Callable[..., tuple[Page, Watch]], pages: dict[str, str], window: dict[str, Any]
-) -> None:
-    page, watch = watched(**window)
-    assert look_at_strangers_pages(page, watch, judge.sideways) == ["", ""]
-    sign_in_operator(page)
-    assert look(page, pages, judge.sideways) == {}
-
-
-def look_at_strangers_pages(page: Page, watch: Watch, find_fault: Callable[[Page], Any]) -> list[Any]:
-    """Return the faults of the page to sign in and of that of a used-up link."""
-    page.goto("/console/")
-    faults = [find_fault(page)]
-    watch.expected.add(401)
-    page.goto("/setup#pgs_0")
-    page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_role("alert")).to_be_visible()
-    watch.expected.clear()
-    return [*faults, find_fault(page)]
-
-
 def test_faults_of_a_page_are_noticed(page: Page) -> None:
     page.goto("/console/")
-    assert (judge.violations(page), judge.sideways(page)) == ([], "")
+    assert (faults_in_all_looks(page), judge.sideways(page)) == ([], "")
     page.evaluate(
         "document.querySelector('input').closest('label').replaceWith(document.createElement('input'))"
     )
@@ -120,3 +121,8 @@ def test_faults_of_a_page_are_noticed(page: Page) -> None:
     assert judge.sideways(page) == ""
     page.evaluate("document.querySelector('h1').style.whiteSpace = 'nowrap'")
     assert "px: " in judge.sideways(page)
+    page.evaluate(
+        "document.styleSheets[0].insertRule('@media (prefers-color-scheme: dark) { h1 { color: #222 !important } }')"
+    )
+    found = faults_in_all_looks(page)
+    assert {"color-contrast", "320", "200"} <= {fault.split()[0] for fault in found}

@@ -28,6 +28,7 @@ from gateway.store.engine.sqlite import Use
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import PATCH, USER
 from tests.support.console import setup_link, sign_in
+from tests.support.timing import check_seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 Gateway = Callable[..., Result]
@@ -222,7 +223,7 @@ def test_a_backup_while_many_write_is_of_one_moment_and_hinders_nobody(
             thread.join(30)
     deployment.close()
     assert failures == []
-    assert max(slowest) < 1.5
+    check_seconds(max(slowest), 1.5)
     for each in steps:
         # No page was copied twice on account of a writer.
         assert [done for done, _ in each] == sorted({done for done, _ in each})

@@ -69,7 +69,7 @@ class Environment:
             for name, value in os.environ.items()
             if name not in names and not name.startswith(("GATEWAY_", "PYTEST_"))
         }
-        environment |= {"GATEWAY_INSTANCE": str(self.folder / "instance"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= {"GATEWAY_INSTANCE": str(self.folder / "instance")}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120
         )

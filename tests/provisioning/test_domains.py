@@ -21,6 +21,7 @@ from gateway.testing import Deployment
 from gateway.testing.deployment import USER
 from tests.conftest import together
 from tests.support.dns_server import NOTHING, SERVFAIL, SILENCE, NameServer, name_server
+from tests.support.timing import check_seconds
 
 DAY = 86_400_000_000
 
@@ -160,7 +161,7 @@ def test_what_is_found_in_the_dns_is_said_in_a_sentence(dns: NameServer) -> None
         assert (answer.found, answer.conclusive) == (False, conclusive), published
         assert answer.problem
         assert sentence in answer.problem
-        assert time.monotonic() - started < 2
+        check_seconds(time.monotonic() - started, 2)
     accepted: list[list[str]] = [
         [f'"{value}"'],
         ['"other"', f'"{value[:9]}" "{value[9:]}"'],
@@ -229,7 +230,7 @@ def test_the_worker_never_waits_for_the_dns(acme: Domains) -> None:
     checks = DailyChecks(gateway.store, gateway.callers, acme.verification, lambda: acme.moment + 2 * DAY)
     started = time.monotonic()
     checks.begin_due()
-    assert time.monotonic() - started < 0.2
+    check_seconds(time.monotonic() - started, 0.2)
     until = started + 5
     while not (problem := acme.verification.find(acme.organization, "slow.test").problem):
         assert time.monotonic() < until

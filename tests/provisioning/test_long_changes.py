@@ -154,6 +154,7 @@ def test_a_mapping_that_is_overtaken_by_another_is_no_success(deployment: Deploy
 def test_what_a_killed_process_left_is_gone_on_with(deployment: Deployment, audit: Audit) -> None:
     acme = Mapped(deployment, 5)
     gateway = deployment.gateway
+    gateway.worker.stop()
     # As it is between the first transaction and the portions.
     assert acme.save("A", apply_to_existing=False).status == 200
     path = json.dumps([[SCHEMA, "group"], None])

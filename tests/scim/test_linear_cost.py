@@ -44,6 +44,7 @@ from gateway.scim.sorting import read_sort
 from gateway.store.query.candidates import MAX_TERMS
 from gateway.web.http import ScimRequest
 from gateway.web.scim.authentication import credentials_of
+from tests.support.timing import check_seconds
 
 pytestmark = pytest.mark.slow
 
@@ -353,7 +354,7 @@ def test_a_filter_of_the_longest_length_is_answered_or_refused_at_once(scim):
             gathered = word == " or " and term == TERMS[0]  # one attribute, eq
             assert answer.status == (200 if gathered else 400), text[:40]
             assert gathered or answer.json["scimType"] == "tooMany"
-            assert answer.seconds < 0.5
+            check_seconds(answer.seconds, 0.5)
 
 
 def test_five_thousand_terms_are_refused_before_the_database_hears_of_them(scim):
@@ -361,7 +362,9 @@ def test_five_thousand_terms_are_refused_before_the_database_hears_of_them(scim)
     answer = scim.call("POST", "/Users/.search", json.dumps(search(filter=text)))
     assert (answer.status, answer.json["scimType"]) == (400, "invalidFilter")
     assert "at most 8192" in answer.json["detail"]
-    assert min(scim.call("POST", "/Users/.search", search(filter=text)).seconds for _ in range(RUNS)) < 0.5
+    check_seconds(
+        min(scim.call("POST", "/Users/.search", search(filter=text)).seconds for _ in range(RUNS)), 0.5
+    )
 
 
 def test_a_token_with_bearer_in_front_very_often_costs_as_much_as_it_is_long():

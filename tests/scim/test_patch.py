@@ -30,6 +30,7 @@ from gateway.scim.schemas import (
     narrow,
     user_type,
 )
+from tests.support.timing import check_seconds
 
 APP_URN = "urn:acme:scim:schemas:2.0:User"
 USERS = user_type(ENTERPRISE, application_extension(APP_URN, "Acme"))
@@ -472,7 +473,7 @@ CHEAP = {
 def test_many_operations_on_many_values_take_their_time_once(operations):
     began = time.process_time()
     patched(*operations, of=changed(emails=EMAILS))
-    assert time.process_time() - began < 2
+    check_seconds(time.process_time() - began, 2)
 
 
 DEAR = {
@@ -494,7 +495,7 @@ def test_operations_that_would_go_through_too_many_values_are_refused(operations
     began = time.process_time()
     with pytest.raises(InvalidValue, match="go through too many values"):
         patched(*operations, of=changed(emails=emails))
-    assert time.process_time() - began < 2
+    check_seconds(time.process_time() - began, 2)
 
 
 @pytest.mark.parametrize("path", ["emails", None])
@@ -506,7 +507,7 @@ def test_the_limit_of_values_is_held_with_each_operation(path):
     began = time.process_time()
     with pytest.raises(InvalidValue, match="emails has 1020 values; at most 1000 are kept"):
         patched(*map(added, range(500)), of=changed(emails=[]))
-    assert time.process_time() - began < 0.5
+    check_seconds(time.process_time() - began, 0.5)
 
 
 @pytest.mark.parametrize(

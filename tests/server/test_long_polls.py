@@ -8,6 +8,7 @@ import time
 import pytest
 
 from gateway.testing.deployment import ADMIN_TOKEN
+from tests.support.timing import check_seconds
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def test_requests_wait_for_events_and_keep_no_thread(serve, okta):
     began = time.monotonic()
     assert events(follow(served, scim, 0, 30)) == []
     assert served.connect().send("GET", f"{scim.base}/Users?count=1", scim.token).answer()[0] == 200
-    assert time.monotonic() - began < 0.5
+    check_seconds(time.monotonic() - began, 0.5)
     # One that hangs up leaves its place.
     gone.close()
     time.sleep(0.8)
@@ -58,7 +59,7 @@ def test_requests_wait_for_events_and_keep_no_thread(serve, okta):
     create(served, scim, "user1@acme.test")
     for wire in (*waiting, last, again):
         assert [event["type"] for event in events(wire)] == ["user.created"]
-    assert time.monotonic() - began < 2.0
+    check_seconds(time.monotonic() - began, 2.0)
 
 
 def test_time_over_and_a_stop_answer_requests_that_wait(serve, okta):
@@ -66,7 +67,9 @@ def test_time_over_and_a_stop_answer_requests_that_wait(serve, okta):
     scim = okta(served)
     began = time.monotonic()
     assert events(follow(served, scim, 0, 1)) == []
-    assert 0.9 < time.monotonic() - began < 2.0
+    took = time.monotonic() - began
+    assert took > 0.9
+    check_seconds(took, 2.0)
     # Another organization's events wake nobody.
     waiting = [follow(served, scim, 0, 30) for _ in range(3)]
     other = okta(served)
@@ -76,6 +79,6 @@ def test_time_over_and_a_stop_answer_requests_that_wait(serve, okta):
     served.process.terminate()
     for wire in waiting:
         assert events(wire) == []
-    assert time.monotonic() - began < 3.0
+    check_seconds(time.monotonic() - began, 3.0)
     served.process.wait(10)
-    assert time.monotonic() - began < 5.0
+    check_seconds(time.monotonic() - began, 5.0)

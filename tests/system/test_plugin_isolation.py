@@ -32,6 +32,7 @@ from gateway.store.delivery_positions import Position
 from gateway.store.ids_and_time import now
 from gateway.testing import Deployment, Scim
 from gateway.testing.deployment import GROUP, USER
+from tests.support.timing import check_seconds
 
 # What a plugin does harms others the same on every engine.
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
@@ -525,17 +526,17 @@ def test_a_listener_that_never_returns_holds_up_nobody_else(with_plugin: Callabl
         each.user("user2@acme.test")
     began = time.monotonic()
     relay.deliver()
-    assert time.monotonic() - began < 10
+    check_seconds(time.monotonic() - began, 10)
     assert (stuck, sorted(heard)) == ([1], [1, 1, 2, 2])
     # While it hangs it is called no more, and nobody waits for it again.
     scim.user("user3@acme.test")
     began = time.monotonic()
     relay.deliver()
-    assert time.monotonic() - began < 1
+    check_seconds(time.monotonic() - began, 1)
     assert (stuck, sorted(heard)) == ([1], [1, 1, 2, 2, 3])
     began = time.monotonic()
     deployment.gateway.close()
-    assert time.monotonic() - began < 2
+    check_seconds(time.monotonic() - began, 2)
     release.set()
     deadline = time.monotonic() + 10
     while len(stuck) < 6 and time.monotonic() < deadline:

@@ -241,7 +241,7 @@ def failures(folder):
         (metadata / "entry_points.txt").write_text(f"[gateway.plugins]\n{name} = gateway_{name}\n")
         lines += [f"class Test_{name}({promises}):", f"    plugin = {name!r}", f"    {examples}"]
     (folder / "test_all.py").write_text("\n".join(lines) + "\n")
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(folder)}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-rfE", "-W", "error", "test_all.py"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -77,8 +77,8 @@ def test_a_pause_of_removals_lets_everything_else_pass(scim: Scim) -> None:
 
 
 def test_a_pause_ends_by_itself(scim: Scim) -> None:
-    pause(scim)
     scim.deployment.gateway.worker.stop()
+    pause(scim)
     end(scim)
     scim.user()
     assert look(scim.deployment) == [scim.organization.id]
@@ -109,9 +109,10 @@ def end(scim: Scim) -> None:
 def test_a_pause_that_is_prolonged_while_it_is_ended_goes_on(
     scim: Scim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gateway = scim.deployment.gateway
+    gateway.worker.stop()
     pause(scim)
     end(scim)
-    gateway = scim.deployment.gateway
     paused = gateway.store.connections.paused
 
     def prolong_then_return(*args: Any) -> Any:
@@ -119,7 +120,6 @@ def test_a_pause_that_is_prolonged_while_it_is_ended_goes_on(
         assert pause(scim).status == 200
         return found
 
-    gateway.worker.stop()
     monkeypatch.setattr(gateway.store.connections, "paused", prolong_then_return)
     assert look(scim.deployment) == []
     assert scim.call("POST", "/Users", {"userName": "new@acme.test"}).status == 429
@@ -130,12 +130,12 @@ def test_pauses_of_many_connections_end_in_turn(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "_PER_ROUND", 2)
+    deployment.gateway.worker.stop()
     scims = [deployment.connection("okta") for _ in range(5)]
     for scim in scims:
         pause(scim)
     end(scims[0])
     end(scims[4])
-    deployment.gateway.worker.stop()
     ended = [look(deployment) for _ in range(4)]
     assert ended == [[scims[0].organization.id], [], [scims[4].organization.id], []]
     pause(scims[4])

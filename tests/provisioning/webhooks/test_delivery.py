@@ -22,6 +22,7 @@ from gateway.store.records import OrganizationRecord, WebhookRecord
 from gateway.testing import Deployment
 from tests.support.receiver import Receiver
 from tests.support.statements import record_statements
+from tests.support.timing import check_seconds
 
 MINUTE, DAY = 60_000_000, 86_400_000_000
 
@@ -388,7 +389,7 @@ def test_a_dead_endpoint_and_a_slow_one_hold_up_nobody_else(
             scim.user(f"user{number}@acme.test")
     began = time.monotonic()
     process.run(lambda: len(receiver.numbers("/0")) == len(receiver.numbers("/1")) == 3)
-    assert time.monotonic() - began < 5
+    check_seconds(time.monotonic() - began, 5)
     assert receiver.numbers("/0") == receiver.numbers("/1") == [1, 2, 3]
     assert receiver.numbers("/slow") == [1]
     release.set()
@@ -522,7 +523,7 @@ def test_stop_writes_what_was_delivered_and_releases_the_rest_within_seconds(
         time.sleep(0.01)
     began = time.monotonic()
     process.deliverer.stop()
-    assert time.monotonic() - began < 4
+    check_seconds(time.monotonic() - began, 4)
     assert position(deployment, webhook, scim.organization.id) == (1, 0, 0)
 
 

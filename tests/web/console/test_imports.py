@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
@@ -13,6 +12,7 @@ from gateway.store.records import OrganizationRecord
 from gateway.testing import Deployment
 from gateway.web.console.browser import FORM_BODY, UPLOAD_BODY
 from tests.support.console import ORIGIN, Browser, sign_in, text_of
+from tests.support.long_changes import finish_abandoned
 
 FILE = (
     "user_name,display_name,email,groups\n"
@@ -127,13 +127,9 @@ def test_rows_that_a_form_left_are_shown_while_the_worker_applies_them(
     assert "Is being applied: 0 of 2" in text_of(admin.get("imports"))
     refused = admin.post(f"{path}/remove")
     assert (refused.status_code, "is being applied" in text_of(refused)) == (409, True)
-    runner: Any = deployment.gateway.long_changes
-    monkeypatch.setattr("gateway.provisioning.long_changes.ABANDONED_AFTER", -1.0)
-    runner._searched = -10.0
-    while runner.resume():
-        pass
-    part = admin.get(f"{path}/progress")
-    assert "created 2" in text_of(part)
+    progress = f"{path}/progress"
+    finish_abandoned(deployment, monkeypatch, lambda: "created 2" in text_of(admin.get(progress)))
+    part = admin.get(progress)
     assert "hx-get" not in part.text, "it asks no more"
 
 

@@ -12,6 +12,7 @@ from gateway.scim.errors import PayloadTooLarge
 from gateway.testing import Deployment
 from gateway.testing.deployment import GROUP, PATCH, USER
 from gateway.web.encodings import unpack
+from tests.support.timing import check_seconds
 
 LIMIT = 1_048_576
 BODY = json.dumps({"schemas": [USER], "userName": "a@acme.test"}).encode()
@@ -124,7 +125,7 @@ def test_a_long_body_of_very_many_small_parts_is_refused_before_it_is_read(scim,
         answer.status,
         answer.json["detail"].endswith("add the others by PATCH in further ones."),
     ) == (413, True)
-    assert time.process_time() - began < 1
+    check_seconds(time.process_time() - began, 1)
 
 
 @pytest.mark.parametrize(
