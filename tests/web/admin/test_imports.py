@@ -12,6 +12,7 @@ import pytest
 from gateway.provisioning.imports import imports as operations
 from gateway.provisioning.imports.csv_files import read_people
 from gateway.provisioning.imports.portions import Portion
+from tests.support.long_changes import finish_abandoned
 
 HEADER = "user_name,display_name,email,active,groups\n"
 
