@@ -248,34 +248,30 @@ def demonstrated(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_the_demonstration_ends_well_and_may_be_shown_again_at_another_port(instance):
+def test_the_demonstration_ends_well_and_may_be_shown_again_at_another_port(instance, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
     shown = demonstrated()
     assert shown.returncode == 0, shown.stdout
     assert shown.stderr == f"Database: {instance / 'gateway.sqlite3'}\n"
     assert "FAILED" not in shown.stdout
     assert "You're over capacity" in shown.stdout
+    steps = [line for line in shown.stdout.splitlines() if line.startswith("ok ")]
+    assert len(steps) >= 20
+    assert max(map(len, steps)) <= 70, "a step is a line as wide as the terminal"
+    assert any("has 3 seats" in line for line in steps)
+    # No table of the steps, which `--verbose` adds.
+    assert "explanation" not in shown.stdout
 
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # somebody else has it, which is as good
             stack.enter_context(socket.create_server(("127.0.0.1", 8000)))
-        again = demonstrated()
+        again = demonstrated("--verbose")
     assert again.returncode == 0, again.stdout
+    assert "explanation" in again.stdout
     port = int(re.search(r"http://127\.0\.0\.1:(\d+)", again.stdout)[1])
     assert port != 8000
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
-
-
-def test_the_demonstration_says_each_step_on_a_line_as_wide_as_the_terminal(instance, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "70")
-    shown = demonstrated()
-    steps = [line for line in shown.stdout.splitlines() if line.startswith("ok ")]
-    assert len(steps) >= 20
-    assert max(map(len, steps)) <= 70
-    assert any("has 3 seats" in line for line in steps)
-    # No table of the steps, which `--verbose` adds.
-    assert "explanation" not in shown.stdout
-    assert "explanation" in demonstrated("--verbose").stdout
 
 
 def test_a_customer_with_too_few_seats_is_shown_what_its_admin_reads(instance):
