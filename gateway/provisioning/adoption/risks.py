@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gateway.provisioning.documents import primary_email
+from gateway.provisioning.domains.names import domain_of
 from gateway.scim.json_text import Json, fold
 from gateway.store.records import UserRecord
 
@@ -49,9 +50,8 @@ def find_risks(
     address, name = primary_address(document), fold(document["userName"])
     sent_name = fold(sent["userName"])
     differs = address != name or sent_name != name or primary_address(sent) != address
-    _, at, domain = address.rpartition("@")
     found = {
-        UNVERIFIED_DOMAIN: not at or domain not in domains,
+        UNVERIFIED_DOMAIN: domain_of(address) not in domains,
         PROTECTED: bool(user.protected),
         DIFFERS: differs,
         CANDIDATES: shared,

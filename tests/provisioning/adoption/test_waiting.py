@@ -229,6 +229,20 @@ def test_verified_asks_where_another_user_has_an_address_of_the_account(
     assert risks == {NAME: ["two_candidates"], "user2@acme.test": ["address_differs", "two_candidates"]}
 
 
+@pytest.mark.parametrize(
+    ("domain", "status"), [("B\u00fccher.test", 200), ("xn--bcher-kva.test", 200), ("bucher.test", 409)]
+)
+def test_verified_knows_a_domain_by_each_of_its_names(
+    deployment: Deployment, domain: str, status: int
+) -> None:
+    acme = Acme(deployment, "generic", "verified")
+    acme.verify_domain("xn--bcher-kva.test")
+    name = f"user1@{domain}"
+    uid = acme.post(f"{acme.path}/users", {"user_name": name, "email": name})["id"]
+    off = {"op": "replace", "path": "active", "value": False}
+    assert acme.scim.patch(f"/Users/{uid}", off).status == status
+
+
 def test_a_rejection_holds_on_a_connection_that_is_made_automatic(deployment: Deployment) -> None:
     acme = Acme(deployment, "generic")
     assert acme.deactivate().status == 409
