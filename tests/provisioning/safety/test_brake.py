@@ -316,6 +316,25 @@ def test_a_removal_that_an_admin_makes_waits_no_more_and_the_last_one_ends_the_h
     assert deactivate(scim, uids[13]).status == 200
 
 
+def test_a_removal_of_an_account_that_is_not_to_be_adopted_waits_no_more(scim: Scim) -> None:
+    path = f"/connections/{scim.uid}"
+    brake = {"percent": 1, "least": 1, "minutes": 60}
+    assert scim.deployment.admin("PATCH", path, {"brake": brake, "adoption": "ask"}).status == 200
+    assert deactivate(scim, scim.user()["id"]).status == 200
+    body = {"user_name": "user2@acme.test"}
+    users = f"/organizations/{scim.organization.uid}/users"
+    uid = scim.deployment.admin("POST", users, body).json["id"]
+    assert deactivate(scim, uid).status == 429
+    (asked,) = scim.deployment.admin("GET", f"{path}/adoptions").json["items"]
+    for decision, left in (("approve", [uid]), ("reject", [])):
+        scim.deployment.admin("POST", f"{path}/adoptions/{asked['id']}", {"decision": decision})
+        assert deactivate(scim, uid).status == (429 if left else 409)
+        scim.deployment.gateway.safety._looked = -1000.0
+        assert scim.deployment.gateway.safety.run_due() == []
+        assert [item["id"] for item in hold(scim)["items"]] == left
+    assert hold(scim)["state"] == "none"
+
+
 ON = OFF | {"value": True}
 
 
