@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+# All distributions are built by one setuptools; isolated, pip makes an environment for each of them.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
 # What the demonstration needs, and no more; tests and linters are added to it.
 RUNTIME := $(VENV)/runtime
 # The lowest versions of all libraries.
@@ -121,11 +123,12 @@ docs: $(RUNTIME)
 $(RUNTIME): $(DISTRIBUTIONS)
 	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e . -e client -e plugins/okta -e plugins/billing
+	$(INSTALL) 'setuptools >= 65' wheel
+	$(INSTALL) -e . -e client -e plugins/okta -e plugins/billing
 	@touch $(RUNTIME)
 
 $(STAMP): $(RUNTIME)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test,browser,lint,gunicorn]' -e client -e plugins/okta -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/billing -e plugins/nats
+	$(INSTALL) -e '.[test,browser,lint,gunicorn]' -e plugins/entra -e plugins/onelogin -e plugins/jumpcloud -e plugins/nats
 	@touch $(STAMP)
 
 clean:
