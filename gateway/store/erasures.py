@@ -234,6 +234,15 @@ class Erasures:
             return found, found[-1].id
         return found, last[0] if last else None
 
+    def users_named(self, erasure: Erasure, keys: Iterable[str]) -> set[str]:
+        """Return the ids of the other users of the organization that have one of these folded userNames."""
+        rows = self._db.among(
+            sorted(keys),
+            lambda marks: f"SELECT uid FROM users WHERE organization_id = ? AND user_name_key IN ({marks})",
+            erasure.organization_id,
+        )
+        return {uid for (uid,) in rows} - {erasure.uid}
+
     def rewrite_events(self, rows: Sequence[tuple[str, int]]) -> None:
         """Replace the data of events; pairs of JSON and key."""
         self._db.run_many("UPDATE events SET data = ? WHERE id = ?", rows)
@@ -260,7 +269,10 @@ class Erasures:
     def lines_of(
         self, organization_id: int, uid: str, user_key: str, after: tuple[int, int]
     ) -> list[ActivityRecord]:
-        """Return the next lines about a user by its id or name, the oldest first, behind a moment and key."""
+        """Return the next lines about a user by its id or name, the oldest first, behind a moment and key.
+
+        Lines about another user who had the name before are among them.
+        """
         rows = self._db.all(
             f"SELECT {ACTIVITY_COLUMNS} FROM activity WHERE organization_id = ? AND (at, id) > (?, ?)"
             f" AND (target_uid = ? OR user_key = ?) ORDER BY at, id LIMIT {ROWS}",

@@ -223,6 +223,33 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     audit(organization.deployment)
 
 
+def test_who_has_the_name_by_now_keeps_its_lines_and_is_exported_without_those_of_before(
+    organization: Organization,
+) -> None:
+    client = organization.client
+    renamed = {"op": "replace", "path": "userName", "value": "later@acme.test"}
+    first = client.user(NAME)["id"]
+    assert client.patch(f"/Users/{first}", renamed).status == 200
+    second = client.user(NAME)["id"]
+    assert client.patch(f"/Users/{second}", {"op": "replace", "path": "active", "value": "x"}).status == 400
+    client.call("DELETE", f"/Users/{first}")
+
+    def exported(uid: str) -> list[tuple[str, int]]:
+        path = f"{organization.admin.path}/users/{uid}/export"
+        lines = json.loads(organization.deployment.admin("GET", path).text)["activity"]
+        return [(line["operation"], line["status"]) for line in lines]
+
+    own = [("POST /Users", 201), ("PATCH /Users/{id}", 400)]
+    assert exported(second) == own
+    organization.erase(first, "later@acme.test")
+    organization.finish()
+    assert organization.one("SELECT state FROM erasures") == "done"
+    assert exported(second) == own
+    assert (
+        organization.one("SELECT COUNT(*) FROM activity WHERE target_uid = ? AND user_key <> ''", first) == 0
+    )
+
+
 def test_answers_that_come_late_are_removed_too(organization: Organization) -> None:
     """An attempt lasts 15 seconds, and what it is answered is written after that; it began before the erasure."""
     uid = organization.client.user(NAME)["id"]

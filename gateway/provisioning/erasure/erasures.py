@@ -287,8 +287,10 @@ class Erasures:
         own: list[tuple[Any, ...]] = []
         others: list[tuple[Any, ...]] = []
         lines = self._store.erasures.lines(erasure)
+        # Whoever has one of the names by now keeps what is about itself.
+        heirs = self._store.erasures.users_named(erasure, keys)
         for line in lines:
-            about = line.target_uid == erasure.uid or line.user_key in keys
+            about = line.target_uid == erasure.uid or (line.user_key in keys and line.target_uid not in heirs)
             if not about and not any(
                 eraser.finds(text) for text in (line.detail, line.ignored, line.decisions, line.facts)
             ):

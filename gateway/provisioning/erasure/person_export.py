@@ -62,7 +62,7 @@ class PersonExport:
     def _lines(self, organization_id: int, user: UserRecord) -> Iterator[dict[str, Any]]:
         after, key = (0, 0), fold(user.user_name)[:USER_LENGTH]
         while lines := self._store.erasures.lines_of(organization_id, user.uid, key, after):
-            yield from map(_line_json, lines)
+            yield from (_line_json(line) for line in lines if not _is_about_another(line, user.uid))
             after = lines[-1].at, lines[-1].id
 
 
@@ -78,6 +78,11 @@ def _event_json(event: EventRecord) -> dict[str, Any]:
         "id": event.seq, "type": event.type, "at": rfc3339(event.at), "connection": event.connection_uid,
         "data": json.loads(event.data),
     }  # fmt: skip
+
+
+def _is_about_another(line: ActivityRecord, uid: str) -> bool:
+    """Return whether a line names another user, who had this name before or has it by now."""
+    return bool(line.target_uid) and line.target_uid != uid and json.loads(line.facts).get("type") == "User"
 
 
 def _line_json(line: ActivityRecord) -> dict[str, Any]:
