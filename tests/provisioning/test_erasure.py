@@ -193,6 +193,7 @@ def test_a_person_is_erased_from_every_column_and_from_the_file(
     assert (exported["user"]["userName"], exported["deleted"]) == (NAME, True)
     assert [event["type"] for event in exported["events"]] == ["user.created", "user.updated", "user.deleted"]
     assert (len(exported["adoptions"]), len(exported["held_removals"])) == (1, 1)
+    assert all(isinstance(exported[name][0]["first"], str) for name in ("adoptions", "held_removals"))
     assert {"POST /Users", "PATCH /Users/{id}"} <= {line["operation"] for line in exported["activity"]}
     marked = {column.split(".")[0] for column in find_mark(organization)}
     assert marked >= {

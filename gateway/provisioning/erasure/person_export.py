@@ -19,6 +19,9 @@ from gateway.store.activity import USER_LENGTH
 from gateway.store.ids_and_time import now, rfc3339
 from gateway.store.records import ActivityRecord, EventRecord, UserRecord
 
+#: Columns that hold microseconds since 1970.
+_TIMES = ("first", "last", "decided", "at")
+
 
 class PersonExport:
     """Exports users of organizations, deleted ones too."""
@@ -46,7 +49,10 @@ class PersonExport:
             "deleted": deleted,
             "protected": bool(user.protected),
             "groups": [{"id": uid, "name": name, "source": source} for uid, name, source in groups],
-            **self._store.erasures.rows_about(organization_id, user),
+            **{
+                table: [_with_times(row) for row in rows]
+                for table, rows in self._store.erasures.rows_about(organization_id, user).items()
+            },
         }
         yield json.dumps(head, ensure_ascii=False)[:-1]
         yield from _listed("events", self._events(organization_id, user.uid))
@@ -78,6 +84,13 @@ def _event_json(event: EventRecord) -> dict[str, Any]:
         "id": event.seq, "type": event.type, "at": rfc3339(event.at), "connection": event.connection_uid,
         "data": json.loads(event.data),
     }  # fmt: skip
+
+
+def _with_times(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored row with its times as text."""
+    return {
+        name: rfc3339(value) if name in _TIMES and value is not None else value for name, value in row.items()
+    }
 
 
 def _is_about_another(line: ActivityRecord, uid: str) -> bool:
