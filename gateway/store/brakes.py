@@ -23,11 +23,11 @@ WAITING, ALLOWED, REJECTED = "waiting", "allowed", "rejected"
 
 
 _HOLD = "connection_id, since, counted, most, state, decided_by, until, warned"
-#: A held removal `h` of what is gone, inactive, of another connection by now, or not to be adopted by this one, so that
-#: it is made no more.
+#: A held removal `h` of what is gone, inactive, protected or of another connection by now, or not to be adopted by this
+#: one, so that it is made no more.
 _OBSOLETE = (
     "CASE WHEN h.resource = 'User' THEN NOT EXISTS (SELECT 1 FROM users u WHERE u.uid = h.uid AND u.deleted = 0"
-    " AND (u.connection_id IS NULL OR u.connection_id = h.connection_id)"
+    " AND u.protected = 0 AND (u.connection_id IS NULL OR u.connection_id = h.connection_id)"
     " AND (u.active = 1 OR h.action <> 'deactivate') AND NOT EXISTS (SELECT 1 FROM adoptions a"
     " WHERE a.connection_id = h.connection_id AND a.user_id = u.id AND a.state = 'rejected'))"
     " ELSE NOT EXISTS (SELECT 1 FROM groups g WHERE g.uid = h.uid"

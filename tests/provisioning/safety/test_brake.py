@@ -309,7 +309,7 @@ def test_a_removal_that_an_admin_makes_waits_no_more_and_the_last_one_ends_the_h
     # Who is only inactive is still to be deleted.
     in_the_application(scim, "PATCH", uids[12], {"active": False})
     assert held() == uids[11:13]
-    in_the_application(scim, "DELETE", uids[12])
+    in_the_application(scim, "PATCH", uids[12], {"protected": True})
     assert (held(), hold(scim)["state"]) == ([uids[11]], "waiting")
     in_the_application(scim, "DELETE", uids[11])
     assert (held(), hold(scim)["state"]) == ([], "none")
