@@ -7,7 +7,7 @@ import io
 import tempfile
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from flask import Response
@@ -89,10 +89,18 @@ def _cells(user: Mapping[str, Any]) -> list[str]:
         user["display_name"] or "",
         "true" if user["active"] else "false",
         manager["idp"] if manager else "manual",
-        "; ".join(user["idp_group"]),
-        "; ".join(group["name"] for group in user["groups"]),
+        _joined(user["idp_group"]),
+        _joined(group["name"] for group in user["groups"]),
     ]
     return _protected(cells)
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Return names as a cell, each that a reader would split or take for quoted in quotation marks."""
+    return "; ".join(
+        '"{}"'.format(name.replace('"', '""')) if ";" in name or name.startswith('"') else name
+        for name in names
+    )
 
 
 def _protected(cells: Sequence[str]) -> list[str]:

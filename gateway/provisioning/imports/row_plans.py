@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -237,8 +238,16 @@ class UnusableCell(Refusal):
     status = 422
 
 
+_NAMES = re.compile(r'(?:^|;)\s*(?:"((?:[^"]|"")+)"\s*(?=;|$)|([^;]*))')
+
+
 def _group_names(cells: Mapping[str, str]) -> list[str]:
-    return [name for part in cells.get(GROUPS, "").split(";") if (name := part.strip())]
+    """Return the names in a cell; one in quotation marks may hold a semicolon."""
+    found = (
+        quoted.replace('""', '"') if quoted else plain.strip()
+        for quoted, plain in _NAMES.findall(cells.get(GROUPS, ""))
+    )
+    return [name for name in found if name]
 
 
 def _split_groups(

@@ -92,6 +92,23 @@ def test_each_row_has_its_outcome_and_good_rows_are_not_lost_for_bad_ones(acme) 
     assert acme.get(f"{acme.path}/groups")["items"][0]["members"] == 2
 
 
+def test_names_of_groups_that_hold_a_semicolon_come_back(acme) -> None:
+    names = ["Ops; Night", "Ops", "Night", '"Quoted"', 'Two "x"; y', 'Plain "z"']
+    ids = [acme.post(f"{acme.path}/groups", {"name": name})["id"] for name in names]
+    uid = acme.post(f"{acme.path}/users", {"user_name": "user1@acme.test"})["id"]
+    for group in (ids[0], *ids[3:]):
+        acme.call("PUT", f"{acme.path}/groups/{group}/members/{uid}", None, 204)
+    exported = acme.deployment.admin("GET", f"{acme.path}/users.csv").text
+    assert upload(acme, exported).json["same"] == 1
+    acme.call("PATCH", f"{acme.path}/users/{uid}", {"user_name": "user2@acme.test"})
+    made = upload(acme, exported.replace(uid, "")).json
+    assert (made["create"], made["partial"]) == (1, 0)
+    apply(acme, made)
+    exported = acme.deployment.admin("GET", f"{acme.path}/users.csv").text
+    (first, second) = list(csv.reader(io.StringIO(exported)))[1:]
+    assert first[-1] == second[-1] == '"Ops; Night"; """Quoted"""; "Two ""x""; y"; Plain "z"'
+
+
 def test_users_csv_comes_back_equal_in_an_empty_organization(acme) -> None:
     for name in ("Sales", "Ops"):
         acme.post(f"{acme.path}/groups", {"name": name})
