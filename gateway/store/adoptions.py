@@ -135,6 +135,15 @@ class Adoptions:
         )
         return [_listed(row) for row in rows]
 
+    def users(self, organization_id: int, keys: Sequence[int]) -> dict[int, UserRecord]:
+        """Return users of an organization by their keys."""
+        rows = self._db.among(
+            keys,
+            lambda marks: f"SELECT {COLUMNS} FROM users WHERE +organization_id = ? AND id IN ({marks})",
+            organization_id,
+        )
+        return {row[0]: UserRecord._make(row) for row in rows}
+
     def forget_user(self, user_id: int) -> None:
         """Delete what is known of a user, of all connections."""
         self._db.run("DELETE FROM adoptions WHERE user_id = ?", user_id)

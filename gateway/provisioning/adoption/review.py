@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.provisioning.adoption.risks import PROTECTED, addresses, describe, find_risks
+from gateway.provisioning.adoption.risks import DIFFERS, PROTECTED, RISKS, addresses, describe, find_risks
 from gateway.provisioning.caller import Caller
 from gateway.provisioning.previews import check_preview, tag_of
 from gateway.provisioning.takeover import EMAIL
@@ -100,8 +100,32 @@ class Adoptions:
     def page(
         self, connection: ConnectionRecord, state: str | None, after: int, limit: int
     ) -> list[ListedAdoption]:
-        """Return adoptions that wait or were decided, after a key."""
-        return self._store.adoptions.page(connection.id, state, after, limit)
+        """Return adoptions that wait or were decided, after a key, with what speaks against each now."""
+        return self._as_now(connection, self._store.adoptions.page(connection.id, state, after, limit))
+
+    def _as_now(self, connection: ConnectionRecord, rows: list[ListedAdoption]) -> list[ListedAdoption]:
+        """Return the rows with the risks of the users as they are: they may have changed since the last try.
+
+        What the identity provider sent is not stored, so its other address stays as it was found then.
+        """
+        organization_id = connection.organization_id
+        users = self._store.adoptions.users(organization_id, [row.adoption.user_id for row in rows])
+        documents = {key: user.document for key, user in users.items()}
+        domains = self._store.domains.verified(organization_id) if users else frozenset()
+        shared = self._store.adoptions.shared_addresses(
+            organization_id, {key: addresses(document) for key, document in documents.items()}
+        )
+        shown = []
+        for row in rows:
+            key, sent = row.adoption.user_id, row.adoption.risk.split(",")
+            if key not in users:  # removed since
+                continue
+            document = documents[key]
+            risks = {*find_risks(users[key], document, document, domains, key in shared)}
+            risks.update({DIFFERS}.intersection(sent))
+            ordered = ",".join(risk for risk in RISKS if risk in risks)
+            shown.append(row._replace(adoption=row.adoption._replace(risk=ordered)))
+        return shown
 
     def count_unmanaged(self, caller: Caller) -> int:
         """Return how many users of the organization no connection manages."""
@@ -130,12 +154,13 @@ class Adoptions:
 
     def _listed(self, connection: ConnectionRecord, uid: str) -> ListedAdoption:
         found = self._store.adoptions.listed(connection.id, uid)
-        if found is None:
+        shown = self._as_now(connection, [found]) if found else []
+        if not shown:
             raise NotFound(
                 f"The connection {connection.name!r} has no open adoption with the id {excerpt(uid)}: the user may have"
                 " been adopted or deleted since."
             )
-        return found
+        return shown[0]
 
     def preview(self, caller: Caller, connection: ConnectionRecord, request: PreviewRequest) -> Preview:
         """Return whom the first push would meet of the users that nobody manages. Changes nothing.

@@ -17,7 +17,7 @@ _SENTENCES: Mapping[str, str] = {
     UNVERIFIED_DOMAIN: "its address is in no verified domain of the organization",
     PROTECTED: "it is protected",
     DIFFERS: "its userName and its primary e-mail address are not the same, or the identity provider sends others",
-    CANDIDATES: "another user has one of its e-mail addresses",
+    CANDIDATES: "another user has one of its addresses",
     INACTIVE: "it is not active",
 }
 

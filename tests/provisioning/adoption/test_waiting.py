@@ -202,6 +202,23 @@ def test_verified_adopts_by_a_verified_domain_and_asks_for_the_others(deployment
     assert other.adoptions()[0]["risks"] == ["address_differs"]
 
 
+def test_the_list_says_what_speaks_against_an_account_as_it_is_now(deployment: Deployment) -> None:
+    acme = Acme(deployment, "generic", "verified")
+    acme.verify_domain("verified.acme.test")
+    assert acme.deactivate().status == 409
+    assert acme.adoptions()[0]["risks"] == ["domain_not_verified"]
+    path, name = f"{acme.path}/users/{acme.uid}", "user1@verified.acme.test"
+    acme.call("PATCH", path, {"user_name": name, "email": name, "active": False})
+    acme.call("PATCH", path, {"protected": True})
+    (asked,) = acme.adoptions()
+    assert (asked["risks"], asked["message"]) == (
+        ["protected", "inactive"],
+        "it is protected, and it is not active",
+    )
+    acme.call("PATCH", path, {"protected": False})
+    assert acme.decide("approve")["risks"] == ["inactive"]
+
+
 def test_a_preview_comes_in_pages(deployment: Deployment) -> None:
     acme = Acme(deployment, "generic")
     acme.post(f"{acme.path}/users", {"user_name": "user2@acme.test"})
