@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from gateway.plugin.results import Answered, Decision
+from gateway.provisioning.explanations.masking import mask_tokens
 from gateway.store.activity import ActivityLine
 
 Value = TypeVar("Value")
@@ -204,6 +205,7 @@ class Trace:
     def line(self, status: int, detail: str | None = None) -> ActivityLine:
         """Return the line as it is stored. `detail` is the sentence of a refusal."""
         ignored = json.dumps(_first(list(dict.fromkeys(self.ignored)))) if self.ignored else "[]"
+        operation, target = self.operation, self.target.id if self.target else None
         if status < 400:
             left_out = self._left_out()
             outcome, detail = (
@@ -211,16 +213,17 @@ class Trace:
                 detail or self.decided or " ".join(left_out) or None,
             )
         else:
-            outcome, detail = "failure", self.inside or detail
+            outcome, detail = "failure", mask_tokens(self.inside or detail or "") or None
+            operation, target = mask_tokens(operation), target and mask_tokens(target)
         decisions = [{"plugin": d.plugin, "hook": d.hook, "verdict": _cut(d.verdict)} for d in self.decisions]
         if len(decisions) > LINE_COUNT:
             more = f"… and {len(decisions) - LINE_COUNT} more"
             decisions[LINE_COUNT:] = [{"plugin": "gateway", "hook": "activity", "verdict": more}]
         detail = detail and _cut(detail)
         return ActivityLine(
-            self.organization_id, self.connection_uid, self.principal, self.operation, self.user, status, outcome,
+            self.organization_id, self.connection_uid, self.principal, operation, self.user, status, outcome,
             detail, ignored, json.dumps(decisions) if decisions else "[]", self.request_id,
-            self.target.id if self.target else None, self._facts(status),
+            target, self._facts(status),
         )  # fmt: skip
 
     def _left_out(self) -> list[str]:

@@ -43,7 +43,12 @@ def mask_text(text: str) -> str:
     """Return a text without tokens; all of a filter that asks for a secret attribute is left out."""
     if " " in text and _FILTERED.search(text):
         return MASK
-    return _BEARER.sub(rf"\1 {MASK}", _TOKEN.sub(MASK, text))
+    return _BEARER.sub(rf"\1 {MASK}", mask_tokens(text))
+
+
+def mask_tokens(text: str) -> str:
+    """Return a text without tokens of the gateway, as the address of a request may hold one."""
+    return _TOKEN.sub(MASK, text)
 
 
 def _is_secret(name: Any) -> bool:

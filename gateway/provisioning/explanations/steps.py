@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.provisioning.admission import describe_sender
 from gateway.provisioning.caller import IdpCaller
-from gateway.provisioning.explanations.masking import dump, mask_text, to_text
+from gateway.provisioning.explanations.masking import dump, mask_text, mask_tokens, to_text
 from gateway.provisioning.trace import ExplanationStep, Trace, step_of
 from gateway.store.explanations import ExplanationRow
 
@@ -45,7 +45,7 @@ def explain_request(
         trace.request_id,
         at,
         trace.connection_uid,
-        target.id if target and target.type == "User" and target.id else None,
+        mask_tokens(target.id) if target and target.type == "User" and target.id else None,
         dump(exchange.request, secrets),
         dump(exchange.response, secrets),
         to_text(json.loads(dump({"steps": steps}, secrets)).get("steps", [])),

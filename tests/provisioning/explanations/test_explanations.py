@@ -121,6 +121,18 @@ def test_no_secret_is_stored(okta: Scim) -> None:
         assert not [row for row in rows if secret in str(row)]
 
 
+def test_a_token_in_the_address_of_a_refused_request_is_not_stored(okta: Scim) -> None:
+    assert okta.call("GET", f"/Users/{okta.token}").status == 404
+    assert okta.call("GET", f"/{okta.token}/Users").status == 404
+    lines = okta.deployment.activity(okta.organization)
+    assert "GET /***/Users" in {line.operation for line in lines}
+    rows = okta.deployment.gateway.store.database.all(
+        "SELECT * FROM traces WHERE organization_id = ?", okta.organization.id
+    )
+    assert len(rows) == 2
+    assert not [row for row in (*rows, *lines) if okta.token in str(row)]
+
+
 def test_a_line_of_a_bulk_request_has_the_explanation_of_its_operation(okta: Scim) -> None:
     operations = [{"method": "DELETE", "path": f"/Users/{name}"} for name in ("one", "two")]
     okta.call("POST", "/Bulk", {"schemas": [BULK], "Operations": operations})
