@@ -35,7 +35,7 @@ from gateway.scim.errors import (
     OverCapacity,
     Uniqueness,
 )
-from gateway.scim.json_text import Json, excerpt
+from gateway.scim.json_text import Json, excerpt, fold
 from gateway.scim.operations import read_operations
 from gateway.scim.schemas import user_type
 from gateway.store import Store, WriteConflict
@@ -512,7 +512,7 @@ def _guarded(before: UserRecord, document: Json) -> list[Change]:
     changes: list[Change] = []
     if before.active and not document["active"]:
         changes.append("deactivate")
-    if before.user_name != document["userName"]:
+    if fold(before.user_name) != fold(document["userName"]):
         changes.append("rename")
     return changes
 

@@ -248,6 +248,16 @@ def test_no_identity_provider_removes_or_renames_a_protected_user(scim: Scim) ->
     assert scim.call("DELETE", f"/Users/{uid}").status == 204
 
 
+def test_letter_case_makes_no_other_name_of_a_protected_user(scim: Scim) -> None:
+    """No case-exact attribute (RFC 7643, 4.1.1): an identity provider may write it in its own letters."""
+    user = scim.user()
+    assert protect(scim, user["id"]).status == 200
+    sent = {**user, "userName": "User1@Acme.Test", "name": {"givenName": "Owner"}}
+    answer = scim.call("PUT", f"/Users/{user['id']}", sent)
+    assert answer.status == 200
+    assert (answer.json["userName"], answer.json["name"]["givenName"]) == ("User1@Acme.Test", "Owner")
+
+
 def test_five_users_can_be_protected(scim: Scim) -> None:
     uids = [scim.user(f"user{number}@acme.test")["id"] for number in range(6)]
     assert [protect(scim, uid).status for uid in uids] == [200] * 5 + [409]
