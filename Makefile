@@ -9,9 +9,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-iso
 RUNTIME := $(VENV)/runtime
 # The lowest versions of all libraries.
 LOWEST := $(VENV)-lowest
-# Tests wait for servers, databases and clocks half of their time, so more of them run than there are cores. A process
-# takes tests of one module as long as it can, for many share a deployment.
-WORKERS := -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 2)') --dist worksteal
+# Tests wait for servers, databases and clocks, so more of them run than there are cores. A process takes
+# tests of one module as long as it can, for many share a deployment.
+WORKERS := -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 3)') --dist worksteal
 DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg plugins/nats/setup.cfg
 
 # An image may say that no bytecode is written; then each of the servers and commands that tests start compiles it all.

@@ -23,6 +23,7 @@ import pytest
 
 from gateway.simulation.http_session import HttpSession
 from gateway.testing import Deployment
+from tests.support.timing import TooSlow
 
 pytestmark = [
     pytest.mark.slow,
@@ -83,7 +84,8 @@ def test_two_workers_killed_within_seconds_are_survived(serve):
     until(lambda: newest not in server.workers() and len(server.workers()) == 2)
     until(lambda: get(server, "/live")[0] == 200)
     assert server.process.poll() is None
-    assert "crash loop" in server.log.read_text()
+    if "crash loop" not in server.log.read_text():
+        raise TooSlow("the second worker died too late for a crash loop")
     assert server.stop() == 0
 
 

@@ -194,6 +194,7 @@ def _same(text: str) -> str:
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}", "<id>", text)
     text = re.sub(r"(okta|generic)-[a-z0-9]{10}", r"\1-<slug>", text)
     text = re.sub(r'"epoch":\d+', '"epoch":0', text)
+    text = re.sub(r"\d+ \w{3} \d{4}, \d\d:\d\d UTC", "<minute>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|pgw_\w+|W/\\?\"\d+-[0-9a-f]+", "<moment>", text)
 
 
