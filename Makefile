@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/runtime
 LOWEST := $(VENV)-lowest
 # Tests wait for servers, databases and clocks, so more of them run than there are cores. A process takes
 # tests of one module as long as it can, for many share a deployment.
-WORKERS := -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 3)') --dist worksteal
+WORKERS := -n $$($(PYTHON) -c 'import os; print(os.cpu_count() + 2)') --dist worksteal
 DISTRIBUTIONS := setup.cfg pyproject.toml client/setup.cfg plugins/okta/setup.cfg plugins/entra/setup.cfg plugins/onelogin/setup.cfg plugins/jumpcloud/setup.cfg plugins/billing/setup.cfg plugins/nats/setup.cfg
 
 # An image may say that no bytecode is written; then each of the servers and commands that tests start compiles it all.
@@ -32,11 +32,14 @@ example: $(RUNTIME)
 check: $(STAMP)
 	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
+# Tests of the admin REST and the console whose statements no test of provisioning runs.
+ADMIN_SQL := $(addprefix tests/web/admin/test_,activity.py complete_setup.py feeds.py groups.py imports.py long_values.py snapshot.py timelines.py users.py webhooks.py) tests/web/console/test_links.py tests/web/console/test_sessions.py
+
 # Twice: all of it on SQLite, and what reaches the database once more on PostgreSQL. Plugins rewrite messages, which no
 # engine sees, and pages show what tests of provisioning have run there.
 test: $(STAMP)
 	$(BIN)/pytest $(WORKERS) $(ARGS)
-	$(BIN)/pytest $(WORKERS) --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim tests/web/admin tests/web/console/test_links.py tests/web/console/test_sessions.py tests/system tests/deploy client/tests/test_mirror.py
+	$(BIN)/pytest $(WORKERS) --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim $(ADMIN_SQL) tests/system tests/deploy client/tests/test_mirror.py
 
 # The lowest versions that setup.cfg allows, in an environment of their own, and the tests that reach every library.
 test-lowest:

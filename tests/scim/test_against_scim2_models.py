@@ -30,7 +30,7 @@ from tests.oracles.scim_peer.resources import resources
 # Long texts make long examples.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Generating overly large repr")]
 
-FILTERS = int(os.environ.get("GATEWAY_DIFFERENTIAL_FILTERS", "300"))
+FILTERS = int(os.environ.get("GATEWAY_DIFFERENTIAL_FILTERS", "150"))
 PATCHES = int(os.environ.get("GATEWAY_DIFFERENTIAL_PATCHES", "100"))
 
 

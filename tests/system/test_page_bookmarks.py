@@ -397,7 +397,7 @@ def test_what_is_no_number_is_refused(scim: Scim, query: str) -> None:
 
 # At large: many writers, several readings, two nodes ---------------------------------------------------------------
 
-USERS = int(os.environ.get("GATEWAY_WALK", "600"))
+USERS = int(os.environ.get("GATEWAY_WALK", "300"))
 WRITERS = 8
 #: So many writes come between two pages, at least.
 WRITES_A_PAGE = 6

@@ -114,7 +114,7 @@ def test_members_of_an_earlier_mapping_pass_to_who_links_their_group(machine: Pr
 
 
 # PostgreSQL is asked over a socket after each step.
-SIZE: Json = {"max_examples": 8 if is_postgresql() else 14, "stateful_step_count": 20, "derandomize": True}
+SIZE: Json = {"max_examples": 5 if is_postgresql() else 9, "stateful_step_count": 20, "derandomize": True}
 if SEQUENCES:
     SIZE = {"max_examples": SEQUENCES, "stateful_step_count": 50, "print_blob": True}
 TestGateway = ProvisioningMachine.TestCase

@@ -218,6 +218,7 @@ def test_it_is_bounded(deployment: Deployment, world: tuple[Scim, dict[str, str]
     ):
         assert deployment.admin("POST", f"/connections/{scim.uid}/explain", body).status == 422
     explain(scim, "GET", "Users", status=422)
+    explain(scim, "GET", "/Users")
     dry_runs = deployment.app.extensions["dry_runs"]
     dry_runs.interval = 60
     try:

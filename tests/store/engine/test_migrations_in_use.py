@@ -28,7 +28,7 @@ from tests.support.timing import check_seconds
 pytestmark = pytest.mark.slow
 
 #: Rows of the table in question.
-ROWS = int(os.environ.get("GATEWAY_ROWS", "200000"))
+ROWS = int(os.environ.get("GATEWAY_ROWS", "80000"))
 #: Seconds that one write may take while a migration is under way. A node waits five, and then refuses.
 LONGEST = 0.5
 

@@ -27,7 +27,7 @@ from gateway.testing.deployment import GROUP, USER
 
 pytestmark = pytest.mark.slow
 
-FILTERS = int(os.environ.get("GATEWAY_FILTERS", "300"))
+FILTERS = int(os.environ.get("GATEWAY_FILTERS", "150"))
 EXTENSION = "urn:calendly:scim:schemas:2.0:User"
 USERS, GROUPS = 60, 12
 
