@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.store.engine.base import Database
+from gateway.store.organizations import HELD
 
 _COLUMNS = "organization_id, request_id, at, connection_uid, user_uid, request, response, steps"
 
@@ -59,8 +60,8 @@ class Explanations:
     def prune(self, before: int, most: int) -> int:
         """Delete at most `most` of the oldest explanations from before a moment, none of a legal hold."""
         return self._db.run(
-            "DELETE FROM traces WHERE id IN (SELECT id FROM traces WHERE at < ? AND organization_id NOT IN"
-            " (SELECT id FROM organizations WHERE legal_hold = 1) ORDER BY at LIMIT ?)",
+            "DELETE FROM traces WHERE id IN"
+            f" (SELECT id FROM traces WHERE at < ? AND organization_id NOT IN {HELD} ORDER BY at LIMIT ?)",
             before,
             most,
         )

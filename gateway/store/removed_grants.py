@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gateway.store.engine.base import Database
 from gateway.store.ids_and_time import now
+from gateway.store.organizations import HELD
 
 
 class RemovedGrants:
@@ -38,10 +39,14 @@ class RemovedGrants:
         return sorted((user, group, source, at) for user, group, source, at in rows)
 
     def prune(self, before: int, most: int) -> int:
-        """Delete at most `most` memberships that ended before a moment, the oldest first; return how many they were."""
+        """Delete at most `most` memberships that ended before a moment, the oldest first, none of a legal hold.
+
+        Return how many they were.
+        """
         return self._db.run(
             "DELETE FROM removed_grants WHERE (user_id, group_id, source) IN"
-            " (SELECT user_id, group_id, source FROM removed_grants WHERE at < ? ORDER BY at LIMIT ?)",
+            " (SELECT user_id, group_id, source FROM removed_grants"
+            f" WHERE at < ? AND organization_id NOT IN {HELD} ORDER BY at LIMIT ?)",
             before,
             most,
         )

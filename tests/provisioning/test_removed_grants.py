@@ -6,10 +6,8 @@ from typing import Any
 
 from gateway.provisioning import removed_grants
 from gateway.provisioning.removed_grants import DAYS, RemovedGrantPruning
-from gateway.store.ids_and_time import now
+from gateway.store.ids_and_time import DAY, now
 from gateway.testing import Deployment, Scim
-
-DAY = 86_400_000_000
 
 
 def remembered(scim: Scim, *uids: str) -> list[tuple[str, str]]:
@@ -61,5 +59,20 @@ def test_memberships_are_forgotten_after_their_days(
     moment[0] += 3_600_000_000
     task.prune()
     assert remembered(scim, user) == [("Guides", "push")]
+    task.prune()
+    assert remembered(scim, user) == []
+
+
+def test_memberships_are_kept_under_a_legal_hold(deployment: Deployment, scim: Scim) -> None:
+    user, path = scim.user()["id"], f"/organizations/{scim.organization.uid}"
+    scim.group("Sales", (user,))
+    scim.call("DELETE", f"/Users/{user}")
+    moment = [now() + 2 * DAYS * DAY]
+    task = RemovedGrantPruning(deployment.gateway.store, lambda: moment[0])
+    assert deployment.admin("PATCH", path, {"legal_hold": True}).status == 200
+    task.prune()
+    assert remembered(scim, user) == [("Sales", "push")]
+    assert deployment.admin("PATCH", path, {"legal_hold": False}).status == 200
+    moment[0] += 3_600_000_000
     task.prune()
     assert remembered(scim, user) == []
