@@ -32,14 +32,11 @@ example: $(RUNTIME)
 check: $(STAMP)
 	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
 
-# Tests of the admin REST and the console whose statements no test of provisioning runs.
-ADMIN_SQL := $(addprefix tests/web/admin/test_,activity.py complete_setup.py feeds.py groups.py imports.py long_values.py snapshot.py timelines.py users.py webhooks.py) tests/web/console/test_links.py tests/web/console/test_sessions.py
-
 # Twice: all of it on SQLite, and what reaches the database once more on PostgreSQL. Plugins rewrite messages, which no
 # engine sees, and pages show what tests of provisioning have run there.
 test: $(STAMP)
 	$(BIN)/pytest $(WORKERS) $(ARGS)
-	$(BIN)/pytest $(WORKERS) --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim $(ADMIN_SQL) tests/system tests/deploy client/tests/test_mirror.py
+	$(BIN)/pytest $(WORKERS) --engine postgresql $(ARGS) tests/store tests/provisioning tests/web/test_rate_limit_and_metrics.py tests/web/scim tests/web/admin tests/web/console/test_links.py tests/web/console/test_sessions.py tests/system tests/deploy client/tests/test_mirror.py
 
 # The lowest versions that setup.cfg allows, in an environment of their own, and the tests that reach every library.
 test-lowest:
